@@ -1,0 +1,1 @@
+"""Starts the MQTT broker: Mosquitto where it is installed, else the embedded amqtt."""

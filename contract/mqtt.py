@@ -1,0 +1,220 @@
+"""The MQTT client that every service uses: starts without a broker, comes back by itself.
+
+paho-mqtt speaks MQTT 3.1.1 in a thread of its own; what this module adds is the last will with
+its birth message, a reconnect with exponential back-off and jitter, TCP_NODELAY (with Nagle's
+algorithm a QoS 0 message waits 15 ms for a delayed acknowledgement), and one line of log per
+change of state instead of one per attempt.
+"""
+
+import contextlib
+import logging
+import random
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from contract.settings import Settings
+from contract.topics import OFFLINE, ONLINE
+
+logger = logging.getLogger(__name__)
+
+KEEPALIVE_S = 30
+FIRST_DELAY_S = 0.5
+LONGEST_DELAY_S = 15.0
+MAX_QUEUED = 10_000
+"""How many unsent QoS 1 messages are kept in memory while the broker is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A topic filter and the quality of service wanted for it."""
+
+    topic_filter: str
+    qos: int
+
+
+class MqttClient:
+    """One connection to the broker, kept up for as long as the service lives.
+
+    `on_connect` and `on_message` are called in the client's own thread. With `manual_ack` a
+    message is acknowledged by `ack(message, connection)`, on the connection that delivered it or
+    not at all. `status_topic` is set to `online` (retained) on each connect, and to `offline`
+    by the last will or a clean stop.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        client_id: str,
+        *,
+        subscriptions: tuple[Subscription, ...] = (),
+        status_topic: str | None = None,
+        on_connect: Callable[[], None] | None = None,
+        on_disconnect: Callable[[], None] | None = None,
+        on_message: Callable[[paho.MQTTMessage], None] | None = None,
+        clean_session: bool = True,
+        manual_ack: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._subscriptions = subscriptions
+        self._status_topic = status_topic
+        self._on_connect = on_connect
+        self._on_disconnect = on_disconnect
+        self._on_message = on_message
+        self._stopping = threading.Event()
+        self._up = threading.Event()
+        self._trouble: str | None = None
+        self._delay_s = FIRST_DELAY_S
+        self._lost_at_s = time.monotonic()
+        self.connection = 0
+        """Counts connections, so that an acknowledgement never goes out on a later one."""
+        self._paho = self._build(client_id, clean_session, manual_ack)
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us and the connection stands."""
+        return self._up.is_set()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why there is no connection, in words; None where there is one."""
+        return None if self.connected else self._trouble or "not connected yet"
+
+    def start(self) -> None:
+        """Begin to connect, in the background."""
+        self._thread.start()
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until the connection stands; False where it does not in time."""
+        return self._up.wait(timeout_s)
+
+    def stop(self, flush_s: float = 2.0) -> None:
+        """Say goodbye, send what is still queued for at most `flush_s`, and disconnect."""
+        if self.connected and self._status_topic:
+            info = self._paho.publish(self._status_topic, OFFLINE, qos=1, retain=True)
+            with contextlib.suppress(RuntimeError, ValueError):
+                info.wait_for_publish(flush_s)
+        self._stopping.set()
+        self._paho.disconnect()
+        if self._thread.is_alive():
+            self._thread.join(flush_s + 1)
+
+    def publish(
+        self, topic: str, payload: str | bytes, *, qos: int, retain: bool
+    ) -> paho.MQTTMessageInfo:
+        """Send a message; while the broker is away QoS 0 is dropped and QoS 1 kept for later."""
+        return self._paho.publish(topic, payload, qos=qos, retain=retain)
+
+    def ack(self, message: paho.MQTTMessage, connection: int) -> None:
+        """Acknowledge a QoS 1 message, unless its connection has gone (it will come again)."""
+        if message.qos and connection == self.connection:
+            self._paho.ack(message.mid, message.qos)
+
+    def _build(self, client_id: str, clean_session: bool, manual_ack: bool) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=clean_session,
+            protocol=paho.MQTTv311,
+            reconnect_on_failure=False,
+            manual_ack=manual_ack,
+        )
+        settings = self._settings
+        if settings.mqtt_user:
+            password = settings.mqtt_password
+            client.username_pw_set(
+                settings.mqtt_user, password.get_secret_value() if password else None
+            )
+        if settings.mqtt_tls:
+            client.tls_set_context(ssl.create_default_context(cafile=settings.mqtt_ca_file))
+        if self._status_topic:
+            client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
+        client.max_queued_messages_set(MAX_QUEUED)
+        client.connect_timeout = 5.0
+        client.on_socket_open = _without_delay
+        client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
+        client.on_message = self._message
+        return client
+
+    def _run(self) -> None:
+        settings = self._settings
+        while not self._stopping.is_set():
+            try:
+                self._paho.connect(settings.mqtt_host, settings.mqtt_port, KEEPALIVE_S)
+                self._paho.loop_forever()
+            except (OSError, ValueError) as error:
+                self._tell_trouble(_in_words(error))
+            self._up.clear()
+            self._stopping.wait(self._delay_s * random.uniform(0.7, 1.3))
+            self._delay_s = min(self._delay_s * 2, LONGEST_DELAY_S)
+
+    def _connected(
+        self, client: paho.Client, _userdata: Any, _flags: Any, code: Any, _properties: Any
+    ) -> None:
+        if code.is_failure:
+            self._tell_trouble(f"refuses us: {code}; see MQTT_USER and MQTT_PASSWORD")
+            return
+        self.connection += 1
+        away_s = time.monotonic() - self._lost_at_s
+        again = f" again after {away_s:.0f} s" if self.connection > 1 or self._trouble else ""
+        logger.info("broker %s: connected%s", self._address, again)
+        self._trouble = None
+        for subscription in self._subscriptions:
+            client.subscribe(subscription.topic_filter, subscription.qos)
+        if self._status_topic:
+            client.publish(self._status_topic, ONLINE, qos=1, retain=True)
+        self._delay_s = FIRST_DELAY_S
+        self._up.set()
+        if self._on_connect:
+            self._on_connect()
+
+    def _disconnected(
+        self, _client: paho.Client, _userdata: Any, _flags: Any, code: Any, _properties: Any
+    ) -> None:
+        if not self._up.is_set():
+            return
+        self._up.clear()
+        self._lost_at_s = time.monotonic()
+        if not self._stopping.is_set():
+            self._tell_trouble(f"connection lost ({code})")
+        if self._on_disconnect:
+            self._on_disconnect()
+
+    def _message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
+        if self._on_message:
+            self._on_message(message)
+
+    @property
+    def _address(self) -> str:
+        return f"{self._settings.mqtt_host}:{self._settings.mqtt_port}"
+
+    def _tell_trouble(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            logger.warning("broker %s: %s; trying again", self._address, trouble)
+        self._trouble = trouble
+
+
+def _without_delay(_client: paho.Client, _userdata: Any, connection: Any) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there; is the broker running?"
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, socket.gaierror):
+        return "no such host name"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS does not come about ({error.reason or error})"
+    return str(error)

@@ -1,0 +1,213 @@
+"""A reading: what one meter said at one moment, and its forms on the wire.
+
+The pydantic model `ReadingBody`, made from the catalogue, is the payload of `meters/<id>/reading`,
+the body of POST /readings/, the rows of GET and the frames of /ws. Inside, it is a `Reading`.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    create_model,
+)
+
+from contract.errors import PayloadError
+from contract.quantities import BY_NAME, QUANTITIES
+from contract.topics import METER_ID
+
+EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
+MOST_AHEAD = timedelta(hours=1)
+MAX_PAYLOAD_BYTES = 65536
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NO_VALUE = frozenset({"", "nan", "none", "unknown", "unavailable", "null"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a meter said at `ts` (UTC); `values` holds catalogue names and finite numbers.
+
+    `stamped_on_arrival` tells that the sender had no usable clock, so that `ts` is ours;
+    `from_scalars` that it was put together from scalars.
+    """
+
+    meter_id: str
+    ts: datetime
+    values: Mapping[str, float]
+    seq: int | None = None
+    stamped_on_arrival: bool = False
+    from_scalars: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the reading as the flat object of the contract, in the contract's order."""
+        head: dict[str, Any] = {"ts": format_time(self.ts), "meter_id": self.meter_id}
+        if self.seq is not None:
+            head["seq"] = self.seq
+        return head | dict(self.values)
+
+    def encode(self) -> str:
+        """Return the compact JSON of the contract."""
+        return json.dumps(self.to_dict(), separators=(",", ":"), allow_nan=False)
+
+
+def _meter_id(value: object) -> object:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not METER_ID.fullmatch(text):
+        raise ValueError(
+            "should be 1 to 32 letters, digits, '_' or '-', beginning with a letter or digit"
+        )
+    return text
+
+
+class _ReadingHead(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    meter_id: Annotated[
+        str | None,
+        BeforeValidator(_meter_id),
+        Field(description="Which meter; a whole number is taken as its text."),
+    ] = None
+    ts: Annotated[
+        StrictStr | StrictInt | StrictFloat | None,
+        Field(description="RFC 3339 with a zone, or epoch seconds or milliseconds."),
+    ] = None
+    seq: Annotated[
+        int | None, Field(ge=0, lt=2**63, description="Counts up by one with each reading.")
+    ] = None
+
+    quantities: ClassVar[tuple[str, ...]] = tuple(BY_NAME)
+
+
+def _quantity_fields() -> dict[str, Any]:
+    return {
+        q.name: (
+            float | None,
+            Field(
+                default=None,
+                strict=True,
+                allow_inf_nan=False,
+                ge=q.kind.lowest,
+                le=q.kind.highest,
+                description=f"{q.label} in {q.kind.unit}" if q.kind.unit else q.label,
+            ),
+        )
+        for q in QUANTITIES
+    }
+
+
+ReadingBody: type[_ReadingHead] = create_model(
+    "Reading", __base__=_ReadingHead, **_quantity_fields()
+)
+
+
+def decode_reading(
+    payload: bytes | str, *, arrived: datetime, meter_id: str | None = None
+) -> Reading:
+    """Return the reading that a JSON payload holds; `meter_id` is the topic's, where there is one.
+
+    Raises PayloadError naming each field that is wrong.
+    """
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise PayloadError("too_large", [("", f"more than {MAX_PAYLOAD_BYTES} bytes")])
+    try:
+        body = ReadingBody.model_validate_json(payload)
+    except ValidationError as error:
+        raise payload_error(error) from error
+    return reading_from_body(body, arrived=arrived, meter_id=meter_id)
+
+
+def reading_from_body(
+    body: _ReadingHead, *, arrived: datetime, meter_id: str | None = None
+) -> Reading:
+    """Return the reading of a body that pydantic has accepted.
+
+    Raises PayloadError where the parts don't make a reading: no meter, no quantity, no such time.
+    """
+    if meter_id and body.meter_id and body.meter_id != meter_id:
+        text = f"is {body.meter_id!r}, but the topic says {meter_id!r}"
+        raise PayloadError("id_mismatch", [("meter_id", text)])
+    given_id = meter_id or body.meter_id
+    if not given_id:
+        raise PayloadError("bad_value", [("meter_id", "is missing")])
+    fields = body.__dict__
+    values = {
+        name: round(fields[name], 3)
+        for name in body.quantities
+        if name in body.model_fields_set and fields[name] is not None
+    }
+    if not values:
+        raise PayloadError("no_quantity", [("", "holds no quantity that Meterflow knows")])
+    ts = parse_time(body.ts)
+    unusable = ts is None or ts < EARLIEST or ts > arrived + MOST_AHEAD
+    return Reading(given_id, arrived if unusable or ts is None else ts, values, body.seq, unusable)
+
+
+def decode_scalar(quantity: str, payload: bytes) -> float | None:
+    """Return the number that a scalar's payload holds, None where it says "no value".
+
+    Raises PayloadError for anything else.
+    """
+    text = payload[:64].decode("utf-8", "replace").strip()
+    if text.lower() in _NO_VALUE:
+        return None
+    if len(payload) > 64 or not _NUMBER.fullmatch(text):
+        raise PayloadError("bad_value", [(quantity, f"should be a number (got {text[:40]!r})")])
+    value, kind = float(text), BY_NAME[quantity].kind
+    if not (math.isfinite(value) and kind.lowest <= value <= kind.highest):
+        text = f"should be from {kind.lowest:g} to {kind.highest:g} {kind.unit} (got {text[:40]})"
+        raise PayloadError("bad_value", [(quantity, text)])
+    return round(value, 3)
+
+
+def parse_time(value: str | float | None) -> datetime | None:
+    """Return the UTC time of a `ts`: RFC 3339 with a zone, or epoch s, or (from 1e11) epoch ms.
+
+    Raises PayloadError where it is none of these.
+    """
+    if value is None:
+        return None
+    try:
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value / 1000 if value >= 1e11 else value, UTC)
+        ts = datetime.fromisoformat(value)
+        if ts.tzinfo is None:
+            raise ValueError
+        return ts.astimezone(UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        text = f"should be a time with a zone, as in 2026-11-22T19:20:31.123Z (got {value!r:.60})"
+        raise PayloadError("bad_ts", [("ts", text)]) from error
+
+
+def format_time(ts: datetime) -> str:
+    """Return a UTC time as the contract writes it: RFC 3339 with milliseconds and Z."""
+    return ts.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def payload_error(error: ValidationError) -> PayloadError:
+    """Return pydantic's complaint in our words: each field, what was expected, what came."""
+    problems = []
+    reason = "bad_value"
+    for item in error.errors(include_url=False, include_context=False):
+        field = ".".join(str(part) for part in item["loc"][:1])
+        if item["type"] == "json_invalid":
+            reason = "bad_json"
+        elif item["type"] == "model_type":
+            reason = "not_an_object"
+        text = item["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        if field and isinstance(item["input"], str | int | float):
+            text += f" (got {item['input']!r:.60})"
+        if (field, text) not in problems:
+            problems.append((field, text))
+    return PayloadError(reason, problems)

@@ -1,0 +1,1 @@
+"""Modbus in, contract out: polls meters behind gateways and publishes their readings."""

@@ -1,0 +1,1 @@
+"""What is stored: tables, migrations, writes and queries, all through peewee."""

@@ -1,0 +1,137 @@
+"""Opening the database that a URL names, and bringing its schema up to date."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import peewee
+from playhouse.db_url import connect as connect_by_url
+from playhouse.db_url import parse as parse_url
+from playhouse.migrate import SchemaMigrator
+from playhouse.migrations import Runner
+
+from contract.errors import SettingsError, StorageError
+from contract.quantities import QUANTITIES
+from history.tables import TABLES, ThousandthField
+from history.views import create_views
+
+logger = logging.getLogger(__name__)
+
+BUSY_TIMEOUT_S = 5
+PRAGMAS = {
+    "auto_vacuum": "incremental",  # has an effect before the first table only
+    "journal_mode": "wal",
+    "synchronous": "normal",
+    "cache_size": -16000,
+    "foreign_keys": 1,
+    "temp_store": "memory",
+    "journal_size_limit": 67_108_864,
+}
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def open_database(url: str, *, read_only: bool = False) -> peewee.Database:
+    """Return the database of a URL such as sqlite:///energy_meters.db, not yet connected.
+
+    A read-only one refuses writes, and must exist. Raises SettingsError for a URL that names no
+    database.
+    """
+    if url.startswith("sqlite:"):
+        path = parse_url(url).get("database") or ""
+        if not path:
+            raise SettingsError(f"DATABASE_URL: names no file (got {url!r})")
+        return _open_sqlite(path, read_only=read_only)
+    if not url.startswith(("postgres", "psycopg3")):
+        raise SettingsError(
+            "DATABASE_URL: should begin with sqlite:/// or postgresql:// "
+            f"(got {url.partition(':')[0]!r})"
+        )
+    try:
+        database = connect_by_url(url, prefer_psycopg3=True)
+    except (ImportError, ValueError, TypeError, peewee.ImproperlyConfigured) as error:
+        raise SettingsError(f"DATABASE_URL: {error}") from error
+    database.bind(TABLES)
+    return database
+
+
+def _open_sqlite(path: str, *, read_only: bool) -> peewee.Database:
+    if read_only:
+        database = peewee.SqliteDatabase(
+            f"file:{Path(path).absolute()}?mode=ro",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            pragmas={"cache_size": -64000, "temp_store": "memory", "query_only": 1},
+        )
+    else:
+        database = peewee.SqliteDatabase(path, timeout=BUSY_TIMEOUT_S, pragmas=PRAGMAS)
+    database.bind(TABLES)
+    return database
+
+
+def migrate(database: peewee.Database) -> list[str]:
+    """Bring the schema up to date and return what was done, a line each.
+
+    Numbered scripts in `migrations/` run once; a quantity that is new in the catalogue becomes a
+    new column. Raises StorageError where the database cannot be opened or written.
+    """
+    with in_words(database):
+        database.connect(reuse_if_open=True)
+        done = list(Runner(database, str(MIGRATIONS)).up())
+        with database.atomic():
+            added = _add_missing_columns(database)
+            if done or added:
+                create_views(database)
+    return done + [f"column {name}" for name in added]
+
+
+def is_current(database: peewee.Database) -> bool:
+    """Tell whether a recorder of this version has prepared the database."""
+    try:
+        database.connect(reuse_if_open=True)
+        pending = [m for m in Runner(database, str(MIGRATIONS)).status() if not m.applied]
+        return not pending and not _missing_columns(database)
+    except peewee.DatabaseError:
+        return False
+
+
+@contextlib.contextmanager
+def in_words(database: peewee.Database) -> Iterator[None]:
+    """Turn the driver's errors into a StorageError that names the database."""
+    try:
+        yield
+    except (peewee.DatabaseError, peewee.InterfaceError, OSError) as error:
+        raise StorageError(f"database {name_of(database)}: {error}{_remedy(error)}") from error
+
+
+def name_of(database: peewee.Database) -> str:
+    """Return how to call a database in a message: its file or its name."""
+    return str(database.database).removeprefix("file:").partition("?")[0]
+
+
+def _missing_columns(database: peewee.Database) -> list[str]:
+    present = {column.name for column in database.get_columns("readings_raw")}
+    return [quantity.name for quantity in QUANTITIES if quantity.name not in present]
+
+
+def _add_missing_columns(database: peewee.Database) -> list[str]:
+    missing = _missing_columns(database)
+    migrator = SchemaMigrator.from_database(database)
+    for name in missing:
+        migrator.add_column("readings_raw", name, ThousandthField(null=True)).run()
+    return missing
+
+
+def _remedy(error: Exception) -> str:
+    text = str(error)
+    if "unable to open" in text:
+        return "; check that its directory exists and may be written"
+    if "readonly" in text:
+        return "; check who owns the file and its directory"
+    if "disk is full" in text:
+        return "; free some space, readings wait meanwhile"
+    if "locked" in text:
+        return "; another program holds it"
+    if "not a database" in text:
+        return "; DATABASE_URL names another program's file"
+    return ""

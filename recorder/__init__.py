@@ -1,0 +1,1 @@
+"""MQTT in, history out: the only writer of the database."""

@@ -1,0 +1,100 @@
+"""Real parts for tests: services as processes on free ports, and waiting on conditions."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self, TypeVar
+
+ROOT = Path(__file__).parent.parent
+T = TypeVar("T")
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "TZ", "CI")
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Tell whether something accepts connections on a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(condition: Callable[[], T], timeout_s: float = 15, what: str = "") -> T:
+    """Return what `condition` returns as soon as it is true; fail when it never is."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s} s for {what or condition}; last: {value!r}")
+        time.sleep(0.02)
+
+
+class Part:
+    """A program of the project as a process of its own, with its output in a file."""
+
+    def __init__(self, *command: str, directory: Path, **settings: object) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.output_file = (
+            directory / f"{'-'.join(command[:2]).replace('/', '_')}-{time.time_ns()}.log"
+        )
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        environment |= {name: str(value) for name, value in settings.items()}
+        with self.output_file.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @classmethod
+    def module(cls, name: str, *arguments: str, directory: Path, **settings: object) -> Self:
+        """Start `python -m name`."""
+        return cls(sys.executable, "-m", name, *arguments, directory=directory, **settings)
+
+    @property
+    def output(self) -> str:
+        """What the process has printed so far."""
+        return self.output_file.read_text(errors="replace")
+
+    def wait_for(self, text: str, timeout_s: float = 15) -> None:
+        """Wait until the process has printed `text`."""
+        wait_until(lambda: text in self.output or self._gone(text), timeout_s, f"{text!r}")
+
+    def _gone(self, text: str) -> bool:
+        if self.process.poll() is not None and text not in self.output:
+            raise AssertionError(f"ended with {self.process.returncode}:\n{self.output}")
+        return False
+
+    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 10) -> int:
+        """End the process as a person would and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.stop()

@@ -1,0 +1,1 @@
+"""REST, WebSocket, Socket.IO and the dashboard."""
