@@ -1,6 +1,7 @@
 """Real parts for tests: services as processes on free ports, and waiting on conditions."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,9 +11,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self, TypeVar
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 T = TypeVar("T")
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "TZ", "CI")
+
+
+def require(program: str) -> str:
+    """Return the path of a program that a test cannot do without.
+
+    Where it is missing the test is skipped and says so; under CI=true it fails.
+    """
+    path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if path:
+        return path
+    reason = f"{program} is not installed; deploy/install-test-packages installs it"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def free_port() -> int:

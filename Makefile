@@ -1,0 +1,61 @@
+# Meterflow: `make` alone lists what there is to make.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.runtime
+DEVELOPMENT := $(VENV)/.development
+
+# `python3 -m venv` without pip, filled by the system's pip from outside: works on a machine
+# without python3-venv, and where the system's pip refuses to install into the system.
+PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet \
+	--disable-pip-version-check --no-warn-script-location -c constraints.txt
+
+.PHONY: help run test check fix docs lock fresh clean
+
+help: ## list these targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -nE 's/^([a-z]+):.*## (.*)/make \1	\2/p' $(MAKEFILE_LIST)
+
+run: $(RUNTIME) ## start everything; open http://localhost:8000 (Ctrl-C stops)
+	@$(BIN)/python -m meterflow
+
+test: $(DEVELOPMENT) ## run the tests, e.g. make test ARGS='-k intake'
+	@deploy/install-test-packages
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEVELOPMENT) ## style and types: ruff and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+fix: $(DEVELOPMENT) ## put style right where a machine can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+docs: $(DEVELOPMENT) ## write the generated pages: quantities, settings, .env.example
+	@$(BIN)/python docs/generate.py
+
+lock: ## choose the exact versions of constraints.txt anew (needs uv)
+	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 1; }
+	uv pip compile --universal --all-extras --upgrade --quiet -o constraints.txt pyproject.toml
+
+fresh: ## prove the set-up in clean Debian 12 and 13 trees (needs root and mmdebstrap)
+	@deploy/fresh-machine bookworm trixie
+
+clean: ## remove what make has made; readings and settings stay
+	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(RUNTIME): pyproject.toml constraints.txt
+	@$(PYTHON) deploy/check_python.py
+	@echo "Setting up $(VENV): about half a minute, once."
+	@$(PYTHON) -m venv --without-pip $(VENV)
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(DEVELOPMENT): $(RUNTIME)
+	@echo "Adding the tools for tests and checks to $(VENV)."
+	@$(PIP_INSTALL) -e '.[dev,postgres]'
+	@touch $@

@@ -1,0 +1,35 @@
+"""Say in one sentence what is wrong with this Python or its pip, before the set-up fails over it.
+
+Written so that a Python that is too old can read it.
+"""
+
+import re
+import subprocess
+import sys
+
+OLDEST_PYTHON = (3, 11)
+OLDEST_PIP = (22, 3)
+
+
+def trouble() -> "str | None":
+    """Return what is wrong and what to do, or None."""
+    here = sys.executable
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        found = ".".join(map(str, sys.version_info[:2]))
+        return (
+            f"Meterflow needs Python 3.11 or newer, and {here} is {found}. "
+            "Name another one, as in: make run PYTHON=python3.13"
+        )
+    pip = subprocess.run([here, "-m", "pip", "--version"], capture_output=True, text=True)
+    version = re.match(r"pip (\d+)\.(\d+)", pip.stdout)
+    if not version:
+        return (
+            f"Meterflow needs pip, which {here} does not have. On Debian: apt install python3-pip"
+        )
+    if tuple(map(int, version.groups())) < OLDEST_PIP:
+        return f"Meterflow needs pip 22.3 or newer, and that of {here} is {version.group()[4:]}."
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(trouble())
