@@ -30,6 +30,7 @@ from contract.topics import METER_ID
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 MOST_AHEAD = timedelta(hours=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_PAYLOAD_BYTES = 65536
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _NO_VALUE = frozenset({"", "nan", "none", "unknown", "unavailable", "null"})
@@ -193,6 +194,11 @@ def parse_time(value: str | float | None) -> datetime | None:
 def format_time(ts: datetime) -> str:
     """Return a UTC time as the contract writes it: RFC 3339 with milliseconds and Z."""
     return ts.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def epoch_ms(ts: datetime) -> int:
+    """Return a time as the database holds it, cut to the millisecond that `format_time` shows."""
+    return (ts - _EPOCH) // timedelta(milliseconds=1)
 
 
 def payload_error(error: ValidationError) -> PayloadError:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import peewee
 from playhouse.db_url import connect as connect_by_url
@@ -39,7 +40,7 @@ def open_database(url: str, *, read_only: bool = False) -> peewee.Database:
     """
     if url.startswith("sqlite:"):
         path = parse_url(url).get("database") or ""
-        if not path:
+        if path in {"", ":memory:"}:
             raise SettingsError(f"DATABASE_URL: names no file (got {url!r})")
         return _open_sqlite(path, read_only=read_only)
     if not url.startswith(("postgres", "psycopg3")):
@@ -58,7 +59,7 @@ def open_database(url: str, *, read_only: bool = False) -> peewee.Database:
 def _open_sqlite(path: str, *, read_only: bool) -> peewee.Database:
     if read_only:
         database = peewee.SqliteDatabase(
-            f"file:{Path(path).absolute()}?mode=ro",
+            f"{Path(path).absolute().as_uri()}?mode=ro",
             uri=True,
             timeout=BUSY_TIMEOUT_S,
             pragmas={"cache_size": -64000, "temp_store": "memory", "query_only": 1},
@@ -106,7 +107,10 @@ def in_words(database: peewee.Database) -> Iterator[None]:
 
 def name_of(database: peewee.Database) -> str:
     """Return how to call a database in a message: its file or its name."""
-    return str(database.database).removeprefix("file:").partition("?")[0]
+    name = str(database.database)
+    if name.startswith("file://"):
+        return unquote(name.removeprefix("file://").partition("?")[0])
+    return name
 
 
 def _missing_columns(database: peewee.Database) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import peewee
 
 from contract.quantities import QUANTITIES
-from contract.readings import Reading
+from contract.readings import Reading, epoch_ms
 from history.tables import Meter, ReadingRow
 
 Row = tuple[Any, ...]
@@ -65,11 +65,10 @@ def readings(
 
 def exists(meter_id: str, ts: datetime) -> bool:
     """Tell whether the reading of that meter and time is stored."""
-    ts_ms = round(ts.timestamp() * 1000)
     query = ReadingRow.select(ReadingRow.ts).join(
         Meter, on=(Meter.id == ReadingRow.meter) & (Meter.name == meter_id)
     )
-    return bool(query.where(ReadingRow.ts == ts_ms).exists())
+    return bool(query.where(ReadingRow.ts == epoch_ms(ts)).exists())
 
 
 def columns(
@@ -82,7 +81,7 @@ def columns(
     """
     wanted = [name for name in names if name in _NAMES]
     meter = Meter.get_or_none(Meter.name == meter_id)
-    start, end = _ms(since), _ms(until)
+    start, end = epoch_ms(since), epoch_ms(until)
     slice_ms = max((end - start) // points, 1)
     rows: list[Row] = []
     if meter:
@@ -109,9 +108,9 @@ def _rows(key: int, since: datetime | None, until: datetime | None, limit: int) 
         ReadingRow.meter == key
     )
     if since:
-        query = query.where(ReadingRow.ts >= _ms(since))
+        query = query.where(ReadingRow.ts >= epoch_ms(since))
     if until:
-        query = query.where(ReadingRow.ts < _ms(until))
+        query = query.where(ReadingRow.ts < epoch_ms(until))
     newest = query.order_by(ReadingRow.ts.desc()).limit(limit).tuples()
     return list(cast(Iterable[Row], newest))
 
@@ -123,7 +122,3 @@ def _reading(name: str, row: Row) -> Reading:
 
 def _time(ts_ms: int) -> datetime:
     return datetime.fromtimestamp(ts_ms / 1000, UTC)
-
-
-def _ms(ts: datetime) -> int:
-    return round(ts.timestamp() * 1000)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import peewee
 
 from contract.quantities import QUANTITIES
-from contract.readings import Reading
+from contract.readings import Reading, epoch_ms
 from history.tables import Meter, RejectedMessage
 
 MOST_REJECTED = 5000
@@ -101,16 +101,11 @@ class Writer:
         RejectedMessage.delete().where(RejectedMessage.id <= newest - MOST_REJECTED).execute()
 
 
-def epoch_ms(reading: Reading) -> int:
-    """Return a reading's time as the table holds it."""
-    return round(reading.ts.timestamp() * 1000)
-
-
 def _row(meter: Meter, reading: Reading) -> tuple[int | None, ...]:
     values: Mapping[str, float] = reading.values
     return (
         meter.id,
-        epoch_ms(reading),
+        epoch_ms(reading.ts),
         *(round(values[name] * 1000) if name in values else None for name in _COLUMNS),
     )
 
@@ -118,7 +113,7 @@ def _row(meter: Meter, reading: Reading) -> tuple[int | None, ...]:
 def _spans(readings: list[Reading]) -> dict[str, tuple[int, int, bool]]:
     spans: dict[str, tuple[int, int, bool]] = {}
     for reading in readings:
-        ts, whole = epoch_ms(reading), not reading.from_scalars
+        ts, whole = epoch_ms(reading.ts), not reading.from_scalars
         first, last, snapshots = spans.get(reading.meter_id, (ts, ts, False))
         spans[reading.meter_id] = (min(first, ts), max(last, ts), snapshots or whole)
     return spans

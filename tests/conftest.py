@@ -1,13 +1,21 @@
 """Fixtures: real parts, each on a free port and in a directory of its own."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import peewee
 import pytest
 
 from history.database import migrate, open_database
 from tests.parts import Part, free_port, listens, wait_until
+
+# No deadline: the machine may be busy. The same examples each time where nobody looks on.
+hypothesis.settings.register_profile(
+    "project", deadline=None, derandomize=os.environ.get("CI") == "true"
+)
+hypothesis.settings.load_profile("project")
 
 
 @pytest.fixture
