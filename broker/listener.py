@@ -1,0 +1,39 @@
+"""Whether a broker may and can listen at an address, and in words why not."""
+
+import errno
+import socket
+
+from broker.settings import is_loopback
+from contract.errors import BusError
+
+
+def check_listener(host: str, port: int) -> None:
+    """Raise BusError where a broker without users must not listen, or cannot."""
+    if not is_loopback(host):
+        raise BusError(
+            f"MQTT_HOST {host} is not of this machine alone, and the broker started here asks "
+            "nobody for a password: set MQTT_HOST=127.0.0.1, or for a network let Mosquitto run "
+            "as a service with users and rights, and start no broker here"
+        )
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As the broker itself does: connections that are just closing are no hindrance.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise BusError(_in_words(host, port, error)) from error
+
+
+def _in_words(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"MQTT_PORT {port} on {host} is taken: a broker is already running there? Then there "
+            "is nothing to start: all parts will use it. Otherwise choose another MQTT_PORT, or "
+            "stop what listens there (Debian's own broker: systemctl stop mosquitto)"
+        )
+    if error.errno == errno.EACCES:
+        return f"MQTT_PORT {port} on {host}: ports below 1024 are for root; choose another"
+    return f"MQTT_HOST {host}, MQTT_PORT {port}: {error.strerror or error}"
