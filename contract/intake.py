@@ -57,6 +57,11 @@ class Intake:
         due = [m for m, burst in self._bursts.items() if burst.closes_at_s <= now_s]
         return [self._close(meter_id) for meter_id in due]
 
+    def forget(self, meter_id: str) -> None:
+        """Drop what is known of a meter, for whoever must bound its memory."""
+        self._last_reading_s.pop(meter_id, None)
+        self._bursts.pop(meter_id, None)
+
     def _take_reading(
         self, meter_id: str, payload: bytes, retained: bool, arrived: datetime, now_s: float
     ) -> list[Reading]:

@@ -59,6 +59,10 @@ class Settings(BaseSettings):
             settings = cls(**{name: v for name, v in overrides.items() if v is not None})
         except ValidationError as error:
             raise SettingsError("\n".join(_problems(error))) from error
+        except UnicodeDecodeError as error:
+            raise SettingsError(".env: should be text in UTF-8") from error
+        except OSError as error:
+            raise SettingsError(f".env: cannot be read: {error.strerror}") from error
         except PydanticSettingsError as error:
             raise SettingsError(str(error)) from error
         return settings

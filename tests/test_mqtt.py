@@ -1,0 +1,174 @@
+"""The MQTT client of every service: patient, persistent, and known to be gone when it is."""
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+
+from contract.mqtt import MqttClient, Subscription
+from contract.settings import Settings
+from tests.parts import Part, free_port, listens, require, wait_until
+
+LIVES_AND_SAYS_SO = """
+from contract.mqtt import MqttClient
+from contract.settings import Settings
+import time
+client = MqttClient(Settings(), "alive", status_topic="meters/_bridge/test/status")
+client.start()
+time.sleep(100)
+"""
+
+
+@contextmanager
+def mosquitto(port: int, directory: Path) -> Iterator[Part]:
+    with Part(require("mosquitto"), "-p", str(port), directory=directory) as part:
+        wait_until(lambda: listens(port), what="mosquitto")
+        yield part
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[int]:
+    """The port of a Mosquitto of this test alone."""
+    number = free_port()
+    with mosquitto(number, tmp_path):
+        yield number
+
+
+@pytest.fixture
+def clients() -> Iterator[Callable[..., MqttClient]]:
+    """Start clients, and stop them afterwards."""
+    started: list[MqttClient] = []
+
+    def start(port: int, client_id: str, **options: object) -> MqttClient:
+        settings = Settings(mqtt_host="127.0.0.1", mqtt_port=port)
+        client = MqttClient(settings, client_id, **options)  # type: ignore[arg-type]
+        started.append(client)
+        client.start()
+        return client
+
+    yield start
+    for client in started:
+        client.stop(flush_s=0.2)
+
+
+@contextmanager
+def listening(port: int, topic: str, directory: Path) -> Iterator[Part]:
+    with Part(
+        require("mosquitto_sub"), "-p", str(port), "-v", "-t", topic, directory=directory
+    ) as part:
+        yield part
+
+
+def test_a_client_starts_without_a_broker_and_connects_when_it_comes(
+    clients: Callable[..., MqttClient], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    port = free_port()
+    client = clients(port, "early")
+    wait_until(lambda: "nothing listens there" in str(client.trouble))
+    client.publish("meters/1/reading", "{}", qos=1, retain=True)
+
+    with mosquitto(port, tmp_path), listening(port, "meters/#", tmp_path) as seen:
+        seen.wait_for("meters/1/reading {}")
+
+    told = [r.getMessage() for r in caplog.records if "nothing listens" in r.getMessage()]
+    assert told == [
+        f"broker 127.0.0.1:{port}: nothing listens there; is the broker running?; trying again"
+    ]
+
+
+def test_a_client_comes_back_when_the_broker_was_killed(
+    clients: Callable[..., MqttClient], tmp_path: Path
+) -> None:
+    port, heard = free_port(), threading.Event()
+    with mosquitto(port, tmp_path) as first:
+        client = clients(
+            port,
+            "loyal",
+            subscriptions=(Subscription("meters/+/reading", 1),),
+            on_message=lambda _message: heard.set(),
+        )
+        assert client.wait_connected(10)
+        first.process.kill()
+        wait_until(lambda: not client.connected)
+
+    with mosquitto(port, tmp_path):
+        assert client.wait_connected(10)
+        command = [require("mosquitto_pub"), "-p", str(port), "-t", "meters/1/reading", "-m", "{}"]
+        subprocess.check_call(command)
+
+        assert heard.wait(10)
+        assert client.connection == 2
+
+
+def test_the_last_will_tells_that_a_killed_service_is_gone(port: int, tmp_path: Path) -> None:
+    with (
+        listening(port, "meters/_bridge/+/status", tmp_path) as seen,
+        Part(
+            sys.executable, "-c", LIVES_AND_SAYS_SO, directory=tmp_path, MQTT_PORT=port
+        ) as service,
+    ):
+        seen.wait_for("meters/_bridge/test/status online")
+
+        service.process.kill()
+
+        seen.wait_for("meters/_bridge/test/status offline")
+
+
+def test_a_clean_stop_says_goodbye_and_sends_what_waits(
+    clients: Callable[..., MqttClient], port: int, tmp_path: Path
+) -> None:
+    client = clients(port, "polite", status_topic="meters/_bridge/test/status")
+    assert client.wait_connected(10)
+    client.publish("meters/1/reading", "{}", qos=1, retain=True)
+
+    client.stop()
+
+    with listening(port, "meters/#", tmp_path) as seen:
+        seen.wait_for("meters/_bridge/test/status offline")
+        seen.wait_for("meters/1/reading {}")
+
+
+def test_a_message_that_was_not_acknowledged_comes_again(
+    clients: Callable[..., MqttClient], port: int
+) -> None:
+    first: list[paho.MQTTMessage] = []
+    again: list[paho.MQTTMessage] = []
+    options = {
+        "subscriptions": (Subscription("meters/+/reading", 1),),
+        "clean_session": False,
+        "manual_ack": True,
+    }
+    forgetful = clients(port, "recorder", on_message=first.append, **options)
+    forgetful.wait_connected(10)
+    clients(port, "bridge").publish("meters/1/reading", b"{}", qos=1, retain=False)
+    wait_until(lambda: first)
+    forgetful.stop()
+
+    careful = clients(port, "recorder", on_message=again.append, **options)
+    wait_until(lambda: again)
+    careful.ack(again[0], careful.connection - 1)  # of an older connection: does nothing
+    careful.ack(again[0], careful.connection)
+
+    assert again[0].payload == b"{}"
+
+
+def test_a_wrong_password_is_told_and_not_fatal(
+    tmp_path: Path, clients: Callable[..., MqttClient]
+) -> None:
+    port = free_port()
+    configuration = tmp_path / "closed.conf"
+    configuration.write_text(f"user root\nlistener {port} 127.0.0.1\nallow_anonymous false\n")
+    with Part(require("mosquitto"), "-c", str(configuration), directory=tmp_path):
+        wait_until(lambda: listens(port), what="mosquitto")
+        client = clients(port, "stranger")
+
+        wait_until(lambda: "MQTT_USER" in str(client.trouble))
+
+    assert not client.connected
