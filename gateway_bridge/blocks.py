@@ -1,0 +1,167 @@
+"""Blocks: which registers to ask for together, what that costs, and what the answer says. Pure.
+
+The line is the bottleneck. A request costs a fixed time (its own bytes, the meter's turnaround,
+the gateway's pause) and a little for each register, so that reading across unwanted registers
+is often cheaper than asking twice.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+REGISTERS_PER_VALUE = 2
+_REQUEST_BYTES = 8
+_ANSWER_FRAME_BYTES = 5
+_SILENT_CHARACTERS = 3.5
+
+
+class Block(NamedTuple):
+    """A run of registers read with one request: where it starts and how many it takes in."""
+
+    address: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        """The first register after the block."""
+        return self.address + self.count
+
+
+@dataclass(frozen=True, slots=True)
+class LineCost:
+    """What time a request takes on an RS485 line.
+
+    `bits` are those of a character on the wire (8N1: 10), `turnaround_ms` passes between a
+    request and the meter's answer, `pause_ms` is the silence that the gateway keeps afterwards.
+    """
+
+    baud: int = 9600
+    bits: int = 10
+    turnaround_ms: float = 40.0
+    pause_ms: float = 20.0
+
+    @property
+    def register_ms(self) -> float:
+        """What each register adds."""
+        return 2 * self._character_ms
+
+    @property
+    def overhead_ms(self) -> float:
+        """What each request costs before its first register."""
+        characters = _REQUEST_BYTES + _ANSWER_FRAME_BYTES + _SILENT_CHARACTERS
+        return characters * self._character_ms + self.turnaround_ms + self.pause_ms
+
+    def request_ms(self, count: int) -> float:
+        """Return how long the line is taken by a request for `count` registers."""
+        return self.overhead_ms + count * self.register_ms
+
+    def total_ms(self, blocks: Iterable[Block]) -> float:
+        """Return how long the line is taken by these blocks, one after another."""
+        return sum(self.request_ms(block.count) for block in blocks)
+
+    @property
+    def _character_ms(self) -> float:
+        return 1000 * self.bits / self.baud
+
+
+def plan_blocks(
+    addresses: Iterable[int],
+    cost: LineCost,
+    limit: int,
+    together: Iterable[int] = (),
+    allowed: Callable[[Block], bool] = lambda _block: True,
+) -> tuple[Block, ...]:
+    """Return the cheapest blocks of at most `limit` registers that cover all float32 `addresses`.
+
+    Exact, by dynamic programming over the sorted addresses; of equally cheap plans the one with
+    fewer requests. Those `together` share one block where one can hold them, so that they are
+    of the same moment. `allowed` may forbid blocks; a single value is never forbidden.
+    """
+    wanted = sorted(set(addresses))
+    uncut = _uncut(wanted, set(together), limit)
+    best: list[tuple[float, int, int]] = [(0.0, 0, 0)]
+    for last, address in enumerate(wanted):
+        end = address + REGISTERS_PER_VALUE
+        options = []
+        for first in range(last, -1, -1):
+            block = Block(wanted[first], end - wanted[first])
+            if block.count > limit:
+                break
+            if first in uncut or not (first == last or allowed(block)):
+                continue
+            before_ms, requests, _ = best[first]
+            options.append((before_ms + cost.request_ms(block.count), requests + 1, first))
+        best.append(min(options, default=(math.inf, 0, last)))
+    return _walk_back(best, wanted)
+
+
+def decode(
+    answer: bytes, block: Block, registers: Mapping[str, int], *, low_word_first: bool = False
+) -> dict[str, float]:
+    """Return what a block's answer says: {quantity: value}, without what is not a finite number."""
+    if low_word_first:
+        answer = swap_words(answer)
+    values = struct.unpack(f">{block.count // REGISTERS_PER_VALUE}f", answer)
+    found = {}
+    for name, address in registers.items():
+        if block.address <= address < block.end:
+            value = values[(address - block.address) // REGISTERS_PER_VALUE]
+            if math.isfinite(value):
+                found[name] = value
+    return found
+
+
+def swap_words(answer: bytes) -> bytes:
+    """Return the answer with the two registers of each value exchanged."""
+    words = struct.unpack(f">{len(answer) // 2}H", answer)
+    swapped = [word for pair in zip(words[1::2], words[::2], strict=True) for word in pair]
+    return struct.pack(f">{len(words)}H", *swapped)
+
+
+def tell_apart(blocks: Iterable[Block], known: Iterable[int], limit: int) -> tuple[Block, ...]:
+    """Return the blocks with no two of the same length, where the map and the limit let it be.
+
+    A late answer that is taken for the next one then betrays itself by its length. Blocks grow
+    only into registers that are `known` to exist.
+    """
+    known = set(known)
+    lengths: set[int] = set()
+    told: list[Block] = []
+    for block in sorted(blocks, key=lambda block: -block.count):
+        grown = block
+        while grown.count in lengths and grown.count + REGISTERS_PER_VALUE <= limit:
+            if grown.end in known:
+                grown = Block(grown.address, grown.count + REGISTERS_PER_VALUE)
+            elif grown.address - REGISTERS_PER_VALUE in known:
+                grown = Block(
+                    grown.address - REGISTERS_PER_VALUE, grown.count + REGISTERS_PER_VALUE
+                )
+            else:
+                break
+        if grown.count in lengths:
+            grown = block
+        lengths.add(grown.count)
+        told.append(grown)
+    return tuple(sorted(told))
+
+
+def _uncut(wanted: list[int], together: set[int], limit: int) -> set[int]:
+    """Return the positions before which no block may begin, to keep `together` in one."""
+    places = [place for place, address in enumerate(wanted) if address in together]
+    if not places:
+        return set()
+    width = wanted[places[-1]] + REGISTERS_PER_VALUE - wanted[places[0]]
+    return set(range(places[0] + 1, places[-1] + 1)) if width <= limit else set()
+
+
+def _walk_back(best: list[tuple[float, int, int]], wanted: list[int]) -> tuple[Block, ...]:
+    blocks: list[Block] = []
+    place = len(wanted)
+    while place:
+        first = best[place][2]
+        end = wanted[place - 1] + REGISTERS_PER_VALUE
+        blocks.append(Block(wanted[first], end - wanted[first]))
+        place = first
+    return tuple(reversed(blocks))

@@ -1,0 +1,90 @@
+"""The bridge's settings: the gateway in its short form, and how often to read what."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from contract.quantities import quantity_set
+from contract.settings import Host, Port, ServiceName, Settings
+
+HIGHEST_UNIT = 247
+
+
+def _words(value: object) -> object:
+    """Split `1,2,3  # a comment` at its commas; anything but text is passed on."""
+    if not isinstance(value, str):
+        return value
+    listed = value.partition("#")[0]
+    return tuple(word.strip() for word in listed.split(",") if word.strip())
+
+
+def _units(value: object) -> object:
+    words = _words(value)
+    if not isinstance(words, tuple):
+        return value
+    problems = [problem for word in words if (problem := _unit_problem(str(word)))]
+    problems += [f"{word} is there twice" for word in _repeated(words)]
+    if problems or not words:
+        raise ValueError("; ".join(problems) or "names no meter")
+    return tuple(int(word) for word in words)
+
+
+def _unit_problem(word: str) -> str | None:
+    if not word.isascii() or not word.isdigit():
+        return f"{word!r} is not a whole number"
+    if not 1 <= int(word) <= HIGHEST_UNIT:
+        return f"{word} is not from 1 to {HIGHEST_UNIT}"
+    return None
+
+
+def _repeated(words: Iterable[object]) -> list[object]:
+    seen: set[str] = set()
+    repeated: dict[str, object] = {}
+    for word in words:
+        plain = str(word).lstrip("0")
+        if plain in seen:
+            repeated[plain] = word
+        seen.add(plain)
+    return list(repeated.values())
+
+
+def _known(words: tuple[str, ...]) -> tuple[str, ...]:
+    quantity_set(words)
+    return words
+
+
+UnitIds = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_units)]
+QuantityWords = Annotated[
+    tuple[str, ...], NoDecode, BeforeValidator(_words), AfterValidator(_known), Field(min_length=1)
+]
+
+
+class BridgeSettings(Settings):
+    """What a bridge must know; times are seconds."""
+
+    modbus_host: Host | None = Field(
+        None, description="Host name or address of the Modbus gateway."
+    )
+    modbus_port: Port = Field(502, description="Its port.")
+    modbus_framing: Literal["auto", "tcp", "rtu"] = Field(
+        "auto", description="What the gateway speaks: tcp (Modbus TCP), rtu (over TCP) or auto."
+    )
+    modbus_timeout: float = Field(
+        1.0, ge=0.05, le=60, description="Longest wait for one answer, in seconds."
+    )
+    modbus_baud: int = Field(
+        9600, ge=300, le=1_000_000, description="Speed of the RS485 line, to plan by."
+    )
+    meter_ids: UnitIds = Field((1,), description="Unit ids of the meters, as in 1,2,3.")
+    poll_interval: float = Field(
+        10.0, ge=0.1, le=86_400, description="Read the live quantities each so many seconds."
+    )
+    slow_interval: float = Field(
+        60.0, ge=0.1, le=86_400, description="Read all others each so many seconds."
+    )
+    quantities: QuantityWords = Field(
+        ("default",), description="What to read: core, default, all, or names of quantities."
+    )
+    bridge_name: ServiceName = Field("gateway", description="Name of this bridge on the bus.")
