@@ -1,0 +1,64 @@
+"""Start `make run`, wait for the first page and the first live reading, and stop it as a person does.
+
+Needs nothing beyond the standard library: it runs where Meterflow has just been set up.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+LONGEST_S = 60
+URL = f"http://127.0.0.1:{os.environ.get('HTTP_PORT', '8000')}"
+
+
+def main() -> None:
+    """Print how long it took; end with 1 and the log where something does not come."""
+    began = time.monotonic()
+    run = subprocess.Popen(["make", "run"], start_new_session=True)
+    try:
+        for path, wanted in (("/", b"<html"), ("/readings/", b'"meter_id"')):
+            body = _wait_for(path, wanted, run)
+            _say(f"GET {path} answers after {time.monotonic() - began:.1f} s")
+        _say(f"a reading: {json.dumps(json.loads(body))[:160]}…")
+    finally:
+        os.killpg(run.pid, signal.SIGINT)
+        code = run.wait(30)
+    _say(f"stopped by Ctrl-C, exit code {code}")
+    if _alive(run.pid):
+        sys.exit("something is still running")
+
+
+def _wait_for(path: str, wanted: bytes, run: "subprocess.Popen[bytes]") -> bytes:
+    deadline = time.monotonic() + LONGEST_S
+    while time.monotonic() < deadline and run.poll() is None:
+        try:
+            with urllib.request.urlopen(URL + path, timeout=5) as answer:
+                body = answer.read()
+            if wanted in body:
+                return body
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.1)
+    sys.exit(f"GET {path} did not answer with {wanted!r} within {LONGEST_S} s")
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"-- {text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
