@@ -1,0 +1,119 @@
+"""`python -m gateway_bridge.simulator`: meters without hardware, as a program of its own."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Sequence
+
+from contract import __version__
+from contract.service import leave, set_up_log
+from gateway_bridge.simulator import control
+from gateway_bridge.simulator.faults import SimulatorError, faults_help
+from gateway_bridge.simulator.line import LineTiming
+from gateway_bridge.simulator.simulator import Simulator
+
+logger = logging.getLogger(__name__)
+
+_PARITY_BITS = {"8N1": 10, "8E1": 11, "8O1": 11, "8N2": 11}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Simulate until SIGTERM or SIGINT; exit 1 with one sentence where a port is taken."""
+    options = _parser().parse_args(arguments)
+    set_up_log(options.log_level)
+    leave("simulator", lambda: asyncio.run(_simulate(options)))
+
+
+async def _simulate(options: argparse.Namespace) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    simulator = _simulator(options)
+    for fault in options.fault:
+        _must_obey(simulator, f"fault {fault}")
+    async with simulator, contextlib.AsyncExitStack() as stack:
+        if options.control is not None:
+            server = await control.serve(simulator, options.host, options.control)
+            stack.callback(server.close)
+        logger.info(
+            "simulator: meters %s on %s:%d, %s at %s baud",
+            ",".join(map(str, options.units)),
+            options.host,
+            simulator.port,
+            "Modbus TCP" if options.framing == "tcp" else "RTU over TCP",
+            options.baud or "unlimited",
+        )
+        await stopped.wait()
+    logger.info("simulator: stopped")
+
+
+def _simulator(options: argparse.Namespace) -> Simulator:
+    return Simulator(
+        options.units,
+        timing=LineTiming(
+            baud=options.baud,
+            bits_per_byte=_PARITY_BITS[options.line],
+            turnaround_s=options.turnaround / 1000,
+            pause_s=options.pause / 1000,
+            reply_timeout_s=options.reply_timeout,
+        ),
+        framing=options.framing,
+        seed=options.seed,
+        clock=lambda: time.time() - time.timezone,
+        word_order=options.word_order,
+        absent=options.absent,
+        listen=(options.host, options.port),
+    )
+
+
+def _must_obey(simulator: Simulator, command: str) -> None:
+    answer = control.obey(simulator, command)
+    if answer != "ok":
+        raise SimulatorError(f"{command}: {answer.removeprefix('error: ')}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m gateway_bridge.simulator",
+        description="SDM630 meters on a simulated RS485 line behind a Modbus gateway.",
+        epilog=f"faults (--fault 'UNIT|gateway NAME [N] [share=0.1] [times=3]'):\n{faults_help()}"
+        f"\n\ncommands on the --control port:\n{control.__doc__}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--version", action="version", version=f"%(prog)s {__version__}")
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", type=int, default=5020, help="port of the gateway; 0: any (%(default)s)")
+    add("--units", type=_units, default=(1, 2, 3), help="unit ids of the meters (1,2,3)")
+    add("--framing", choices=("tcp", "rtu"), default="tcp", help="Modbus TCP, or RTU over TCP")
+    add("--baud", type=int, default=9600, help="speed of the line; 0: no limit (%(default)s)")
+    add("--line", choices=tuple(_PARITY_BITS), default="8N1", help="bits and parity (8N1)")
+    add("--turnaround", type=float, default=40, help="a meter's delay in ms (%(default)s)")
+    add("--pause", type=float, default=20, help="the gateway's pause in ms (%(default)s)")
+    add("--reply-timeout", type=float, default=0.6, help="wait for a meter, in s (%(default)s)")
+    add("--absent", choices=("silent", "exception"), default="silent", help="no meter answers")
+    add("--word-order", choices=("high-first", "low-first"), default="high-first")
+    add("--seed", type=int, default=1, help="other seed, other meters (%(default)s)")
+    add("--fault", action="append", default=[], help="switch a fault on; may be repeated")
+    add("--control", type=int, help="take commands on this port")
+    add("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
+    return parser
+
+
+def _units(text: str) -> tuple[int, ...]:
+    try:
+        units = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"should be unit ids such as 1,2,3 (got {text!r})"
+        ) from None
+    if not all(1 <= unit <= 247 for unit in units):
+        raise argparse.ArgumentTypeError(f"unit ids go from 1 to 247 (got {text!r})")
+    return units
+
+
+if __name__ == "__main__":
+    main()
