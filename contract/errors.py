@@ -50,4 +50,8 @@ class MeterTimeout(GatewayError):
 
 
 class MeterFault(GatewayError):
-    """Raised when a meter answered, with an exception or with nonsense."""
+    """Raised when a meter answered, with a Modbus exception `code` or (None) with nonsense."""
+
+    def __init__(self, text: str, code: int | None = None) -> None:
+        self.code = code
+        super().__init__(text)

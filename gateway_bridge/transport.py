@@ -1,0 +1,248 @@
+"""Transport: one connection to a Modbus gateway, and answers that are surely those asked for.
+
+Hides pymodbus, which looks after frames but not after whose answer it is: it checks neither
+function nor register count, and where there is no transaction id (RTU over TCP, or a gateway that
+answers with id 0) it returns a late answer for the next request, and so on from then. Whenever
+that can have happened, the transport lets the line fall quiet and connects anew.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+import struct
+import threading
+import time
+from typing import Any, Literal
+
+from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.exceptions import ConnectionException, ModbusException
+from pymodbus.framer import FramerType
+from pymodbus.pdu import ModbusPDU
+
+from contract.errors import GatewayError, MeterFault, MeterTimeout
+
+Framing = Literal["tcp", "rtu"]
+
+INPUT, HOLDING = 4, 3
+SETTLE_S = 0.3
+"""An answer that comes later than the time-out and this is not expected any more."""
+QUIET_S = 0.05
+"""Bytes that nobody asked for are followed by this much silence before the next request."""
+EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal address",
+    3: "illegal count",
+    4: "device failure",
+    5: "acknowledged, not answered",
+    6: "busy",
+    10: "gateway path unavailable",
+    11: "gateway: the meter does not answer",
+}
+_NO_ANSWER = frozenset({10, 11})
+_FRAMERS = {"tcp": FramerType.SOCKET, "rtu": FramerType.RTU}
+
+# Its log repeats the frames of every time-out: a dead meter would fill 100 MB a day.
+logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL + 1)
+
+
+class Transport:
+    """A connection over which one task reads registers, one request at a time.
+
+    A read must not be cancelled to go on reading afterwards; cancelling closes the connection.
+    """
+
+    def __init__(self, host: str, port: int, framing: Framing, *, timeout_s: float) -> None:
+        self._host, self._port = host, port
+        self.framing = framing
+        self._timeout_s = timeout_s
+        self._client: AsyncModbusTcpClient | None = None
+        self._pending = False
+        self._echoes_ids: bool | None = None if framing == "tcp" else False
+        self._doubtful = False
+        self._silent_until_s = 0.0
+        self.strays = 0
+        """How many times bytes came that no request was waiting for."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands, as far as one can know without a request."""
+        return self._client is not None and self._client.connected
+
+    async def connect(self) -> None:
+        """Connect; raises GatewayError saying in words why it does not come about."""
+        self.close()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                address = await _resolve(self._host, self._port)
+                client = self._new_client(address)
+                client.ctx.transport, _ = await client.ctx.call_create()
+        except OSError as error:
+            raise GatewayError(_why_not_connected(error, self._timeout_s)) from error
+        _keep_alive(client.ctx.transport.get_extra_info("socket"))
+        # Two masters that both count from 1 would take one another's answers for theirs.
+        client.ctx.next_tid = random.randrange(1, 60_000)
+        self._client, self._doubtful = client, False
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._client:
+            self._client.close()
+        self._client = None
+
+    async def read(self, unit: int, address: int, count: int, function: int = INPUT) -> bytes:
+        """Return the bytes of `count` registers of a unit.
+
+        Raises MeterTimeout where no answer came (or the gateway says so), MeterFault where the
+        answer is an exception or not the one asked for, GatewayError where the connection is gone.
+        """
+        await self._settle()
+        client = self._client
+        if client is None or not client.connected:
+            raise GatewayError("is not connected")
+        ask = client.read_input_registers if function == INPUT else client.read_holding_registers
+        self._pending = True
+        try:
+            answer = await ask(address, count=count, device_id=unit)
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        except ConnectionException as error:
+            raise GatewayError("closed the connection") from error
+        except ModbusException as error:
+            self._doubt(unless_ids=True)
+            raise MeterTimeout(f"no answer within {self._timeout_s:g} s") from error
+        except MeterFault:
+            self._doubt()
+            raise
+        finally:
+            self._pending = False
+        return self._checked(answer, function, count)
+
+    def _checked(self, answer: ModbusPDU, function: int, count: int) -> bytes:
+        self._check_id(answer)
+        if answer.function_code & 0x7F != function:
+            raise self._bad(f"answered function {answer.function_code}, asked for {function}")
+        if answer.isError():
+            code = int(answer.exception_code)
+            text = f"exception {code} ({EXCEPTIONS.get(code, 'unknown')})"
+            raise MeterTimeout(text) if code in _NO_ANSWER else MeterFault(text, code)
+        if len(answer.registers) != count:
+            raise self._bad(f"answered {len(answer.registers)} registers, asked for {count}")
+        return struct.pack(f">{count}H", *answer.registers)
+
+    def _check_id(self, answer: ModbusPDU) -> None:
+        if self.framing == "rtu":
+            return
+        echoed = answer.transaction_id != 0
+        if self._echoes_ids and not echoed:
+            self._echoes_ids = False
+            raise self._bad("answered with transaction id 0, which may be any request's")
+        self._echoes_ids = echoed
+
+    def _bad(self, text: str) -> MeterFault:
+        self._doubt()
+        return MeterFault(text)
+
+    def _doubt(self, *, unless_ids: bool = False) -> None:
+        """Note that a later answer may be taken for the next one's, unless ids tell them apart."""
+        if unless_ids and self._echoes_ids:
+            return
+        self._doubtful = True
+        self._silent_until_s = time.monotonic() + SETTLE_S
+
+    async def _settle(self) -> None:
+        silence_s = self._silent_until_s - time.monotonic()
+        if silence_s > 0:
+            await asyncio.sleep(silence_s)
+        if self._doubtful:
+            await self.connect()
+
+    def _new_client(self, address: str) -> AsyncModbusTcpClient:
+        client = AsyncModbusTcpClient(
+            address,
+            port=self._port,
+            framer=_FRAMERS[self.framing],
+            timeout=self._timeout_s,
+            retries=0,
+            reconnect_delay=0,
+            trace_connect=self._connection_changed,
+            trace_packet=self._packet,
+        )
+        client.set_max_no_responses(1_000_000)  # when to give up the connection is ours to say
+        decode = client.ctx.callback_data
+
+        def decode_or_fail(data: bytes, addr: Any = None) -> int:
+            try:
+                return decode(data, addr)
+            except ModbusException:
+                self._fail_pending(client, MeterFault("answered what is no Modbus answer"))
+                return len(data)
+
+        # pymodbus lets an undecodable answer escape into asyncio, which then drops the connection
+        # while the caller waits out the time-out.
+        client.ctx.callback_data = decode_or_fail  # type: ignore[method-assign]
+        return client
+
+    def _connection_changed(self, connected: bool) -> None:
+        if not connected and self._client:
+            self._fail_pending(self._client, GatewayError("closed the connection"))
+
+    def _fail_pending(self, client: AsyncModbusTcpClient, error: Exception) -> None:
+        if self._pending and not client.ctx.response_future.done():
+            client.ctx.response_future.set_exception(error)
+
+    def _packet(self, sending: bool, packet: bytes) -> bytes:
+        if not sending and not self._pending:
+            self.strays += 1
+            if not self._echoes_ids:
+                self._silent_until_s = max(self._silent_until_s, time.monotonic() + QUIET_S)
+        return packet
+
+
+async def _resolve(host: str, port: int) -> str:
+    """Return the address of a host, asked in a thread that does not hold up the process's end."""
+    with contextlib.suppress(OSError):
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+        return host
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[str] = loop.create_future()
+
+    def settle(address: str | None, error: OSError | None) -> None:
+        if found.done():
+            return
+        if error:
+            found.set_exception(error)
+        else:
+            found.set_result(address or "")
+
+    def ask() -> None:
+        address, trouble = None, None
+        try:
+            address = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+        except OSError as error:
+            trouble = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, address, trouble)
+
+    threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
+    return await found
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """Let the kernel notice a gateway that has gone without a word."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _why_not_connected(error: OSError, timeout_s: float) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "refuses the connection; is the port right, and its Modbus TCP server on?"
+    if isinstance(error, TimeoutError):
+        return f"does not answer within {timeout_s:g} s; is the address right, is it powered?"
+    if isinstance(error, socket.gaierror):
+        return "has no address: there is no such host name"
+    return f"cannot be reached: {error.strerror or error}"
