@@ -1,4 +1,4 @@
-"""Start `make run`, wait for the first page and the first live reading, and stop it as a person does.
+"""Start `make run`, wait for the first page and the first reading, and stop it with Ctrl-C.
 
 Needs nothing beyond the standard library: it runs where Meterflow has just been set up.
 """
@@ -26,7 +26,8 @@ def main() -> None:
             _say(f"GET {path} answers after {time.monotonic() - began:.1f} s")
         _say(f"a reading: {json.dumps(json.loads(body))[:160]}…")
     finally:
-        os.killpg(run.pid, signal.SIGINT)
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGINT)
         code = run.wait(30)
     _say(f"stopped by Ctrl-C, exit code {code}")
     if _alive(run.pid):
