@@ -26,7 +26,8 @@ def run(settings: BrokerSettings) -> None:
             "mosquitto is not installed: install it (Debian: apt install mosquitto), "
             "or set BROKER=embedded"
         )
-    from broker.embedded import run_embedded  # noqa: PLC0415
+    # Here, because amqtt takes longer to import than Mosquitto to start.
+    from broker.embedded import run_embedded
 
     run_embedded(settings.mqtt_host, settings.mqtt_port)
 

@@ -16,7 +16,6 @@ from amqtt.mqtt.disconnect import DisconnectPacket
 from amqtt.mqtt.packet import RESERVED_0, RESERVED_15, MQTTFixedHeader
 from amqtt.mqtt.pingreq import PingReqPacket
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
-from amqtt.mqtt.protocol.handler import ProtocolHandler
 from amqtt.mqtt.puback import PubackPacket
 from amqtt.mqtt.publish import PublishPacket
 from amqtt.plugins.manager import PluginManager
@@ -48,7 +47,7 @@ class CheckedHeader(MQTTFixedHeader):
 
 
 # amqtt names its header class in these two places, and offers no other way to limit a packet.
-amqtt.mqtt.protocol.handler.MQTTFixedHeader = CheckedHeader  # type: ignore[misc]
+amqtt.mqtt.protocol.handler.MQTTFixedHeader = CheckedHeader
 ConnectPacket.FIXED_HEADER = CheckedHeader
 
 
@@ -63,7 +62,7 @@ class ClientWriter(StreamWriterAdapter):
     async def close(self) -> None:
         """Close the connection; what is unsent has a few seconds left to go out."""
         if not self.is_closed:
-            self.is_closed = True
+            self.is_closed: bool = True
             self._writer.close()
             asyncio.get_running_loop().call_later(LAST_BYTES_S, self._writer.transport.abort)
 

@@ -12,7 +12,7 @@ import signal
 from typing import Any
 
 from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, WriterAdapter
-from amqtt.broker import Broker, RetainedApplicationMessage
+from amqtt.broker import Broker
 from amqtt.errors import AMQTTError, BrokerError, MQTTError, NoDataError
 from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
@@ -83,7 +83,7 @@ class EveryLocalClient(BaseAuthPlugin):
     amqtt's own plugin for this marks sessions as anonymous, which costs them their queues.
     """
 
-    async def authenticate(self, *, session: Session) -> bool:
+    async def authenticate(self, *, session: Session) -> bool:  # noqa: ARG002
         """Say yes."""
         return True
 
@@ -169,9 +169,9 @@ class EmbeddedBroker(Broker):
 
     async def _broadcast_message(
         self,
-        session: Session | None,
-        topic: str | None,
-        data: bytes | bytearray | None,
+        _sender: Session | None,
+        topic: str,
+        data: bytes,
         force_qos: int | None = None,
     ) -> None:
         """Pass a message on, once to each client that has a filter for it."""
@@ -181,9 +181,9 @@ class EmbeddedBroker(Broker):
                 continue
             qos = min(granted, force_qos or 0)
             if target.transitions.is_connected():
-                connection.deliver(topic, bytes(data), qos=qos)
+                connection.deliver(topic, data, qos=qos)
             elif qos and not target.clean_session:
-                enqueue(target, topic, bytes(data))
+                enqueue(target, topic, data)
 
     def _subscribers(self, topic: str) -> dict[str, int]:
         granted: dict[str, int] = {}

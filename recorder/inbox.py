@@ -1,0 +1,112 @@
+"""From a message to what is to be stored of it: readings, or the refusal."""
+
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from contract import topics
+from contract.errors import PayloadError
+from contract.intake import Intake
+from contract.quantities import BY_NAME
+from contract.readings import Reading
+from history.writes import Rejected
+from recorder.newcomers import Newcomers
+from recorder.refusals import Refusals
+
+logger = logging.getLogger(__name__)
+
+MOST_UNKNOWN = 1000
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a message brings: readings to store, or the message itself as a rejected one."""
+
+    readings: list[Reading] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+
+class Inbox:
+    """Decides what every message is. Safe to use from two threads.
+
+    `now_s` is a monotonic clock in seconds, `arrived` the wall clock in UTC.
+    """
+
+    def __init__(
+        self,
+        meters: Iterable[str],
+        snapshot_meters: Iterable[str],
+        *,
+        new_meters_per_hour: int,
+        now_s: float,
+    ) -> None:
+        self._lock = threading.Lock()
+        self._intake = Intake(snapshot_meters, now_s)
+        self._newcomers = Newcomers(meters, new_meters_per_hour)
+        self._refusals = Refusals()
+        self._unknown: set[str] = set()
+
+    @property
+    def refused(self) -> int:
+        """How many messages could not be used so far."""
+        return self._refusals.count
+
+    def take(
+        self, topic: str, payload: bytes, *, retained: bool, arrived: datetime, now_s: float
+    ) -> Contents:
+        """Return what a message brings, which is often nothing."""
+        with self._lock:
+            if topics.parse(topic) is None:
+                return self._take_stranger(topic, payload, now_s)
+            try:
+                readings = self._intake.take(
+                    topic, payload, retained=retained, arrived=arrived, now_s=now_s
+                )
+            except PayloadError as error:
+                return self._refuse(topic, payload, error.reason, str(error), now_s)
+            if not readings:
+                self._notice(topic)
+            return self._admit(readings, topic, payload, now_s)
+
+    def close_due(self, now_s: float) -> Contents:
+        """Return the readings of meters whose burst of scalars is over."""
+        with self._lock:
+            contents = Contents()
+            for reading in self._intake.close_due(now_s):
+                topic = topics.scalar(reading.meter_id, next(iter(reading.values)))
+                admitted = self._admit([reading], topic, b"", now_s)
+                contents.readings += admitted.readings
+                contents.rejected += admitted.rejected
+            return contents
+
+    def _admit(self, readings: list[Reading], topic: str, payload: bytes, now_s: float) -> Contents:
+        for reading in readings:
+            if not self._newcomers.admit(reading.meter_id, now_s):
+                text = "too many new meters in this hour; see NEW_METERS_PER_HOUR"
+                return self._refuse(topic, payload, "too_many_meters", text, now_s)
+        return Contents(readings)
+
+    def _take_stranger(self, topic: str, payload: bytes, now_s: float) -> Contents:
+        level = topic.split("/")
+        leaf_is_ours = level[-1] == "reading" or level[-1] in BY_NAME
+        if not leaf_is_ours or level[1:2] == [""] or topic.startswith(f"{topics.ROOT}/_"):
+            return Contents()
+        text = "a meter's name is 1 to 32 letters, digits, '_' or '-', a letter or digit first"
+        return self._refuse(topic, payload, "bad_topic", text, now_s)
+
+    def _notice(self, topic: str) -> None:
+        leaf = topic.rpartition("/")[2]
+        if leaf in BY_NAME or leaf in topics.RESERVED or topic in self._unknown:
+            return
+        if len(self._unknown) < MOST_UNKNOWN:
+            self._unknown.add(topic)
+            logger.info("%s: no quantity has that name; its messages are ignored", topic)
+
+    def _refuse(
+        self, topic: str, payload: bytes, reason: str, detail: str, now_s: float
+    ) -> Contents:
+        if not self._refusals.keep(topic, reason, detail, now_s):
+            return Contents()
+        return Contents(rejected=[Rejected(topic, payload[:1024], reason, detail)])

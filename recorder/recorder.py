@@ -1,0 +1,184 @@
+"""Subscribes, batches, stores, acknowledges: in this order, so that no crash loses a reading.
+
+The MQTT thread decides what each message is and queues what is to be stored; the main thread
+commits batches and acknowledges each message after its commit, on the connection that brought it.
+Whatever was not acknowledged comes again, and rows are unique by meter and time.
+"""
+
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
+
+from paho.mqtt.client import MQTTMessage
+
+from contract import __version__, topics
+from contract.mqtt import MqttClient, Subscription
+from contract.readings import format_time
+from recorder.inbox import Contents, Inbox
+from recorder.settings import RecorderSettings
+from recorder.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+MOST_IN_BATCH = 500
+LONGEST_BATCH_S = 0.2
+IDLE_S = 0.005
+"""A queue that stays empty this long ends a batch: brokers stop at their in-flight window."""
+BURST_CHECK_S = 0.25
+MOST_QUEUED = 10_000
+FULL_PAUSE_S = 0.02
+INFO_INTERVAL_S = 60.0
+
+
+@dataclass(slots=True)
+class Delivery:
+    """What a message brought, and what to acknowledge once that is stored."""
+
+    contents: Contents
+    message: MQTTMessage | None
+    connection: int
+
+
+class Recorder:
+    """Records until it is stopped."""
+
+    def __init__(self, settings: RecorderSettings, storage: Storage) -> None:
+        self._storage = storage
+        self._inbox = Inbox(
+            storage.meters(),
+            storage.snapshot_meters(),
+            new_meters_per_hour=settings.new_meters_per_hour,
+            now_s=time.monotonic(),
+        )
+        self._queue: SimpleQueue[Delivery] = SimpleQueue()
+        self._stopping = threading.Event()
+        self._name = settings.recorder_name
+        self._started = datetime.now(UTC)
+        self._last_commit: datetime | None = None
+        self._stored = self._duplicates = self._dropped = 0
+        self._info_due_s = 0.0
+        self._mqtt = MqttClient(
+            settings,
+            f"meters-recorder-{self._name}",
+            subscriptions=(
+                Subscription(topics.ALL_LEAVES, 0),
+                Subscription(topics.ALL_READINGS, 1),
+            ),
+            status_topic=topics.recorder(self._name, "status"),
+            on_connect=self._publish_info,
+            on_message=self._receive,
+            clean_session=False,
+            manual_ack=True,
+        )
+        storage.on_change = self._publish_info
+
+    def run(self, stop: threading.Event) -> None:
+        """Record until `stop` is set; then store what has arrived, and say goodbye."""
+        self._mqtt.start()
+        while not stop.is_set():
+            self._store(self._next_batch(), stop)
+            if time.monotonic() >= self._info_due_s:
+                self._publish_info()
+        self._stopping.set()
+        self._store_the_rest(stop)
+        self._publish_info()
+        self._mqtt.stop()
+        logger.info(
+            "stopped; %d readings stored, %d were there already", self._stored, self._duplicates
+        )
+
+    def _receive(self, message: MQTTMessage) -> None:
+        """Take a message, in the MQTT thread; waits where the database cannot keep up."""
+        while self._queue.qsize() >= MOST_QUEUED:
+            if self._stopping.is_set():
+                return
+            if message.qos == 0 and self._storage.trouble:
+                self._dropped += 1  # a mirror, or a value that nobody promised to keep
+                return
+            time.sleep(FULL_PAUSE_S)
+        if self._stopping.is_set():
+            return
+        contents = self._inbox.take(
+            _topic(message),
+            bytes(message.payload),
+            retained=message.retain,
+            arrived=datetime.now(UTC),
+            now_s=time.monotonic(),
+        )
+        if message.qos or contents.readings or contents.rejected:
+            self._queue.put(Delivery(contents, message, self._mqtt.connection))
+
+    def _next_batch(self) -> list[Delivery]:
+        """Wait for messages; return them at 500, after 200 ms, or when no more come."""
+        batch: list[Delivery] = []
+        ends_s = time.monotonic() + BURST_CHECK_S
+        while len(batch) < MOST_IN_BATCH:
+            left_s = max(ends_s - time.monotonic(), 0)
+            try:
+                batch.append(self._queue.get(timeout=min(left_s, IDLE_S) if batch else left_s))
+            except Empty:
+                break
+            if len(batch) == 1:
+                ends_s = time.monotonic() + LONGEST_BATCH_S
+        closed = self._inbox.close_due(time.monotonic())
+        return [*batch, Delivery(closed, None, 0)]
+
+    def _store(self, batch: Sequence[Delivery], give_up: threading.Event) -> bool:
+        """Commit a batch and acknowledge it; False where it could not be stored in time."""
+        readings = [reading for delivery in batch for reading in delivery.contents.readings]
+        rejected = [message for delivery in batch for message in delivery.contents.rejected]
+        if readings or rejected:
+            stored = self._storage.write(readings, rejected, give_up)
+            if stored is None:
+                return False
+            self._stored += stored
+            self._duplicates += len(readings) - stored
+            self._last_commit = datetime.now(UTC)
+        for delivery in batch:
+            if delivery.message:
+                self._mqtt.ack(delivery.message, delivery.connection)
+        return True
+
+    def _store_the_rest(self, stop: threading.Event) -> None:
+        rest = [Delivery(self._inbox.close_due(math.inf), None, 0)]
+        while not self._queue.empty():
+            rest.append(self._queue.get_nowait())
+        for start in range(0, len(rest), MOST_IN_BATCH):
+            if not self._store(rest[start : start + MOST_IN_BATCH], stop):
+                logger.warning(
+                    "%d messages are not stored; they will come again", len(rest) - start
+                )
+                return
+
+    def _publish_info(self) -> None:
+        self._info_due_s = time.monotonic() + INFO_INTERVAL_S
+        if not self._mqtt.connected:
+            return
+        last = self._last_commit
+        description = {
+            "version": __version__,
+            "since": format_time(self._started),
+            "database": self._storage.name,
+            "stored": self._stored,
+            "duplicates": self._duplicates,
+            "rejected": self._inbox.refused,
+            "dropped": self._dropped,
+            "queue": self._queue.qsize(),
+            "last_commit": format_time(last) if last else None,
+            "trouble": self._storage.trouble,
+        }
+        topic = topics.recorder(self._name, "info")
+        self._mqtt.publish(topic, json.dumps(description), qos=1, retain=True)
+
+
+def _topic(message: MQTTMessage) -> str:
+    try:
+        return message.topic
+    except UnicodeDecodeError:
+        return f"{topics.ROOT}/(not UTF-8)/reading"

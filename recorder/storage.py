@@ -1,0 +1,137 @@
+"""The database behind the recorder: keeps trying through every trouble, and tells each once."""
+
+import contextlib
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import peewee
+
+from contract.errors import StorageError
+from contract.readings import Reading
+from history import queries
+from history.database import in_words, migrate, name_of, open_database
+from history.writes import Rejected, Writer
+
+logger = logging.getLogger(__name__)
+
+FIRST_DELAY_S = 0.25
+LONGEST_DELAY_S = 10.0
+_PASSING = ("locked", "is full", "connection", "starting up")
+
+
+class Storage:
+    """Writes batches, each once; a write that does not succeed is tried again.
+
+    `on_change` is called when trouble begins and when it ends. For one thread only.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = open_database(url)
+        self._writer: Writer | None = None
+        self._file: tuple[int, int] | None = None
+        self._troubled_since_s = 0.0
+        self.trouble: str | None = None
+        self.on_change: Callable[[], None] = lambda: None
+
+    @property
+    def name(self) -> str:
+        """What to call the database in a message."""
+        return name_of(self._database)
+
+    def open(self, give_up: threading.Event) -> bool:
+        """Prepare the database, waiting for one that is locked, full or away; False to end.
+
+        Raises StorageError where waiting does not help: a person must act.
+        """
+        return self._try(self._open, give_up, _passes_by_itself) is not None
+
+    def meters(self) -> list[str]:
+        """Return the meters that have readings."""
+        with in_words(self._database):
+            return [meter.meter_id for meter in queries.meters()]
+
+    def snapshot_meters(self) -> list[str]:
+        """Return the meters that are known to send whole readings."""
+        return self._writer.snapshot_meters if self._writer else []
+
+    def write(
+        self, readings: Sequence[Reading], rejected: Sequence[Rejected], give_up: threading.Event
+    ) -> int | None:
+        """Store a batch and return how many rows were new; None where `give_up` came first."""
+        return self._try(lambda: self._write(readings, rejected), give_up, lambda _: True)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._writer = None
+        with contextlib.suppress(peewee.DatabaseError, peewee.InterfaceError):
+            self._database.close()
+
+    def _try(
+        self,
+        attempt: Callable[[], int],
+        give_up: threading.Event,
+        worth_waiting: Callable[[StorageError], bool],
+    ) -> int | None:
+        delay_s = FIRST_DELAY_S
+        while True:
+            try:
+                result = attempt()
+            except StorageError as error:
+                self.close()
+                if not worth_waiting(error):
+                    raise
+                self._tell(str(error))
+            else:
+                self._tell(None)
+                return result
+            if give_up.wait(delay_s * random.uniform(0.8, 1.2)):
+                return None
+            delay_s = min(delay_s * 2, LONGEST_DELAY_S)
+
+    def _open(self) -> int:
+        self.close()
+        for step in migrate(self._database):
+            logger.info("database %s: schema brought up to date: %s", self.name, step)
+        with in_words(self._database):
+            self._writer = Writer(self._database)
+        self._file = self._file_now()
+        return 0
+
+    def _write(self, readings: Sequence[Reading], rejected: Sequence[Rejected]) -> int:
+        if self._writer is None or self._file != self._file_now():
+            if self._writer:
+                logger.warning("database %s: another file lies there now; opening it", self.name)
+            self._open()
+        assert self._writer
+        with in_words(self._database):
+            return self._writer.write(readings, rejected)
+
+    def _file_now(self) -> tuple[int, int] | None:
+        # SQLite goes on writing to a file that was deleted or replaced under it.
+        if not isinstance(self._database, peewee.SqliteDatabase):
+            return None
+        with contextlib.suppress(OSError):
+            found = Path(self.name).stat()
+            return found.st_dev, found.st_ino
+        return None
+
+    def _tell(self, trouble: str | None) -> None:
+        if trouble == self.trouble:
+            return
+        if trouble is None:
+            away_s = time.monotonic() - self._troubled_since_s
+            logger.info("database %s: works again after %.0f s", self.name, away_s)
+        else:
+            logger.error("%s; nothing is acknowledged until it works, trying again", trouble)
+        if self.trouble is None:
+            self._troubled_since_s = time.monotonic()
+        self.trouble = trouble
+        self.on_change()
+
+
+def _passes_by_itself(error: StorageError) -> bool:
+    return any(word in str(error) for word in _PASSING)
