@@ -1,0 +1,115 @@
+"""The register tables against the makers' manuals: addresses typed from there, never derived."""
+
+import pytest
+
+from gateway_bridge.models import MODELS, MeterModel
+
+# SDM630 Modbus Protocol V1.8, table of input registers: hexadecimal start address of each row.
+SDM630_MANUAL = [
+    ("voltage_l1", 0x0000), ("voltage_l2", 0x0002), ("voltage_l3", 0x0004),
+    ("current_l1", 0x0006), ("current_l2", 0x0008), ("current_l3", 0x000A),
+    ("power_l1", 0x000C), ("power_l2", 0x000E), ("power_l3", 0x0010),
+    ("apparent_power_l1", 0x0012), ("reactive_power_l1", 0x0018), ("power_factor_l1", 0x001E),
+    ("phase_angle_l3", 0x0028), ("voltage", 0x002A), ("current_average", 0x002E),
+    ("current", 0x0030), ("power", 0x0034), ("apparent_power", 0x0038),
+    ("reactive_power", 0x003C), ("power_factor", 0x003E), ("phase_angle", 0x0042),
+    ("frequency", 0x0046), ("energy", 0x0048), ("energy_import", 0x0048),
+    ("energy_export", 0x004A), ("reactive_energy_import", 0x004C),
+    ("reactive_energy_export", 0x004E), ("apparent_energy", 0x0050), ("charge", 0x0052),
+    ("power_demand", 0x0054), ("power_demand_max", 0x0056), ("apparent_power_demand", 0x0064),
+    ("current_demand_n", 0x0068), ("voltage_l1_l2", 0x00C8), ("voltage_l3_l1", 0x00CC),
+    ("voltage_ll", 0x00CE), ("current_n", 0x00E0), ("voltage_thd_l1", 0x00EA),
+    ("current_thd_l1", 0x00F0), ("voltage_thd", 0x00F8), ("current_thd", 0x00FA),
+    ("current_demand_l1", 0x0102), ("current_demand_max_l3", 0x010C),
+    ("voltage_thd_l1_l2", 0x014E), ("voltage_thd_ll", 0x0154), ("energy_total", 0x0156),
+    ("reactive_energy_total", 0x0158), ("energy_import_l1", 0x015A), ("energy_export_l1", 0x0160),
+    ("energy_total_l1", 0x0166), ("reactive_energy_import_l1", 0x016C),
+    ("reactive_energy_export_l1", 0x0172), ("reactive_energy_total_l3", 0x017C),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("quantity", "address"), SDM630_MANUAL)
+def test_sdm630_has_each_quantity_where_the_manual_says(quantity: str, address: int) -> None:
+    assert MODELS["sdm630"].registers[quantity] == address
+
+
+def test_sdm630_has_the_85_values_of_the_manual_and_no_more() -> None:
+    assert len(set(MODELS["sdm630"].registers.values())) == 85
+
+
+def test_energy_is_what_was_imported_and_not_import_plus_export() -> None:
+    for model in MODELS.values():
+        assert model.registers["energy"] != 0x0156 or "energy_import" not in model.registers
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
+def test_every_model_names_its_manual_and_measures_power_and_energy(model: MeterModel) -> None:
+    assert model.manual.startswith("https://")
+    assert {"power", "energy"} <= set(model.quantities())
+
+
+@pytest.mark.parametrize(("wiring", "missing"), [
+    ("3p3w", {"voltage_l1", "power_l2", "power_factor_l3", "current_n", "voltage"}),
+    ("1p2w", {"voltage_l2", "current_l3", "power_l2", "energy_import_l2", "voltage_l1_l2"}),
+])  # fmt: skip
+def test_a_wiring_hides_what_it_cannot_measure(wiring: str, missing: set[str]) -> None:
+    quantities = set(MODELS["sdm630"].quantities(wiring))
+
+    assert not quantities & missing
+    assert {"power", "current_l1", "energy", "frequency"} <= quantities
+
+
+def test_all_85_values_exist_with_three_phases_and_neutral() -> None:
+    assert set(MODELS["sdm630"].quantities()) == set(MODELS["sdm630"].registers)
+
+
+def test_an_unknown_wiring_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="knows the wirings 3p4w, 3p3w, 1p2w, not 2p2w"):
+        MODELS["sdm630"].quantities("2p2w")
+
+
+@pytest.mark.parametrize(
+    ("registers", "complaint"),
+    [
+        ({"volltage": 0x0000}, "'volltage' is not in the catalogue"),
+        ({"voltage": 0x0001}, "voltage at odd address 0x0001"),
+        ({"voltage": 0x10000}, "voltage at 0x10000, beyond the last register"),
+        ({"voltage": 0x0000, "current": 0x0000}, "current and voltage both at 0x0000"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_refused(registers: dict[str, int], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        _model(registers=registers)
+
+
+def test_energy_may_share_the_register_of_the_imported_energy() -> None:
+    model = _model(registers={"energy": 0x0048, "energy_import": 0x0048})
+
+    assert model.quantities() == ("energy", "energy_import")
+
+
+def test_a_wiring_may_only_hide_what_the_model_has() -> None:
+    with pytest.raises(ValueError, match="absent quantity 'frequency' has no register"):
+        _model(registers={"power": 0x0034}, absent={"3p4w": frozenset({"frequency"})})
+
+
+def test_a_table_cannot_be_changed_behind_its_back() -> None:
+    registers = {"power": 0x0034}
+    model = _model(registers=registers)
+
+    registers["power"] = 0x0000
+
+    assert model.registers["power"] == 0x0034
+
+
+def _model(
+    registers: dict[str, int], absent: dict[str, frozenset[str]] | None = None
+) -> MeterModel:
+    return MeterModel(
+        name="trial",
+        maker="Nobody",
+        title="Trial",
+        manual="https://example.org/",
+        registers=registers,
+        absent=absent or {"3p4w": frozenset()},
+    )
