@@ -1,1 +1,26 @@
 """REST, WebSocket, Socket.IO and the dashboard."""
+
+from flask import Flask
+
+from web import answers, headers, health, live, meters, openapi, pages, readings
+from web.context import KEY, Parts
+from web.settings import WebSettings
+
+LARGEST_BODY_BYTES = 65536
+
+
+def create_app(settings: WebSettings) -> Flask:
+    """Return the app; its parts are at `app.extensions[KEY]`, not started yet."""
+    app = openapi.make_app()
+    shared = Parts.of(settings)
+    app.extensions[KEY] = shared
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
+    answers.init_app(app)
+    headers.init_app(app, shared)
+    for api in (meters.blueprint, readings.blueprint):
+        app.register_api(api)
+    for blueprint in (pages.blueprint, health.blueprint):
+        app.register_blueprint(blueprint)
+    live.init_app(app, shared)
+    return app

@@ -1,0 +1,49 @@
+"""`python -m web`: serve the pages, the REST interface and the live readings."""
+
+import logging
+import signal
+
+import gevent
+from gevent.event import Event
+
+from contract.service import run_service
+from web import create_app
+from web.context import KEY, Parts
+from web.server import serve
+from web.settings import WebSettings
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+def run(settings: WebSettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    app = create_app(settings)
+    parts: Parts = app.extensions[KEY]
+    stopped = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stopped.set)
+    server = serve(app, settings)
+    if settings.http_host not in LOOPBACK:
+        logger.warning("HTTP_HOST=%s: whoever reaches it may read and post", settings.http_host)
+    parts.bus.start()
+    relay = gevent.spawn(parts.relay.run)
+    relay.link_exception(lambda _: stopped.set())
+    logger.info("listening: open %s", settings.url)
+    stopped.wait()
+    server.stop(timeout=1)
+    parts.bus.stop()
+    parts.stored.close()
+    if relay.exception:
+        raise relay.exception
+    logger.info("stopped")
+
+
+def main() -> None:
+    """Run as a service."""
+    run_service("web", __doc__.partition(": ")[2].capitalize(), WebSettings, run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""The live interfaces: Socket.IO for browsers, a raw WebSocket per meter for everything else."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import flask
+from flask import Blueprint, Flask, request
+from flask_sock import Sock
+from flask_socketio import SocketIO
+from simple_websocket import ConnectionClosed
+
+from contract import topics
+from contract.errors import StorageError
+from contract.readings import Reading
+from history import queries
+from web.context import Parts, parts
+from web.outgoing import text_frame
+from web.relay import MOST_FILTERS, Listener
+from web.websockets import LARGEST_MESSAGE_BYTES, OUTGOING, SERVER_OPTIONS, WebSocket, install
+
+LONGEST_FILTER = 200
+RAW_PREFIX = "/ws/"
+PING_S = 10
+
+blueprint = Blueprint("live", __name__)
+_sock = Sock()
+
+
+def init_app(app: Flask, shared: Parts) -> None:
+    """Add the live interfaces to an app. Raises PipelineError where a package is in the way."""
+    install()
+    app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
+    app.before_request(_check_raw)
+    app.register_blueprint(blueprint)
+    socketio = SocketIO(
+        app,
+        async_mode="gevent",
+        transports=["websocket"],
+        cors_allowed_origins=origin_check(shared.settings.cors_origins),
+        ping_interval=PING_S,
+        ping_timeout=PING_S,
+        max_http_buffer_size=LARGEST_MESSAGE_BYTES,
+        manage_session=False,
+        always_connect=True,
+        logger=False,
+        engineio_logger=False,
+    )
+    _Browsers(shared).register(socketio)
+
+
+def origin_check(others: tuple[str, ...]) -> Callable[[str, dict[str, Any]], bool]:
+    """Return the check of a WebSocket's origin: our own pages, and those named in CORS_ORIGINS.
+
+    Browsers apply no rule of their own to WebSockets: without this, any page on the internet
+    could read the meters of whoever visits it.
+    """
+
+    def allowed(origin: str, environ: dict[str, Any]) -> bool:
+        try:
+            return origin in others or urlsplit(origin).netloc == environ.get("HTTP_HOST")
+        except ValueError:
+            return False
+
+    return allowed
+
+
+class _Browsers:
+    """The browsers that are connected by Socket.IO, and what they may ask for."""
+
+    def __init__(self, shared: Parts) -> None:
+        self._relay = shared.relay
+        self._listeners: dict[str, Listener] = {}
+
+    def register(self, socketio: Any) -> None:
+        """Answer the events of Socket.IO."""
+        socketio.on_event("connect", self.connect)
+        socketio.on_event("disconnect", self.disconnect)
+        socketio.on_event("subscribe", self.subscribe)
+        socketio.on_event("unsubscribe", self.unsubscribe)
+
+    def connect(self, _auth: object = None) -> None:
+        """Take a browser on, and tell it how the broker is."""
+        listener = Listener(request.environ[OUTGOING])
+        self._listeners[_session()] = listener
+        self._relay.join(listener)
+        self._relay.tell_broker(listener)
+
+    def disconnect(self, _reason: object = None) -> None:
+        """Forget a browser that has gone."""
+        listener = self._listeners.pop(_session(), None)
+        if listener:
+            self._relay.leave(listener)
+
+    def subscribe(self, wanted: object = None) -> list[str] | str:
+        """Add topic filters; the answer is all that the browser now has, or what is wrong."""
+        listener = self._listeners.get(_session())
+        patterns = [wanted] if isinstance(wanted, str) else wanted
+        problem = _problem(patterns)
+        if problem or not listener or not isinstance(patterns, list):
+            return problem or "not connected"
+        if len({*listener.filters, *patterns}) > MOST_FILTERS:
+            return f"more than {MOST_FILTERS} topic filters; a filter such as meters/# covers many"
+        self._relay.subscribe(listener, dict.fromkeys(patterns))
+        return list(listener.filters)
+
+    def unsubscribe(self, wanted: object = None) -> list[str] | str:
+        """Take topic filters away; the answer is what the browser still has."""
+        listener = self._listeners.get(_session())
+        patterns = [wanted] if isinstance(wanted, str) else wanted
+        problem = _problem(patterns)
+        if problem or not listener or not isinstance(patterns, list):
+            return problem or "not connected"
+        self._relay.unsubscribe(listener, patterns)
+        return list(listener.filters)
+
+
+def _session() -> str:
+    return str(flask.request.sid)  # type: ignore[attr-defined]  # set by Flask-SocketIO
+
+
+def _problem(patterns: object) -> str | None:
+    if not isinstance(patterns, list) or not patterns:
+        return "expected a topic filter such as meters/1/#, or a list of them"
+    return next((text for text in map(_filter_problem, patterns) if text), None)
+
+
+def _filter_problem(pattern: object) -> str | None:
+    if not isinstance(pattern, str) or len(pattern) > LONGEST_FILTER:
+        return f"a topic filter is a text of at most {LONGEST_FILTER} characters"
+    levels = pattern.split("/")
+    misplaced = "#" in pattern[:-1] or any(
+        ("+" in level or "#" in level) and len(level) > 1 for level in levels
+    )
+    if levels[0] != topics.ROOT or len(levels) < 2 or misplaced or "\0" in pattern:
+        return f"no topic filter below {topics.ROOT}/: {pattern!r}"
+    return None
+
+
+def _check_raw() -> tuple[dict[str, str], int] | None:
+    """Refuse a raw WebSocket before it is accepted: wrong origin, no such meter id."""
+    if not request.path.startswith(RAW_PREFIX):
+        return None
+    if not topics.METER_ID.fullmatch(request.path.removeprefix(RAW_PREFIX)):
+        return {"detail": "that is no meter id; see /meters/"}, 404
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        return {"detail": "this is a WebSocket: connect with ws://"}, 426
+    origin = request.headers.get("Origin")
+    allowed = origin_check(parts().settings.cors_origins)
+    if origin and not allowed(origin, request.environ):
+        return {"detail": f"pages of {origin} may not connect; see CORS_ORIGINS"}, 403
+    return None
+
+
+@_sock.route("/ws/<meter_id>", bp=blueprint)  # type: ignore[untyped-decorator]
+def meter_socket(socket: WebSocket, meter_id: str) -> None:
+    """Send a meter's latest stored reading, then each live one, until the other side goes."""
+    relay = parts().relay
+    listener = Listener(socket.sock, [topics.reading(meter_id)], raw=True)
+    relay.join(listener)  # before the look into the history, else an update between is lost
+    try:
+        _send_latest(listener, meter_id)
+        while True:
+            socket.receive()  # what it says means nothing to us; that it goes ends the loop
+    except (ConnectionClosed, OSError):
+        pass
+    finally:
+        relay.leave(listener)
+
+
+def latest_reading(meter_id: str) -> Reading | None:
+    """Return a meter's newest reading, stored or just heard; raises StorageError."""
+    stored = parts().stored.ask(lambda: queries.latest(meter_id), empty=None)
+    heard = parts().latest.newest(meter_id)
+    known = [reading for reading in (stored, heard) if reading]
+    return max(known, key=lambda reading: reading.ts, default=None)
+
+
+def _send_latest(listener: Listener, meter_id: str) -> None:
+    try:
+        reading = latest_reading(meter_id)
+    except StorageError:
+        reading = parts().latest.newest(meter_id)  # live readings need no history
+    if reading and not listener.after:
+        listener.after = min(reading.ts, datetime.now(UTC))
+        listener.socket.send(text_frame(reading.encode()))

@@ -1,0 +1,37 @@
+"""Settings of the web service."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from contract.settings import Host, Port, Settings
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+    return value
+
+
+class WebSettings(Settings):
+    """Where the pages are served, where the history is, and who else may read."""
+
+    http_host: Host = Field(
+        "127.0.0.1", description="Address to serve on; 0.0.0.0: the whole network may read."
+    )
+    http_port: Port = Field(8000, description="Port of the pages and of the REST interface.")
+    database_url: str = Field(
+        "sqlite:///energy_meters.db", description="Where readings are kept: SQLite or PostgreSQL."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        ("http://localhost:3000", "http://localhost:8080"),
+        description="Other front ends whose pages may read and post, separated by commas.",
+    )
+
+    @property
+    def url(self) -> str:
+        """The address to open in a browser on this machine."""
+        everywhere = self.http_host in {"127.0.0.1", "0.0.0.0", "::", "::1", "localhost"}
+        host = "localhost" if everywhere else self.http_host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.http_port}"
