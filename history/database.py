@@ -3,7 +3,9 @@
 import contextlib
 import logging
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import unquote
 
 import peewee
@@ -14,8 +16,8 @@ from playhouse.migrations import Runner
 
 from contract.errors import SettingsError, StorageError
 from contract.quantities import QUANTITIES
-from history.tables import TABLES, ThousandthField
-from history.views import create_views
+from history.tables import TABLES, QuantityNumber, ThousandthField
+from history.views import VIEWS, create_views
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +76,17 @@ def migrate(database: peewee.Database) -> list[str]:
     """Bring the schema up to date and return what was done, a line each.
 
     Numbered scripts in `migrations/` run once; a quantity that is new in the catalogue becomes a
-    new column. Raises StorageError where the database cannot be opened or written.
+    new column. Raises StorageError where the database cannot be opened or written, belongs to
+    another program, or was prepared by a newer version.
     """
     with in_words(database):
         database.connect(reuse_if_open=True)
-        done = list(Runner(database, str(MIGRATIONS)).up())
-        with database.atomic():
+        runner = Runner(database, str(MIGRATIONS))
+        _refuse_others(database, runner)
+        done = list(runner.up())
+        with transaction(database):
             added = _add_missing_columns(database)
+            _number_quantities()
             if done or added:
                 create_views(database)
     return done + [f"column {name}" for name in added]
@@ -91,9 +97,20 @@ def is_current(database: peewee.Database) -> bool:
     try:
         database.connect(reuse_if_open=True)
         pending = [m for m in Runner(database, str(MIGRATIONS)).status() if not m.applied]
-        return not pending and not _missing_columns(database)
+        return not pending and not _missing_columns(database) and not _unnumbered()
     except peewee.DatabaseError:
         return False
+
+
+def transaction(database: peewee.Database) -> AbstractContextManager[Any]:
+    """Return a write transaction: on SQLite one that holds the write lock from its first line.
+
+    A transaction that first reads and then writes fails with "database is locked", without
+    waiting, when another process has written in between.
+    """
+    if isinstance(database, peewee.SqliteDatabase):
+        return cast(AbstractContextManager[Any], database.atomic("IMMEDIATE"))
+    return cast(AbstractContextManager[Any], database.atomic())
 
 
 @contextlib.contextmanager
@@ -111,6 +128,34 @@ def name_of(database: peewee.Database) -> str:
     if name.startswith("file://"):
         return unquote(name.removeprefix("file://").partition("?")[0])
     return name
+
+
+def _refuse_others(database: peewee.Database, runner: Runner) -> None:
+    newer = [m.name for m in runner.status() if m.path is None]
+    if newer:
+        raise StorageError(
+            f"database {name_of(database)}: was prepared by a newer version ({newer[-1]}); "
+            "update this program"
+        )
+    tables = set(database.get_tables())
+    if not isinstance(database, peewee.SqliteDatabase):  # a server's database may be shared
+        tables &= {table._meta.table_name for table in TABLES} | set(VIEWS)
+    if tables and not runner.History.table_exists():
+        raise StorageError(
+            f"database {name_of(database)}: holds another program's tables "
+            f"({', '.join(sorted(tables)[:3])}); move it away, then bring it in with "
+            "python -m recorder import"
+        )
+
+
+def _unnumbered() -> list[str]:
+    numbered = {row.name for row in QuantityNumber.select()}
+    return [quantity.name for quantity in QUANTITIES if quantity.name not in numbered]
+
+
+def _number_quantities() -> None:
+    for name in _unnumbered():
+        QuantityNumber.create(name=name)
 
 
 def _missing_columns(database: peewee.Database) -> list[str]:

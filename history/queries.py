@@ -5,7 +5,7 @@ Each is one index seek or one range of the key (meter, ts), whatever the length 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
 import peewee
@@ -13,6 +13,7 @@ import peewee
 from contract.quantities import QUANTITIES
 from contract.readings import Reading, epoch_ms
 from history.tables import Meter, ReadingRow
+from history.times import from_ms
 
 Row = tuple[Any, ...]
 
@@ -32,7 +33,7 @@ class MeterEntry:
 def meters() -> list[MeterEntry]:
     """Return all meters, in the order of their names (1, 2, 10 as a person would)."""
     entries = [
-        MeterEntry(meter.name, _time(meter.first_ts), _time(meter.last_ts))
+        MeterEntry(meter.name, from_ms(meter.first_ts), from_ms(meter.last_ts))
         for meter in Meter.select()
     ]
     return sorted(entries, key=lambda entry: natural_order(entry.meter_id))
@@ -117,8 +118,4 @@ def _rows(key: int, since: datetime | None, until: datetime | None, limit: int) 
 
 def _reading(name: str, row: Row) -> Reading:
     values = {q: v for q, v in zip(_NAMES, row[2:], strict=True) if v is not None}
-    return Reading(name, _time(row[1]), values)
-
-
-def _time(ts_ms: int) -> datetime:
-    return datetime.fromtimestamp(ts_ms / 1000, UTC)
+    return Reading(name, from_ms(row[1]), values)

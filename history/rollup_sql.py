@@ -1,0 +1,123 @@
+"""The statements of the roll-up job, in the parameter style of SQLite or PostgreSQL.
+
+Raw SQL, since the job runs thousands of times a day: building the same query anew would take
+longer than running it. Every range is one seek per quantity; a range over level and meter alone
+would read the meter's whole history (the key is level, meter, quantity, bucket).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import peewee
+
+from contract.quantities import QUANTITIES
+from history.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, width_s
+from history.marks import COUNTERS, Mark
+
+_FINER = {HOUR: FIVE_MINUTES, DAY: HOUR}
+_REPLACE = (
+    "ON CONFLICT (level, meter, quantity, bucket) DO UPDATE SET n = excluded.n, "
+    "mean = excluded.mean, min = excluded.min, max = excluded.max, last = excluded.last, "
+    "delta = excluded.delta"
+)
+_INSERT = "INSERT INTO rollup (level, meter, quantity, bucket, n, mean, min, max, last, delta) "
+_COMBINE = (
+    _INSERT + "SELECT ?, ?, s.quantity, ?, s.n, s.mean, s.lowest, s.highest, "
+    "(SELECT last FROM rollup WHERE level = ? AND meter = ? AND quantity = s.quantity "
+    "AND bucket = s.newest), s.delta FROM ("
+    "SELECT q.id AS quantity, SUM(r.n) AS n, "
+    "CAST(ROUND(SUM(r.n * r.mean) * 1.0 / SUM(r.n)) AS BIGINT) AS mean, "
+    "MIN(r.min) AS lowest, MAX(r.max) AS highest, MAX(r.bucket) AS newest, "
+    "SUM(r.delta) AS delta FROM quantities q CROSS JOIN rollup r "
+    "WHERE r.level = ? AND r.meter = ? AND r.quantity = q.id AND r.bucket >= ? AND r.bucket < ? "
+    "GROUP BY q.id) s WHERE true " + _REPLACE
+)
+_NAMES = ", ".join(quantity.name for quantity in QUANTITIES)
+
+
+class RollupSql:
+    """The statements, ready to run; each is part of the caller's transaction."""
+
+    def __init__(self, database: peewee.Database) -> None:
+        self._database = database
+
+    def due(self, meter: int, bucket: int, limit: int) -> list[Mark]:
+        """Return the marked buckets after this one, in the order of meters and times."""
+        return self._rows(
+            "SELECT meter, bucket FROM rollup_dirty WHERE (meter, bucket) > (?, ?) "
+            "ORDER BY meter, bucket LIMIT ?",
+            (meter, bucket, limit),
+        )
+
+    def clear(self, marks: Iterable[Mark]) -> None:
+        """Forget marks that have been dealt with."""
+        self._many("DELETE FROM rollup_dirty WHERE meter = ? AND bucket = ?", list(marks))
+
+    def readings(self, meter: int, begin: int, end: int) -> list[tuple[Any, ...]]:
+        """Return time and all values of the readings from `begin` to before `end` (epoch s)."""
+        return self._rows(
+            f"SELECT ts, {_NAMES} FROM readings_raw "
+            "WHERE meter = ? AND ts >= ? AND ts < ? ORDER BY ts",
+            (meter, begin * 1000, end * 1000),
+        )
+
+    def counters_before(self, meter: int, ts: int) -> tuple[Any, ...] | None:
+        """Return time and counters of the newest reading before `ts`."""
+        rows = self._rows(
+            f"SELECT ts, {', '.join(COUNTERS)} FROM readings_raw "
+            "WHERE meter = ? AND ts < ? ORDER BY ts DESC LIMIT 1",
+            (meter, ts),
+        )
+        return rows[0] if rows else None
+
+    def counter_before(self, name: str, meter: int, ts: int) -> tuple[int, int] | None:
+        """Return time and value of the newest reading before `ts` that has this counter."""
+        rows = self._rows(
+            f"SELECT ts, {name} FROM readings_raw "
+            f"WHERE meter = ? AND ts < ? AND {name} IS NOT NULL ORDER BY ts DESC LIMIT 1",
+            (meter, ts),
+        )
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    def put(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Store roll-up rows in place of those that are there."""
+        self._many(f"{_INSERT} VALUES ({', '.join('?' * 10)}) {_REPLACE}", rows)
+
+    def combine(self, level: int, meter: int, bucket: int) -> None:
+        """Make an hour or a day again from the rows of the next finer level."""
+        finer = _FINER[level]
+        end = bucket + width_s(level)
+        self._database.execute_sql(
+            self._dialect(_COMBINE),
+            (level, meter, bucket, finer, meter, finer, meter, bucket, end),
+        )
+
+    def first_reading(self, meter: int, ts: int) -> int | None:
+        """Return the time of the first reading from `ts` on."""
+        rows = self._rows(
+            "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? ORDER BY ts LIMIT 1",
+            (meter, ts),
+        )
+        return rows[0][0] if rows else None
+
+    def buckets_between(self, meter: int, begin: int, end: int) -> list[int]:
+        """Return the 5-minute buckets that hold readings from `begin` to before `end` (ms)."""
+        width_ms = width_s(FIVE_MINUTES) * 1000
+        rows = self._rows(
+            f"SELECT DISTINCT ts / {width_ms} FROM readings_raw "
+            "WHERE meter = ? AND ts >= ? AND ts < ?",
+            (meter, begin, end),
+        )
+        return [bucket_of(row[0] * width_ms) for row in rows]
+
+    def _rows(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        cursor = self._database.execute_sql(self._dialect(statement), parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
+
+    def _many(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            self._database.cursor().executemany(self._dialect(statement), rows)
+
+    def _dialect(self, statement: str) -> str:
+        return statement.replace("?", self._database.param)

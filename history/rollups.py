@@ -1,0 +1,208 @@
+"""Keeping the roll-ups true: 5 minutes from readings, hours from those, days from hours.
+
+Whatever is marked is made again from what is stored, so that readings that come late, twice or
+out of order end in the same rows as those that come in time. Each step is a short transaction.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import peewee
+
+from contract.quantities import QUANTITIES
+from contract.readings import format_time
+from history.buckets import Point, Replacement, steps, summaries
+from history.database import transaction
+from history.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, start_of, width_s
+from history.marks import COUNTERS, Mark, Marks
+from history.rollup_sql import RollupSql
+from history.tables import Meter, MeterEvent, QuantityNumber, RollupDirty
+from history.times import from_ms
+
+logger = logging.getLogger(__name__)
+
+MOST_BUCKETS = 50
+STEP_S = 0.03
+"""A step is committed after so many buckets or so long, whichever comes first."""
+_NAMES = tuple(quantity.name for quantity in QUANTITIES)
+_IS_COUNTER = tuple(quantity.kind.counter for quantity in QUANTITIES)
+_TOLD_MOST = 1000
+
+
+class Rollups:
+    """Makes the marked roll-ups again; its one user is the thread that writes."""
+
+    def __init__(self, database: peewee.Database) -> None:
+        self._database = database
+        self._marks = Marks(database)
+        self._sql = RollupSql(database)
+        numbers = {row.name: row.id for row in QuantityNumber.select()}
+        self._numbers = tuple(numbers[name] for name in _NAMES)
+        self._told: set[tuple[int, int, str]] = set()
+
+    def work_due(self) -> bool:
+        """Tell whether anything is marked, or waits to be."""
+        return bool(
+            RollupDirty.select().exists()
+            or Meter.select().where(Meter.backfill_from.is_null(False)).exists()
+        )
+
+    def run(self, until_s: float) -> bool:
+        """Work until a time of the monotonic clock; return whether all is done."""
+        for _ in self.steps():
+            if time.monotonic() >= until_s:
+                return not self.work_due()
+        return True
+
+    def steps(self) -> Iterator[None]:
+        """Go once through all that is marked, a short transaction for each item."""
+        position: Mark = (-1, -1)
+        while True:
+            after = self._step(position)
+            if after is None:
+                if not self._mark_a_day_more():
+                    return
+                after = (-1, -1)
+            position = after
+            yield
+
+    def _step(self, position: Mark) -> Mark | None:
+        """Make the next marked buckets again and return the last of them."""
+        began_s = time.monotonic()
+        with transaction(self._database):
+            due = self._lock(self._sql.due(*position, MOST_BUCKETS))
+            done: list[Mark] = []
+            for _, group in groupby(due, key=_quarter_of):
+                run = list(group)
+                self._five_minutes(run)
+                done += run
+                if time.monotonic() - began_s > STEP_S:
+                    break
+            for level in (HOUR, DAY):
+                for meter, bucket in sorted({(m, start_of(b, level)) for m, b in done}):
+                    self._sql.combine(level, meter, bucket)
+            self._sql.clear(done)
+        return done[-1] if done else None
+
+    def _lock(self, due: list[Mark]) -> list[Mark]:
+        """Keep writers away from these meters, lest a mark of theirs be lost with ours."""
+        if due and not isinstance(self._database, peewee.SqliteDatabase):
+            meters = Meter.select(Meter.id).where(Meter.id.in_({meter for meter, _ in due}))
+            list(meters.order_by(Meter.id).for_update())
+        return due
+
+    def _five_minutes(self, run: Sequence[Mark]) -> None:
+        """Make neighbouring 5-minute buckets of one meter again from its readings.
+
+        A bucket without readings is left as it is: they may have been thinned out.
+        """
+        meter, first = run[0]
+        rows = self._sql.readings(meter, first, run[-1][1] + width_s(FIVE_MINUTES))
+        if not rows:
+            return
+        wanted = {bucket for _, bucket in run}
+        times, *columns = zip(*rows, strict=True)
+        present = [i for i, column in enumerate(columns) if any(v is not None for v in column)]
+        before = self._before(meter, times[0], [_NAMES[i] for i in present if _IS_COUNTER[i]])
+        events = self._replacements(meter)
+        upserts = []
+        for i in present:
+            own_times, values = _without_gaps(times, columns[i])
+            advances = None
+            if _IS_COUNTER[i]:
+                replaced = events.get(self._numbers[i], events.get(0, ()))
+                advances = steps(own_times, values, before.get(_NAMES[i]), replaced)
+                self._tell_steps_back(meter, _NAMES[i], own_times, advances)
+            upserts += [
+                (FIVE_MINUTES, meter, self._numbers[i], s.bucket, *_figures(s))
+                for s in summaries(own_times, values, advances)
+                if s.bucket in wanted
+            ]
+        self._sql.put(upserts)
+
+    def _before(self, meter: int, ts: int, counters: Sequence[str]) -> dict[str, Point]:
+        """Return each counter's last reading before `ts`, however long ago."""
+        if not counters:
+            return {}
+        row = self._sql.counters_before(meter, ts)
+        if row is None:
+            return {}
+        points = dict(zip(COUNTERS, row[1:], strict=True))
+        found: dict[str, Point] = {}
+        for name in counters:
+            if points[name] is not None:
+                found[name] = (row[0], points[name])
+            elif earlier := self._sql.counter_before(name, meter, ts):
+                found[name] = earlier
+        return found
+
+    def _replacements(self, meter: int) -> dict[int, list[Replacement]]:
+        found: dict[int, list[Replacement]] = {}
+        events = MeterEvent.select().where(MeterEvent.meter == meter).order_by(MeterEvent.ts)
+        for event in events:
+            replaced = Replacement(
+                event.ts, _thousandths(event.old_end), _thousandths(event.new_start)
+            )
+            found.setdefault(event.quantity, []).append(replaced)
+        return found
+
+    def _tell_steps_back(
+        self, meter: int, name: str, times: Sequence[int], advances: Sequence[int]
+    ) -> None:
+        if min(advances) >= 0 or len(self._told) >= _TOLD_MOST:
+            return
+        for ts, advance in zip(times, advances, strict=True):
+            if advance < 0 and (meter, ts, name) not in self._told:
+                self._told.add((meter, ts, name))
+                logger.warning(
+                    "meter %s: %s went back by %.3f at %s",
+                    Meter.get_by_id(meter).name,
+                    name,
+                    -advance / 1000,
+                    format_time(from_ms(ts)),
+                )
+
+    def _mark_a_day_more(self) -> bool:
+        """Mark the next day of readings that came before there were roll-ups, if any."""
+        with transaction(self._database):
+            meter = (
+                Meter.select().where(Meter.backfill_from.is_null(False)).order_by(Meter.id).first()
+            )
+            if meter is None:
+                return False
+            first = self._sql.first_reading(meter.id, meter.backfill_from)
+            if first is None:
+                logger.info("meter %s: all its readings are rolled up", meter.name)
+                end = None
+            else:
+                end = (bucket_of(first, DAY) + width_s(DAY)) * 1000
+                buckets = self._sql.buckets_between(meter.id, first, end)
+                self._marks.add((meter.id, bucket) for bucket in buckets)
+            Meter.update(backfill_from=end).where(Meter.id == meter.id).execute()
+        return True
+
+
+def _quarter_of(mark: Mark) -> Mark:
+    """Neighbours are read together, but not so many that a fast meter makes a long step."""
+    return mark[0], mark[1] // (3 * width_s(FIVE_MINUTES))
+
+
+def _without_gaps(
+    times: Sequence[int], column: Sequence[int | None]
+) -> tuple[Sequence[int], Sequence[Any]]:
+    if None not in column:
+        return times, column
+    kept = [(ts, value) for ts, value in zip(times, column, strict=True) if value is not None]
+    return [ts for ts, _ in kept], [value for _, value in kept]
+
+
+def _figures(summary: Any) -> tuple[int | None, ...]:
+    s = summary
+    return s.n, s.mean, s.min, s.max, s.last, s.delta
+
+
+def _thousandths(value: float | None) -> int | None:
+    return None if value is None else round(value * 1000)
