@@ -140,6 +140,7 @@ class MqttClient:
         client.max_queued_messages_set(MAX_QUEUED)
         client.connect_timeout = 5.0
         client.on_socket_open = _without_delay
+        client.on_socket_register_write = _left_to_its_thread
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_message = self._message
@@ -206,6 +207,14 @@ class MqttClient:
 def _without_delay(_client: paho.Client, _userdata: Any, connection: Any) -> None:
     with contextlib.suppress(OSError, AttributeError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _left_to_its_thread(_client: paho.Client, _userdata: Any, _connection: Any) -> None:
+    """Keep `publish` from writing in the caller's thread.
+
+    Without this paho does so beside its own thread, without a lock: where the socket takes
+    only part of a packet, the two interleave and the broker drops the connection.
+    """
 
 
 def _in_words(error: Exception) -> str:

@@ -101,11 +101,12 @@ def settings_help(settings_class: type[Settings]) -> str:
     lines = ["settings, from the environment or .env (name, default, meaning):"]
     for name, field in settings_class.model_fields.items():
         default = field.get_default(call_default_factory=True)
-        lines.append(f"  {name.upper():<18} {_shown(default):<28} {field.description}")
+        lines.append(f"  {name.upper():<18} {shown(default):<28} {field.description}")
     return "\n".join(lines)
 
 
-def _shown(default: object) -> str:
+def shown(default: object) -> str:
+    """Return a default as a person would write it in `.env`; - for none."""
     if default is None or isinstance(default, SecretStr):
         return "-"
     if isinstance(default, tuple):

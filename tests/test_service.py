@@ -1,29 +1,14 @@
 """How every service starts: settings that explain themselves, and mistakes told in a sentence."""
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from contract.settings import Settings, misspelt
+from contract.settings import misspelt
+from docs.generate import SERVICES, settings_of
 from tests.parts import Part
-
-SERVICES = ("broker", "gateway_bridge", "gateway_bridge.simulator", "recorder", "web")
-
-
-def settings_of(service: str) -> type[Settings]:
-    """Return the settings class that a service's own module defines."""
-    module = importlib.import_module(f"{service}.settings")
-    [found] = [
-        thing
-        for thing in vars(module).values()
-        if isinstance(thing, type)
-        and issubclass(thing, Settings)
-        and thing.__module__ == module.__name__
-    ]
-    return found
 
 
 def names_of(service: str) -> set[str]:
