@@ -1,0 +1,199 @@
+// Charts: uPlot with our colours, our numbers and our manners.
+
+import { catalogue, element, number, phrase, say, tick } from "./show.js";
+
+const charts = new Set();
+const FONT = "500 12px Figtree, system-ui, sans-serif";
+const DASHES = { l2: [7, 3], l3: [2, 3] };
+let palette = null;
+
+/** The colours of the style sheet as they are in the present theme. */
+function colours() {
+  if (palette) return palette;
+  const probe = document.body.appendChild(element("i", { hidden: "" }));
+  const read = (name) => {
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const names = ["ink", "quiet", "line", "import", "export", "l1", "l2", "l3"];
+  palette = Object.fromEntries(names.map((name) => [name, read(name)]));
+  probe.remove();
+  return palette;
+}
+
+function redrawAll() {
+  palette = null;
+  for (const chart of charts) chart.redraw(false, true);
+}
+document.addEventListener("themechange", redrawAll);
+document.fonts.ready.then(redrawAll);
+
+const faint = (colour, alpha) => colour.replace(/^rgb\((.*)\)$/, `rgba($1, ${alpha})`);
+
+/** A paint that changes at zero: what is imported in one colour, what is exported in another. */
+function signed(chart, above, below) {
+  const { top, height } = chart.bbox;
+  const zero = (chart.valToPos(0, "y", true) - top) / height;
+  if (!Number.isFinite(zero)) return above;
+  const at = Math.min(1, Math.max(0, zero));
+  const paint = chart.ctx.createLinearGradient(0, top, 0, top + height);
+  paint.addColorStop(0, above);
+  paint.addColorStop(at, above);
+  paint.addColorStop(at, below);
+  paint.addColorStop(1, below);
+  return paint;
+}
+
+function total(width) {
+  return {
+    width,
+    points: { show: false },
+    fillTo: 0,
+    stroke: (chart) => signed(chart, colours().import, colours().export),
+    fill: (chart) => signed(chart, faint(colours().import, 0.12), faint(colours().export, 0.16)),
+  };
+}
+
+function phaseLine(phase) {
+  return {
+    width: 1.5,
+    points: { show: false },
+    dash: DASHES[phase],
+    stroke: () => colours()[phase] ?? colours().import,
+  };
+}
+
+/** Power is seen against zero; voltage and the like against their own spread. */
+function reach(least, fromZero) {
+  return (_chart, low, high) => {
+    if (low === null || high === null) return [0, least];
+    if (fromZero) [low, high] = [Math.min(low, 0), Math.max(high, 0)];
+    const room = Math.max((high - low) * 0.08, (least - (high - low)) / 2, 0);
+    return [fromZero && low === 0 ? 0 : low - room, fromZero && high === 0 ? 0 : high + room];
+  };
+}
+
+function zeroLine(chart) {
+  const { min, max } = chart.scales.y;
+  if (!(min < 0 && max >= 0)) return;
+  const { left, width } = chart.bbox;
+  const y = Math.round(chart.valToPos(0, "y", true)) + 0.5;
+  chart.ctx.save();
+  chart.ctx.strokeStyle = colours().quiet;
+  chart.ctx.globalAlpha = 0.5;
+  chart.ctx.beginPath();
+  chart.ctx.moveTo(left, y);
+  chart.ctx.lineTo(left + width, y);
+  chart.ctx.stroke();
+  chart.ctx.restore();
+}
+
+function place(box, options, columns) {
+  const size = () => ({ width: box.clientWidth, height: box.clientHeight });
+  const chart = new window.uPlot({ ...options, ...size() }, columns, box);
+  charts.add(chart);
+  new ResizeObserver(() => {
+    const { width, height } = size();
+    if (width && (width !== chart.width || height !== chart.height)) chart.setSize({ width, height });
+  }).observe(box);
+  return chart;
+}
+
+/** A small trace of power without axes; `update(columns, from, to)` redraws it. */
+export function spark(box) {
+  let range = [0, 1];
+  const chart = place(box, {
+    legend: { show: false },
+    cursor: { show: false },
+    padding: [3, 0, 3, 0],
+    axes: [{ show: false }, { show: false }],
+    scales: { x: { time: true, range: () => range }, y: { range: reach(40, true) } },
+    series: [{}, total(1.75)],
+    hooks: { drawAxes: [zeroLine] },
+  }, [[], []]);
+  return (columns, from, to) => {
+    range = [from, to];
+    chart.setData(columns);
+  };
+}
+
+/**
+ * A chart with axes. `lines` are {quantity, label, phase}; `legend` shows their values at the
+ * cursor, else (`newest`) the newest; `onZoom(from, to)` is told what a person dragged over.
+ */
+export function lineChart(box, legend, { lines, fromZero, newest = false, onZoom = null }) {
+  let range = [0, 1];
+  const quantity = lines[0].quantity;
+  const axis = {
+    stroke: () => colours().quiet, font: FONT, ticks: { show: false },
+    grid: { stroke: () => colours().line, width: 1 },
+  };
+  const readout = legendOf(legend, lines, newest);
+  const chart = place(box, {
+    legend: { show: false },
+    padding: [12, 12, 0, 0],
+    cursor: {
+      y: false,
+      points: { size: 7, width: 0, fill: (_chart, index) => colours()[lines[index - 1].phase ?? "ink"] },
+      drag: { x: Boolean(onZoom), y: false, setScale: false },
+      bind: { dblclick: () => () => onZoom?.(null, null) },
+    },
+    scales: {
+      x: { time: true, range: () => range },
+      y: { range: reach(fromZero ? 40 : quantity.startsWith("voltage") ? 4 : 0.2, fromZero) },
+    },
+    axes: [
+      { ...axis, grid: { show: false }, space: 84, gap: 6, size: 28,
+        values: (_chart, splits, _axis, _space, step) => splits.map((at) => tick(at, step)) },
+      { ...axis, size: 62, gap: 8, space: 36,
+        values: (_chart, splits, _axis, _space, step) => valueTicks(quantity, splits, step) },
+    ],
+    series: [{}, ...lines.map(({ phase }) => (phase ? phaseLine(phase) : total(2)))],
+    hooks: {
+      drawAxes: [zeroLine],
+      setCursor: [readout],
+      setData: [readout],
+      setSelect: [(self) => {
+        const { left, width } = self.select;
+        if (width > 5) onZoom?.(self.posToVal(left, "x"), self.posToVal(left + width, "x"));
+        self.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+      }],
+    },
+  }, [[], ...lines.map(() => [])]);
+
+  return {
+    update(columns, from, to) {
+      range = [from, to];
+      chart.setData(columns);
+    },
+    destroy() {
+      charts.delete(chart);
+      chart.destroy();
+    },
+  };
+}
+
+/** The texts of the value axis, all in one unit, which the topmost names. */
+function valueTicks(quantity, splits, step) {
+  const { unit } = catalogue.get(quantity);
+  const kilo = unit === "W" && Math.max(...splits.map(Math.abs)) >= 10_000 ? 1000 : 1;
+  const decimals = Math.max(0, -Math.floor(Math.log10(step / kilo) + 1e-9));
+  return splits.map((value, index) => number(value / kilo, decimals)
+    + (index === splits.length - 1 ? `\u202f${kilo > 1 ? "k" : ""}${unit}` : ""));
+}
+
+function legendOf(box, lines, newest) {
+  const time = element("span", { class: "at" });
+  const values = lines.map(() => element("b"));
+  box.replaceChildren(time, ...lines.map(({ label, phase }, index) =>
+    element("span", { class: "key", "data-line": phase ?? "total" }, label, values[index])));
+  return (chart) => {
+    const at = chart.cursor.idx;
+    say(time, typeof at === "number" ? tick(chart.data[0][at], 1) : "");
+    lines.forEach(({ quantity }, index) => {
+      const column = chart.data[index + 1];
+      const row = typeof at === "number" ? at : newest ? column.length - 1 : null;
+      say(values[index], row === null ? "" : phrase(quantity, column[row]));
+    });
+  };
+}

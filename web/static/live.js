@@ -1,0 +1,144 @@
+// What comes from the server: REST, and the live connection with its pill in the header.
+
+import { io } from "./vendor/socket.io.esm.min.js";
+import { say } from "./show.js";
+
+const FILTERS = ["meters/+/reading", "meters/+/status", "meters/_bridge/+/status"];
+const SETTLE_MS = 300;
+const FRESH_MS = 2000;
+const FRAME_MS = 250;
+
+let offset_ms = 0;
+
+/** Seconds since 1970 by the server's clock: a browser's clock may be minutes off. */
+export const now_s = () => (Date.now() + offset_ms) / 1000;
+
+function learnOffset(response) {
+  const said = Date.parse(response.headers.get("Date") ?? "");
+  const off = said + 500 - Date.now(); // the header has whole seconds
+  offset_ms = Math.abs(off) > 2000 ? off : 0;
+}
+
+/** Fetch JSON; throws an Error with the server's own words where it refuses. */
+export async function getJson(path) {
+  const response = await fetch(path, { headers: { Accept: "application/json" } });
+  learnOffset(response);
+  if (!response.ok) {
+    const body = await response.json().catch(() => ({}));
+    const detail = typeof body.detail === "string" ? body.detail : `error ${response.status}`;
+    throw new Error(detail);
+  }
+  return response.json();
+}
+
+/** Columns of some quantities of a meter, from and to in epoch seconds. */
+export function series(meterId, quantities, from_s, to_s, points) {
+  const iso = (at_s) => new Date(at_s * 1000).toISOString();
+  const query = new URLSearchParams({
+    quantities: quantities.join(","), from: iso(from_s), to: iso(to_s), points,
+  });
+  return getJson(`/meters/${encodeURIComponent(meterId)}/series?${query}`);
+}
+
+/** Say what is wrong above the page's content; an empty text takes it away. */
+export function notice(text) {
+  const bar = document.getElementById("notice");
+  say(bar, text);
+  bar.hidden = !text;
+}
+
+/**
+ * Return a function that asks for `draw` to be called soon: at most four times a second, in
+ * step with the screen, and not at all while the page is hidden.
+ */
+export function paced(draw) {
+  let waiting = false;
+  let last = -Infinity;
+  return () => {
+    if (waiting || document.hidden) return;
+    waiting = true;
+    setTimeout(() => requestAnimationFrame((at) => {
+      waiting = false;
+      last = at;
+      draw();
+    }), Math.max(0, last + FRAME_MS - performance.now()));
+  };
+}
+
+/**
+ * Stay connected. `onReading(meterId, reading)` for each live reading, `onStatus(meterId, text)`
+ * for each word on a meter (it returns whether that is news), `onChange(whole)` when REST should
+ * be asked again: about the meters after a change of status, about what was missed too (`whole`)
+ * after a new connection, and when the page is looked at again. Returns a function that asks so.
+ */
+export function connect({ onReading, onStatus, onChange }) {
+  const socket = io({
+    transports: ["websocket"],
+    reconnectionDelay: 500,
+    reconnectionDelayMax: 5000,
+    randomizationFactor: 0.5,
+  });
+  let broker = { connected: true, trouble: null };
+  let timer = null;
+  let missed = false;
+  const statuses = new Map();
+  const began = performance.now();
+
+  const changed = (whole) => {
+    missed ||= whole;
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      if (document.hidden) return;
+      onChange(missed);
+      missed = false;
+    }, SETTLE_MS);
+  };
+  const show = () => pill(socket, broker);
+
+  socket.on("connect", () => {
+    socket.emit("subscribe", FILTERS);
+    show();
+    // A page that has just been loaded has just asked.
+    if (performance.now() - began > FRESH_MS) changed(true);
+  });
+  socket.on("disconnect", (reason) => {
+    show();
+    if (reason === "io server disconnect") socket.connect();
+  });
+  socket.on("connect_error", show);
+  socket.on("broker", (news) => {
+    if (news.connected && !broker.connected) changed(true);
+    broker = news;
+    show();
+  });
+  socket.on("message", ({ topic, payload }) => {
+    const parts = topic.split("/");
+    const leaf = parts.at(-1);
+    if (leaf === "reading" && payload) onReading(parts[1], payload);
+    if (leaf === "status") {
+      const before = statuses.get(topic) ?? payload;
+      statuses.set(topic, payload);
+      const news = parts.length === 3 && onStatus(parts[1], payload);
+      if (news || before !== payload) changed(false);
+    }
+  });
+  document.addEventListener("visibilitychange", () => changed(true));
+  show();
+  return changed;
+}
+
+let everConnected = false;
+
+function pill(socket, broker) {
+  const target = document.getElementById("connection");
+  everConnected ||= socket.connected;
+  const state = socket.connected ? (broker.connected ? "live" : "broker") : "away";
+  const words = {
+    live: "Live",
+    broker: "Broker offline",
+    away: everConnected ? "Reconnecting…" : "Connecting…",
+  };
+  target.dataset.state = state;
+  target.title = (state === "broker" && broker.trouble) || "";
+  say(target, words[state]);
+}

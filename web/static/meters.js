@@ -1,0 +1,151 @@
+// A meter as the page knows it: its newest values, its state, and its last minutes.
+
+const WINDOW_S = 600;
+const LEAST_OLD_S = 180;
+const MOST_ROWS = 12_000;
+
+/** Epoch seconds of a reading. */
+export const at_s = (reading) => Date.parse(reading.ts) / 1000;
+
+/**
+ * Make `columns` (time first) ready to draw: where a quantity was not measured for longer than
+ * `gap_s`, it gets a null, which breaks the line; shorter absences stay undefined, which does not.
+ */
+export function withGaps(columns, gap_s) {
+  const made = columns.map(() => []);
+  const seen = columns.map(() => columns[0][0]);
+  const add = (time, valueOf) => {
+    made[0].push(time);
+    for (let c = 1; c < columns.length; c += 1) {
+      const value = valueOf(c) ?? (time - seen[c] > gap_s ? null : undefined);
+      if (typeof value === "number") seen[c] = time;
+      made[c].push(value);
+    }
+  };
+  columns[0].forEach((time, row) => {
+    const before = columns[0][row - 1];
+    if (time - before > gap_s) add(time - 0.001, () => undefined);
+    add(time, (c) => columns[c][row]);
+  });
+  return made;
+}
+
+/** The last minutes of some quantities: seeded from the history, then fed live. */
+export class Trace {
+  constructor(quantities) {
+    this.quantities = quantities;
+    this.rows = [];
+  }
+
+  /** Take columns from the history; live rows newer than these stay. */
+  seed(columns) {
+    const rows = columns.ts.map((ts, row) => [ts, ...this.quantities.map((q) => columns[q]?.[row])]);
+    const last = columns.ts.at(-1) ?? -Infinity;
+    // The last slice is still filling: what came live says it better.
+    const first_live = this.rows.find(([ts]) => ts > last)?.[0] ?? Infinity;
+    this.rows = [...rows.filter(([ts]) => ts < first_live), ...this.rows.filter(([ts]) => ts > last)];
+  }
+
+  push(reading) {
+    const ts = at_s(reading);
+    if (this.rows.length && ts <= this.rows.at(-1)[0]) return;
+    if (!this.quantities.some((q) => q in reading)) return;
+    this.rows.push([ts, ...this.quantities.map((q) => reading[q])]);
+    // A hidden page does not draw, and only drawing forgets what is too old.
+    if (this.rows.length > MOST_ROWS) this.rows.splice(0, MOST_ROWS / 2);
+  }
+
+  /** Columns from `from_s` on, with holes wherever readings are more than `gap_s` apart. */
+  columns(from_s, gap_s) {
+    const start = this.rows.findIndex(([ts]) => ts >= from_s);
+    this.rows.splice(0, start < 0 ? this.rows.length : Math.max(0, start - 1));
+    const columns = [0, ...this.quantities].map((_, c) => this.rows.map((row) => row[c]));
+    return withGaps(columns, gap_s);
+  }
+}
+
+/** A meter: what GET /meters/ says of it, and what comes live. */
+export class Meter {
+  constructor(id, quantities) {
+    this.id = id;
+    this.name = /^\d+$/.test(id) ? `Meter ${id}` : id;
+    this.model = null;
+    this.online = null;
+    this.last_s = null;
+    this.values = new Map();
+    this.trace = new Trace(quantities);
+    this.known_interval_s = null;
+    this.spacing_s = [];
+  }
+
+  /** Take a row of GET /meters/. */
+  describe(row) {
+    if (row.name && row.name !== this.id) this.name = row.name;
+    this.model = row.model ?? null;
+    this.online = row.online ?? null;
+    this.known_interval_s = row.interval ?? null;
+    if (row.latest) this.take(row.latest);
+  }
+
+  /** Take a reading; false where it is not newer than what is known. */
+  take(reading) {
+    const ts = at_s(reading);
+    if (!(ts > (this.last_s ?? -Infinity))) return false;
+    if (this.last_s !== null) this.spacing_s = [...this.spacing_s.slice(-4), ts - this.last_s];
+    this.last_s = ts;
+    for (const [name, value] of Object.entries(reading)) {
+      if (typeof value === "number" && name !== "seq") this.values.set(name, { value, ts });
+    }
+    this.trace.push(reading);
+    return true;
+  }
+
+  /** Seconds between readings: as announced, else as seen. */
+  get interval_s() {
+    return this.known_interval_s ?? (this.spacing_s.toSorted((a, b) => a - b)[
+      Math.floor(this.spacing_s.length / 2)] || 10);
+  }
+
+  get gap_s() {
+    return Math.max(3.5 * this.interval_s, 3);
+  }
+
+  /** Take a word on its state; true where REST knows more: the bridge has a say in "online". */
+  hear(status) {
+    const news = (status === "online") !== (this.online !== false);
+    if (status === "offline") this.online = false;
+    return news;
+  }
+
+  /** How much of the past the live trace shows: ten minutes, more for a slow meter. */
+  get window_s() {
+    return Math.min(Math.max(WINDOW_S, 60 * this.interval_s), 6 * 3600);
+  }
+
+  has(name) {
+    return this.values.has(name);
+  }
+
+  value(name) {
+    return this.values.get(name)?.value;
+  }
+
+  age_s(now) {
+    return this.last_s === null ? null : Math.max(0, now - this.last_s);
+  }
+
+  /** Whether a value should look old: no reading for three intervals, or long not part of one. */
+  isOld(name, now) {
+    const known = this.values.get(name);
+    if (!known) return false;
+    const limit_s = Math.max(3 * this.interval_s, known.ts < this.last_s ? LEAST_OLD_S : 3);
+    return now - known.ts > limit_s;
+  }
+
+  /** "online", "stale" (no reading for three intervals), "offline" (it says so) or "waiting". */
+  state(now) {
+    if (this.online === false) return "offline";
+    if (this.last_s === null) return "waiting";
+    return this.age_s(now) > Math.max(3 * this.interval_s, 3) ? "stale" : "online";
+  }
+}

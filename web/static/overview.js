@@ -1,0 +1,160 @@
+// The overview: a card per meter.
+
+import { spark } from "./chart.js";
+import { connect, getJson, notice, now_s, paced, series } from "./live.js";
+import { Meter } from "./meters.js";
+import { PHASES, about, element, phrase, say, showDirection, showState, showValues } from "./show.js";
+
+const ROWS = [["voltage", "V"], ["current", "A"], ["power", "W"]];
+const TOTALS = [["voltage", "Voltage"], ["current", "Current"], ["frequency", "Frequency"]];
+const COUNTERS = [["energy_import", "Imported"], ["energy_export", "Exported"]];
+
+const cards = new Map();
+const list = document.getElementById("cards");
+const order = new Intl.Collator(undefined, { numeric: true });
+
+class Card {
+  constructor(id) {
+    this.meter = new Meter(id, ["power"]);
+    this.link = element("a", { href: `/meter/${encodeURIComponent(id)}` });
+    this.about = element("p", { class: "about" });
+    this.direction = element("span", { class: "direction" });
+    this.chart = element("div", { class: "spark", role: "img" });
+    this.extent = element("span");
+    this.span = element("span");
+    this.facts = element("div", { class: "facts" });
+    this.root = element("li", { class: "card", "data-meter": id }, ...this.parts());
+    this.draw = null;
+    this.built = "";
+  }
+
+  parts() {
+    const state = element("span", { class: "state" }, element("span", { class: "state-word" }));
+    const power = element("p", { class: "power" },
+      element("span", { "data-quantity": "power" }), element("span", { class: "unit" }),
+      this.direction);
+    return [
+      element("header", {}, element("h2", {}, this.link), state, this.about, element("time")),
+      power, this.chart,
+      element("p", { class: "caption" }, this.span, this.extent), this.facts,
+    ];
+  }
+
+  /** Build the tables anew where the meter has shown a quantity it had not shown before. */
+  build() {
+    const meter = this.meter;
+    const phases = PHASES.filter((p) => ROWS.some(([q]) => meter.has(`${q}_${p}`)));
+    const totals = phases.length ? [] : TOTALS.filter(([q]) => meter.has(q));
+    const counters = COUNTERS.filter(([q]) => meter.has(q));
+    if (!counters.length && meter.has("energy")) counters.push(["energy", "Energy"]);
+    const built = JSON.stringify([phases, totals, counters, [...meter.values.keys()].length]);
+    if (built === this.built) return;
+    this.built = built;
+    this.facts.replaceChildren(
+      ...(phases.length ? [phaseTable(meter, phases)] : []),
+      ...[totals, counters].filter((rows) => rows.length).map(pairs),
+    );
+  }
+
+  show(now) {
+    const { meter } = this;
+    this.build();
+    say(this.link, meter.name);
+    say(this.about, about(meter));
+    showState(this.root, meter, now);
+    showValues(this.root, meter, now);
+    showDirection(this.direction, meter, now);
+  }
+
+  paint(now) {
+    const { meter } = this;
+    this.draw ??= spark(this.chart);
+    const from = now - meter.window_s;
+    const columns = meter.trace.columns(from, meter.gap_s);
+    this.draw(columns, from, now);
+    const powers = columns[1].filter((value) => typeof value === "number");
+    const span = `last ${Math.round(meter.window_s / 60)} min`;
+    const extent = powers.length
+      ? `${phrase("power", Math.min(...powers))} to ${phrase("power", Math.max(...powers))}` : "no reading";
+    say(this.span, span);
+    say(this.extent, extent);
+    this.chart.setAttribute("aria-label", `Power, ${span}: ${extent}`);
+  }
+}
+
+function phaseTable(meter, phases) {
+  const rows = ROWS.filter(([q]) => phases.some((p) => meter.has(`${q}_${p}`)));
+  return element("table", { class: "phases" },
+    element("thead", {}, element("tr", {}, element("td"),
+      ...phases.map((p) => element("th", { scope: "col", "data-line": p }, p.toUpperCase())))),
+    element("tbody", {}, ...rows.map(([q, unit]) => element("tr", {},
+      element("th", { scope: "row" }, unit),
+      ...phases.map((p) => element("td", {}, element("span", { "data-quantity": `${q}_${p}` })))))));
+}
+
+function pairs(rows) {
+  return element("dl", {}, ...rows.map(([q, label]) => element("div", {},
+    element("dt", {}, label),
+    element("dd", {}, element("span", { "data-quantity": q }), element("span", { class: "unit" })))));
+}
+
+function cardOf(id) {
+  let card = cards.get(id);
+  if (!card) {
+    card = new Card(id);
+    cards.set(id, card);
+    const after = [...cards.values()].filter((c) => order.compare(c.meter.id, id) > 0)
+      .sort((a, b) => order.compare(a.meter.id, b.meter.id))[0];
+    list.insertBefore(card.root, after?.root ?? null);
+  }
+  return card;
+}
+
+function summary(now) {
+  document.getElementById("empty").hidden = cards.size > 0;
+  const states = [...cards.values()].map(({ meter }) => meter.state(now));
+  const online = states.filter((state) => state === "online").length;
+  say(document.getElementById("summary"),
+    cards.size ? `${online} of ${cards.size} online` : "No meter yet");
+}
+
+const show = paced(() => {
+  const now = now_s();
+  for (const card of cards.values()) {
+    card.show(now);
+    card.paint(now);
+  }
+  summary(now);
+});
+
+async function refresh(whole) {
+  try {
+    for (const row of await getJson("/meters/")) cardOf(row.meter_id).meter.describe(row);
+    notice("");
+    show();
+    if (whole) await Promise.all([...cards.values()].map(seed));
+  } catch (error) {
+    notice(`What is stored cannot be shown now: ${error.message}`);
+  }
+  show();
+}
+
+async function seed({ meter }) {
+  const to = now_s();
+  meter.trace.seed(await series(meter.id, ["power"], to - meter.window_s, to + 1, 300));
+}
+
+const ask = connect({
+  onReading(id, reading) {
+    if (!cards.has(id)) ask(false);
+    if (cardOf(id).meter.take(reading)) show();
+  },
+  onStatus(id, text) {
+    const news = cards.get(id)?.meter.hear(text);
+    show();
+    return news;
+  },
+  onChange: refresh,
+});
+refresh(true);
+setInterval(show, 1000);
