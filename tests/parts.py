@@ -15,6 +15,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 T = TypeVar("T")
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+"""What lets Chromium run without a sandbox of its own, and keeps it from calling home."""
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "TZ", "CI")
 
 
