@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 KEEPALIVE_S = 30
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 15.0
+LOOP_S = 1.0
 MAX_QUEUED = 10_000
 """How many unsent QoS 1 messages are kept in memory while the broker is away."""
 
@@ -106,6 +107,7 @@ class MqttClient:
         self._paho.disconnect()
         if self._thread.is_alive():
             self._thread.join(flush_s + 1)
+        self._paho._reset_sockets()  # no public way to close the pair that wakes the loop
 
     def publish(
         self, topic: str, payload: str | bytes, *, qos: int, retain: bool
@@ -151,7 +153,9 @@ class MqttClient:
         while not self._stopping.is_set():
             try:
                 self._paho.connect(settings.mqtt_host, settings.mqtt_port, KEEPALIVE_S)
-                self._paho.loop_forever()
+                # not loop_forever: that has nothing by which `publish` could wake it
+                while self._paho.loop(LOOP_S) == paho.MQTT_ERR_SUCCESS:
+                    pass
             except (OSError, ValueError) as error:
                 self._tell_trouble(_in_words(error))
             self._up.clear()
