@@ -193,9 +193,11 @@ def test_low_first_word_order_swaps_the_registers_of_every_value() -> None:
         async with Simulator(word_order="low-first", timing=NO_WIRE) as simulator:
             simulator.set(1, "voltage_l1", 230.2)
             async with Master(simulator.port) as master:
-                return await master.ask(tcp(1, 0, 2))
+                volts = await master.ask(tcp(1, 0, 2))
+                return volts[9:] + (await master.ask(tcp(1, 0x0028, 2, function=3)))[9:]
 
-    assert asyncio.run(story())[9:] == bytes.fromhex("33 33 43 66")
+    # 230.2, and the 2141.0 by which a meter tells its register order
+    assert asyncio.run(story()) == bytes.fromhex("33 33 43 66 D0 00 45 05")
 
 
 @pytest.mark.parametrize(("absent", "answer"), [

@@ -142,7 +142,7 @@ class Bus:
         if refusal is not None:
             return exception(request.function, refusal)
         if request.function == READ_HOLDING:
-            return holding_answer(meter.holding(self.timing.baud), address, count)
+            return holding_answer(meter.holding(self.timing.baud, self._word_order), address, count)
         if not rules.readable(address, count):
             return exception(request.function, ILLEGAL_ADDRESS)
         return self._measured(meter, request.unit, address, count)

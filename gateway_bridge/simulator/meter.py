@@ -18,7 +18,12 @@ from gateway_bridge.simulator.load import (
     rates,
     week_of,
 )
+from gateway_bridge.simulator.registers import WordOrder, pack
 
+DEMAND_PERIOD, SYSTEM_TYPE, PULSE_WIDTH, PARITY = 0x0002, 0x000A, 0x000C, 0x0012
+NODE, BAUD, REGISTER_ORDER, SERIAL_NUMBER = 0x0014, 0x001C, 0x0028, 0xFC00
+
+_BAUDS = (2400, 4800, 9600, 19200, 38400)
 _NOISE = 0.06
 
 
@@ -78,16 +83,20 @@ class SimulatedMeter:
         found = {address: values[name] for name, address in self.model.registers.items()}
         return found | self.pinned
 
-    def holding(self, baud: int) -> Mapping[int, bytes]:
+    def holding(self, baud: int, order: WordOrder) -> Mapping[int, bytes]:
         """Return {address: two registers} of the holding registers of this series."""
-        rates_of_series = (2400, 4800, 9600, 19200, 38400)
-        code = rates_of_series.index(baud) if baud in rates_of_series else 2
-        floats = {0x02: 60.0, 0x0A: self.system_type, 0x0C: 100.0, 0x12: 0.0, 0x14: self.unit}
-        packed = {address: struct.pack(">f", value) for address, value in floats.items()}
-        return packed | {
-            0x1C: struct.pack(">f", code),
-            0xFC00: struct.pack(">I", self.serial_number),
+        code = _BAUDS.index(baud) if baud in _BAUDS else _BAUDS.index(9600)
+        floats = {
+            DEMAND_PERIOD: 60.0,
+            SYSTEM_TYPE: self.system_type,
+            PULSE_WIDTH: 100.0,
+            PARITY: 0.0,
+            NODE: float(self.unit),
+            BAUD: float(code),
+            REGISTER_ORDER: 2141.0,
         }
+        packed = {address: pack(value, order) for address, value in floats.items()}
+        return packed | {SERIAL_NUMBER: struct.pack(">I", self.serial_number)}
 
     def _counters(self, curve: Phases, minute: int, elapsed: float) -> dict[str, float]:
         rate = dict(zip(CHANNELS, rates(curve), strict=True))

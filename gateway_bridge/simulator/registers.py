@@ -54,14 +54,16 @@ def blocks(addresses: Iterable[int], hole: int) -> list[tuple[int, int]]:
     return found
 
 
+def pack(value: float, order: WordOrder) -> bytes:
+    """Return a value as a float32 in two registers."""
+    packed = struct.pack(">f", value)
+    return packed if order == "high-first" else packed[2:] + packed[:2]
+
+
 def input_answer(image: Mapping[int, float], address: int, count: int, order: WordOrder) -> bytes:
     """Return the PDU that answers a read of input registers; undefined ones are 0."""
     values = (image.get(at, 0.0) for at in range(address, address + count, 2))
-    packed = b"".join(struct.pack(">f", value) for value in values)
-    if order == "low-first":
-        packed = b"".join(
-            packed[at + 2 : at + 4] + packed[at : at + 2] for at in range(0, len(packed), 4)
-        )
+    packed = b"".join(pack(value, order) for value in values)
     return bytes([READ_INPUT, len(packed)]) + packed
 
 
