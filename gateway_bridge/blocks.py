@@ -9,7 +9,6 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 REGISTERS_PER_VALUE = 2
 _REQUEST_BYTES = 8
@@ -17,7 +16,8 @@ _ANSWER_FRAME_BYTES = 5
 _SILENT_CHARACTERS = 3.5
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class Block:
     """A run of registers read with one request: where it starts and how many it takes in."""
 
     address: int

@@ -21,8 +21,12 @@ class Breaker:
         self.timeouts += 1
         if self.opened or self.timeouts < TIMEOUTS_TO_OPEN:
             return False
-        self.opened, self._probes = True, 0
+        self.open()
         return True
+
+    def open(self) -> None:
+        """Give the meter up, whatever it has answered."""
+        self.opened, self._probes = True, 0
 
     def answered(self) -> bool:
         """Take note of an answer; True where it closes the breaker."""

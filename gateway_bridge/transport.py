@@ -14,6 +14,7 @@ import socket
 import struct
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pymodbus.client import AsyncModbusTcpClient
@@ -62,6 +63,10 @@ class Transport:
         self._echoes_ids: bool | None = None if framing == "tcp" else False
         self._doubtful = False
         self._silent_until_s = 0.0
+        self.sent_at = datetime.now(UTC)
+        """When the last request went out."""
+        self.answers = 0
+        """How many requests were answered as they should be, or with an exception."""
         self.strays = 0
         """How many times bytes came that no request was waiting for."""
 
@@ -124,12 +129,13 @@ class Transport:
         self._check_id(answer)
         if answer.function_code & 0x7F != function:
             raise self._bad(f"answered function {answer.function_code}, asked for {function}")
+        if not answer.isError() and len(answer.registers) != count:
+            raise self._bad(f"answered {len(answer.registers)} registers, asked for {count}")
+        self.answers += 1
         if answer.isError():
             code = int(answer.exception_code)
             text = f"exception {code} ({EXCEPTIONS.get(code, 'unknown')})"
             raise MeterTimeout(text) if code in _NO_ANSWER else MeterFault(text, code)
-        if len(answer.registers) != count:
-            raise self._bad(f"answered {len(answer.registers)} registers, asked for {count}")
         return struct.pack(f">{count}H", *answer.registers)
 
     def _check_id(self, answer: ModbusPDU) -> None:
@@ -194,7 +200,9 @@ class Transport:
             client.ctx.response_future.set_exception(error)
 
     def _packet(self, sending: bool, packet: bytes) -> bytes:
-        if not sending and not self._pending:
+        if sending:
+            self.sent_at = datetime.now(UTC)
+        elif not self._pending:
             self.strays += 1
             if not self._echoes_ids:
                 self._silent_until_s = max(self._silent_until_s, time.monotonic() + QUIET_S)

@@ -1,0 +1,174 @@
+"""Connection: keeps the way to one gateway open, and says in words what is wrong with it."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from contract.errors import GatewayError, MeterFault, MeterTimeout
+from gateway_bridge.blocks import REGISTERS_PER_VALUE
+from gateway_bridge.site import Gateway
+from gateway_bridge.transport import INPUT, Framing, Transport
+
+logger = logging.getLogger(__name__)
+
+SHORTEST_DELAY_S, LONGEST_DELAY_S = 0.5, 30.0
+DELAY_SHARE = 0.15
+"""The next attempt comes after this share of the outage so far: soon after a short one."""
+SLACK_S = 0.3
+"""An answer may take this much longer than the line's own time for it."""
+FRAMING_NAMES: dict[Framing, str] = {"tcp": "Modbus TCP", "rtu": "RTU over TCP"}
+_CLOSED_AT_ONCE = (
+    "accepts connections and closes them again; is another client connected?"
+    " Many gateways serve one only"
+)
+NO_METER_ANSWERS = (
+    "accepts connections, but no meter answers {framing};"
+    " check METER_IDS, the A and B wires, baud rate and parity"
+)
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went over a connection since the start; `busy_s` is time spent waiting for answers."""
+
+    requests: int = 0
+    busy_s: float = 0.0
+    connects: int = 0
+
+
+class Connection:
+    """The connection to one gateway, made anew whenever it is lost.
+
+    `trouble` is None while the gateway answers, else a sentence about what is wrong.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.framing: Framing | None = None if gateway.framing == "auto" else gateway.framing
+        self.trouble: str | None = None
+        self.traffic = Traffic()
+        longest_s = gateway.cost.request_ms(max(m.model.limit for m in gateway.meters)) / 1000
+        self.timeout_s = max(gateway.timeout_s, longest_s + SLACK_S)
+        self._transport = self._new_transport(self.framing or "tcp")
+        self._losses = 0
+        self._lost_at_s = time.monotonic()
+        self._ever_heard = self._heard_since_connect = False
+
+    @property
+    def stands(self) -> bool:
+        """Whether there is a connection to ask over."""
+        return self._transport.connected
+
+    @property
+    def outage_s(self) -> float:
+        """For how long there has been no answer since the connection was lost; 0 if it is not."""
+        return time.monotonic() - self._lost_at_s if self._losses else 0.0
+
+    async def establish(self, units: Iterable[int]) -> bool:
+        """Try once to connect, after a pause where it failed before; False where it fails again.
+
+        Where the framing is not known, `units` are asked for it.
+        """
+        if self._losses > 1:
+            delay_s = min(max(self.outage_s * DELAY_SHARE, SHORTEST_DELAY_S), LONGEST_DELAY_S)
+            await asyncio.sleep(delay_s * random.uniform(0.9, 1.1))
+        try:
+            await self._connect()
+            if self.framing is None:
+                await self._find_framing(units)
+        except GatewayError as error:
+            self.lost(error, tell=True)
+            return False
+        return True
+
+    async def renew(self) -> None:
+        """Give up the connection for a new one; raises GatewayError."""
+        self._transport.close()
+        await self._connect()
+
+    async def read(self, unit: int, address: int, count: int, function: int = INPUT) -> bytes:
+        """Return registers of a unit; raises as Transport.read does."""
+        started_s = time.monotonic()
+        self.traffic.requests += 1
+        answers = self._transport.answers
+        try:
+            return await self._transport.read(unit, address, count, function)
+        finally:
+            self.traffic.busy_s += time.monotonic() - started_s
+            if self._transport.answers > answers:
+                self._heard()
+
+    @property
+    def sent_at(self) -> datetime:
+        """When the last request went out, in UTC."""
+        return self._transport.sent_at
+
+    def lost(self, error: GatewayError, *, tell: bool = False) -> None:
+        """Take note that the connection is gone, or did not come about.
+
+        One lost connection is no news: many gateways close those that are idle.
+        """
+        self._transport.close()
+        if not self._losses:
+            self._lost_at_s = time.monotonic()
+        self._losses += 1
+        if tell:
+            self.tell(str(error))
+        elif self._losses > 1:
+            self.tell(str(error) if self._heard_since_connect else _CLOSED_AT_ONCE)
+
+    def tell(self, trouble: str) -> None:
+        """Say what is wrong with the gateway, once."""
+        if trouble != self.trouble:
+            logger.warning("gateway %s: %s", self.gateway.address, trouble)
+        self.trouble = trouble
+
+    def close(self) -> None:
+        """Close the connection for good."""
+        self._transport.close()
+
+    async def _connect(self) -> None:
+        await self._transport.connect()
+        self.traffic.connects += 1
+        self._heard_since_connect = False
+
+    async def _find_framing(self, units: Iterable[int]) -> None:
+        """Ask each unit in each framing until one answers; raises GatewayError if none does."""
+        for unit in units:
+            for framing in (self._transport.framing, _other(self._transport.framing)):
+                if framing != self._transport.framing:
+                    self._transport.close()
+                    self._transport = self._new_transport(framing)
+                    await self._connect()
+                try:
+                    await self.read(unit, 0, REGISTERS_PER_VALUE)
+                except (MeterTimeout, MeterFault):
+                    if not self._heard_since_connect:
+                        continue
+                self.framing = framing
+                return
+        raise GatewayError(NO_METER_ANSWERS.format(framing="in Modbus TCP or in RTU over TCP"))
+
+    def _heard(self) -> None:
+        if self.trouble is not None or not self._ever_heard:
+            again = f" again after {self.outage_s:.0f} s" if self._ever_heard else ""
+            logger.info(
+                "gateway %s: answers%s, %s",
+                self.gateway.address,
+                again,
+                FRAMING_NAMES[self._transport.framing],
+            )
+        self._losses, self.trouble = 0, None
+        self._ever_heard = self._heard_since_connect = True
+
+    def _new_transport(self, framing: Framing) -> Transport:
+        gateway = self.gateway
+        return Transport(gateway.host, gateway.port, framing, timeout_s=self.timeout_s)
+
+
+def _other(framing: Framing) -> Framing:
+    return "rtu" if framing == "tcp" else "tcp"

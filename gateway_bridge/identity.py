@@ -1,0 +1,73 @@
+"""Identity: what a meter says of itself: serial number, wiring, word order."""
+
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from contract.errors import MeterFault
+from gateway_bridge.blocks import REGISTERS_PER_VALUE, swap_words
+from gateway_bridge.models import MeterModel
+from gateway_bridge.transport import HOLDING, INPUT
+
+SYSTEM_TYPES = {1.0: "1p2w", 2.0: "3p3w", 3.0: "3p4w"}
+LOWEST_HERTZ, HIGHEST_HERTZ = 45.0, 65.0
+
+Ask = Callable[[int, int, int], Awaitable[bytes]]
+"""Asks a meter for (address, count, function); raises as Transport.read does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a meter is; None where it does not say."""
+
+    serial: str | None = None
+    wiring: str | None = None
+    low_word_first: bool = False
+
+
+async def identify(model: MeterModel, ask: Ask) -> Identity:
+    """Ask a meter who it is; what it refuses to say is left open.
+
+    With its words exchanged a system type of 3, or 50 Hz, reads as next to nothing: so the
+    order shows. Raises MeterTimeout, GatewayError and (for nonsense only) MeterFault.
+    """
+    number = await _said(ask, model.serial_number, HOLDING)
+    system_type = await _said(ask, model.system_type, HOLDING)
+    if system_type is not None:
+        low_word_first = _low_word_first(system_type, lambda value: value in SYSTEM_TYPES)
+    else:
+        hertz = await _said(ask, model.registers.get("frequency"), INPUT)
+        low_word_first = hertz is not None and _low_word_first(
+            hertz, lambda value: LOWEST_HERTZ < value < HIGHEST_HERTZ
+        )
+    if low_word_first:
+        number, system_type = _swapped(number), _swapped(system_type)
+    return Identity(
+        serial=str(int.from_bytes(number, "big")) if number else None,
+        wiring=SYSTEM_TYPES.get(_float(system_type)) if system_type else None,
+        low_word_first=low_word_first,
+    )
+
+
+async def _said(ask: Ask, address: int | None, function: int) -> bytes | None:
+    """Return what a register says; None where the meter has none, or refuses."""
+    if address is None:
+        return None
+    try:
+        return await ask(address, REGISTERS_PER_VALUE, function)
+    except MeterFault as error:
+        if error.code is None:
+            raise
+        return None
+
+
+def _low_word_first(answer: bytes, makes_sense: Callable[[float], bool]) -> bool:
+    return not makes_sense(_float(answer)) and makes_sense(_float(swap_words(answer)))
+
+
+def _swapped(answer: bytes | None) -> bytes | None:
+    return swap_words(answer) if answer else None
+
+
+def _float(answer: bytes) -> float:
+    return float(struct.unpack(">f", answer)[0])

@@ -1,0 +1,202 @@
+"""A meter as the bridge sees it: what it is asked, what it has answered, whether it lives."""
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gateway_bridge.blocks import (
+    REGISTERS_PER_VALUE,
+    Block,
+    LineCost,
+    decode,
+    plan_blocks,
+    tell_apart,
+)
+from gateway_bridge.breaker import Breaker
+from gateway_bridge.identity import Identity
+from gateway_bridge.limits import Limits
+from gateway_bridge.plausibility import Gate
+from gateway_bridge.site import CORE_NAMES, Meter
+
+EVENTS_KEPT = 5
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has happened on a meter since the start."""
+
+    readings: int = 0
+    timeouts: int = 0
+    faults: int = 0
+    held: int = 0
+
+
+@dataclass(slots=True)
+class PolledMeter:
+    """The state of one meter: its identity, its blocks, its breaker, its gate.
+
+    `online` is None until it has been heard or missed for the first time.
+    """
+
+    meter: Meter
+    cost: LineCost
+    online: bool | None = None
+    identity: Identity | None = None
+    serial: str | None = None
+    failures: int = 0
+    tally: Tally = field(default_factory=Tally)
+    breaker: Breaker = field(default_factory=Breaker)
+    events: deque[str] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    gate: Gate = field(init=False)
+    limits: Limits = field(init=False)
+    live: tuple[Block, ...] = field(init=False)
+    slow: tuple[Block, ...] = field(init=False)
+    registers: dict[str, int] = field(init=False)
+    _inside_of: dict[Block, dict[str, int]] = field(init=False)
+    _slow_values: dict[str, float] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set)
+    _since_s: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.gate = Gate(self.meter.max_current_a)
+        self.limits = Limits(self.meter.model.limit)
+        self.replan()
+
+    @property
+    def wiring(self) -> str | None:
+        """How the meter is wired: as the settings say, else as it says itself, if either does."""
+        said = self.identity.wiring if self.identity else None
+        wiring = self.meter.wiring or said
+        return wiring if wiring in self.meter.model.wirings else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The quantities read, in the order of the catalogue."""
+        return tuple(self.registers)
+
+    def replan(self) -> None:
+        """Plan the blocks anew, by what is known of the meter now."""
+        model = self.meter.model
+        there = set(model.quantities(self.wiring))
+        self.registers = {
+            name: model.registers[name]
+            for name in self.meter.quantities
+            if name in there and model.registers[name] not in self.limits.absent
+        }
+        live = set(self.meter.live & self.registers.keys() or self.registers)
+        live_blocks = self._plan(live)
+        slow_blocks = self._plan(self.registers.keys() - self._inside(live_blocks))
+        planned = (*live_blocks, *slow_blocks)
+        blocks = tell_apart(planned, self._growable(planned), self.limits.highest)
+        self._inside_of = {block: self._inside([block]) for block in blocks}
+        self.live = tuple(block for block in blocks if not live.isdisjoint(self._inside_of[block]))
+        self.slow = tuple(block for block in blocks if block not in self.live)
+
+    def introduce(self, identity: Identity) -> tuple[str, ...]:
+        """Take note of who answers; return what there is to tell of it."""
+        self.identity = identity
+        before, self.serial = self.serial, identity.serial or self.serial
+        self.replan()
+        if before in (None, self.serial):
+            return ()
+        self.gate.forget()
+        return (f"another meter answers now: serial number {self.serial}, before {before}",)
+
+    def refused(self, block: Block, why: str) -> tuple[str, ...]:
+        """Plan without a block that the meter refused; return what there is to tell of it.
+
+        A meter that refuses everything is left without `registers`.
+        """
+        before = self.limits.highest
+        self.limits.refused(block)
+        self.replan()
+        event = ""
+        if block.count == REGISTERS_PER_VALUE:
+            event = f"has no register {block.address}, which is left out from now ({why})"
+        elif before == self.meter.model.limit:
+            event = f"refuses {block.count} registers at once, and is asked for fewer ({why})"
+        if not event or event in self._told:
+            return ()
+        self._told.add(event)
+        return (event,)
+
+    def start_over(self) -> None:
+        """Forget what the meter refused: it is to be asked for everything again."""
+        self.limits, self.identity = Limits(self.meter.model.limit), None
+        self.replan()
+
+    def take_live(
+        self, answers: Iterable[tuple[Block, bytes]], now_s: float
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
+        """Return what may be published of the live blocks' answers, and what there is to tell.
+
+        What the slow blocks have brought since the last reading goes with it.
+        """
+        values, events = self._judged(answers, now_s)
+        if values:
+            values |= self._slow_values
+        self._slow_values = {}
+        ordered = {name: round(values[name], 3) + 0.0 for name in self.registers if name in values}
+        return ordered, events
+
+    def take_slow(self, block: Block, answer: bytes, now_s: float) -> tuple[str, ...]:
+        """Keep what a slow block says for the next reading; return what there is to tell."""
+        values, events = self._judged([(block, answer)], now_s)
+        self._slow_values |= values
+        return events
+
+    def set_online(self, online: bool) -> None:
+        """Take note that the meter is there, or is not any more."""
+        self.online, self._since_s = online, time.monotonic()
+
+    def away_in_words(self) -> str:
+        """Return since when the meter was missed, for the log; nothing if it was not."""
+        return (
+            "" if self.online is None else f" again after {time.monotonic() - self._since_s:.0f} s"
+        )
+
+    def missed(self) -> None:
+        """Forget what waits for a reading: it would be of another time."""
+        self._slow_values = {}
+
+    def _judged(
+        self, answers: Iterable[tuple[Block, bytes]], now_s: float
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
+        values: dict[str, float] = {}
+        expected: list[str] = []
+        low_word_first = self.identity is not None and self.identity.low_word_first
+        for block, answer in answers:
+            registers = self._inside_of[block]
+            expected += registers
+            values |= decode(answer, block, registers, low_word_first=low_word_first)
+        verdict = self.gate.judge(values, expected, now_s)
+        self.tally.held += verdict.held
+        return verdict.values, verdict.events
+
+    def _plan(self, names: set[str]) -> tuple[Block, ...]:
+        return plan_blocks(
+            (self.registers[name] for name in names),
+            self.cost,
+            self.limits.highest,
+            together=(self.registers[name] for name in CORE_NAMES if name in names),
+            allowed=self.limits.allows,
+        )
+
+    def _inside(self, blocks: Iterable[Block]) -> dict[str, int]:
+        blocks = list(blocks)
+        return {
+            name: address
+            for name, address in self.registers.items()
+            if any(block.address <= address < block.end for block in blocks)
+        }
+
+    def _growable(self, blocks: Iterable[Block]) -> set[int]:
+        """Return the addresses a block may grow into: in the map, never refused, in no block."""
+        taken = [*blocks]
+        return {
+            address
+            for address in self.meter.model.registers.values()
+            if self.limits.allows(Block(address, REGISTERS_PER_VALUE))
+            and not any(block.address <= address < block.end for block in taken)
+        }
