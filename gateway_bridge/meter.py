@@ -70,10 +70,14 @@ class PolledMeter:
         wiring = self.meter.wiring or said
         return wiring if wiring in self.meter.model.wirings else None
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The quantities read, in the order of the catalogue."""
-        return tuple(self.registers)
+    def live_names(self) -> frozenset[str]:
+        """Return the quantities of which each reading has a new value."""
+        return frozenset(name for block in self.live for name in self._inside_of[block])
+
+    def busy_share(self) -> float:
+        """Return which share of the line's time this meter takes."""
+        live_s, slow_s = (self.cost.total_ms(blocks) / 1000 for blocks in (self.live, self.slow))
+        return live_s / self.meter.interval_s + slow_s / self.meter.slow_interval_s
 
     def replan(self) -> None:
         """Plan the blocks anew, by what is known of the meter now."""
