@@ -27,25 +27,75 @@ SDM630_MANUAL = [
     ("reactive_energy_export_l1", 0x0172), ("reactive_energy_total_l3", 0x017C),
 ]  # fmt: skip
 
+# SDM630 Protocol v2.0 (2018), SDM630MCT Modbus Protocol V1.7, SDM120-Modbus Protocol V2.5,
+# SDM230 Protocol and SDM72D-M User Manual V1.1: columns "Hi byte, Lo byte" of input registers.
+OTHER_MANUALS = [
+    ("sdm630v1", "voltage_l1", 0x0000), ("sdm630v1", "power", 0x0034),
+    ("sdm630v1", "energy_import", 0x0048), ("sdm630v1", "current_demand_n", 0x0068),
+    ("sdm630v1", "voltage_ll", 0x00CE), ("sdm630v1", "reactive_energy_total_l3", 0x017C),
+    ("sdm630mct", "voltage_l3", 0x0004), ("sdm630mct", "frequency", 0x0046),
+    ("sdm630mct", "energy_export", 0x004A), ("sdm630mct", "energy_total_resettable", 0x0180),
+    ("sdm630mct", "reactive_energy_total_resettable", 0x0182),
+    ("sdm630mct", "energy_import_resettable", 0x0184),
+    ("sdm630mct", "energy_export_resettable", 0x0186),
+    ("sdm120", "voltage", 0x0000), ("sdm120", "current", 0x0006), ("sdm120", "power", 0x000C),
+    ("sdm120", "apparent_power", 0x0012), ("sdm120", "reactive_power", 0x0018),
+    ("sdm120", "power_factor", 0x001E), ("sdm120", "frequency", 0x0046),
+    ("sdm120", "energy", 0x0048), ("sdm120", "energy_export", 0x004A),
+    ("sdm120", "reactive_energy_export", 0x004E), ("sdm120", "power_demand", 0x0054),
+    ("sdm120", "power_import_demand", 0x0058), ("sdm120", "power_export_demand_max", 0x005E),
+    ("sdm120", "current_demand_l1", 0x0102), ("sdm120", "current_demand_max_l1", 0x0108),
+    ("sdm120", "energy_total", 0x0156), ("sdm120", "reactive_energy_total", 0x0158),
+    ("sdm230", "voltage", 0x0000), ("sdm230", "current", 0x0006), ("sdm230", "power", 0x000C),
+    ("sdm230", "phase_angle", 0x0024), ("sdm230", "energy_import", 0x0048),
+    ("sdm230", "reactive_energy_import", 0x004C), ("sdm230", "power_demand_max", 0x0056),
+    ("sdm230", "energy_total", 0x0156),
+    ("sdm72v2", "voltage_l2", 0x0002), ("sdm72v2", "current_l3", 0x000A),
+    ("sdm72v2", "power_l2", 0x000E), ("sdm72v2", "power_factor_l3", 0x0022),
+    ("sdm72v2", "voltage", 0x002A), ("sdm72v2", "current_average", 0x002E),
+    ("sdm72v2", "current", 0x0030), ("sdm72v2", "power", 0x0034),
+    ("sdm72v2", "frequency", 0x0046), ("sdm72v2", "energy", 0x0048),
+    ("sdm72v2", "energy_export", 0x004A), ("sdm72v2", "voltage_l1_l2", 0x00C8),
+    ("sdm72v2", "voltage_ll", 0x00CE), ("sdm72v2", "current_n", 0x00E0),
+    ("sdm72v2", "energy_total", 0x0156), ("sdm72v2", "reactive_energy_total", 0x0158),
+    ("sdm72v2", "energy_total_resettable", 0x0180), ("sdm72v2", "energy_import_resettable", 0x0184),
+    ("sdm72v2", "energy_export_resettable", 0x0186),
+]  # fmt: skip
+
 
 @pytest.mark.parametrize(("quantity", "address"), SDM630_MANUAL)
 def test_sdm630_has_each_quantity_where_the_manual_says(quantity: str, address: int) -> None:
     assert MODELS["sdm630"].registers[quantity] == address
 
 
-def test_sdm630_has_the_85_values_of_the_manual_and_no_more() -> None:
-    assert len(set(MODELS["sdm630"].registers.values())) == 85
+@pytest.mark.parametrize(("model", "quantity", "address"), OTHER_MANUALS)
+def test_each_model_has_each_quantity_where_its_manual_says(
+    model: str, quantity: str, address: int
+) -> None:
+    assert MODELS[model].registers[quantity] == address
 
 
-def test_energy_is_what_was_imported_and_not_import_plus_export() -> None:
-    for model in MODELS.values():
-        assert model.registers["energy"] != 0x0156 or "energy_import" not in model.registers
+@pytest.mark.parametrize(("model", "values", "limit"), [
+    ("sdm630", 85, 80), ("sdm630v1", 85, 80), ("sdm630mct", 89, 60),
+    ("sdm120", 21, 80), ("sdm230", 22, 80), ("sdm72v2", 38, 60),
+])  # fmt: skip
+def test_a_model_has_so_many_values_and_gives_so_many_registers_at_once(
+    model: str, values: int, limit: int
+) -> None:
+    assert len(set(MODELS[model].registers.values())) == values
+    assert MODELS[model].limit == limit
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_energy_is_what_was_imported_and_not_import_plus_export(model: str) -> None:
+    assert MODELS[model].registers["energy"] == 0x0048
+    assert MODELS[model].registers["energy_total"] == 0x0156
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
-def test_every_model_names_its_manual_and_measures_power_and_energy(model: MeterModel) -> None:
+def test_every_model_names_its_manual_and_measures_the_core(model: MeterModel) -> None:
     assert model.manual.startswith("https://")
-    assert {"power", "energy"} <= set(model.quantities())
+    assert {"voltage", "current", "power", "energy"} <= set(model.quantities())
 
 
 @pytest.mark.parametrize(("wiring", "missing"), [

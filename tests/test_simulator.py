@@ -343,7 +343,7 @@ def test_commands_switch_faults_and_tell_statistics(program: tuple[Part, int, in
 @pytest.mark.parametrize(
     ("command", "complaint"),
     [
-        ("set 1 volltage 1", "error: SDM630-Modbus has no quantity 'volltage'"),
+        ("set 1 volltage 1", "error: SDM630-Modbus V2 has no quantity 'volltage'"),
         ("set 8 voltage 1", "error: no meter 8; there are 1, 2, 3"),
         ("set 1 voltage much", "error: should be a number (got 'much')"),
         ("fault 1 ded", "error: no fault 'ded'; known: dead, slow"),

@@ -1,8 +1,8 @@
-"""Eastron SDM630: the three-phase meter that most panels have.
+"""Eastron SDM630-Modbus V2: the three-phase meter that most panels have.
 
-The table is the maker's "SDM630 Modbus Protocol" V1.8. Values found in other lists (0x0058 to
-0x005E, 0x006C, 0x006E, 0x00FE, and the resettable counters from 0x0180) are not in it: they
-belong to the SDM72 and SDM230, and an SDM630 without them answers 0.
+The table is the maker's "SDM630Modbus Protocol" V1.8. Values that other lists give for an SDM630
+are not in it: 0x0058 to 0x005E belong to one-phase meters, 0x006C, 0x006E and 0x0180 to 0x018A
+to the SDM630MCT, 0x00FE is the power factor once more with its sign turned.
 Register 0x0156 is import plus export: `energy` is the import counter at 0x0048.
 """
 
@@ -121,7 +121,7 @@ ONE_PHASE = frozenset(
 SDM630 = MeterModel(
     name="sdm630",
     maker="Eastron",
-    title="SDM630-Modbus",
+    title="SDM630-Modbus V2",
     manual="https://www.eastroneurope.com/images/uploads/products/protocol/SDM630_MODBUS_Protocol.pdf",
     registers=REGISTERS,
     absent={"3p4w": frozenset(), "3p3w": WITHOUT_NEUTRAL, "1p2w": ONE_PHASE},

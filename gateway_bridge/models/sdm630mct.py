@@ -1,0 +1,24 @@
+"""Eastron SDM630MCT: an SDM630 for current transformers, with counters a person can set back.
+
+From the maker's "SDM630MCT Modbus Protocol" V1.7, which allows 30 values a request in one place
+and 40 in another: the smaller number holds. The multi-channel SDM630MCT-ML is another meter.
+"""
+
+from gateway_bridge.models.model import MeterModel
+from gateway_bridge.models.sdm630 import ONE_PHASE, REGISTERS, WITHOUT_NEUTRAL
+
+SDM630MCT = MeterModel(
+    name="sdm630mct",
+    maker="Eastron",
+    title="SDM630MCT",
+    manual="https://www.eastroneurope.com/images/uploads/products/protocol/SDM630MCT_MODBUS_Protocol_V1.7.pdf",
+    registers={
+        **REGISTERS,
+        "energy_total_resettable": 0x0180,
+        "reactive_energy_total_resettable": 0x0182,
+        "energy_import_resettable": 0x0184,
+        "energy_export_resettable": 0x0186,
+    },
+    absent={"3p4w": frozenset(), "3p3w": WITHOUT_NEUTRAL, "1p2w": ONE_PHASE},
+    limit=60,
+)
