@@ -124,15 +124,28 @@ def test_power_differs_from_second_to_second_and_from_meter_to_meter(house: Simu
     assert len(others) == 11
 
 
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("unit", [1, 2, 3, 9])
-def test_every_value_lies_within_what_the_catalogue_calls_plausible(unit: int) -> None:
-    meter = SimulatedMeter(unit, MODELS["sdm630"])
+def test_every_value_of_every_model_is_plausible(unit: int, model: str) -> None:
+    meter = SimulatedMeter(unit, MODELS[model])
 
-    for moment in moments():
+    for moment in range(MIDNIGHT, MIDNIGHT + 86400, 9001):
         values = meter.measure(moment)
         for name in meter.model.registers:
             kind = BY_NAME[name].kind
             assert kind.lowest <= values[name] <= kind.highest, name
+
+
+@pytest.mark.parametrize("model", ["sdm120", "sdm230"])
+def test_on_one_phase_voltage_current_and_power_factor_give_the_power(model: str) -> None:
+    meter = SimulatedMeter(3, MODELS[model])
+
+    for moment in moments():
+        v = meter.measure(moment)
+        assert v["power"] == pytest.approx(
+            v["voltage"] * v["current"] * v["power_factor"], abs=0.01
+        )
+        assert v["energy_total"] == pytest.approx(v["energy_import"] + v["energy_export"])
 
 
 def test_the_manuals_own_example_is_answered_byte_for_byte() -> None:
@@ -376,7 +389,19 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(
 def test_a_wrong_unit_id_is_told_in_a_sentence(tmp_path: Path) -> None:
     with Part.module("gateway_bridge.simulator", "--units", "1,900", directory=tmp_path) as part:
         assert part.process.wait(10) == 2
-        assert "unit ids go from 1 to 247 (got '1,900')" in part.output
+        assert "unit ids are 1 to 247, as in 1,2,3 (got '1,900')" in part.output
+
+
+def test_a_unit_can_be_another_model(tmp_path: Path) -> None:
+    port = free_port()
+    arguments = ("--port", str(port), "--units", "1,4:sdm120", "--baud", "0")
+
+    with Part.module("gateway_bridge.simulator", *arguments, directory=tmp_path):
+        wait_until(lambda: listens(port), what="the simulator")
+        read = _mbpoll(port, "-a", "4", "-t", "3:float", "-B", "-r", "1", "-c", "16")
+
+    assert read[1] * read[7] * read[31] == pytest.approx(read[13], rel=1e-3)
+    assert read[3] == 0
 
 
 def test_faults_can_be_on_from_the_start(tmp_path: Path) -> None:

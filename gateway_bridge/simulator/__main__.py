@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from contract import __version__
 from contract.service import leave, set_up_log
+from gateway_bridge.models import MODELS, MeterModel
 from gateway_bridge.simulator import control
 from gateway_bridge.simulator.faults import SimulatorError, faults_help
 from gateway_bridge.simulator.line import LineTiming
@@ -53,6 +54,7 @@ async def _simulate(options: argparse.Namespace) -> None:
 def _simulator(options: argparse.Namespace) -> Simulator:
     return Simulator(
         options.units,
+        models=options.units,
         timing=LineTiming(
             baud=options.baud,
             bits_per_byte=_PARITY_BITS[options.line],
@@ -87,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--version", action="version", version=f"%(prog)s {__version__}")
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=int, default=5020, help="port of the gateway; 0: any (%(default)s)")
-    add("--units", type=_units, default=(1, 2, 3), help="unit ids of the meters (1,2,3)")
+    add("--units", type=_units, default="1,2,3", help="unit ids; 4:sdm120 for a model (1,2,3)")
     add("--framing", choices=("tcp", "rtu"), default="tcp", help="Modbus TCP, or RTU over TCP")
     add("--baud", type=int, default=9600, help="speed of the line; 0: no limit (%(default)s)")
     add("--line", choices=tuple(_PARITY_BITS), default="8N1", help="bits and parity (8N1)")
@@ -103,15 +105,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _units(text: str) -> tuple[int, ...]:
-    try:
-        units = tuple(int(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"should be unit ids such as 1,2,3 (got {text!r})"
-        ) from None
-    if not all(1 <= unit <= 247 for unit in units):
-        raise argparse.ArgumentTypeError(f"unit ids go from 1 to 247 (got {text!r})")
+def _units(text: str) -> dict[int, MeterModel]:
+    units: dict[int, MeterModel] = {}
+    for word in text.split(","):
+        number, _, model = word.strip().partition(":")
+        if not number.isdecimal() or not 1 <= int(number) <= 247:
+            raise argparse.ArgumentTypeError(f"unit ids are 1 to 247, as in 1,2,3 (got {text!r})")
+        if (model or "sdm630") not in MODELS:
+            raise argparse.ArgumentTypeError(f"models are {', '.join(MODELS)} (got {model!r})")
+        units[int(number)] = MODELS[model or "sdm630"]
     return units
 
 

@@ -171,13 +171,17 @@ def neutral(currents: Sequence[complex]) -> complex:
 
 
 @lru_cache(maxsize=16)
-def week_of(profile: str, seed: int) -> Week:
-    """Return the week of a profile; the same seed gives the same week."""
+def week_of(profile: str, seed: int, *, one_phase: bool = False) -> Week:
+    """Return the week of a profile; the same seed gives the same week.
+
+    Where there is one phase only, everything runs on it.
+    """
     minutes: list[Phases] = []
     for weekday in range(7):
         day = Day(weekday, random.Random(f"{seed} {profile} {weekday}"))
         PROFILES[profile](day)
-        minutes += ((drawn[0], drawn[1], drawn[2]) for drawn in day.minutes)
+        for l1, l2, l3 in day.minutes:
+            minutes.append((l1 + l2 + l3, 0j, 0j) if one_phase else (l1, l2, l3))
     return Week(minutes)
 
 

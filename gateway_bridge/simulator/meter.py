@@ -57,7 +57,9 @@ class SimulatedMeter:
         dice = random.Random(self._name)
         self._scale = dice.uniform(0.6, 1.5) if unit > 3 else 1.0
         self._first_kwh = dice.uniform(250, 900)
-        self._week = week_of(list(PROFILES)[(unit - 1) % len(PROFILES)], seed)
+        self._one_phase = model.wirings == ("1p2w",)
+        profile = list(PROFILES)[(unit - 1) % len(PROFILES)]
+        self._week = week_of(profile, seed, one_phase=self._one_phase)
 
     def measure(self, now_s: float) -> dict[str, float]:
         """Return every quantity at a moment (seconds since 1970), in the catalogue's units."""
@@ -71,6 +73,8 @@ class SimulatedMeter:
             for n, shift in enumerate((0.4, -0.9, 1.3))
         )
         values = gauges(phases, voltages)
+        if self._one_phase:
+            values["voltage"] = values["voltage_l1"]
         values["frequency"] = 50 + 0.015 * math.sin(minute / 7) + noise.frequency[second]
         values |= _distortions(noise.distortion[second])
         values |= self._counters(curve, minute, sum(noise.power[:second]) / 60)
@@ -106,6 +110,7 @@ class SimulatedMeter:
             * thousandth_hours
             for channel in CHANNELS
         }
+        counted |= _resettable(counted)
         for phase in ("_l1", "_l2", "_l3"):
             counted[f"energy_import{phase}"] += self._first_kwh / 3
         counted["energy_import"] += self._first_kwh
@@ -184,6 +189,18 @@ def _distortions(factor: float) -> dict[str, float]:
     for pair, share in {"l1_l2": 0.9, "l2_l3": 1.0, "l3_l1": 1.1}.items():
         values[f"voltage_thd_{pair}"] = 1.7 * factor * share
     return values | {"voltage_thd_ll": 1.7 * factor}
+
+
+def _resettable(counted: dict[str, float]) -> dict[str, float]:
+    """Return the counters that a person set back when the meter was installed."""
+    return {
+        "energy_import_resettable": counted["energy_import"],
+        "energy_export_resettable": counted["energy_export"],
+        "energy_total_resettable": counted["energy_import"] + counted["energy_export"],
+        "reactive_energy_total_resettable": (
+            counted["reactive_energy_import"] + counted["reactive_energy_export"]
+        ),
+    }
 
 
 def _demands(week: Week, minute: int, scale: float) -> dict[str, float]:
