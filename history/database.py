@@ -11,12 +11,12 @@ from urllib.parse import unquote
 import peewee
 from playhouse.db_url import connect as connect_by_url
 from playhouse.db_url import parse as parse_url
-from playhouse.migrate import SchemaMigrator
 from playhouse.migrations import Runner
 
 from contract.errors import SettingsError, StorageError
 from contract.quantities import QUANTITIES
-from history.tables import TABLES, QuantityNumber, ThousandthField
+from history.columns import add_columns, present
+from history.tables import TABLES, QuantityNumber
 from history.views import VIEWS, create_views
 
 logger = logging.getLogger(__name__)
@@ -75,9 +75,9 @@ def _open_sqlite(path: str, *, read_only: bool) -> peewee.Database:
 def migrate(database: peewee.Database) -> list[str]:
     """Bring the schema up to date and return what was done, a line each.
 
-    Numbered scripts in `migrations/` run once; a quantity that is new in the catalogue becomes a
-    new column. Raises StorageError where the database cannot be opened or written, belongs to
-    another program, or was prepared by a newer version.
+    Numbered scripts in `migrations/` run once; a quantity that is new in the catalogue is given
+    its number, and on PostgreSQL its column. Raises StorageError where the database cannot be
+    opened or written, belongs to another program, or was prepared by a newer version.
     """
     with in_words(database):
         database.connect(reuse_if_open=True)
@@ -85,11 +85,13 @@ def migrate(database: peewee.Database) -> list[str]:
         _refuse_others(database, runner)
         done = list(runner.up())
         with transaction(database):
-            added = _add_missing_columns(database)
             _number_quantities()
-            if done or added:
-                create_views(database)
-    return done + [f"column {name}" for name in added]
+            if not isinstance(database, peewee.SqliteDatabase):
+                added = add_columns(database, (quantity.name for quantity in QUANTITIES))
+                done += [f"column {name}" for name in added]
+            if done:
+                create_views(database, present(database))
+    return done
 
 
 def is_current(database: peewee.Database) -> bool:
@@ -97,7 +99,7 @@ def is_current(database: peewee.Database) -> bool:
     try:
         database.connect(reuse_if_open=True)
         pending = [m for m in Runner(database, str(MIGRATIONS)).status() if not m.applied]
-        return not pending and not _missing_columns(database) and not _unnumbered()
+        return not pending and not _unnumbered()
     except peewee.DatabaseError:
         return False
 
@@ -156,19 +158,6 @@ def _unnumbered() -> list[str]:
 def _number_quantities() -> None:
     for name in _unnumbered():
         QuantityNumber.create(name=name)
-
-
-def _missing_columns(database: peewee.Database) -> list[str]:
-    present = {column.name for column in database.get_columns("readings_raw")}
-    return [quantity.name for quantity in QUANTITIES if quantity.name not in present]
-
-
-def _add_missing_columns(database: peewee.Database) -> list[str]:
-    missing = _missing_columns(database)
-    migrator = SchemaMigrator.from_database(database)
-    for name in missing:
-        migrator.add_column("readings_raw", name, ThousandthField(null=True)).run()
-    return missing
 
 
 def _remedy(error: Exception) -> str:

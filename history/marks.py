@@ -5,13 +5,13 @@ from the reading before. For a counter that not every reading carries, "next" is
 that has it.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import peewee
 
 from contract.quantities import QUANTITIES
 from history.levels import FIVE_MINUTES, bucket_of, width_s
+from history.statements import Row, fetch_one, run_many
 
 COUNTERS = tuple(quantity.name for quantity in QUANTITIES if quantity.kind.counter)
 Mark = tuple[int, int]
@@ -22,24 +22,15 @@ class Marks:
 
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
-        p = database.param
-        self._insert = (
-            f"INSERT INTO rollup_dirty (meter, bucket) VALUES ({p}, {p}) "
-            "ON CONFLICT (meter, bucket) DO NOTHING"
-        )
-        self._next = (
-            f"SELECT ts, {', '.join(COUNTERS)} FROM readings_raw "
-            f"WHERE meter = {p} AND ts >= {p} ORDER BY ts LIMIT 1"
-        )
-        self._next_with = {
-            name: f"SELECT ts FROM readings_raw WHERE meter = {p} AND ts >= {p} "
-            f"AND {name} IS NOT NULL ORDER BY ts LIMIT 1"
-            for name in COUNTERS
-        }
 
     def add(self, marks: Iterable[Mark]) -> None:
         """Mark these (meter, bucket) as due."""
-        self._database.cursor().executemany(self._insert, sorted(set(marks)))
+        run_many(
+            self._database,
+            "INSERT INTO rollup_dirty (meter, bucket) VALUES (?, ?) "
+            "ON CONFLICT (meter, bucket) DO NOTHING",
+            sorted(set(marks)),
+        )
 
     def buckets_after(self, meter: int, bucket: int, counters: Iterable[str]) -> set[Mark]:
         """Return the buckets in which these counters go on after the end of `bucket`."""
@@ -47,18 +38,22 @@ class Marks:
 
     def buckets_from(self, meter: int, ts_ms: int, counters: Iterable[str]) -> set[Mark]:
         """Return the buckets of the first readings from `ts_ms` on that have these counters."""
-        wanted = set(counters)
-        row = self._one(self._next, meter, ts_ms) if wanted else None
+        names = list(counters)
+        row = self._first(names, "", meter, ts_ms) if names else None
         if row is None:
             return set()
         found = {bucket_of(row[0])}
-        for name, value in zip(COUNTERS, row[1:], strict=True):
-            if name in wanted and value is None:
-                later = self._one(self._next_with[name], meter, ts_ms)
+        for name, value in zip(names, row[1:], strict=True):
+            if value is None:
+                later = self._first([], f"AND {name} IS NOT NULL", meter, ts_ms)
                 if later:
                     found.add(bucket_of(later[0]))
         return {(meter, bucket) for bucket in found}
 
-    def _one(self, statement: str, meter: int, ts_ms: int) -> Sequence[Any] | None:
-        row: Sequence[Any] | None = self._database.execute_sql(statement, (meter, ts_ms)).fetchone()
-        return row
+    def _first(self, names: list[str], condition: str, meter: int, ts_ms: int) -> Row | None:
+        return fetch_one(
+            self._database,
+            f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
+            f"WHERE meter = ? AND ts >= ? {condition} ORDER BY ts LIMIT 1",
+            (meter, ts_ms),
+        )

@@ -1,24 +1,40 @@
-"""Reading the history: the queries behind REST and the dashboard.
+"""Reading the history back: meters, their newest readings, pages of readings.
 
-Each is one index seek or one range of the key (meter, ts), whatever the length of the history.
+Each query is a few seeks of the key (meter, ts), whatever the length of the history. Charts are in
+`history.series`, energy and cost in `history.energy`.
 """
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from itertools import groupby, islice
 
 import peewee
 
-from contract.quantities import QUANTITIES
 from contract.readings import Reading, epoch_ms
-from history.tables import Meter, ReadingRow
+from history.columns import stored_quantities
+from history.series import columns
+from history.statements import fetch, fetch_one
+from history.tables import Meter
 from history.times import from_ms
 
-Row = tuple[Any, ...]
+__all__ = [
+    "MeterEntry",
+    "Page",
+    "columns",
+    "exists",
+    "latest",
+    "meters",
+    "natural_order",
+    "page",
+    "readings",
+]
 
-_NAMES = tuple(quantity.name for quantity in QUANTITIES)
-_FIELDS = tuple(getattr(ReadingRow, name) for name in _NAMES)
+_FAR = 2**62
+_CHUNK = 50
+Key = tuple[int, int]
+"""Time in epoch ms and a meter's number: what pages are ordered by, newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,14 @@ class MeterEntry:
     meter_id: str
     first_seen: datetime
     last_seen: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Readings, newest first; `next` asks for those after them, None where these are the last."""
+
+    readings: list[Reading]
+    next: str | None
 
 
 def meters() -> list[MeterEntry]:
@@ -50,6 +74,14 @@ def latest(meter_id: str) -> Reading | None:
     return found[0] if found else None
 
 
+def exists(meter_id: str, ts: datetime) -> bool:
+    """Tell whether the reading of that meter and time is stored."""
+    statement = (
+        "SELECT 1 FROM readings_raw r JOIN meters m ON m.id = r.meter WHERE m.name = ? AND r.ts = ?"
+    )
+    return fetch_one(_database(), statement, (meter_id, epoch_ms(ts))) is not None
+
+
 def readings(
     meter_id: str | None = None,
     *,
@@ -58,64 +90,84 @@ def readings(
     limit: int = 100,
 ) -> list[Reading]:
     """Return readings, newest first, of one meter or all, from `since` to before `until`."""
-    names = {m.id: m.name for m in _wanted(meter_id)}
-    rows = [row for key in names for row in _rows(key, since, until, limit)]
-    rows.sort(key=lambda row: row[1], reverse=True)
-    return [_reading(names[row[0]], row) for row in rows[:limit]]
+    return page(meter_id, since=since, until=until, limit=limit).readings
 
 
-def exists(meter_id: str, ts: datetime) -> bool:
-    """Tell whether the reading of that meter and time is stored."""
-    query = ReadingRow.select(ReadingRow.ts).join(
-        Meter, on=(Meter.id == ReadingRow.meter) & (Meter.name == meter_id)
-    )
-    return bool(query.where(ReadingRow.ts == epoch_ms(ts)).exists())
+def page(
+    meter_id: str | None = None,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: str | None = None,
+    limit: int = 100,
+) -> Page:
+    """Return a page of readings; `after` is the `next` of the page before.
 
-
-def columns(
-    meter_id: str, names: Iterable[str], since: datetime, until: datetime, points: int
-) -> dict[str, list[float | None]]:
-    """Return columns for a chart: `ts` in epoch seconds, and the mean of each quantity.
-
-    At most `points` rows, each the mean of an equal slice of time; slices without a reading are
-    left out, so that a gap stays a gap.
+    It names where that page ended, so that readings that come meanwhile shift nothing. Raises
+    ValueError for an `after` that no page has given.
     """
-    wanted = [name for name in names if name in _NAMES]
-    meter = Meter.get_or_none(Meter.name == meter_id)
-    start, end = epoch_ms(since), epoch_ms(until)
-    slice_ms = max((end - start) // points, 1)
-    rows: list[Row] = []
-    if meter:
-        bucket = (ReadingRow.ts - start) / slice_ms
-        means = [peewee.fn.AVG(getattr(ReadingRow, name).cast("real")) / 1000.0 for name in wanted]
-        query = (
-            ReadingRow.select(peewee.fn.MIN(ReadingRow.ts) / 1000.0, *means)
-            .where((ReadingRow.meter == meter.id) & ReadingRow.ts.between(start, end - 1))
-            .group_by(bucket)
-            .order_by(bucket)
+    names = _names(meter_id)
+    begin = epoch_ms(since) if since else 0
+    end = epoch_ms(until) if until else _FAR
+    before = _key(after) if after else (end, -1)
+    ends = {meter: min(end, before[0] + (meter < before[1])) for meter in names}
+    keys = heapq.merge(*(_keys(m, begin, ends[m]) for m in names), reverse=True)
+    wanted = list(islice(keys, limit))
+    rows = _rows(wanted)
+    found = [Reading(names[meter], from_ms(ts), rows[ts, meter]) for ts, meter in wanted]
+    last = wanted[-1] if len(wanted) == limit else None
+    return Page(found, f"{last[0]}.{last[1]}" if last else None)
+
+
+def _names(meter_id: str | None) -> dict[int, str]:
+    where, parameters = ("WHERE name = ?", (meter_id,)) if meter_id is not None else ("", ())
+    return dict(fetch(_database(), f"SELECT id, name FROM meters {where}", parameters))
+
+
+def _key(after: str) -> Key:
+    ts, _, meter = after.partition(".")
+    return int(ts), int(meter)
+
+
+def _keys(meter: int, begin: int, end: int) -> Iterator[Key]:
+    """Yield a meter's keys, newest first, a few at a time: most meters give only a few."""
+    size = 1
+    while True:
+        rows = fetch(
+            _database(),
+            "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? "
+            "ORDER BY ts DESC LIMIT ?",
+            (meter, begin, end, size),
         )
-        rows = list(cast(Iterable[Row], query.tuples()))
-    table = list(zip(*rows, strict=True)) or [()] * (len(wanted) + 1)
-    return dict(zip(["ts", *wanted], map(list, table), strict=True))
+        for (ts,) in rows:
+            yield ts, meter
+        if len(rows) < size:
+            return
+        end, size = rows[-1][0], _CHUNK
 
 
-def _wanted(meter_id: str | None) -> list[Meter]:
-    query = Meter.select()
-    return list(query.where(Meter.name == meter_id) if meter_id is not None else query)
+def _rows(keys: list[Key]) -> dict[Key, dict[str, float]]:
+    """Return the values behind keys: those of one meter lie next to one another."""
+    names = stored_quantities(_database())
+    found = {}
+    for meter, part in groupby(sorted(keys, key=_meter_of), key=_meter_of):
+        times = [ts for ts, _ in part]
+        rows = fetch(
+            _database(),
+            f"SELECT ts, {', '.join(names)} FROM readings_raw "
+            "WHERE meter = ? AND ts >= ? AND ts <= ?",
+            (meter, min(times), max(times)),
+        )
+        for row in rows:
+            values = zip(names, row[1:], strict=True)
+            found[row[0], meter] = {name: v / 1000 for name, v in values if v is not None}
+    return found
 
 
-def _rows(key: int, since: datetime | None, until: datetime | None, limit: int) -> list[Row]:
-    query = ReadingRow.select(ReadingRow.meter, ReadingRow.ts, *_FIELDS).where(
-        ReadingRow.meter == key
-    )
-    if since:
-        query = query.where(ReadingRow.ts >= epoch_ms(since))
-    if until:
-        query = query.where(ReadingRow.ts < epoch_ms(until))
-    newest = query.order_by(ReadingRow.ts.desc()).limit(limit).tuples()
-    return list(cast(Iterable[Row], newest))
+def _meter_of(key: Key) -> int:
+    return key[1]
 
 
-def _reading(name: str, row: Row) -> Reading:
-    values = {q: v for q, v in zip(_NAMES, row[2:], strict=True) if v is not None}
-    return Reading(name, from_ms(row[1]), values)
+def _database() -> peewee.Database:
+    database: peewee.Database = Meter._meta.database
+    return database

@@ -1,7 +1,6 @@
-"""The statements of the roll-up job, in the parameter style of SQLite or PostgreSQL.
+"""The statements of the roll-up job.
 
-Raw SQL, since the job runs thousands of times a day: building the same query anew would take
-longer than running it. Every range is one seek per quantity; a range over level and meter alone
+Every range is one seek per quantity; a range over level and meter alone
 would read the meter's whole history (the key is level, meter, quantity, bucket).
 """
 
@@ -10,9 +9,9 @@ from typing import Any
 
 import peewee
 
-from contract.quantities import QUANTITIES
 from history.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, width_s
-from history.marks import COUNTERS, Mark
+from history.marks import Mark
+from history.statements import Row, fetch, fetch_one, run, run_many
 
 _FINER = {HOUR: FIVE_MINUTES, DAY: HOUR}
 _REPLACE = (
@@ -32,7 +31,6 @@ _COMBINE = (
     "WHERE r.level = ? AND r.meter = ? AND r.quantity = q.id AND r.bucket >= ? AND r.bucket < ? "
     "GROUP BY q.id) s WHERE true " + _REPLACE
 )
-_NAMES = ", ".join(quantity.name for quantity in QUANTITIES)
 
 
 class RollupSql:
@@ -51,24 +49,26 @@ class RollupSql:
 
     def clear(self, marks: Iterable[Mark]) -> None:
         """Forget marks that have been dealt with."""
-        self._many("DELETE FROM rollup_dirty WHERE meter = ? AND bucket = ?", list(marks))
+        run_many(
+            self._database, "DELETE FROM rollup_dirty WHERE meter = ? AND bucket = ?", list(marks)
+        )
 
-    def readings(self, meter: int, begin: int, end: int) -> list[tuple[Any, ...]]:
-        """Return time and all values of the readings from `begin` to before `end` (epoch s)."""
+    def readings(self, names: Iterable[str], meter: int, begin: int, end: int) -> list[Row]:
+        """Return time and these values of the readings from `begin` to before `end` (epoch s)."""
         return self._rows(
-            f"SELECT ts, {_NAMES} FROM readings_raw "
+            f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
             "WHERE meter = ? AND ts >= ? AND ts < ? ORDER BY ts",
             (meter, begin * 1000, end * 1000),
         )
 
-    def counters_before(self, meter: int, ts: int) -> tuple[Any, ...] | None:
-        """Return time and counters of the newest reading before `ts`."""
-        rows = self._rows(
-            f"SELECT ts, {', '.join(COUNTERS)} FROM readings_raw "
+    def counters_before(self, names: Iterable[str], meter: int, ts: int) -> Row | None:
+        """Return time and these counters of the newest reading before `ts`."""
+        return fetch_one(
+            self._database,
+            f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
             "WHERE meter = ? AND ts < ? ORDER BY ts DESC LIMIT 1",
             (meter, ts),
         )
-        return rows[0] if rows else None
 
     def counter_before(self, name: str, meter: int, ts: int) -> tuple[int, int] | None:
         """Return time and value of the newest reading before `ts` that has this counter."""
@@ -79,16 +79,17 @@ class RollupSql:
         )
         return (rows[0][0], rows[0][1]) if rows else None
 
-    def put(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def put(self, rows: Sequence[Row]) -> None:
         """Store roll-up rows in place of those that are there."""
-        self._many(f"{_INSERT} VALUES ({', '.join('?' * 10)}) {_REPLACE}", rows)
+        run_many(self._database, f"{_INSERT} VALUES ({', '.join('?' * 10)}) {_REPLACE}", rows)
 
     def combine(self, level: int, meter: int, bucket: int) -> None:
         """Make an hour or a day again from the rows of the next finer level."""
         finer = _FINER[level]
         end = bucket + width_s(level)
-        self._database.execute_sql(
-            self._dialect(_COMBINE),
+        run(
+            self._database,
+            _COMBINE,
             (level, meter, bucket, finer, meter, finer, meter, bucket, end),
         )
 
@@ -110,14 +111,5 @@ class RollupSql:
         )
         return [bucket_of(row[0] * width_ms) for row in rows]
 
-    def _rows(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        cursor = self._database.execute_sql(self._dialect(statement), parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
-
-    def _many(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        if rows:
-            self._database.cursor().executemany(self._dialect(statement), rows)
-
-    def _dialect(self, statement: str) -> str:
-        return statement.replace("?", self._database.param)
+    def _rows(self, statement: str, parameters: Sequence[Any]) -> list[Row]:
+        return fetch(self._database, statement, parameters)

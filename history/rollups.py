@@ -12,9 +12,9 @@ from typing import Any
 
 import peewee
 
-from contract.quantities import QUANTITIES
 from contract.readings import format_time
 from history.buckets import Point, Replacement, steps, summaries
+from history.columns import stored_quantities
 from history.database import transaction
 from history.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, start_of, width_s
 from history.marks import COUNTERS, Mark, Marks
@@ -27,8 +27,7 @@ logger = logging.getLogger(__name__)
 MOST_BUCKETS = 50
 STEP_S = 0.03
 """A step is committed after so many buckets or so long, whichever comes first."""
-_NAMES = tuple(quantity.name for quantity in QUANTITIES)
-_IS_COUNTER = tuple(quantity.kind.counter for quantity in QUANTITIES)
+_COUNTERS = frozenset(COUNTERS)
 _TOLD_MOST = 1000
 
 
@@ -39,8 +38,7 @@ class Rollups:
         self._database = database
         self._marks = Marks(database)
         self._sql = RollupSql(database)
-        numbers = {row.name: row.id for row in QuantityNumber.select()}
-        self._numbers = tuple(numbers[name] for name in _NAMES)
+        self._numbers = {row.name: row.id for row in QuantityNumber.select()}
         self._told: set[tuple[int, int, str]] = set()
 
     def work_due(self) -> bool:
@@ -100,24 +98,30 @@ class Rollups:
         A bucket without readings is left as it is: they may have been thinned out.
         """
         meter, first = run[0]
-        rows = self._sql.readings(meter, first, run[-1][1] + width_s(FIVE_MINUTES))
+        names = stored_quantities(self._database)
+        rows = self._sql.readings(names, meter, first, run[-1][1] + width_s(FIVE_MINUTES))
         if not rows:
             return
         wanted = {bucket for _, bucket in run}
         times, *columns = zip(*rows, strict=True)
-        present = [i for i, column in enumerate(columns) if any(v is not None for v in column)]
-        before = self._before(meter, times[0], [_NAMES[i] for i in present if _IS_COUNTER[i]])
+        sent = {
+            name: column
+            for name, column in zip(names, columns, strict=True)
+            if any(value is not None for value in column)
+        }
+        before = self._before(meter, times[0], [name for name in sent if name in _COUNTERS])
         events = self._replacements(meter)
         upserts = []
-        for i in present:
-            own_times, values = _without_gaps(times, columns[i])
+        for name, column in sent.items():
+            number = self._numbers[name]
+            own_times, values = _without_gaps(times, column)
             advances = None
-            if _IS_COUNTER[i]:
-                replaced = events.get(self._numbers[i], events.get(0, ()))
-                advances = steps(own_times, values, before.get(_NAMES[i]), replaced)
-                self._tell_steps_back(meter, _NAMES[i], own_times, advances)
+            if name in _COUNTERS:
+                replaced = events.get(number, events.get(0, ()))
+                advances = steps(own_times, values, before.get(name), replaced)
+                self._tell_steps_back(meter, name, own_times, advances)
             upserts += [
-                (FIVE_MINUTES, meter, self._numbers[i], s.bucket, *_figures(s))
+                (FIVE_MINUTES, meter, number, s.bucket, *_figures(s))
                 for s in summaries(own_times, values, advances)
                 if s.bucket in wanted
             ]
@@ -127,14 +131,13 @@ class Rollups:
         """Return each counter's last reading before `ts`, however long ago."""
         if not counters:
             return {}
-        row = self._sql.counters_before(meter, ts)
+        row = self._sql.counters_before(counters, meter, ts)
         if row is None:
             return {}
-        points = dict(zip(COUNTERS, row[1:], strict=True))
         found: dict[str, Point] = {}
-        for name in counters:
-            if points[name] is not None:
-                found[name] = (row[0], points[name])
+        for name, value in zip(counters, row[1:], strict=True):
+            if value is not None:
+                found[name] = (row[0], value)
             elif earlier := self._sql.counter_before(name, meter, ts):
                 found[name] = earlier
         return found

@@ -1,8 +1,8 @@
 """Views for people who open the database with a command line: values in units, times to read."""
 
-import peewee
+from collections.abc import Iterable
 
-from contract.quantities import QUANTITIES
+import peewee
 
 _CORE = ("voltage", "current", "power", "energy")
 VIEWS = ("readings", "smart_meter", "meter_readings")
@@ -13,14 +13,14 @@ _ISO_TIME = {
 }
 
 
-def create_views(database: peewee.Database) -> None:
-    """Create the views anew, with a column for each quantity of the catalogue.
+def create_views(database: peewee.Database, names: Iterable[str]) -> None:
+    """Create the views anew, with a column for each of these quantities.
 
     `readings`: time, meter, values in their units; `ts` (epoch ms) is the key to filter by.
     `smart_meter` and `meter_readings`: the tables of simple loggers, for what was made for them.
     """
     iso = _ISO_TIME["sqlite" if isinstance(database, peewee.SqliteDatabase) else "postgresql"]
-    values = ", ".join(f"r.{q.name} / 1000.0 AS {q.name}" for q in QUANTITIES)
+    values = ", ".join(f"r.{name} / 1000.0 AS {name}" for name in names)
     core = ", ".join(f"r.{name} / 1000.0 AS {name}" for name in _CORE)
     bodies = {
         "readings": f"SELECT {iso.format('r.ts')} AS time, m.name AS meter, {values}, r.ts AS ts "

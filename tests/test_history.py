@@ -16,6 +16,7 @@ from contract.quantities import QUANTITIES
 from contract.readings import Reading
 from history import queries
 from history.database import is_current, migrate, name_of, open_database
+from history.tables import Meter
 from history.writes import MOST_REJECTED, Rejected, Writer
 from tests.parts import require
 
@@ -153,20 +154,83 @@ def test_migrating_again_does_nothing(database: peewee.Database) -> None:
     assert is_current(database)
 
 
-def test_a_quantity_that_is_new_in_the_catalogue_becomes_a_column(
-    database: peewee.Database,
+def test_a_quantity_gets_its_column_when_it_is_first_sent(database: peewee.Database) -> None:
+    writer = Writer(database)
+    writer.write([reading(power=7.0)])
+    assert "current_thd" not in columns_of(database)
+
+    writer.write([reading(second=1, power=8.0, current_thd=1.5)])
+
+    assert queries.latest("1") == reading(second=1, power=8.0, current_thd=1.5)
+    assert database.execute_sql("SELECT power, current_thd FROM readings").fetchall() == [
+        (7, None),
+        (8, 1.5),
+    ]
+
+
+def test_a_column_that_was_added_in_vain_is_added_again(
+    database: peewee.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Writer(database).write([reading(power=7.0)])
-    database.execute_sql("DROP VIEW readings")
-    database.execute_sql("ALTER TABLE readings_raw DROP COLUMN current_thd")
-    assert not is_current(database)
+    writer = Writer(database)
+    with monkeypatch.context() as broken:
+        broken.setattr(Writer, "_reject", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            writer.write([reading(current_thd=1.5)])
 
-    done = migrate(database)
+    writer.write([reading(current_thd=2.5)])
 
-    assert done == ["column current_thd"]
-    assert "current_thd" in columns_of(database)
-    assert queries.latest("1") == reading(power=7.0)
-    assert database.execute_sql("SELECT power, current_thd FROM readings").fetchall() == [(7, None)]
+    assert queries.latest("1") == reading(current_thd=2.5)
+
+
+def test_a_reader_sees_a_column_that_was_added_meanwhile(database: peewee.Database) -> None:
+    writer = Writer(database)
+    writer.write([reading(power=7.0)])
+    with closing(open_database(f"sqlite:///{path_of(database)}", read_only=True)) as other:
+        other.connect()
+        with other.bind_ctx([Meter]):
+            assert queries.latest("1") == reading(power=7.0)
+
+            with database.bind_ctx([Meter]):
+                writer.write([reading(second=1, charge=2.0)])
+
+            assert queries.latest("1") == reading(second=1, charge=2.0)
+
+
+def test_a_database_of_a_newer_version_is_refused(database: peewee.Database) -> None:
+    database.execute_sql(
+        "INSERT INTO schema_migration (name, applied) VALUES ('9999_later', '2030-01-01')"
+    )
+
+    with pytest.raises(StorageError, match=r"by a newer version .9999_later.; update"):
+        migrate(database)
+
+
+def test_a_file_with_the_tables_of_another_program_is_refused(tmp_path: Path) -> None:
+    other = open_database(f"sqlite:///{tmp_path}/other.db")
+    other.execute_sql("CREATE TABLE readings (id INTEGER)")
+
+    with pytest.raises(StorageError, match=r"other.db: holds another program's tables .readings."):
+        migrate(other)
+
+    assert other.get_tables() == ["readings"]
+    other.close()
+
+
+def test_pages_go_through_all_readings_once_though_new_ones_come(database: peewee.Database) -> None:
+    writer = Writer(database)
+    moments = [(m, s) for s in range(120) for m in ("1", "2", "3") if s % 7 or m != "2"]
+    writer.write([reading(m, s, power=s) for m, s in moments])
+    first = queries.page(limit=50)
+    writer.write([reading("1", 500, power=1.0)])
+
+    seen, following = list(first.readings), first.next
+    while following:
+        following_page = queries.page(after=following, limit=50)
+        seen += following_page.readings
+        following = following_page.next
+
+    assert len(seen) == len({(r.meter_id, r.ts) for r in seen}) == 342
+    assert [r.ts for r in seen] == sorted((r.ts for r in seen), reverse=True)
 
 
 def test_a_database_without_tables_is_not_current(tmp_path: Path) -> None:

@@ -3,11 +3,11 @@
 import peewee
 
 from contract.quantities import QUANTITIES
-from history.tables import ThousandthField
 
 
 def up(_migrator, db):
-    """Create the tables; quantities that come later are columns that come later."""
+    """Create the tables; on SQLite a quantity that is not of the core gets its column later."""
+    on_sqlite = isinstance(db, peewee.SqliteDatabase)
 
     class Meter(db.Model):
         id = peewee.AutoField()
@@ -26,10 +26,11 @@ def up(_migrator, db):
         class Meta:
             table_name = "readings_raw"
             primary_key = peewee.CompositeKey("meter", "ts")
-            without_rowid = isinstance(db, peewee.SqliteDatabase)
+            without_rowid = on_sqlite
 
-    for quantity in QUANTITIES:
-        ReadingRow._meta.add_field(quantity.name, ThousandthField(null=True))
+    names = [quantity.name for quantity in QUANTITIES]
+    for name in ("voltage", "current", "power", "energy") if on_sqlite else names:
+        ReadingRow._meta.add_field(name, peewee.BigIntegerField(null=True))
 
     class RejectedMessage(db.Model):
         id = peewee.AutoField()
