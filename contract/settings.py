@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 Port = Annotated[int, Field(ge=1, le=65535)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
+_URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*(?=@)")
 _PLAIN = {
     "int_parsing": "should be a whole number",
     "float_parsing": "should be a number",
@@ -74,7 +75,8 @@ class Settings(BaseSettings):
             for name, value in self
             if value != type(self).model_fields[name].get_default(call_default_factory=True)
         }
-        return ", ".join(f"{name.upper()}={value}" for name, value in changed.items()) or "defaults"
+        shown = ", ".join(f"{name.upper()}={value}" for name, value in changed.items())
+        return _URL_PASSWORD.sub(r"\1***", shown) or "defaults"
 
 
 def misspelt(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
