@@ -10,7 +10,7 @@ class RecorderSettings(Settings):
 
     database_url: str = Field(
         "sqlite:///energy_meters.db",
-        description="Where readings are kept: sqlite:///FILE or postgresql://…",
+        description="Where readings are kept: sqlite:///FILE or postgresql://HOST/NAME.",
     )
     recorder_name: ServiceName = Field(
         "main", description="Name of this recorder; its session at the broker goes by it."
