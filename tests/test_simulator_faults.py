@@ -3,18 +3,23 @@
 import asyncio
 import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from gateway_bridge.models import MODELS
 from gateway_bridge.simulator import LineTiming, Simulator
 from gateway_bridge.simulator.faults import FAULTS, SimulatorError, kind_of
+from gateway_bridge.simulator.meter import SimulatedMeter
+from gateway_bridge.simulator.symptoms import miswiring
 from tests.modbus import Master, floats, tcp
 
 NO_WIRE = LineTiming(baud=0, reply_timeout_s=0.05)
 VOLTS_RTU = bytes.fromhex("01 04 00 00 00 04 F1 C9")
 
+NOW = 1_773_700_000
+Watts = Sequence[float]
 Story = Callable[[Simulator, Master], Awaitable[None]]
 
 
@@ -150,6 +155,34 @@ def test_counter_zero_leaves_the_gauges_alone() -> None:
         assert floats(await master.ask(tcp(1, 0x46, 6))) == (50, 0, 0)
 
     play(story)
+
+
+@pytest.mark.parametrize(
+    ("fault", "change"),
+    [
+        ("reversed-ct", lambda p, _q: (-p[0], p[1], p[2])),
+        ("ct-ratio", lambda p, _q: (0.2 * p[0], 0.2 * p[1], 0.2 * p[2])),
+        (
+            "swapped-cts",
+            lambda p, q: (-p[1] / 2 - q[1] * 3**0.5 / 2, -p[0] / 2 + q[0] * 3**0.5 / 2, p[2]),
+        ),
+    ],
+)
+def test_wrong_wiring_shows_in_the_power_of_the_phases(
+    fault: str, change: Callable[[Watts, Watts], Watts]
+) -> None:
+    right = SimulatedMeter(1, MODELS["sdm630"])
+    simulator = Simulator()
+    simulator.fault(1, fault)
+
+    seen = right.measure(NOW, miswiring(1, simulator.bus.faults))
+
+    true = right.measure(NOW)
+    watts, vars_ = (
+        [true[f"{sort}_l{n}"] for n in (1, 2, 3)] for sort in ("power", "reactive_power")
+    )
+    assert [seen[f"power_l{n}"] for n in (1, 2, 3)] == pytest.approx(change(watts, vars_))
+    assert seen["power"] == pytest.approx(sum(seen[f"power_l{n}"] for n in (1, 2, 3)))
 
 
 def test_late_comes_after_the_answer_to_the_next_request() -> None:

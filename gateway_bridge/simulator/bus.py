@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from contract.quantities import BY_NAME
 from gateway_bridge.simulator.faults import Faults
 from gateway_bridge.simulator.frames import Request, exception
 from gateway_bridge.simulator.line import LineTiming
@@ -20,6 +19,7 @@ from gateway_bridge.simulator.registers import (
     holding_answer,
     input_answer,
 )
+from gateway_bridge.simulator.symptoms import miswiring, spoilt
 
 _TWIN_SEED = 977
 
@@ -149,25 +149,11 @@ class Bus:
 
     def _measured(self, meter: SimulatedMeter, unit: int, address: int, count: int) -> bytes:
         now_s = self._clock()
-        image = self._spoilt(meter, unit, meter.image(now_s))
+        image = meter.image(now_s, miswired=miswiring(unit, self.faults))
+        image = spoilt(image, meter, self.faults)
         pdu = input_answer(image, address, count, self._word_order)
         self.statistics.served.append(Served(now_s, unit, pdu[0], address, count, pdu[2:]))
         return pdu
-
-    def _spoilt(
-        self, meter: SimulatedMeter, unit: int, image: dict[int, float]
-    ) -> dict[int, float]:
-        for name, value in (("nan", math.nan), ("inf", math.inf), ("zero", 0.0)):
-            if self.faults.strikes(unit, name) is not None:
-                image = dict.fromkeys(image, value)
-        counters = {a for name, a in meter.model.registers.items() if BY_NAME[name].kind.counter}
-        if self.faults.strikes(unit, "counter-zero") is not None:
-            image |= dict.fromkeys(counters, 0.0)
-        for name, sign in (("counter-back", -1), ("jump", 1)):
-            step = self.faults.strikes(unit, name)
-            if step is not None:
-                image |= {address: image[address] + sign * step for address in counters}
-        return image
 
 
 def _add(counts: dict[int, int], unit: int) -> None:

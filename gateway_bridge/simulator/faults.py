@@ -41,6 +41,9 @@ FAULTS = {
     "counter-zero": FaultKind("every counter is 0"),
     "counter-back": FaultKind("every counter is N lower than it was", 1.0),
     "jump": FaultKind("every counter is N higher than it can be", 1000),
+    "reversed-ct": FaultKind("the current transformer of phase N is the wrong way round", 1),
+    "swapped-cts": FaultKind("the current transformers of L1 and L2 are exchanged"),
+    "ct-ratio": FaultKind("every current and power is N times what flows", 0.2),
     # the answer
     "late": FaultKind("the answer is handed on N seconds late, while the line goes on", 1.5),
     "late-after-next": FaultKind("the answer is handed on when the next request has come"),
@@ -120,6 +123,8 @@ class Faults:
 
     def strikes(self, unit: int, name: str) -> float | None:
         """Decide whether a fault strikes this request; return its number if it does."""
+        if not self._on:
+            return None
         for key in ((unit, name), (None, name)):
             fault = self._on.get(key)
             if fault and (fault.share >= 1 or self.dice.random() < fault.share):

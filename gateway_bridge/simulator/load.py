@@ -8,7 +8,7 @@ import math
 import random
 from array import array
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate, chain
 
 MINUTES = 7 * 1440
@@ -21,6 +21,9 @@ THIRDS = (1 / 3, 1 / 3, 1 / 3)
 L1, L2, L3 = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 
 Phases = tuple[complex, complex, complex]
+
+ROTATIONS = tuple(complex(math.cos(a), math.sin(a)) for a in (0, -math.tau / 3, math.tau / 3))
+"""Where the voltages of the phases point, a third of a turn apart."""
 
 CHANNELS = (
     "energy_import_l1", "energy_export_l1",
@@ -131,6 +134,10 @@ class Week:
         self.sums = dict(zip(CHANNELS, sums, strict=True))
         self._highest: dict[str, float] = {}
 
+    def at(self, minute: int) -> Phases:
+        """Return the power in a minute, counted from Monday's epoch."""
+        return self.minutes[minute % MINUTES]
+
     def sum_until(self, channel: str, minute: int) -> float:
         """Return a channel's sum (rate x minutes) from Monday's epoch to the start of a minute."""
         weeks, rest = divmod(minute, MINUTES)
@@ -167,10 +174,10 @@ def rates(phases: Phases) -> tuple[float, ...]:
 
 def neutral(currents: Sequence[complex]) -> complex:
     """Return the neutral's current from those of the phases, each seen from its own voltage."""
-    return sum((a * b for a, b in zip(currents, _ROTATIONS, strict=True)), 0j)
+    return sum((a * b for a, b in zip(currents, ROTATIONS, strict=True)), 0j)
 
 
-@lru_cache(maxsize=16)
+@cache
 def week_of(profile: str, seed: int, *, one_phase: bool = False) -> Week:
     """Return the week of a profile; the same seed gives the same week.
 
@@ -197,6 +204,3 @@ def _solar(day: Day, peak_w: float) -> None:
         sky = min(1.0, max(0.3, sky + day.dice.uniform(-0.06, 0.061)))
         height = math.sin(math.pi * (minute - 400) / 710)
         day.run(minute, 1, -peak_w * sky * height**1.3)
-
-
-_ROTATIONS = tuple(complex(math.cos(a), math.sin(a)) for a in (0, -math.tau / 3, math.tau / 3))
