@@ -25,34 +25,29 @@ class Replacement:
     new_start: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What one quantity came to in one bucket; `delta` is None for a gauge."""
+Span = tuple[int, int, int]
+"""A bucket, and from which to before which place its readings stand in a list."""
 
-    bucket: int
-    n: int
-    mean: int
-    min: int
-    max: int
-    last: int
-    delta: int | None
+Figures = tuple[int, int, int, int, int, int, int | None]
+"""Bucket, n, mean, min, max, last, delta (None for a gauge)."""
+
+
+def spans(times: Sequence[int]) -> list[Span]:
+    """Return the buckets that times (in order, epoch ms) fall into."""
+    width_ms = FIVE_MINUTES * 60_000
+    cuts = [i for i in range(1, len(times)) if times[i] // width_ms != times[i - 1] // width_ms]
+    return [(bucket_of(times[i]), i, j) for i, j in pairwise([0, *cuts, len(times)])]
 
 
 def summaries(
-    times: Sequence[int], values: Sequence[int], steps: Sequence[int] | None = None
-) -> Iterator[Summary]:
+    spans: Sequence[Span], values: Sequence[int], steps: Sequence[int] | None = None
+) -> Iterator[Figures]:
     """Yield the figures of each bucket; `steps` is what a counter advanced by at each reading."""
-    for begin, end in _spans(times):
+    for bucket, begin, end in spans:
         part = values[begin:end]
-        yield Summary(
-            bucket_of(times[begin]),
-            end - begin,
-            round(sum(part) / (end - begin)),
-            min(part),
-            max(part),
-            part[-1],
-            None if steps is None else sum(steps[begin:end]),
-        )
+        n = end - begin
+        delta = None if steps is None else sum(steps[begin:end])
+        yield bucket, n, round(sum(part) / n), min(part), max(part), part[-1], delta
 
 
 def steps(
@@ -87,9 +82,3 @@ def _across(event: Replacement, old: int, new: int) -> int:
     by_old = 0 if event.old_end is None else event.old_end - old
     by_new = 0 if event.new_start is None else new - event.new_start
     return by_old + by_new
-
-
-def _spans(times: Sequence[int]) -> list[tuple[int, int]]:
-    width_ms = FIVE_MINUTES * 60_000
-    cuts = [i for i in range(1, len(times)) if times[i] // width_ms != times[i - 1] // width_ms]
-    return list(pairwise([0, *cuts, len(times)]))

@@ -1,58 +1,60 @@
 """The table of readings itself: from readings to rows, and the rows into the table."""
 
+from itertools import repeat
+from operator import mul
+
 import peewee
 
 from contract.readings import Reading
-from history.columns import add_columns, present
+from history.columns import add_columns
 from history.statements import run_many
 
 Stamped = tuple[int, Reading]
 """A reading with its time in epoch ms."""
 
+Shape = tuple[str, ...]
+"""The quantities of a reading, in its order."""
+
+_MOST_SHAPES = 1000
+
 
 class RawTable:
-    """Inserts rows, and adds the column of a quantity that nobody has sent so far."""
+    """Inserts rows, and adds the column of a quantity that nobody has sent so far.
+
+    Readings of one shape (nearly all of a meter have the same) share a statement, which spares
+    looking up the place of every value.
+    """
 
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
-        self._place: dict[str, int] = {}
-        self._insert = ""
+        self._inserts: dict[Shape, str] = {}
 
     def insert(self, stamped: dict[int, list[Stamped]]) -> int:
         """Store readings by their meter's number; return how many were new.
 
         Part of the caller's transaction; after one that failed, call `forget_columns`.
         """
-        try:
-            rows = self._rows(stamped)
-        except KeyError:
-            sent = {name for part in stamped.values() for _, r in part for name in r.values}
-            add_columns(self._database, sent)
-            self._learn_columns()
-            rows = self._rows(stamped)
-        return run_many(self._database, self._insert, rows)
+        by_shape: dict[Shape, list[tuple[int, ...]]] = {}
+        for meter, part in stamped.items():
+            for ts, reading in part:
+                values = reading.values
+                row = (meter, ts, *map(round, map(mul, values.values(), repeat(1000))))
+                by_shape.setdefault(tuple(values), []).append(row)
+        return sum(
+            run_many(self._database, self._insert(shape), rows) for shape, rows in by_shape.items()
+        )
 
     def forget_columns(self) -> None:
         """Look again which columns there are: added ones are gone with their transaction."""
-        self._place = {}
+        self._inserts.clear()
 
-    def _rows(self, stamped: dict[int, list[Stamped]]) -> list[list[int | None]]:
-        place = self._place
-        empty: list[int | None] = [None] * (len(place) + 2)
-        rows = []
-        for meter, part in stamped.items():
-            for ts, reading in part:
-                row = empty.copy()
-                row[0], row[1] = meter, ts
-                for name, value in reading.values.items():
-                    row[place[name]] = round(value * 1000)
-                rows.append(row)
-        return rows
-
-    def _learn_columns(self) -> None:
-        names = present(self._database)
-        self._place = {name: place for place, name in enumerate(names, start=2)}
-        self._insert = (
-            f"INSERT INTO readings_raw ({', '.join(['meter', 'ts', *names])}) "
-            f"VALUES ({', '.join('?' * (len(names) + 2))}) ON CONFLICT (meter, ts) DO NOTHING"
-        )
+    def _insert(self, shape: Shape) -> str:
+        if shape not in self._inserts:
+            add_columns(self._database, shape)
+            if len(self._inserts) >= _MOST_SHAPES:
+                self._inserts.clear()
+            self._inserts[shape] = (
+                f"INSERT INTO readings_raw ({', '.join(['meter', 'ts', *shape])}) "
+                f"VALUES ({', '.join('?' * (len(shape) + 2))}) ON CONFLICT (meter, ts) DO NOTHING"
+            )
+        return self._inserts[shape]

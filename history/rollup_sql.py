@@ -79,6 +79,14 @@ class RollupSql:
         )
         return (rows[0][0], rows[0][1]) if rows else None
 
+    def replacements(self, meter: int) -> list[Row]:
+        """Return (quantity, time, old end, new start) of each time the meter was replaced."""
+        return self._rows(
+            "SELECT quantity, ts, old_end, new_start FROM meter_events "
+            "WHERE meter = ? AND kind = 'replaced' ORDER BY ts",
+            (meter,),
+        )
+
     def put(self, rows: Sequence[Row]) -> None:
         """Store roll-up rows in place of those that are there."""
         run_many(self._database, f"{_INSERT} VALUES ({', '.join('?' * 10)}) {_REPLACE}", rows)

@@ -13,13 +13,13 @@ from typing import Any
 import peewee
 
 from contract.readings import format_time
-from history.buckets import Point, Replacement, steps, summaries
+from history.buckets import Point, Replacement, spans, steps, summaries
 from history.columns import stored_quantities
 from history.database import transaction
 from history.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, start_of, width_s
 from history.marks import COUNTERS, Mark, Marks
 from history.rollup_sql import RollupSql
-from history.tables import Meter, MeterEvent, QuantityNumber, RollupDirty
+from history.tables import Meter, QuantityNumber, RollupDirty
 from history.times import from_ms
 
 logger = logging.getLogger(__name__)
@@ -104,6 +104,7 @@ class Rollups:
             return
         wanted = {bucket for _, bucket in run}
         times, *columns = zip(*rows, strict=True)
+        all_spans = spans(times)
         sent = {
             name: column
             for name, column in zip(names, columns, strict=True)
@@ -114,16 +115,17 @@ class Rollups:
         upserts = []
         for name, column in sent.items():
             number = self._numbers[name]
-            own_times, values = _without_gaps(times, column)
+            own_times, values = _without_gaps(times, column) if None in column else (times, column)
+            own_spans = all_spans if own_times is times else spans(own_times)
             advances = None
             if name in _COUNTERS:
                 replaced = events.get(number, events.get(0, ()))
                 advances = steps(own_times, values, before.get(name), replaced)
                 self._tell_steps_back(meter, name, own_times, advances)
             upserts += [
-                (FIVE_MINUTES, meter, number, s.bucket, *_figures(s))
-                for s in summaries(own_times, values, advances)
-                if s.bucket in wanted
+                (FIVE_MINUTES, meter, number, *figures)
+                for figures in summaries(own_spans, values, advances)
+                if figures[0] in wanted
             ]
         self._sql.put(upserts)
 
@@ -143,13 +145,10 @@ class Rollups:
         return found
 
     def _replacements(self, meter: int) -> dict[int, list[Replacement]]:
+        """Return by a quantity's number (0: all others) when the meter was replaced."""
         found: dict[int, list[Replacement]] = {}
-        events = MeterEvent.select().where(MeterEvent.meter == meter).order_by(MeterEvent.ts)
-        for event in events:
-            replaced = Replacement(
-                event.ts, _thousandths(event.old_end), _thousandths(event.new_start)
-            )
-            found.setdefault(event.quantity, []).append(replaced)
+        for quantity, *event in self._sql.replacements(meter):
+            found.setdefault(quantity, []).append(Replacement(*event))
         return found
 
     def _tell_steps_back(
@@ -196,16 +195,5 @@ def _quarter_of(mark: Mark) -> Mark:
 def _without_gaps(
     times: Sequence[int], column: Sequence[int | None]
 ) -> tuple[Sequence[int], Sequence[Any]]:
-    if None not in column:
-        return times, column
     kept = [(ts, value) for ts, value in zip(times, column, strict=True) if value is not None]
     return [ts for ts, _ in kept], [value for _, value in kept]
-
-
-def _figures(summary: Any) -> tuple[int | None, ...]:
-    s = summary
-    return s.n, s.mean, s.min, s.max, s.last, s.delta
-
-
-def _thousandths(value: float | None) -> int | None:
-    return None if value is None else round(value * 1000)

@@ -36,7 +36,8 @@ def run_many(database: peewee.Database, statement: str, rows: Sequence[Sequence[
     if not rows:
         return 0
     cursor = database.cursor()
-    with peewee.__exception_wrapper__:  # the cursor is the driver's own, and so are its errors
+    # The cursor is the driver's own, and so would its errors be. (Not in peewee's stubs.)
+    with peewee.__exception_wrapper__:  # type: ignore[attr-defined]
         cursor.executemany(_dialect(database, statement), rows)
     return max(cursor.rowcount, 0)
 
