@@ -131,10 +131,10 @@ export function lineChart(box, legend, { lines, fromZero, newest = false, onZoom
   const readout = legendOf(legend, lines, newest);
   const chart = place(box, {
     legend: { show: false },
-    padding: [12, 12, 0, 0],
+    padding: [12, 22, 0, 0],
     cursor: {
       y: false,
-      points: { size: 7, width: 0, fill: (_chart, index) => colours()[lines[index - 1].phase ?? "ink"] },
+      points: { size: 7, width: 0, fill: (_chart, index) => colours()[lines[index - 1].phase ?? "import"] },
       drag: { x: Boolean(onZoom), y: false, setScale: false },
       bind: { dblclick: () => () => onZoom?.(null, null) },
     },
@@ -188,11 +188,11 @@ function legendOf(box, lines, newest) {
   box.replaceChildren(time, ...lines.map(({ label, phase }, index) =>
     element("span", { class: "key", "data-line": phase ?? "total" }, label, values[index])));
   return (chart) => {
-    const at = chart.cursor.idx;
-    say(time, typeof at === "number" ? tick(chart.data[0][at], 1) : "");
+    const at = chart.data[0][chart.cursor.idx] === undefined ? null : chart.cursor.idx;
+    say(time, at === null ? "" : tick(chart.data[0][at], 1));
     lines.forEach(({ quantity }, index) => {
       const column = chart.data[index + 1];
-      const row = typeof at === "number" ? at : newest ? column.length - 1 : null;
+      const row = at !== null ? at : newest ? column.length - 1 : null;
       say(values[index], row === null ? "" : phrase(quantity, column[row]));
     });
   };

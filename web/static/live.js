@@ -5,7 +5,7 @@ import { say } from "./show.js";
 
 const FILTERS = ["meters/+/reading", "meters/+/status", "meters/_bridge/+/status"];
 const SETTLE_MS = 300;
-const FRESH_MS = 2000;
+const FRESH_MS = 4000;
 const FRAME_MS = 250;
 
 let offset_ms = 0;

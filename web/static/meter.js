@@ -5,7 +5,7 @@ import { History } from "./history.js";
 import { connect, getJson, notice, now_s, paced, series } from "./live.js";
 import { Meter } from "./meters.js";
 import { showPhases } from "./phases.js";
-import { PHASES, about, element, phrase, say, showDirection, showState, showValues } from "./show.js";
+import { PHASES, about, pairs, phrase, say, showDirection, showState, showValues } from "./show.js";
 import { QuantityTable, ReadingTable } from "./tables.js";
 
 const FACTS = [
@@ -33,9 +33,7 @@ function showFacts() {
   const built = names.join();
   if (list.dataset.built === built) return;
   list.dataset.built = built;
-  list.replaceChildren(...names.map(([name, label]) => element("div", {},
-    element("dt", {}, label),
-    element("dd", {}, element("span", { "data-quantity": name }), element("span", { class: "unit" })))));
+  list.replaceChildren(...pairs(names));
 }
 
 function showTrace(now) {
@@ -95,6 +93,7 @@ async function refresh(whole) {
     history.refresh();
   } catch (error) {
     notice(`What is stored cannot be shown now: ${error.message}`);
+    setTimeout(ask, 5000, true);
   }
   root.dataset.ready = "";
   show();

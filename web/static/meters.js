@@ -106,6 +106,11 @@ export class Meter {
       Math.floor(this.spacing_s.length / 2)] || 10);
   }
 
+  /** From which age on silence is odd; generous where the meter has not announced its interval. */
+  get patience_s() {
+    return Math.max(3 * this.interval_s, this.known_interval_s === null ? 30 : 3);
+  }
+
   get gap_s() {
     return Math.max(3.5 * this.interval_s, 3);
   }
@@ -134,18 +139,18 @@ export class Meter {
     return this.last_s === null ? null : Math.max(0, now - this.last_s);
   }
 
-  /** Whether a value should look old: no reading for three intervals, or long not part of one. */
+  /** Whether a value should look old: silence for too long, or long not part of a reading. */
   isOld(name, now) {
     const known = this.values.get(name);
     if (!known) return false;
-    const limit_s = Math.max(3 * this.interval_s, known.ts < this.last_s ? LEAST_OLD_S : 3);
+    const limit_s = Math.max(this.patience_s, known.ts < this.last_s ? LEAST_OLD_S : 0);
     return now - known.ts > limit_s;
   }
 
-  /** "online", "stale" (no reading for three intervals), "offline" (it says so) or "waiting". */
+  /** "online", "stale" (silent for too long), "offline" (it says so) or "waiting". */
   state(now) {
     if (this.online === false) return "offline";
     if (this.last_s === null) return "waiting";
-    return this.age_s(now) > Math.max(3 * this.interval_s, 3) ? "stale" : "online";
+    return this.age_s(now) > this.patience_s ? "stale" : "online";
   }
 }

@@ -3,7 +3,9 @@
 import { spark } from "./chart.js";
 import { connect, getJson, notice, now_s, paced, series } from "./live.js";
 import { Meter } from "./meters.js";
-import { PHASES, about, element, phrase, say, showDirection, showState, showValues } from "./show.js";
+import {
+  PHASES, about, element, pairs, phrase, say, showDirection, showState, showValues,
+} from "./show.js";
 
 const ROWS = [["voltage", "V"], ["current", "A"], ["power", "W"]];
 const TOTALS = [["voltage", "Voltage"], ["current", "Current"], ["frequency", "Frequency"]];
@@ -26,6 +28,7 @@ class Card {
     this.root = element("li", { class: "card", "data-meter": id }, ...this.parts());
     this.draw = null;
     this.built = "";
+    Object.assign(this, { seen: false, seeded: false, fresh: true });
   }
 
   parts() {
@@ -52,7 +55,8 @@ class Card {
     this.built = built;
     this.facts.replaceChildren(
       ...(phases.length ? [phaseTable(meter, phases)] : []),
-      ...[totals, counters].filter((rows) => rows.length).map(pairs),
+      ...[totals, counters].filter((rows) => rows.length)
+        .map((rows) => element("dl", {}, ...pairs(rows))),
     );
   }
 
@@ -92,35 +96,46 @@ function phaseTable(meter, phases) {
       ...phases.map((p) => element("td", {}, element("span", { "data-quantity": `${q}_${p}` })))))));
 }
 
-function pairs(rows) {
-  return element("dl", {}, ...rows.map(([q, label]) => element("div", {},
-    element("dt", {}, label),
-    element("dd", {}, element("span", { "data-quantity": q }), element("span", { class: "unit" })))));
-}
-
 function cardOf(id) {
   let card = cards.get(id);
   if (!card) {
     card = new Card(id);
     cards.set(id, card);
-    const after = [...cards.values()].filter((c) => order.compare(c.meter.id, id) > 0)
-      .sort((a, b) => order.compare(a.meter.id, b.meter.id))[0];
-    list.insertBefore(card.root, after?.root ?? null);
+    const after = [...list.children].find((each) => order.compare(each.dataset.meter, id) > 0);
+    list.insertBefore(card.root, after ?? null);
+    watcher.observe(card.root);
   }
   return card;
 }
 
 function summary(now) {
-  document.getElementById("empty").hidden = cards.size > 0;
+  document.getElementById("empty").hidden = cards.size > 0 || !answered
+    || !document.getElementById("notice").hidden;
   const states = [...cards.values()].map(({ meter }) => meter.state(now));
   const online = states.filter((state) => state === "online").length;
   say(document.getElementById("summary"),
     cards.size ? `${online} of ${cards.size} online` : "No meter yet");
 }
 
+// Only cards on the screen are drawn, and only they ask for their past.
+const watcher = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    Object.assign(cards.get(target.dataset.meter), { seen: isIntersecting, fresh: true });
+  }
+  seedSeen();
+  show();
+}, { rootMargin: "100px" });
+
+let tick_s = 0;
+let answered = false;
+
 const show = paced(() => {
   const now = now_s();
+  const ticked = now - tick_s > 0.9;
+  if (ticked) tick_s = now;
   for (const card of cards.values()) {
+    if (!card.seen || !(ticked || card.fresh)) continue;
+    card.fresh = false;
     card.show(now);
     card.paint(now);
   }
@@ -129,30 +144,55 @@ const show = paced(() => {
 
 async function refresh(whole) {
   try {
-    for (const row of await getJson("/meters/")) cardOf(row.meter_id).meter.describe(row);
+    for (const row of await getJson("/meters/")) {
+      cardOf(row.meter_id).meter.describe(row);
+      cardOf(row.meter_id).show(now_s());
+    }
     notice("");
-    show();
-    if (whole) await Promise.all([...cards.values()].map(seed));
+    if (whole) for (const card of cards.values()) card.seeded = false;
+    seedSeen();
   } catch (error) {
-    notice(`What is stored cannot be shown now: ${error.message}`);
+    trouble(error);
   }
+  answered = true;
   show();
 }
 
-async function seed({ meter }) {
+function seedSeen() {
+  for (const card of cards.values()) {
+    if (card.seen && !card.seeded) seed(card).catch(trouble);
+  }
+}
+
+async function seed(card) {
+  const { meter } = card;
   const to = now_s();
+  card.seeded = true;
   meter.trace.seed(await series(meter.id, ["power"], to - meter.window_s, to + 1, 300));
+  card.fresh = true;
+  show();
+}
+
+function trouble(error) {
+  notice(`What is stored cannot be shown now: ${error.message}`);
+  setTimeout(ask, 5000, true);
 }
 
 const ask = connect({
   onReading(id, reading) {
+    if (!answered) return; // the answer holds this reading too
     if (!cards.has(id)) ask(false);
-    if (cardOf(id).meter.take(reading)) show();
+    const card = cardOf(id);
+    if (card.meter.take(reading)) card.fresh = true;
+    if (!card.built) card.show(now_s());
+    show();
   },
   onStatus(id, text) {
-    const news = cards.get(id)?.meter.hear(text);
+    const card = cards.get(id);
+    if (!card) return false;
+    card.fresh = true;
     show();
-    return news;
+    return card.meter.hear(text);
   },
   onChange: refresh,
 });

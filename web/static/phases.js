@@ -1,6 +1,6 @@
 // A panel per phase: its share of the power as a bar, its volts, amperes and power factor.
 
-import { PHASES, element } from "./show.js";
+import { PHASES, element, pairs } from "./show.js";
 
 const ROWS = ["voltage", "current", "power_factor"];
 const LABELS = { voltage: "Voltage", current: "Current", power_factor: "Power factor" };
@@ -39,8 +39,5 @@ function panel(phase, meter) {
       element("span", { "data-quantity": `power_${phase}` }), element("span", { class: "unit" })),
     element("div", { class: "gauge" }, element("i")),
     element("dl", { class: "facts" },
-      ...ROWS.filter((q) => meter.has(`${q}_${phase}`)).map((q) => element("div", {},
-        element("dt", {}, LABELS[q]),
-        element("dd", {},
-          element("span", { "data-quantity": `${q}_${phase}` }), element("span", { class: "unit" }))))));
+      ...pairs(ROWS.map((q) => [`${q}_${phase}`, LABELS[q]]).filter(([name]) => meter.has(name)))));
 }

@@ -107,6 +107,13 @@ export function showState(root, meter, now_s) {
   if (meter.last_s !== null) old.dateTime = new Date(meter.last_s * 1000).toISOString();
 }
 
+/** Terms and values of a description list, to be filled by `showValues`; rows are [name, label]. */
+export function pairs(rows) {
+  return rows.map(([name, label]) => element("div", {},
+    element("dt", {}, label),
+    element("dd", {}, element("span", { "data-quantity": name }), element("span", { class: "unit" }))));
+}
+
 /** Fill every element below `root` that names a quantity with that quantity's value. */
 export function showValues(root, meter, now_s) {
   for (const target of root.querySelectorAll("[data-quantity]")) {
