@@ -404,6 +404,32 @@ def test_a_unit_can_be_another_model(tmp_path: Path) -> None:
     assert read[3] == 0
 
 
+def test_mbpoll_reads_the_line_itself_over_a_serial_port(tmp_path: Path) -> None:
+    device = tmp_path / "ttyRS485"
+    arguments = ("--port", "0", "--serial", str(device), "--baud", "38400")
+
+    with Part.module("gateway_bridge.simulator", *arguments, directory=tmp_path) as part:
+        part.wait_for("meters 1,2,3")
+        output = subprocess.run(
+            [require("mbpoll"), "-m", "rtu", "-b", "38400", "-P", "none", "-1", "-a", "1",
+             "-t", "3:float", "-B", "-r", "1", "-c", "38", str(device)],
+            capture_output=True, text=True, timeout=10, check=True,
+        ).stdout  # fmt: skip
+
+    read = _values(output)
+    assert read[1] * read[7] * read[31] == pytest.approx(read[13], rel=1e-3)
+    assert not device.is_symlink()
+
+
+def test_a_serial_name_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+
+    arguments = ("--port", "0", "--serial", "taken")
+    with Part.module("gateway_bridge.simulator", *arguments, directory=tmp_path) as part:
+        assert part.process.wait(10) == 1
+        assert part.output == "simulator: cannot create taken: File exists; choose another name\n"
+
+
 def test_faults_can_be_on_from_the_start(tmp_path: Path) -> None:
     port = free_port()
     arguments = ("--port", str(port), "--fault", "gateway refuse")
@@ -429,4 +455,8 @@ def _mbpoll(port: int, *arguments: str) -> dict[int, float]:
         [require("mbpoll"), "-m", "tcp", "-p", str(port), "-1", *arguments, "127.0.0.1"],
         capture_output=True, text=True, timeout=10, check=True,
     ).stdout  # fmt: skip
+    return _values(output)
+
+
+def _values(output: str) -> dict[int, float]:
     return {int(r): float(v) for r, v in re.findall(r"\[(\d+)\]:\s+(\S+)", output)}

@@ -7,6 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from contract import __version__
 from contract.service import leave, set_up_log
@@ -39,6 +40,9 @@ async def _simulate(options: argparse.Namespace) -> None:
         if options.control is not None:
             server = await control.serve(simulator, options.host, options.control)
             stack.callback(server.close)
+        if options.serial is not None:
+            simulator.open_serial(options.serial)
+            logger.info("simulator: the line itself is at %s", options.serial)
         logger.info(
             "simulator: meters %s on %s:%d, %s at %s baud",
             ",".join(map(str, options.units)),
@@ -100,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--word-order", choices=("high-first", "low-first"), default="high-first")
     add("--seed", type=int, default=1, help="other seed, other meters (%(default)s)")
     add("--fault", action="append", default=[], help="switch a fault on; may be repeated")
+    add("--serial", type=Path, help="put the line on a pseudo-terminal with this name too")
     add("--control", type=int, help="take commands on this port")
     add("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
     return parser

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
-import struct
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -11,60 +9,14 @@ from typing import Literal
 from gateway_bridge.simulator.answers import frame
 from gateway_bridge.simulator.bus import Answer, Bus
 from gateway_bridge.simulator.cache import Cache
-from gateway_bridge.simulator.frames import Framing, Request, exception, split_rtu, split_tcp
+from gateway_bridge.simulator.clients import Client
+from gateway_bridge.simulator.frames import Request, exception
 
 NO_RESPONSE = 0x0B
 BUSY = 0x06
 _HEARTBEAT = b"\x5a\x4c\x41\x4e\x21"
 
 Absent = Literal["silent", "exception"]
-
-
-class Client(asyncio.Protocol):
-    """One TCP connection to the gateway."""
-
-    def __init__(self, gateway: "Gateway") -> None:
-        self.gateway = gateway
-        self.held: list[bytes] = []
-        self.last_request_at = time.monotonic()
-        self._buffer = b""
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Join the gateway's clients, if it lets us."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self.gateway.joined(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Leave the gateway's clients."""
-        self._transport = None
-        self.gateway.left(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Hand complete requests to the gateway."""
-        self.last_request_at = time.monotonic()
-        split = split_tcp if self.gateway.framing == "tcp" else split_rtu
-        requests, self._buffer = split(self._buffer + data)
-        for request in requests:
-            self.gateway.asked(self, request)
-
-    def send(self, sent: bytes) -> None:
-        """Write bytes if the connection still stands."""
-        if self._transport is not None and sent:
-            self._transport.write(sent)
-
-    def close(self) -> None:
-        """Close the connection in order."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def reset(self) -> None:
-        """Break the connection: the other side sees a reset."""
-        if self._transport is not None:
-            connection = self._transport.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._transport.abort()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +30,9 @@ class Job:
 class Gateway:
     """Queues the requests of all clients and puts them on the line one by one."""
 
-    def __init__(self, bus: Bus, framing: Framing, absent: Absent) -> None:
+    def __init__(self, bus: Bus, absent: Absent) -> None:
         self.bus = bus
         self.faults = bus.faults
-        self.framing = framing
         self.clients: list[Client] = []
         self._absent = absent
         self._cache = Cache(bus)
@@ -156,9 +107,9 @@ class Gateway:
                     client.send(_HEARTBEAT)
 
     def _refuse(self, job: Job, code: int) -> None:
-        if self.framing == "tcp" and (code == BUSY or self._absent == "exception"):
+        if job.client.framing == "tcp" and (code == BUSY or self._absent == "exception"):
             answer = Answer(exception(job.request.function, code))
-            job.client.send(frame(self.framing, job.request, answer, self.faults))
+            job.client.send(frame(job.client.framing, job.request, answer, self.faults))
 
     def _deliver(self, job: Job, answer: Answer) -> None:
         unit = job.request.unit
@@ -170,7 +121,9 @@ class Gateway:
         elif self.faults.strikes(unit, "reset") is not None:
             job.client.reset()
         else:
-            self._send(job.client, unit, frame(self.framing, job.request, answer, self.faults))
+            self._send(
+                job.client, unit, frame(job.client.framing, job.request, answer, self.faults)
+            )
 
     def _send(self, client: Client, unit: int, sent: bytes) -> None:
         loop = asyncio.get_running_loop()

@@ -6,14 +6,16 @@ import random
 import socket
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from gateway_bridge.models import MODELS, MeterModel
 from gateway_bridge.simulator.bus import Bus, Clock, Statistics
+from gateway_bridge.simulator.clients import SerialClient, TcpClient
 from gateway_bridge.simulator.faults import Faults, SimulatorError
 from gateway_bridge.simulator.frames import Framing
-from gateway_bridge.simulator.gateway import Absent, Client, Gateway
+from gateway_bridge.simulator.gateway import Absent, Gateway
 from gateway_bridge.simulator.line import LineTiming
 from gateway_bridge.simulator.meter import SimulatedMeter
 from gateway_bridge.simulator.registers import WordOrder
@@ -51,7 +53,9 @@ class Simulator:
             clock=clock,
             word_order=word_order,
         )
-        self.gateway = Gateway(self.bus, framing, absent)
+        self.gateway = Gateway(self.bus, absent)
+        self._framing = framing
+        self._serial: list[SerialClient] = []
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -86,9 +90,15 @@ class Simulator:
         ]
         return self.port
 
+    def open_serial(self, path: Path) -> None:
+        """Put the line on a pseudo-terminal at `path` too, for masters without a gateway."""
+        self._serial.append(SerialClient(self.gateway, path))
+
     async def stop(self) -> None:
         """Close the port and every connection."""
         self._close_port()
+        while self._serial:
+            self._serial.pop().end()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -153,7 +163,9 @@ class Simulator:
 
     async def _listen(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Client(self.gateway), sock=listening)
+        self._server = await loop.create_server(
+            lambda: TcpClient(self.gateway, self._framing), sock=listening
+        )
 
     def _close_port(self) -> None:
         if self._server is not None:
