@@ -68,7 +68,9 @@ def series(path: MeterPath, query: SeriesQuery) -> Response:
 
     def encoded() -> str:
         columns = queries.columns(path.meter_id, names, since, until, query.points)
-        return json.dumps(columns, separators=(",", ":"))
+        never_stored = [None] * len(columns["ts"])
+        whole = {name: columns.get(name, never_stored) for name in ("ts", *names)}
+        return json.dumps(whole, separators=(",", ":"))
 
     empty = json.dumps({name: [] for name in ("ts", *names)})
     return json_answer(parts().stored.ask(encoded, empty=empty))

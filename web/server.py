@@ -1,5 +1,6 @@
 """gevent's web server, set up for many small answers."""
 
+import contextlib
 import errno
 import logging
 import socket
@@ -17,9 +18,16 @@ class Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # publishes no types
     """Answers without Nagle's delay, which costs 44 ms for each request of a kept connection."""
 
     def handle(self) -> None:
-        """Serve the requests of one connection."""
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super().handle()
+        """Serve the requests of one connection; that the other side goes away is no error."""
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            super().handle()
+
+    def handle_one_response(self) -> None:
+        """Answer one request; what follows a WebSocket is no further request."""
+        super().handle_one_response()
+        if self.environ.get("HTTP_UPGRADE"):
+            self.close_connection = True
 
 
 def serve(app: Flask, settings: WebSettings) -> pywsgi.WSGIServer:
@@ -27,13 +35,14 @@ def serve(app: Flask, settings: WebSettings) -> pywsgi.WSGIServer:
 
     Raises PipelineError where the port is taken, SettingsError where the address is none of ours.
     """
+    log = pywsgi.LoggingLogAdapter(logger, logging.DEBUG)
     seen = logger.isEnabledFor(logging.DEBUG)
     server = pywsgi.WSGIServer(
         (settings.http_host, settings.http_port),
         app,
         handler_class=Handler,
-        log=pywsgi.LoggingLogAdapter(logger, logging.DEBUG) if seen else None,
-        error_log=pywsgi.LoggingLogAdapter(logger, logging.WARNING),
+        log=log if seen else None,
+        error_log=log,
     )
     try:
         server.start()
