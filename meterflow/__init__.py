@@ -1,0 +1,1 @@
+"""All parts together on this machine, for `make run`."""

@@ -1,0 +1,115 @@
+"""`python -m meterflow`: start everything.
+
+Each part is a process of its own, and each line of its log begins with its name. A part that dies
+is told, and the others go on. Ctrl-C stops all, the broker last, so that every goodbye arrives.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import TextIO
+
+from broker.settings import is_loopback
+from contract import __version__
+from contract.errors import PipelineError
+from contract.service import leave
+from meterflow.parts import RunSettings, parts, service
+from meterflow.supervisor import Supervisor
+
+SIMULATOR_PORT = 5020
+BROKER_START_S = 10.0
+
+
+def main() -> None:
+    """Run everything until Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="python -m meterflow", description="Run all parts of Meterflow on this machine."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.parse_args()
+    leave("meterflow", lambda: asyncio.run(run(RunSettings.load(), sys.stdout)))
+
+
+async def run(settings: RunSettings, output: TextIO) -> None:
+    """Run all parts until stopped. Raises PipelineError where a port is taken, or all ended."""
+    _check_http(settings.http_host, settings.http_port)
+    supervisor = Supervisor(output)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, supervisor.asked_to_stop)
+    await _start_broker(settings, supervisor)
+    if settings.simulates:
+        supervisor.say("no MODBUS_HOST and no meters.toml: reading simulated meters")
+    beside, after = parts(settings, _simulator_port())
+    for part in beside:
+        await supervisor.start(part)
+    await _wait_for_broker(settings, supervisor)
+    for part in after:
+        await supervisor.start(part)
+    opening = asyncio.create_task(_announce(settings, supervisor), name="announce")
+    stopped = await supervisor.wait()
+    opening.cancel()
+    await supervisor.stop_all()
+    if not stopped:
+        raise PipelineError("all parts have ended; see above why")
+
+
+async def _start_broker(settings: RunSettings, supervisor: Supervisor) -> None:
+    host, port = settings.mqtt_host, settings.mqtt_port
+    if _listens(host, port):
+        supervisor.say(f"a broker listens on {host}:{port} already: using it")
+    elif not is_loopback(host):
+        supervisor.say(f"MQTT_HOST {host} is another machine, and no broker answers there yet")
+    else:
+        await supervisor.start(service("broker"))
+
+
+async def _wait_for_broker(settings: RunSettings, supervisor: Supervisor) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(BROKER_START_S):
+            host, port = settings.mqtt_host, settings.mqtt_port
+            await _until_listens(host, port, lambda: supervisor.runs("broker"))
+
+
+async def _announce(settings: RunSettings, supervisor: Supervisor) -> None:
+    host = "127.0.0.1" if settings.http_host in {"0.0.0.0", "::"} else settings.http_host
+    await _until_listens(host, settings.http_port, lambda: True)
+    supervisor.say(f"open http://{f'[{host}]' if ':' in host else host}:{settings.http_port}")
+
+
+async def _until_listens(host: str, port: int, worth_waiting: Callable[[], bool]) -> None:
+    while worth_waiting() and not _listens(host, port):  # noqa: ASYNC110
+        await asyncio.sleep(0.03)
+
+
+def _listens(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=0.5):
+        return True
+    return False
+
+
+def _check_http(host: str, port: int) -> None:
+    try:
+        socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ).close()
+    except OSError as error:
+        raise PipelineError(
+            f"HTTP_PORT {port} on {host}: {error.strerror or error}; is Meterflow running already? "
+            "Stop it, or choose another HTTP_PORT"
+        ) from error
+
+
+def _simulator_port() -> int:
+    for port in (SIMULATOR_PORT, 0):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as probe:
+            return int(probe.getsockname()[1])
+    raise PipelineError("no free port on 127.0.0.1 for the simulator")
+
+
+if __name__ == "__main__":
+    main()
