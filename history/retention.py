@@ -1,0 +1,158 @@
+"""Thinning out: each level is kept for so many days, what is coarser stays longer.
+
+Only what is rolled up is deleted, a little at a time. A meter's `closed_until` moves first: from
+then on older readings are refused, since what they would change can no longer be made again.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import peewee
+
+from history.columns import stored_quantities
+from history.database import transaction
+from history.levels import DAY, FIVE_MINUTES, HOUR, RAW, start_of
+from history.marks import COUNTERS
+from history.statements import fetch, fetch_one, run
+from history.tables import Meter, QuantityNumber
+
+MOST_ROWS = 2000
+VACUUM_PAGES = 200
+_DAY_S = 86_400
+_SPARE_PAGES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """For how many days each level is kept; 0 means for ever."""
+
+    raw: int = 30
+    five_minutes: int = 90
+    hour: int = 0
+    day: int = 0
+
+    def horizons(self, now_s: float) -> dict[int, int]:
+        """Return level to the start of what is kept, in epoch seconds; whole UTC days."""
+        days = {RAW: self.raw, FIVE_MINUTES: self.five_minutes, HOUR: self.hour, DAY: self.day}
+        return {
+            level: start_of(int(now_s) - kept * _DAY_S, DAY) for level, kept in days.items() if kept
+        }
+
+
+class Retention:
+    """Deletes what is older than it is kept; its one user is the thread that writes."""
+
+    def __init__(self, database: peewee.Database, keep: Keep | None = None) -> None:
+        self._database = database
+        self._keep = keep or Keep()
+
+    def steps(self, now_s: float | None = None) -> Iterator[int]:
+        """Go once through all meters, a short transaction for each item: how many rows went."""
+        horizons = self._keep.horizons(time.time() if now_s is None else now_s)
+        for meter in Meter.select().order_by(Meter.id):
+            for level, horizon in horizons.items():
+                closed_ms = self._close(meter.id, horizon * 1000)
+                if level == RAW:
+                    yield from self._thin_readings(meter.id, closed_ms)
+                else:
+                    yield from self._thin_rollups(level, meter.id, closed_ms // 1000)
+
+    def _close(self, meter: int, horizon_ms: int) -> int:
+        """Refuse from now on what is older; not beyond what has yet to be rolled up."""
+        with transaction(self._database):
+            due = fetch_one(
+                self._database,
+                "SELECT MIN(bucket) * 1000, (SELECT backfill_from FROM meters WHERE id = ?) "
+                "FROM rollup_dirty WHERE meter = ?",
+                (meter, meter),
+            )
+            limits = [start_of(ts // 1000, DAY) * 1000 for ts in due or () if ts is not None]
+            closed_ms = min([horizon_ms, *limits])
+            run(
+                self._database,
+                "UPDATE meters SET closed_until = ? WHERE id = ? AND closed_until < ?",
+                (closed_ms, meter, closed_ms),
+            )
+        return closed_ms
+
+    def _thin_readings(self, meter: int, end: int) -> Iterator[int]:
+        kept = self._predecessors(meter, end)
+        begin = 0
+        while True:
+            rows = fetch(
+                self._database,
+                "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? "
+                "ORDER BY ts LIMIT ?",
+                (meter, begin, end, MOST_ROWS),
+            )
+            times = [(meter, ts) for (ts,) in rows if ts not in kept]
+            if times:
+                yield self._delete_readings(meter, times[0][1], times[-1][1], kept)
+            if len(rows) < MOST_ROWS:
+                return
+            begin = rows[-1][0] + 1
+
+    def _delete_readings(self, meter: int, first: int, last: int, kept: set[int]) -> int:
+        with transaction(self._database):
+            return run(
+                self._database,
+                "DELETE FROM readings_raw WHERE meter = ? AND ts >= ? AND ts <= ? "
+                f"AND ts NOT IN ({', '.join('?' * len(kept))})",
+                (meter, first, last, *kept),
+            )
+
+    def _predecessors(self, meter: int, end: int) -> set[int]:
+        """Return the readings that the first ones after `end` are compared with.
+
+        Counters that not every reading carries have their own; one that a meter has never sent is
+        told by its having no roll-ups, which is quicker than looking through all readings.
+        """
+        kept = {-1}
+        for name in set(COUNTERS) & set(stored_quantities(self._database)):
+            row = fetch_one(
+                self._database,
+                f"SELECT ts FROM readings_raw WHERE meter = ? AND ts < ? AND {name} IS NOT NULL "
+                "AND EXISTS (SELECT 1 FROM rollup WHERE level = ? AND meter = ? AND quantity = "
+                "(SELECT id FROM quantities WHERE name = ?)) ORDER BY ts DESC LIMIT 1",
+                (meter, end, DAY, meter, name),
+            )
+            if row:
+                kept.add(row[0])
+        return kept
+
+    def _thin_rollups(self, level: int, meter: int, end: int) -> Iterator[int]:
+        for quantity in QuantityNumber.select().order_by(QuantityNumber.id):
+            key = (level, meter, quantity.id)
+            while True:
+                rows = fetch(
+                    self._database,
+                    "SELECT bucket FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
+                    "AND bucket < ? ORDER BY bucket LIMIT ?",
+                    (*key, end, MOST_ROWS),
+                )
+                if not rows:
+                    break
+                with transaction(self._database):
+                    gone = run(
+                        self._database,
+                        "DELETE FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
+                        "AND bucket <= ?",
+                        (*key, rows[-1][0]),
+                    )
+                yield gone
+
+
+def give_back(database: peewee.Database) -> Iterator[int]:
+    """Give free pages of an SQLite file back, a slice at a time: how many are still free.
+
+    Some stay, for what comes next. It takes `executescript`: with `execute` the pragma frees a
+    single page. PostgreSQL sees to this by itself.
+    """
+    while isinstance(database, peewee.SqliteDatabase):
+        free = int(fetch(database, "PRAGMA freelist_count")[0][0])
+        pages = int(fetch(database, "PRAGMA page_count")[0][0])
+        if free <= max(_SPARE_PAGES, pages // 20):
+            return
+        database.connection().executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+        yield free

@@ -1,0 +1,66 @@
+"""What the thread that writes does between batches: roll-ups, thinning out, giving space back."""
+
+import logging
+import time
+from collections.abc import Iterator
+
+import peewee
+
+from history.retention import Keep, Retention, give_back
+from history.rollups import Rollups
+from history.statements import run
+
+logger = logging.getLogger(__name__)
+
+ROLL_UP_EVERY_S = 60.0
+THIN_OUT_EVERY_S = 3600.0
+
+
+class Upkeep:
+    """Work in short steps: ask `due()`, then `run()` for as long as there is time.
+
+    Raises peewee's errors, like the writer; what was begun is begun anew a minute later.
+    """
+
+    def __init__(self, database: peewee.Database, keep: Keep | None = None) -> None:
+        self._database = database
+        self._rollups = Rollups(database)
+        self._retention = Retention(database, keep)
+        self._work: Iterator[object] | None = None
+        self._next_rollups_s = 0.0
+        self._next_thinning_s = 0.0
+
+    def due(self) -> bool:
+        """Tell whether there is something to do now."""
+        return self._work is not None or time.monotonic() >= self._next_rollups_s
+
+    def run(self, until_s: float) -> None:
+        """Work until a time of the monotonic clock, by at most one short transaction more."""
+        while self.due():
+            if self._work is None:
+                self._next_rollups_s = time.monotonic() + ROLL_UP_EVERY_S
+                self._work = self._round()
+            try:
+                next(self._work)
+            except StopIteration:
+                self._work = None
+            except BaseException:
+                self._work = None
+                raise
+            if time.monotonic() >= until_s:
+                return
+
+    def _round(self) -> Iterator[object]:
+        yield from self._rollups.steps()
+        if time.monotonic() < self._next_thinning_s:
+            return
+        gone = 0
+        for rows in self._retention.steps():
+            gone += rows
+            yield rows
+        if gone:
+            logger.info("history: thinned out, %s rows deleted", gone)
+        yield from give_back(self._database)
+        if isinstance(self._database, peewee.SqliteDatabase):
+            run(self._database, "PRAGMA optimize")
+        self._next_thinning_s = time.monotonic() + THIN_OUT_EVERY_S
