@@ -6,6 +6,7 @@ Needs nothing beyond the standard library: it runs where Meterflow has just been
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ import urllib.error
 import urllib.request
 
 LONGEST_S = 60
-URL = f"http://127.0.0.1:{os.environ.get('HTTP_PORT', '8000')}"
+PORTS = int(os.environ.get("HTTP_PORT", "8000")), int(os.environ.get("MQTT_PORT", "1883"))
+URL = f"http://127.0.0.1:{PORTS[0]}"
 
 
 def main() -> None:
@@ -30,8 +32,8 @@ def main() -> None:
             os.killpg(run.pid, signal.SIGINT)
         code = run.wait(30)
     _say(f"stopped by Ctrl-C, exit code {code}")
-    if _alive(run.pid):
-        sys.exit("something is still running")
+    if left := [port for port in PORTS if _listens(port)]:
+        sys.exit(f"something still listens on {left}")
 
 
 def _wait_for(path: str, wanted: bytes, run: "subprocess.Popen[bytes]") -> bytes:
@@ -48,12 +50,9 @@ def _wait_for(path: str, wanted: bytes, run: "subprocess.Popen[bytes]") -> bytes
     sys.exit(f"GET {path} did not answer with {wanted!r} within {LONGEST_S} s")
 
 
-def _alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _say(text: str) -> None:
