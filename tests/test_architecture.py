@@ -10,7 +10,7 @@ import pytest
 from tests.parts import ROOT
 
 SERVICES = {"broker", "gateway_bridge", "recorder", "web"}
-ROOMS = SERVICES | {"contract", "history"}
+ROOMS = SERVICES | {"contract", "history", "meterflow"}
 STDLIB_ONLY = ("contract/quantities.py", "contract/topics.py")
 LONGEST_MODULE = 250
 
@@ -21,6 +21,7 @@ ALLOWED = {
     "gateway_bridge": {"gateway_bridge", "contract"},
     "recorder": {"recorder", "contract", "history"},
     "web": {"web", "contract", "history"},
+    "meterflow": {"meterflow", "contract", "broker"},
 }
 
 
@@ -47,7 +48,7 @@ def packages(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("room", sorted(ROOMS))
 def test_a_room_imports_only_along_the_arrows(room: str) -> None:
-    known = ROOMS | {"meterflow", "tests"}
+    known = ROOMS | {"tests"}
 
     wrong = {
         f"{path.relative_to(ROOT)} imports {name}"
@@ -61,6 +62,16 @@ def test_a_room_imports_only_along_the_arrows(room: str) -> None:
 @pytest.mark.parametrize("module", STDLIB_ONLY)
 def test_the_tables_of_the_contract_need_only_the_standard_library(module: str) -> None:
     assert packages(ROOT / module) <= sys.stdlib_module_names
+
+
+def test_the_launcher_knows_of_the_broker_only_its_settings() -> None:
+    names = {name for path in sources("meterflow") for name in imports(path)}
+
+    assert {name for name in names if name.startswith("broker.")} <= {
+        "broker.settings",
+        "broker.settings.BrokerSettings",
+        "broker.settings.is_loopback",
+    }
 
 
 def test_the_simulator_knows_of_the_bridge_only_the_register_tables() -> None:
