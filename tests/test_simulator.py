@@ -15,6 +15,7 @@ import pytest
 from contract.quantities import BY_NAME
 from gateway_bridge.models import MODELS
 from gateway_bridge.simulator import LineTiming, Simulator
+from gateway_bridge.simulator.__main__ import main
 from gateway_bridge.simulator.control import obey
 from gateway_bridge.simulator.meter import SimulatedMeter
 from tests.modbus import Master, floats, tcp
@@ -361,6 +362,8 @@ def test_commands_switch_faults_and_tell_statistics(program: tuple[Part, int, in
         ("set 1 voltage much", "error: should be a number (got 'much')"),
         ("fault 1 ded", "error: no fault 'ded'; known: dead, slow"),
         ("fault 1 refuse", "error: refuse is a fault of the gateway, not of unit 1"),
+        ("fault 1 exception 999", "error: exception takes a number from 0 to 255, not 999"),
+        ("fault 1 late nan", "error: late takes a number from 0 to 1e+06, not nan"),
         ("fault one dead", "error: should be a whole number (got 'one')"),
         ("hello", "error: commands: set, clear, fault, stats"),
     ],
@@ -386,10 +389,51 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(
         )
 
 
-def test_a_wrong_unit_id_is_told_in_a_sentence(tmp_path: Path) -> None:
-    with Part.module("gateway_bridge.simulator", "--units", "1,900", directory=tmp_path) as part:
-        assert part.process.wait(10) == 2
-        assert "unit ids are 1 to 247, as in 1,2,3 (got '1,900')" in part.output
+def test_a_control_port_that_is_taken_is_told_in_a_sentence(
+    program: tuple[Part, int, int], tmp_path: Path
+) -> None:
+    control = program[2]
+
+    arguments = ("--port", "0", "--control", str(control))
+    with Part.module("gateway_bridge.simulator", *arguments, directory=tmp_path) as second:
+        assert second.process.wait(10) == 1
+        assert second.output == (
+            f"simulator: cannot take commands on 127.0.0.1:{control}: Address already in use; "
+            "choose another port\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--units", "1,900"], "unit ids are 1 to 247, as in 1,2,3 (got '1,900')"),
+        (["--units", "1:sdm1"], "models are sdm630, sdm630v1, sdm630mct, sdm72v2"),
+        (["--port", "99999"], "should be a port from 0 to 65535 (got '99999')"),
+        (["--baud", "-3"], "should be a whole number (got '-3')"),
+        (["--pause", "nan"], "should be a time of 0 or more (got 'nan')"),
+        (["--port", "0", "--fault", "1 ded"], "simulator: --fault 1 ded: no fault 'ded'; known:"),
+    ],
+)
+def test_a_wrong_argument_is_told_in_a_sentence(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_talker_that_stays_on_the_control_port_does_not_hold_the_end_up(
+    program: tuple[Part, int, int],
+) -> None:
+    part, _, control = program
+
+    with socket.create_connection(("127.0.0.1", control), timeout=5) as talker:
+        talker.sendall(b"stats\n")
+        assert talker.recv(1000).startswith(b"{")
+        assert part.stop() == 0
+
+    assert "Traceback" not in part.output
 
 
 def test_a_unit_can_be_another_model(tmp_path: Path) -> None:

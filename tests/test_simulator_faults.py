@@ -1,6 +1,8 @@
 """Every fault of the simulator does to a master what its name says, and stops when mended."""
 
 import asyncio
+import contextlib
+import math
 import struct
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -404,6 +406,30 @@ def test_what_was_truly_measured_is_on_record_beside_what_was_sent() -> None:
         assert simulator.statistics.served[-1].data == struct.pack(">ff", 230.5, 2)
 
     play(story)
+
+
+def test_what_no_float32_can_hold_is_sent_as_infinite() -> None:
+    async def story(simulator: Simulator, master: Master) -> None:
+        simulator.set(1, "power", -1e300)
+        assert floats(await master.ask(tcp(1, 0x34, 2))) == (-math.inf,)
+
+    play(story)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("framing", ["tcp", "rtu"])
+def test_no_fault_ends_the_simulator_even_at_its_highest_number(name: str, framing: str) -> None:
+    request = VOLTS_RTU if framing == "rtu" else tcp(1, 0, 4)
+
+    async def story(simulator: Simulator, master: Master) -> None:
+        simulator.fault(None, name, FAULTS[name].highest)
+        with contextlib.suppress(ConnectionError):
+            await master.ask(request, timeout_s=0.02)
+        simulator.mend(None)
+        async with Master(simulator.port) as other:
+            assert len(await other.ask(request)) in (13, 17)
+
+    play(story, framing=framing)
 
 
 def test_an_unknown_fault_is_refused_with_the_known_ones() -> None:

@@ -10,15 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from contract import __version__
+from contract.errors import SettingsError
 from contract.service import leave, set_up_log
 from gateway_bridge.models import MODELS, MeterModel
 from gateway_bridge.simulator import control
-from gateway_bridge.simulator.faults import SimulatorError, faults_help
+from gateway_bridge.simulator.faults import faults_help
 from gateway_bridge.simulator.line import LineTiming
 from gateway_bridge.simulator.simulator import Simulator
 
 logger = logging.getLogger(__name__)
 
+_ABSENT = "what the gateway says when no meter answers: nothing, or exception 0x0B (silent)"
+_ORDER = "which register of a value comes first (high-first)"
 _PARITY_BITS = {"8N1": 10, "8E1": 11, "8O1": 11, "8N2": 11}
 
 
@@ -78,7 +81,7 @@ def _simulator(options: argparse.Namespace) -> Simulator:
 def _must_obey(simulator: Simulator, command: str) -> None:
     answer = control.obey(simulator, command)
     if answer != "ok":
-        raise SimulatorError(f"{command}: {answer.removeprefix('error: ')}")
+        raise SettingsError(f"--{command}: {answer.removeprefix('error: ')}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,22 +95,44 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--version", action="version", version=f"%(prog)s {__version__}")
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add("--port", type=int, default=5020, help="port of the gateway; 0: any (%(default)s)")
+    add("--port", type=_port, default=5020, help="port of the gateway; 0: any (%(default)s)")
     add("--units", type=_units, default="1,2,3", help="unit ids; 4:sdm120 for a model (1,2,3)")
     add("--framing", choices=("tcp", "rtu"), default="tcp", help="Modbus TCP, or RTU over TCP")
-    add("--baud", type=int, default=9600, help="speed of the line; 0: no limit (%(default)s)")
+    add("--baud", type=_count, default=9600, help="speed of the line; 0: no limit (%(default)s)")
     add("--line", choices=tuple(_PARITY_BITS), default="8N1", help="bits and parity (8N1)")
-    add("--turnaround", type=float, default=40, help="a meter's delay in ms (%(default)s)")
-    add("--pause", type=float, default=20, help="the gateway's pause in ms (%(default)s)")
-    add("--reply-timeout", type=float, default=0.6, help="wait for a meter, in s (%(default)s)")
-    add("--absent", choices=("silent", "exception"), default="silent", help="no meter answers")
-    add("--word-order", choices=("high-first", "low-first"), default="high-first")
+    add("--turnaround", type=_time, default=40, help="a meter's delay in ms (%(default)s)")
+    add("--pause", type=_time, default=20, help="the gateway's pause in ms (%(default)s)")
+    add("--reply-timeout", type=_time, default=0.6, help="wait for a meter, in s (%(default)s)")
+    add("--absent", choices=("silent", "exception"), default="silent", help=_ABSENT)
+    add("--word-order", choices=("high-first", "low-first"), default="high-first", help=_ORDER)
     add("--seed", type=int, default=1, help="other seed, other meters (%(default)s)")
     add("--fault", action="append", default=[], help="switch a fault on; may be repeated")
     add("--serial", type=Path, help="put the line on a pseudo-terminal with this name too")
-    add("--control", type=int, help="take commands on this port")
+    add("--control", type=_port, help="take commands on this port")
     add("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"should be a port from 0 to 65535 (got {text!r})")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"should be a whole number (got {text!r})")
+    return int(text)
+
+
+def _time(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1e6:
+        raise argparse.ArgumentTypeError(f"should be a time of 0 or more (got {text!r})")
+    return number
 
 
 def _units(text: str) -> dict[int, MeterModel]:

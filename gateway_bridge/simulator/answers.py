@@ -47,7 +47,7 @@ def _damaged_pdu(pdu: bytes, unit: int, faults: Faults) -> bytes:
 
 
 def _with_data(function: int, data: bytes) -> bytes:
-    return bytes([function, len(data)]) + data
+    return bytes([function, min(255, len(data))]) + data
 
 
 def _tcp(request: Request, unit: int, pdu: bytes, faults: Faults) -> bytes:

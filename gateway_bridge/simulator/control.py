@@ -11,11 +11,13 @@ Each line is answered with `ok`, JSON, or `error: ...`.
 
 import asyncio
 import json
+import os
 from collections.abc import Sequence
 
 from gateway_bridge.simulator.faults import SimulatorError
 from gateway_bridge.simulator.simulator import Simulator
 
+LONGEST_LINE = 1000
 _USAGE = "commands: set, clear, fault, stats; see python -m gateway_bridge.simulator --help"
 
 
@@ -27,20 +29,37 @@ def obey(simulator: Simulator, line: str) -> str:
         return f"error: {error}"
 
 
+class Talk(asyncio.Protocol):
+    """One connection on the control port: lines in, an answer to each out."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where answers go."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Obey each complete line; whoever sends none in a long time is cut off."""
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            answer = obey(self.simulator, line.decode(errors="replace"))
+            self._transport.write(answer.encode() + b"\n")
+        if len(self._buffer) > LONGEST_LINE:
+            self._transport.close()
+
+
 async def serve(simulator: Simulator, host: str, port: int) -> asyncio.Server:
     """Take commands on a port of this machine; raises SimulatorError where it is taken."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            writer.write(obey(simulator, line.decode(errors="replace")).encode() + b"\n")
-            await writer.drain()
-        writer.close()
-
+    loop = asyncio.get_running_loop()
     try:
-        return await asyncio.start_server(talk, host, port)
+        return await loop.create_server(lambda: Talk(simulator), host, port)
     except OSError as error:
         raise SimulatorError(
-            f"cannot take commands on {host}:{port}: {error.strerror or error}; choose another port"
+            f"cannot take commands on {host}:{port}: {os.strerror(error.errno or 0)}; "
+            "choose another port"
         ) from error
 
 

@@ -20,18 +20,19 @@ class SimulatorError(PipelineError):
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """One fault: where it applies, what its number means, and its number when none is given."""
+    """One fault: what it does, its number N when none is given and at most, where it applies."""
 
     meaning: str
     argument: float = 0.0
     scope: Scope = "meter"
+    highest: float = 1e6
 
 
 FAULTS = {
     # the meter
     "dead": FaultKind("the meter does not answer"),
     "slow": FaultKind("the meter takes N seconds longer, and the line waits", 1.0),
-    "exception": FaultKind("the meter answers with Modbus exception N", 2),
+    "exception": FaultKind("the meter answers with Modbus exception N", 2, highest=255),
     "limit": FaultKind("the meter refuses requests for more than N registers", 50),
     "strict-holes": FaultKind("the meter refuses blocks with an undefined register"),
     "twin": FaultKind("a second meter has the same unit id: collisions, and two sets of values"),
@@ -41,7 +42,9 @@ FAULTS = {
     "counter-zero": FaultKind("every counter is 0"),
     "counter-back": FaultKind("every counter is N lower than it was", 1.0),
     "jump": FaultKind("every counter is N higher than it can be", 1000),
-    "reversed-ct": FaultKind("the current transformer of phase N is the wrong way round", 1),
+    "reversed-ct": FaultKind(
+        "the current transformer of phase N is the wrong way round", 1, highest=3
+    ),
     "swapped-cts": FaultKind("the current transformers of L1 and L2 are exchanged"),
     "ct-ratio": FaultKind("every current and power is N times what flows", 0.2),
     # the answer
@@ -50,16 +53,16 @@ FAULTS = {
     "stale": FaultKind("the answer is the one to the request before"),
     "wrong-function": FaultKind("the answer bears another function code"),
     "wrong-unit": FaultKind("the answer bears another unit id"),
-    "fewer": FaultKind("the answer has N registers too few", 2),
-    "more": FaultKind("the answer has N registers too many", 2),
-    "byte-count": FaultKind("the answer announces N bytes more than it has", 4),
+    "fewer": FaultKind("the answer has N registers too few", 2, highest=125),
+    "more": FaultKind("the answer has N registers too many", 2, highest=125),
+    "byte-count": FaultKind("the answer announces N bytes more than it has", 4, highest=255),
     "wrong-transaction": FaultKind("the answer bears another transaction id (Modbus TCP)"),
     "transaction-0": FaultKind("the answer bears transaction id 0 (Modbus TCP)"),
-    "protocol": FaultKind("the answer bears protocol id N (Modbus TCP)", 7),
+    "protocol": FaultKind("the answer bears protocol id N (Modbus TCP)", 7, highest=65535),
     "bad-crc": FaultKind("the answer has a wrong CRC (RTU)"),
     "split": FaultKind("the second half of the answer comes N seconds after the first", 0.05),
     "duplicate": FaultKind("the answer comes twice"),
-    "garbage": FaultKind("N random bytes precede the answer", 5),
+    "garbage": FaultKind("N random bytes precede the answer", 5, highest=5000),
     "close": FaultKind("the gateway closes the connection instead of answering"),
     "reset": FaultKind("the gateway resets the connection while the answer is awaited"),
     # the gateway
@@ -106,6 +109,10 @@ class Faults:
         if unit is not None and kind.scope == "gateway":
             raise SimulatorError(f"{name} is a fault of the gateway, not of unit {unit}")
         number = kind.argument if argument is None else argument
+        if not 0 <= number <= kind.highest:
+            raise SimulatorError(
+                f"{name} takes a number from 0 to {kind.highest:g}, not {number:g}"
+            )
         self._on[unit, name] = Fault(number, share, times)
 
     def switch_off(self, unit: int | None, name: str | None = None) -> None:

@@ -1,5 +1,6 @@
 """The registers of a meter as Modbus shows them: which may be read, and their bytes."""
 
+import math
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -55,8 +56,11 @@ def blocks(addresses: Iterable[int], hole: int) -> list[tuple[int, int]]:
 
 
 def pack(value: float, order: WordOrder) -> bytes:
-    """Return a value as a float32 in two registers."""
-    packed = struct.pack(">f", value)
+    """Return a value as a float32 in two registers; what is too large for one is infinite."""
+    try:
+        packed = struct.pack(">f", value)
+    except OverflowError:
+        packed = struct.pack(">f", math.copysign(math.inf, value))
     return packed if order == "high-first" else packed[2:] + packed[:2]
 
 
