@@ -14,6 +14,7 @@ from web.settings import WebSettings
 
 logger = logging.getLogger(__name__)
 
+PURPOSE = "Serve the pages, the REST interface and the live readings."
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -42,7 +43,7 @@ def run(settings: WebSettings) -> None:
 
 def main() -> None:
     """Run as a service."""
-    run_service("web", __doc__.partition(": ")[2].capitalize(), WebSettings, run)
+    run_service("web", PURPOSE, WebSettings, run)
 
 
 if __name__ == "__main__":

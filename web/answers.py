@@ -24,6 +24,8 @@ def json_answer(text: str, status: int = 200) -> Response:
 
 def refusal(status: int, detail: str | list[dict[str, Any]]) -> Response:
     """Return an answer that says what is wrong; 503 asks to come again."""
+    if isinstance(detail, str):
+        detail = " ".join(detail.split())  # a database driver's words may be several lines
     answer = json_answer(json.dumps({"detail": detail}), status)
     if status == 503:
         answer.headers["Retry-After"] = str(RETRY_AFTER_S)

@@ -62,4 +62,5 @@ def _in_words(error: OSError, settings: WebSettings) -> PipelineError:
         return PipelineError(
             f"port {port} of {host} may not be opened by this user; set HTTP_PORT to 1024 or more"
         )
-    return SettingsError(f"HTTP_HOST: cannot listen on {host} port {port}: {error.strerror}")
+    reason = str(error.strerror).partition(": (")[0]  # gevent adds the address, as a tuple
+    return SettingsError(f"HTTP_HOST: cannot listen on {host} port {port}: {reason}")
