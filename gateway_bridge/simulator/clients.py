@@ -13,6 +13,9 @@ from typing import Protocol
 from gateway_bridge.simulator.faults import SimulatorError
 from gateway_bridge.simulator.frames import Framing, Request, split_rtu, split_tcp
 
+SILENCE_S = 0.05
+"""What ends an unfinished RTU frame; more than 3.5 bytes at 2400 baud."""
+
 
 class Client:
     """One master: what it sends arrives as `received`, what it gets goes through `send`."""
@@ -26,7 +29,10 @@ class Client:
 
     def received(self, data: bytes) -> None:
         """Hand the complete requests among these bytes to the gateway."""
-        self.last_request_at = time.monotonic()
+        now = time.monotonic()
+        if self.framing == "rtu" and now - self.last_request_at > SILENCE_S:
+            self._buffer = b""
+        self.last_request_at = now
         split = split_tcp if self.framing == "tcp" else split_rtu
         requests, self._buffer = split(self._buffer + data)
         for request in requests:
