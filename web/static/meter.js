@@ -22,6 +22,7 @@ const readings = new ReadingTable(document.getElementById("readings"));
 const quantities = new QuantityTable(document.getElementById("everything"));
 const box = document.getElementById("live");
 const trace = { drawn: "", chart: null };
+let answered = false;
 
 /** The facts below the power: what the meter measures and the phases do not show. */
 function showFacts() {
@@ -52,13 +53,14 @@ function showTrace(now) {
       })),
     });
   }
-  const from = now - meter.window_s;
+  const minutes = meter.minutes(now);
+  const from = now - 60 * minutes;
   const columns = meter.trace.columns(from, meter.gap_s);
   trace.chart.update([columns[0], ...present.map((q) => columns[1 + TRACED.indexOf(q)])], from, now);
-  const minutes = Math.round(meter.window_s / 60);
-  say(document.getElementById("live-title"), `Last ${minutes} minutes`);
+  const span = minutes === 1 ? "Last minute" : `Last ${minutes} minutes`;
+  say(document.getElementById("live-title"), span);
   box.setAttribute("aria-label",
-    `Power of the last ${minutes} minutes; now ${phrase("power", meter.value("power"))}`);
+    `Power, ${span}; now ${phrase("power", meter.value("power"))}`);
 }
 
 const show = paced(() => {
@@ -80,6 +82,7 @@ async function refresh(whole) {
   const id = encodeURIComponent(meter.id);
   try {
     const row = (await getJson("/meters/")).find((each) => each.meter_id === meter.id);
+    answered = true;
     if (row) meter.describe(row);
     notice(row ? "" : `No reading of meter ${meter.id} has come yet.`);
     if (!row || !whole) return;
@@ -93,6 +96,7 @@ async function refresh(whole) {
     history.refresh();
   } catch (error) {
     notice(`What is stored cannot be shown now: ${error.message}`);
+    answered = true;
     setTimeout(ask, 5000, true);
   }
   root.dataset.ready = "";
@@ -101,7 +105,7 @@ async function refresh(whole) {
 
 const ask = connect({
   onReading(id, reading) {
-    if (id !== meter.id) return;
+    if (id !== meter.id || !answered) return; // the answer holds this reading too
     if (meter.last_s === null) ask(true);
     if (!meter.take(reading)) return;
     readings.add(reading);

@@ -122,9 +122,16 @@ export class Meter {
     return news;
   }
 
-  /** How much of the past the live trace shows: ten minutes, more for a slow meter. */
+  /** How much of the past the live trace holds: ten minutes, more for a slow meter. */
   get window_s() {
     return Math.min(Math.max(WINDOW_S, 60 * this.interval_s), 6 * 3600);
+  }
+
+  /** How many minutes of it to show: a meter that has just begun fills its chart from the start. */
+  minutes(now) {
+    const all = Math.round(this.window_s / 60);
+    const first_s = this.trace.rows[0]?.[0];
+    return first_s === undefined ? all : Math.min(all, Math.max(1, Math.ceil((now - first_s) / 60)));
   }
 
   has(name) {

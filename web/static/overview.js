@@ -73,11 +73,11 @@ class Card {
   paint(now) {
     const { meter } = this;
     this.draw ??= spark(this.chart);
-    const from = now - meter.window_s;
+    const minutes = meter.minutes(now), from = now - 60 * minutes;
     const columns = meter.trace.columns(from, meter.gap_s);
     this.draw(columns, from, now);
     const powers = columns[1].filter((value) => typeof value === "number");
-    const span = `last ${Math.round(meter.window_s / 60)} min`;
+    const span = `last ${minutes} min`;
     const extent = powers.length
       ? `${phrase("power", Math.min(...powers))} to ${phrase("power", Math.max(...powers))}` : "no reading";
     say(this.span, span);
