@@ -4,15 +4,20 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUNTIME := $(VENV)/.runtime
-DEVELOPMENT := $(VENV)/.development
+TELL_VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+VERSION := $(shell $(PYTHON) -c '$(TELL_VERSION)' 2>/dev/null)
+RUNTIME := $(VENV)/.runtime-$(VERSION)
+DEVELOPMENT := $(VENV)/.development-$(VERSION)
 
 # `python3 -m venv` without pip, filled by the system's pip from outside: works on a machine
 # without python3-venv, and where the system's pip refuses to install into the system.
 PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet \
 	--disable-pip-version-check --no-warn-script-location -c constraints.txt
 
-.PHONY: help run test check fix docs lock fresh clean
+.PHONY: help run test check fix docs lock fresh clean set-up
+
+# For deploy/fresh-machine: what `make run` does before it runs.
+set-up: $(RUNTIME)
 
 help: ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -50,6 +55,7 @@ clean: ## remove what make has made; readings and settings stay
 
 $(RUNTIME): pyproject.toml constraints.txt
 	@$(PYTHON) deploy/check_python.py
+	@[ "$$($(BIN)/python -c '$(TELL_VERSION)' 2>/dev/null)" = "$(VERSION)" ] || rm -rf $(VENV)
 	@echo "Setting up $(VENV): about half a minute, once."
 	@$(PYTHON) -m venv --without-pip $(VENV)
 	@$(PIP_INSTALL) -e .
