@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,9 +52,10 @@ class House:
         host = {"hostname": "127.0.0.1", "port": self.mqtt_port}
         publish.single(topic, payload, qos=1, retain=True, **host)
 
-    def read(self, meter_id: str, **values: float) -> None:
-        """Publish a reading of now."""
-        reading = {"ts": format_time(datetime.now(UTC)), "meter_id": meter_id, **values}
+    def read(self, meter_id: str, *, age_s: float = 0, **values: float) -> None:
+        """Publish a reading of now, or of a while ago."""
+        ts = datetime.now(UTC) - timedelta(seconds=age_s)
+        reading = {"ts": format_time(ts), "meter_id": meter_id, **values}
         self.say(f"meters/{meter_id}/reading", json.dumps(reading))
 
 
@@ -199,7 +200,7 @@ def test_silent_meter_turns_stale_and_keeps_its_last_value(
     house.say("meters/6/info", json.dumps({"interval": 0.2}))
     page = open_page()
 
-    house.read("6", power=66)
+    house.read("6", power=66, age_s=2)
 
     expect(page.locator('[data-meter="6"]')).to_have_attribute("data-state", "stale")
     expect(card(page, "6")).to_have_text("66")
