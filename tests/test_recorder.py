@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contract.readings import Reading
 from recorder.inbox import Inbox
@@ -243,6 +245,59 @@ def test_a_write_is_given_up_when_the_recorder_is_to_stop(tmp_path: Path) -> Non
 
     assert storage.write([reading(1)], [], stop) is None
     storage.close()
+
+
+NONSENSE = [
+    b"",
+    b"\xff\xfe\x00",
+    b"NaN",
+    b"1e400",
+    b"9" * 5000,
+    b"[" * 100_000,
+    b'{"power": NaN}',
+    b'{"power": 1e400}',
+    b'{"power": true, "ts": [], "seq": -1}',
+    b'{"power": 1, "ts": 1e308}',
+    b'{"power": 1, "ts": -99999999999999}',
+    b'{"power": 1, "ts": "0001-01-01T00:00:00+14:00"}',
+    b'{"power": 1, "seq": 99999999999999999999999999}',
+    b'{"power": 1, "meter_id": "\\ud800"}',
+    b'{"power": ' + b"1" * 100_000 + b"}",
+    bytes(200_000),
+]
+
+
+def test_no_nonsense_keeps_the_recorder_from_good_readings(
+    recorder: Part, client: PlainClient, history: Path
+) -> None:
+    for payload in NONSENSE:
+        for topic in (
+            "meters/1/reading",
+            "meters/2/power",
+            "meters/2/reading",
+            "meters/\u00fc/reading",
+        ):
+            client.begin_publish(topic, payload)
+    client.publish("meters/good/reading", reading(5, "good").encode())
+
+    query = "SELECT power FROM readings WHERE meter = 'good'"
+    wait_until(lambda: rows(history, query) == [(5.0,)])
+    assert recorder.stop() == 0
+
+
+@given(
+    topic=st.text(max_size=20) | st.sampled_from(["meters/1/reading", "meters/1/power"]),
+    payload=st.binary(max_size=50) | st.from_regex(r'\{"power": .{0,9}\}').map(str.encode),
+    retained=st.booleans(),
+)
+def test_any_message_is_stored_refused_or_ignored(
+    topic: str, payload: bytes, retained: bool
+) -> None:
+    inbox = Inbox([], [], new_meters_per_hour=2, now_s=0)
+
+    contents = inbox.take(topic, payload, retained=retained, arrived=START, now_s=0)
+
+    assert len(contents.readings) + len(contents.rejected) <= 1
 
 
 @pytest.fixture
