@@ -1,0 +1,71 @@
+"""Hours, days, weeks, months and years as a site's clock has them.
+
+A local day has 23 or 25 hours when the clocks change, and begins on the half hour (UTC) in zones
+that lie so; periods are cut in local time and told as instants.
+"""
+
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+_HOUR = timedelta(hours=1)
+
+
+class Unit(StrEnum):
+    """How long a period is."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    YEAR = "year"
+
+
+def edges(unit: Unit, since: datetime, until: datetime, zone: ZoneInfo) -> list[datetime]:
+    """Return in UTC where the periods that `since` to `until` touches begin and the last ends.
+
+    UTC, since Python compares and subtracts times of one zone by the hands of the clock.
+    """
+    since, until = since.astimezone(UTC), until.astimezone(UTC)
+    result = [start_of(unit, since, zone)]
+    while result[-1] < until or len(result) < 2:
+        result.append(start_of_next(unit, result[-1], zone))
+    return result
+
+
+def start_of(unit: Unit, moment: datetime, zone: ZoneInfo) -> datetime:
+    """Return in UTC when the period began that a moment lies in."""
+    day = moment.astimezone(zone).date()
+    if unit is not Unit.HOUR:
+        return midnight_of(_first_day(unit, day), zone)
+    midnight = midnight_of(day, zone)
+    return midnight + (moment.astimezone(UTC) - midnight) // _HOUR * _HOUR
+
+
+def start_of_next(unit: Unit, start: datetime, zone: ZoneInfo) -> datetime:
+    """Return in UTC when the period ends that begins at `start`, and the next begins."""
+    day = start.astimezone(zone).date()
+    if unit is Unit.HOUR:
+        return min(start.astimezone(UTC) + _HOUR, midnight_of(day + timedelta(days=1), zone))
+    return midnight_of(_next_day(unit, day), zone)
+
+
+def midnight_of(day: date, zone: ZoneInfo) -> datetime:
+    """Return in UTC when a local day begins; where the clocks skip midnight, its first moment."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
+def _first_day(unit: Unit, day: date) -> date:
+    if unit is Unit.WEEK:
+        return day - timedelta(days=day.weekday())
+    if unit is Unit.MONTH:
+        return day.replace(day=1)
+    return day.replace(month=1, day=1) if unit is Unit.YEAR else day
+
+
+def _next_day(unit: Unit, first: date) -> date:
+    if unit is Unit.WEEK:
+        return first + timedelta(days=7)
+    if unit is Unit.MONTH:
+        return (first + timedelta(days=32)).replace(day=1)
+    return first.replace(year=first.year + 1) if unit is Unit.YEAR else first + timedelta(days=1)
