@@ -266,6 +266,19 @@ def test_refuse_closes_the_port_and_mending_opens_it_again() -> None:
     play(story)
 
 
+def test_refuse_may_be_switched_on_and_off_in_quick_turns() -> None:
+    async def story(simulator: Simulator, master: Master) -> None:
+        for _ in range(3):
+            simulator.fault(None, "refuse")
+            simulator.mend(None, "refuse")
+            simulator.mend(None)
+        assert await master.closed() == "reset"
+        async with Master(simulator.port) as again:
+            assert await again.ask(tcp(1, 0, 4)) == bytes.fromhex(GOOD)
+
+    play(story)
+
+
 def test_accept_reset_resets_each_new_connection() -> None:
     async def story(simulator: Simulator, master: Master) -> None:
         simulator.fault(None, "accept-reset")

@@ -84,7 +84,7 @@ class TcpClient(Client, asyncio.Protocol):
 
     def send(self, sent: bytes) -> None:
         """Write bytes if the connection still stands."""
-        if self._transport is not None and sent:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(sent)
 
     def close(self) -> None:

@@ -56,7 +56,8 @@ class Simulator:
         self.gateway = Gateway(self.bus, absent)
         self._framing = framing
         self._serial: list[SerialClient] = []
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
+        self._welcoming: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -78,12 +79,9 @@ class Simulator:
 
     async def start(self, port: int = 0) -> int:
         """Listen on a port (0: a free one) and return its number; raises SimulatorError."""
-        listening = self._bind(port)
-        self.port = listening.getsockname()[1]
-        if self.bus.faults.number("refuse") is None:
-            await self._listen(listening)
-        else:
-            listening.close()
+        self.port = self._open_port(port)
+        if self.bus.faults.number("refuse") is not None:
+            self._close_port()
         self._tasks = [
             asyncio.create_task(self.gateway.work(), name=f"line behind port {self.port}"),
             asyncio.create_task(self.gateway.live(), name=f"gateway on port {self.port}"),
@@ -142,14 +140,14 @@ class Simulator:
     def mend(self, unit: int | None, name: str | None = None) -> None:
         """Switch one fault off, or all faults of a unit (or of the gateway: None)."""
         self.bus.faults.switch_off(unit, name)
-        open_again = self._server is None and self._tasks
-        if open_again and self.bus.faults.number("refuse") is None:
-            listening = self._bind(self.port)
-            self._tasks.append(asyncio.create_task(self._listen(listening), name="reopen"))
+        closed = self._listening is None and self._tasks
+        if closed and self.bus.faults.number("refuse") is None:
+            self._open_port(self.port)
 
-    def _bind(self, port: int) -> socket.socket:
+    def _open_port(self, port: int) -> int:
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setblocking(False)
         try:
             listening.bind((self.host, port))
             listening.listen(100)
@@ -159,18 +157,29 @@ class Simulator:
                 f"cannot listen on {self.host}:{port}: {error.strerror or error}; "
                 "choose another port"
             ) from error
-        return listening
+        self._listening = listening
+        asyncio.get_running_loop().add_reader(listening, self._welcome, listening)
+        return int(listening.getsockname()[1])
 
-    async def _listen(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: TcpClient(self.gateway, self._framing), sock=listening
-        )
+    def _welcome(self, listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            task = asyncio.create_task(self._serve(connection), name="a new client")
+            self._welcoming.add(task)
+            task.add_done_callback(self._welcoming.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: TcpClient(self.gateway, self._framing), connection
+            )
 
     def _close_port(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
+            self._listening = None
         for client in list(self.gateway.clients):
             client.reset()
 
