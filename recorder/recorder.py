@@ -90,7 +90,7 @@ class Recorder:
         self._publish_info()
         self._mqtt.stop()
         logger.info(
-            "stopped; %d readings stored, %d were there already", self._stored, self._duplicates
+            "stopped; %d readings stored, %d known already", self._stored, self._duplicates
         )
 
     def _receive(self, message: MQTTMessage) -> None:
