@@ -89,9 +89,7 @@ class Recorder:
         self._store_the_rest(stop)
         self._publish_info()
         self._mqtt.stop()
-        logger.info(
-            "stopped; %d readings stored, %d known already", self._stored, self._duplicates
-        )
+        logger.info("stopped; %d readings stored, %d known already", self._stored, self._duplicates)
 
     def _receive(self, message: MQTTMessage) -> None:
         """Take a message, in the MQTT thread; waits where the database cannot keep up."""
