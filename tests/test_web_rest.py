@@ -281,6 +281,7 @@ def test_the_history_is_picked_up_when_a_recorder_has_made_it(tmp_path: Path) ->
     migrate(database)
     Writer(database).write(hour())
     database.close()
+    parts(client).stored._database.bind(TABLES)  # a process has one history; this one has two
     after = client.get("/readings/1")
     parts(client).stored.close()
 
@@ -304,7 +305,11 @@ def test_many_requests_at_once_each_get_their_answer(
     client: FlaskClient, store: Callable[..., None]
 ) -> None:
     store(*hour())
-    jobs = [gevent.spawn(lambda: client.application.test_client().get("/readings/1").json)] * 50
+
+    def ask() -> list[object]:
+        return list(client.application.test_client().get("/readings/1").json)
+
+    jobs = [gevent.spawn(ask) for _ in range(50)]
 
     gevent.joinall(jobs, timeout=20)
 
