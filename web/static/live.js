@@ -6,6 +6,7 @@ import { say } from "./show.js";
 const FILTERS = ["meters/+/reading", "meters/+/status", "meters/_bridge/+/status"];
 const SETTLE_MS = 300;
 const FRESH_MS = 4000;
+const FIRST_MS = 1500;
 const FRAME_MS = 250;
 
 let offset_ms = 0;
@@ -70,8 +71,11 @@ export function paced(draw) {
  * for each word on a meter (it returns whether that is news), `onChange(whole)` when REST should
  * be asked again: about the meters after a change of status, about what was missed too (`whole`)
  * after a new connection, and when the page is looked at again. Returns a function that asks so.
+ *
+ * The page's first question to REST comes first (but is not waited for long): on subscribing the
+ * server says again what was last said, so that nothing falls between the two.
  */
-export function connect({ onReading, onStatus, onChange }) {
+export function connect({ first, onReading, onStatus, onChange }) {
   const socket = io({
     transports: ["websocket"],
     reconnectionDelay: 500,
@@ -95,8 +99,11 @@ export function connect({ onReading, onStatus, onChange }) {
   };
   const show = () => pill(socket, broker);
 
+  const late = new Promise((resolve) => { setTimeout(resolve, FIRST_MS); });
+  const ready = Promise.race([first, late]);
+
   socket.on("connect", () => {
-    socket.emit("subscribe", FILTERS);
+    ready.then(() => socket.emit("subscribe", FILTERS));
     show();
     // A page that has just been loaded has just asked.
     if (performance.now() - began > FRESH_MS) changed(true);

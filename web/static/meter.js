@@ -22,7 +22,6 @@ const readings = new ReadingTable(document.getElementById("readings"));
 const quantities = new QuantityTable(document.getElementById("everything"));
 const box = document.getElementById("live");
 const trace = { drawn: "", chart: null };
-let answered = false;
 
 /** The facts below the power: what the meter measures and the phases do not show. */
 function showFacts() {
@@ -82,7 +81,6 @@ async function refresh(whole) {
   const id = encodeURIComponent(meter.id);
   try {
     const row = (await getJson("/meters/")).find((each) => each.meter_id === meter.id);
-    answered = true;
     if (row) meter.describe(row);
     notice(row ? "" : `No reading of meter ${meter.id} has come yet.`);
     if (!row || !whole) return;
@@ -96,7 +94,6 @@ async function refresh(whole) {
     history.refresh();
   } catch (error) {
     notice(`What is stored cannot be shown now: ${error.message}`);
-    answered = true;
     setTimeout(ask, 5000, true);
   }
   root.dataset.ready = "";
@@ -105,7 +102,7 @@ async function refresh(whole) {
 
 const ask = connect({
   onReading(id, reading) {
-    if (id !== meter.id || !answered) return; // the answer holds this reading too
+    if (id !== meter.id) return;
     if (meter.last_s === null) ask(true);
     if (!meter.take(reading)) return;
     readings.add(reading);
@@ -117,6 +114,6 @@ const ask = connect({
     return news;
   },
   onChange: refresh,
+  first: refresh(true),
 });
-refresh(true);
 setInterval(show, 1000);

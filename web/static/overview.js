@@ -180,7 +180,6 @@ function trouble(error) {
 
 const ask = connect({
   onReading(id, reading) {
-    if (!answered) return; // the answer holds this reading too
     if (!cards.has(id)) ask(false);
     const card = cardOf(id);
     if (card.meter.take(reading)) card.fresh = true;
@@ -195,6 +194,6 @@ const ask = connect({
     return card.meter.hear(text);
   },
   onChange: refresh,
+  first: refresh(true),
 });
-refresh(true);
 setInterval(show, 1000);
