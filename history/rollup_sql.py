@@ -20,16 +20,23 @@ _REPLACE = (
     "delta = excluded.delta"
 )
 _INSERT = "INSERT INTO rollup (level, meter, quantity, bucket, n, mean, min, max, last, delta) "
+_FIGURES = (
+    "SUM(r.n) AS n, CAST(ROUND(SUM(r.n * r.mean) * 1.0 / SUM(r.n)) AS BIGINT) AS mean, "
+    "MIN(r.min) AS lowest, MAX(r.max) AS highest, MAX(r.bucket) AS newest, "
+    "SUM(r.delta) AS delta"
+)
+_PART = "r.level = ? AND r.meter = ? AND r.quantity = q.id AND r.bucket >= ? AND r.bucket < ?"
+# Both forms make the planner seek once for each quantity, whatever it believes of the table.
+_PARTS = {
+    "sqlite": f"SELECT q.id AS quantity, {_FIGURES} FROM quantities q CROSS JOIN rollup r "
+    f"WHERE {_PART} GROUP BY q.id",
+    "postgresql": "SELECT q.id AS quantity, each.* FROM quantities q CROSS JOIN LATERAL "
+    f"(SELECT {_FIGURES} FROM rollup r WHERE {_PART}) each WHERE each.n IS NOT NULL",
+}
 _COMBINE = (
     _INSERT + "SELECT ?, ?, s.quantity, ?, s.n, s.mean, s.lowest, s.highest, "
     "(SELECT last FROM rollup WHERE level = ? AND meter = ? AND quantity = s.quantity "
-    "AND bucket = s.newest), s.delta FROM ("
-    "SELECT q.id AS quantity, SUM(r.n) AS n, "
-    "CAST(ROUND(SUM(r.n * r.mean) * 1.0 / SUM(r.n)) AS BIGINT) AS mean, "
-    "MIN(r.min) AS lowest, MAX(r.max) AS highest, MAX(r.bucket) AS newest, "
-    "SUM(r.delta) AS delta FROM quantities q CROSS JOIN rollup r "
-    "WHERE r.level = ? AND r.meter = ? AND r.quantity = q.id AND r.bucket >= ? AND r.bucket < ? "
-    "GROUP BY q.id) s WHERE true " + _REPLACE
+    "AND bucket = s.newest), s.delta FROM ({parts}) s WHERE true " + _REPLACE
 )
 
 
@@ -38,6 +45,8 @@ class RollupSql:
 
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
+        on_sqlite = isinstance(database, peewee.SqliteDatabase)
+        self._combine = _COMBINE.format(parts=_PARTS["sqlite" if on_sqlite else "postgresql"])
 
     def due(self, meter: int, bucket: int, limit: int) -> list[Mark]:
         """Return the marked buckets after this one, in the order of meters and times."""
@@ -97,7 +106,7 @@ class RollupSql:
         end = bucket + width_s(level)
         run(
             self._database,
-            _COMBINE,
+            self._combine,
             (level, meter, bucket, finer, meter, finer, meter, bucket, end),
         )
 

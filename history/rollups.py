@@ -39,7 +39,7 @@ class Rollups:
         self._marks = Marks(database)
         self._sql = RollupSql(database)
         self._numbers = {row.name: row.id for row in QuantityNumber.select()}
-        self._told: set[tuple[int, int, str]] = set()
+        self._told: set[tuple[int, str, int]] = set()
 
     def work_due(self) -> bool:
         """Tell whether anything is marked, or waits to be."""
@@ -108,7 +108,7 @@ class Rollups:
         sent = {
             name: column
             for name, column in zip(names, columns, strict=True)
-            if any(value is not None for value in column)
+            if column.count(None) < len(column)
         }
         before = self._before(meter, times[0], [name for name in sent if name in _COUNTERS])
         events = self._replacements(meter)
@@ -154,18 +154,23 @@ class Rollups:
     def _tell_steps_back(
         self, meter: int, name: str, times: Sequence[int], advances: Sequence[int]
     ) -> None:
-        if min(advances) >= 0 or len(self._told) >= _TOLD_MOST:
+        """Tell of a meter's counter once a day: what steps back may do so at every reading."""
+        if min(advances) >= 0:
             return
-        for ts, advance in zip(times, advances, strict=True):
-            if advance < 0 and (meter, ts, name) not in self._told:
-                self._told.add((meter, ts, name))
-                logger.warning(
-                    "meter %s: %s went back by %.3f at %s",
-                    Meter.get_by_id(meter).name,
-                    name,
-                    -advance / 1000,
-                    format_time(from_ms(ts)),
-                )
+        place = next(i for i, advance in enumerate(advances) if advance < 0)
+        told = (meter, name, bucket_of(times[place], DAY))
+        if told in self._told:
+            return
+        if len(self._told) >= _TOLD_MOST:
+            self._told.clear()
+        self._told.add(told)
+        logger.warning(
+            "meter %s: %s went back by %.3f at %s; such steps count negative",
+            Meter.get_by_id(meter).name,
+            name,
+            -advances[place] / 1000,
+            format_time(from_ms(times[place])),
+        )
 
     def _mark_a_day_more(self) -> bool:
         """Mark the next day of readings that came before there were roll-ups, if any."""

@@ -10,6 +10,8 @@ import pytest
 
 from history.database import migrate, open_database
 from tests.parts import Part, free_port, listens, wait_until
+from tests.postgresql import emptied
+from tests.postgresql import server as postgresql_server
 
 # No deadline: the machine may be busy. The same examples each time where nobody looks on.
 hypothesis.settings.register_profile(
@@ -18,11 +20,30 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("project")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of modules that say `DATABASES = BOTH` on each of them."""
+    names = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "database" in metafunc.fixturenames and "database" not in names:
+        kinds = getattr(metafunc.module, "DATABASES", ())
+        if kinds:
+            metafunc.parametrize("database", kinds, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL database."""
+    with postgresql_server() as url:
+        yield url
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[peewee.Database]:
-    """An empty SQLite database with the schema of today."""
-    opened = open_database(f"sqlite:///{tmp_path}/energy_meters.db")
-    migrate(opened)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[peewee.Database]:
+    """An empty database with the schema of today: SQLite, or what the test asks for."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        opened = emptied(open_database(request.getfixturevalue("postgresql")))
+    else:
+        opened = open_database(f"sqlite:///{tmp_path}/energy_meters.db")
+        migrate(opened)
     yield opened
     opened.close()
 

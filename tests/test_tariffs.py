@@ -15,6 +15,9 @@ from history.periods import Unit
 from history.rollups import Rollups
 from history.tariffs import Tariffs
 from history.writes import Writer
+from tests.postgresql import BOTH
+
+DATABASES = BOTH
 
 BERLIN = ZoneInfo("Europe/Berlin")
 PRICES = """
