@@ -12,15 +12,14 @@ pytestmark = pytest.mark.browser
 
 
 def test_the_interface_can_be_read_and_tried_without_the_internet(tmp_path: Path) -> None:
+    chromium = require("chromium")
     port = free_port()
     complaints: list[str] = []
     hosts: set[str] = set()
     settings = {"HTTP_PORT": port, "MQTT_PORT": free_port()}
     with Part.module("web", directory=tmp_path, **settings) as web, sync_playwright() as playwright:
         web.wait_for("listening")
-        browser = playwright.chromium.launch(
-            executable_path=require("chromium"), args=CHROMIUM_OPTIONS
-        )
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
         page = browser.new_page()
         page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
