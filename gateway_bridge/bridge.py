@@ -57,7 +57,7 @@ async def _serve(settings: BridgeSettings, gateways: tuple[Gateway, ...]) -> Non
 def tell_plan(poller: GatewayPoller) -> None:
     """Say before the first request what the line will carry, and whether it can."""
     gateway, meters = poller.gateway, poller.meters.values()
-    share = sum(meter.busy_share() for meter in meters)
+    share = poller.busy_share()
     requests = sum(len(meter.live) for meter in meters)
     round_s = sum(meter.cost.total_ms(meter.live) for meter in meters) / 1000
     logger.info(

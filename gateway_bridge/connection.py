@@ -110,7 +110,7 @@ class Connection:
     def lost(self, error: GatewayError, *, tell: bool = False) -> None:
         """Take note that the connection is gone, or did not come about.
 
-        One lost connection is no news: many gateways close those that are idle.
+        One lost connection or two are no news: many gateways close those that are idle.
         """
         self._transport.close()
         if not self._losses:
@@ -118,7 +118,7 @@ class Connection:
         self._losses += 1
         if tell:
             self.tell(str(error))
-        elif self._losses > 1:
+        elif self._losses > 2:
             self.tell(str(error) if self._heard_since_connect else _CLOSED_AT_ONCE)
 
     def tell(self, trouble: str) -> None:

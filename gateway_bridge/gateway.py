@@ -25,6 +25,8 @@ OFFLINE_AFTER_S = 2.0
 """A gateway that has been away for so long takes its meters offline."""
 SECOND_TRY_S = 1.0
 """After its first time-out a meter is asked again so soon, however long its interval."""
+RUNS_TO_OVERLOAD = 4
+"""When a job has skipped ticks so many times running, the line is said to be overloaded."""
 REFUSED = frozenset({2, 3})
 
 
@@ -62,7 +64,13 @@ class GatewayPoller:
         self._sink = sink
         self._offset = offset
         self._silent = False
-        self._told_overload = False
+        self._last_count = 0
+        self._late: dict[Job, int] = {}
+        self._told_overload = self.busy_share() > 1
+
+    def busy_share(self) -> float:
+        """Return which share of the line's time the plan takes; more than 1 cannot be kept."""
+        return sum(meter.busy_share() for meter in self.meters.values())
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -91,11 +99,11 @@ class GatewayPoller:
             await self._do(job, meter)
         except GatewayError as error:
             trouble = error
-        skipped = self.schedule.done(job, time.monotonic())
+        done_s = time.monotonic()
+        skipped = self.schedule.done(job, done_s)
         if trouble:
             self._failed(job, meter, trouble)
-        elif skipped:
-            self._tell_overload()
+        self._notice_overload(job, skipped, done_s - now_s, clean=trouble is None)
 
     async def _do(self, job: Job, meter: PolledMeter) -> None:
         if job.kind == "probe":
@@ -132,18 +140,26 @@ class GatewayPoller:
         self._replanned(meter, before)
 
     async def _read(self, meter: PolledMeter, block: Block) -> bytes:
+        request = meter.request_for(block, unlike=self._last_count)
+        self._last_count = request.count
         try:
-            answer = await self.connection.read(meter.meter.unit, block.address, block.count)
+            answer = await self.connection.read(meter.meter.unit, request.address, request.count)
         except MeterFault as error:
             if error.code in REFUSED:
-                before = meter.slow
-                self._tell(meter, meter.refused(block, str(error)))
-                self._replanned(meter, before)
+                self._refused(meter, block, request, str(error))
             raise
         meter.limits.answered(block)
         meter.breaker.answered()
         self._no_more_silence()
-        return answer
+        return answer[: 2 * block.count]
+
+    def _refused(self, meter: PolledMeter, block: Block, request: Block, why: str) -> None:
+        if request != block:
+            meter.cannot_grow(block)
+            return
+        before = meter.slow
+        self._tell(meter, meter.refused(block, why))
+        self._replanned(meter, before)
 
     async def _probe(self, meter: PolledMeter) -> None:
         """Ask a dead meter for one value; it is read fully as soon as it answers."""
@@ -287,14 +303,18 @@ class GatewayPoller:
         if events:
             self._sink.changed(meter)
 
-    def _tell_overload(self) -> None:
-        if self._told_overload:
+    def _notice_overload(self, job: Job, skipped: int, took_s: float, *, clean: bool) -> None:
+        """Say once that ticks are skipped, where it is the line's pace and not a fault's."""
+        if not clean:
+            self._late.clear()
+            return
+        self._late[job] = self._late.get(job, 0) + 1 if skipped else 0
+        if self._told_overload or self._late[job] < RUNS_TO_OVERLOAD:
             return
         self._told_overload = True
-        needs_s = sum(m.cost.total_ms(m.live) for m in self.meters.values()) / 1000
         logger.warning(
-            "gateway %s: the line cannot keep up: a round takes %.2f s; its meters are read in turn"
-            " as fast as it goes (longer POLL_INTERVAL, fewer QUANTITIES or more baud would do)",
+            "gateway %s: the line cannot keep up: one meter takes %.2f s; they are read in turn as"
+            " fast as it goes (longer POLL_INTERVAL, fewer QUANTITIES or more baud would do)",
             self.gateway.address,
-            needs_s,
+            took_s,
         )

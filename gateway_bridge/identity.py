@@ -29,17 +29,16 @@ async def identify(model: MeterModel, ask: Ask) -> Identity:
     """Ask a meter who it is; what it refuses to say is left open.
 
     With its words exchanged a system type of 3, or 50 Hz, reads as next to nothing: so the
-    order shows. Raises MeterTimeout, GatewayError and (for nonsense only) MeterFault.
+    order shows. The three requests alternate between the two functions, so that an answer given
+    to the wrong one of them shows too. Raises MeterTimeout, GatewayError and (for nonsense only)
+    MeterFault.
     """
     number = await _said(ask, model.serial_number, HOLDING)
+    hertz = await _said(ask, model.registers.get("frequency"), INPUT)
     system_type = await _said(ask, model.system_type, HOLDING)
-    if system_type is not None:
-        low_word_first = _low_word_first(system_type, lambda value: value in SYSTEM_TYPES)
-    else:
-        hertz = await _said(ask, model.registers.get("frequency"), INPUT)
-        low_word_first = hertz is not None and _low_word_first(
-            hertz, lambda value: LOWEST_HERTZ < value < HIGHEST_HERTZ
-        )
+    low_word_first = _low_word_first(system_type, SYSTEM_TYPES.__contains__) or _low_word_first(
+        hertz, lambda value: LOWEST_HERTZ < value < HIGHEST_HERTZ
+    )
     if low_word_first:
         number, system_type = _swapped(number), _swapped(system_type)
     return Identity(
@@ -61,7 +60,9 @@ async def _said(ask: Ask, address: int | None, function: int) -> bytes | None:
         return None
 
 
-def _low_word_first(answer: bytes, makes_sense: Callable[[float], bool]) -> bool:
+def _low_word_first(answer: bytes | None, makes_sense: Callable[[float], bool]) -> bool:
+    if answer is None:
+        return False
     return not makes_sense(_float(answer)) and makes_sense(_float(swap_words(answer)))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from gateway_bridge.blocks import REGISTERS_PER_VALUE, Block
 
 STEPS = (80, 50, 20, 10, 2)
+REFUSALS = 2
 
 
 @dataclass(slots=True)
@@ -22,6 +23,7 @@ class Limits:
     highest: int = field(init=False)
     """How many registers at once it is worth asking for."""
     _answered: int = 0
+    _refusals: dict[Block, int] = field(default_factory=dict)
     _regions: list[tuple[Block, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -40,9 +42,21 @@ class Limits:
     def answered(self, block: Block) -> None:
         """Take note of a block that was answered."""
         self._answered = max(self._answered, block.count)
+        self._refusals.pop(block, None)
 
-    def refused(self, block: Block) -> None:
-        """Take note of a block that the meter refused with exception 02 or 03."""
+    def refused(self, block: Block) -> bool:
+        """Take note of a block that the meter refused with exception 02 or 03.
+
+        Once may be an accident; True where it is enough to change the plan.
+        """
+        self._refusals[block] = self._refusals.get(block, 0) + 1
+        if self._refusals[block] < REFUSALS:
+            return False
+        self._refusals.clear()
+        self._learn(block)
+        return True
+
+    def _learn(self, block: Block) -> None:
         if block.count <= REGISTERS_PER_VALUE:
             # That one value explains what was refused around it: longer blocks get a new chance.
             self.absent.add(block.address)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from contract.quantities import CORE_SET, DEFAULT_SET
 from gateway_bridge.blocks import (
     REGISTERS_PER_VALUE,
     Block,
@@ -54,6 +55,7 @@ class PolledMeter:
     slow: tuple[Block, ...] = field(init=False)
     registers: dict[str, int] = field(init=False)
     _inside_of: dict[Block, dict[str, int]] = field(init=False)
+    _longer: dict[Block, Block] = field(init=False)
     _slow_values: dict[str, float] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
     _since_s: float = field(default_factory=time.monotonic)
@@ -92,10 +94,29 @@ class PolledMeter:
         live_blocks = self._plan(live)
         slow_blocks = self._plan(self.registers.keys() - self._inside(live_blocks))
         planned = (*live_blocks, *slow_blocks)
-        blocks = tell_apart(planned, self._growable(planned), self.limits.highest)
+        blocks = tell_apart(planned, self._known_outside(planned), self.limits.highest)
         self._inside_of = {block: self._inside([block]) for block in blocks}
         self.live = tuple(block for block in blocks if not live.isdisjoint(self._inside_of[block]))
         self.slow = tuple(block for block in blocks if block not in self.live)
+        last = max(model.registers.values())
+        longer = [Block(block.address, block.count + REGISTERS_PER_VALUE) for block in blocks]
+        self._longer = {
+            block: grown
+            for block, grown in zip(blocks, longer, strict=True)
+            if block.end <= last and self.limits.allows(grown)
+        }
+
+    def request_for(self, block: Block, unlike: int) -> Block:
+        """Return what to ask for to get a block: its own length, or a little more.
+
+        No two requests that follow one another on a line should be of the same length, `unlike`
+        being the last one's: an answer that a gateway gives to the wrong request then shows.
+        """
+        return self._longer.get(block, block) if block.count == unlike else block
+
+    def cannot_grow(self, block: Block) -> None:
+        """Take note that the register after a block is refused."""
+        self._longer.pop(block, None)
 
     def introduce(self, identity: Identity) -> tuple[str, ...]:
         """Take note of who answers; return what there is to tell of it."""
@@ -105,6 +126,8 @@ class PolledMeter:
         if before in (None, self.serial):
             return ()
         self.gate.forget()
+        self.limits = Limits(self.meter.model.limit)
+        self.replan()
         return (f"another meter answers now: serial number {self.serial}, before {before}",)
 
     def refused(self, block: Block, why: str) -> tuple[str, ...]:
@@ -113,7 +136,8 @@ class PolledMeter:
         A meter that refuses everything is left without `registers`.
         """
         before = self.limits.highest
-        self.limits.refused(block)
+        if not self.limits.refused(block):
+            return ()
         self.replan()
         event = ""
         if block.count == REGISTERS_PER_VALUE:
@@ -183,9 +207,19 @@ class PolledMeter:
             (self.registers[name] for name in names),
             self.cost,
             self.limits.highest,
-            together=(self.registers[name] for name in CORE_NAMES if name in names),
+            together=self._together(names),
             allowed=self.limits.allows,
         )
+
+    def _together(self, names: set[str]) -> set[int]:
+        """Return the addresses that are to share a block: of the widest set that one can hold."""
+        addresses: set[int] = set()
+        for group in (DEFAULT_SET, CORE_SET, CORE_NAMES):
+            addresses = {self.registers[name] for name in group if name in names}
+            width = max(addresses, default=0) - min(addresses, default=0) + REGISTERS_PER_VALUE
+            if width <= self.limits.highest:
+                break
+        return addresses
 
     def _inside(self, blocks: Iterable[Block]) -> dict[str, int]:
         blocks = list(blocks)
@@ -195,7 +229,7 @@ class PolledMeter:
             if any(block.address <= address < block.end for block in blocks)
         }
 
-    def _growable(self, blocks: Iterable[Block]) -> set[int]:
+    def _known_outside(self, blocks: Iterable[Block]) -> set[int]:
         """Return the addresses a block may grow into: in the map, never refused, in no block."""
         taken = [*blocks]
         return {

@@ -5,6 +5,7 @@ that reads 0, falls, or rises by more than the wiring can carry is held back unt
 agree with one another: then it was a true reset or another meter, and is believed and told.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,6 +18,13 @@ ZERO_AGREES_FOR_S = 60.0
 VOLTS = 253.0
 PHASES = 3
 TOLERANCE = 1.1
+TELL_AGAIN_S = 600.0
+"""What a quantity does wrong is told once in so many seconds."""
+DARK = "held back, an answer of nothing but zeros"
+FEWEST_DARK = 3
+"""So few values may well be 0 all at once."""
+LISTED = 4
+"""Of so many quantities the names are told; the rest is counted."""
 COUNTER_STEP = 0.1
 """Counters move in steps: so much may come at once, whatever the time between two polls."""
 FLOAT32_STEP = 2.0**-22
@@ -48,15 +56,18 @@ class _Candidate:
 
 @dataclass(slots=True)
 class _Complaints:
-    """What is new in this reading, by sentence, to be told of several quantities at once."""
+    """What is new in this reading, by what is wrong, to be told of several quantities at once."""
 
-    by_text: dict[str, list[str]] = field(default_factory=dict)
+    by_trouble: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, name: str, text: str) -> None:
-        self.by_text.setdefault(text, []).append(name)
+    def add(self, name: str, trouble: str, detail: str) -> None:
+        self.by_trouble.setdefault(trouble, []).append(f"{name} ({detail})" if detail else name)
 
     def sentences(self) -> tuple[str, ...]:
-        return tuple(f"{', '.join(names)}: {text}" for text, names in self.by_text.items())
+        return tuple(
+            f"{trouble}: {_listed(names)}" if any(names) else trouble
+            for trouble, names in self.by_trouble.items()
+        )
 
 
 class Gate:
@@ -69,18 +80,19 @@ class Gate:
         }
         self._believed: dict[str, tuple[float, float]] = {}
         self._candidates: dict[str, _Candidate] = {}
-        self._told: set[str] = set()
-        self._dark_since_s: float | None = None
+        self._told_s: dict[str, float] = {}
+        self._lit: set[str] = set()
+        self._dark_since_s: dict[str, float] = {}
 
     def judge(self, values: Mapping[str, float], expected: Iterable[str], now_s: float) -> Verdict:
         """Return what to publish of the finite `values` of those `expected`.
 
-        `now_s` is a monotonic clock. A reading without any voltage at all is held back whole.
+        `now_s` is a monotonic clock. An answer of nothing but zeros is held back whole.
         """
-        if self._is_dark(values):
-            return self._dark(len(values), now_s)
-        self._dark_since_s = None
         complaints = _Complaints()
+        if self._is_dark(values, now_s):
+            self._complain(complaints, "", DARK, "", now_s)
+            return Verdict({}, len(values), complaints.sentences())
         kept = {
             name: values[name]
             for name in expected
@@ -93,48 +105,49 @@ class Gate:
         """Begin anew: another meter answers now."""
         self._believed.clear()
         self._candidates.clear()
-        self._told.clear()
+        self._told_s.clear()
 
     def _accepts(
         self, name: str, value: float | None, now_s: float, complaints: _Complaints
     ) -> bool:
-        trouble = self._gauge_trouble(name, value)
-        if trouble is None and value is not None and BY_NAME[name].kind.counter:
-            trouble = self._counter_trouble(name, value, now_s)
-            if trouble and self._confirmed(name, value, now_s):
-                unit = BY_NAME[name].kind.unit
-                complaints.add(name, f"{value:g} {unit} believed: several polls agree")
-                return True
-        if trouble is None:
-            self._told.discard(name)
-            return True
-        if name not in self._told:
-            self._told.add(name)
-            complaints.add(name, trouble)
-        return False
-
-    @staticmethod
-    def _gauge_trouble(name: str, value: float | None) -> str | None:
         kind = BY_NAME[name].kind
         if value is None:
-            return "is no number; left out"
+            self._complain(complaints, name, "left out, not a number", "", now_s)
+            return False
         if not kind.lowest <= value <= kind.highest:
-            return f"{value:g} {kind.unit} is out of range; left out"
-        return None
+            detail = f"{value:g} {kind.unit}".strip()
+            self._complain(complaints, name, "left out, out of range", detail, now_s)
+            return False
+        trouble = self._counter_trouble(name, value, now_s) if kind.counter else None
+        if trouble is None:
+            return True
+        last, _ = self._believed.get(name, (0.0, 0.0))
+        detail = f"{value:g} after {last:.3f} {kind.unit}"
+        if self._confirmed(name, value, now_s):
+            complaints.add(name, "believed, several polls agree", detail)
+            return True
+        self._complain(complaints, name, trouble, detail, now_s)
+        return False
+
+    def _complain(
+        self, complaints: _Complaints, name: str, trouble: str, detail: str, now_s: float
+    ) -> None:
+        """Add a complaint, unless the quantity has been complained of lately."""
+        if now_s - self._told_s.get(name, -math.inf) >= TELL_AGAIN_S:
+            self._told_s[name] = now_s
+            complaints.add(name, trouble, detail)
 
     def _counter_trouble(self, name: str, value: float, now_s: float) -> str | None:
         if name not in self._believed and value == 0 and name in _NEVER_ZERO_AT_FIRST:
-            return "held back, reads 0 from the start"
+            return "held back, 0 from the start"
         last, at_s = self._believed.get(name, (value, now_s))
         if value < last:
-            what = "reads 0" if value == 0 else f"went back to {value:g}"
-        elif value > last + self._most(name, last, now_s - at_s):
-            what = f"jumped to {value:g}"
-        else:
-            self._believed[name] = (value, now_s)
-            self._candidates.pop(name, None)
-            return None
-        return f"held back, {what} after {last:.3f} {BY_NAME[name].kind.unit}"
+            return "held back, a counter reads 0" if value == 0 else "held back, a counter fell"
+        if value > last + self._most(name, last, now_s - at_s):
+            return "held back, a counter rose faster than its wires can carry"
+        self._believed[name] = (value, now_s)
+        self._candidates.pop(name, None)
+        return None
 
     def _confirmed(self, name: str, value: float, now_s: float) -> bool:
         candidate = self._candidates.get(name)
@@ -147,7 +160,7 @@ class Gate:
         if candidate.polls < AGREEING_POLLS or now_s - candidate.since_s < for_s:
             return False
         del self._candidates[name]
-        self._told.discard(name)
+        self._told_s.pop(name, None)
         self._believed[name] = (value, now_s)
         return True
 
@@ -162,13 +175,28 @@ class Gate:
         steps = COUNTER_STEP + abs(value) * FLOAT32_STEP
         return per_hour * TOLERANCE * passed_s / 3600 + steps
 
-    @staticmethod
-    def _is_dark(values: Mapping[str, float]) -> bool:
-        voltages = [value for name, value in values.items() if BY_NAME[name].kind.unit == "V"]
-        return bool(voltages) and not any(voltages) and not values.get("frequency")
+    def _is_dark(self, values: Mapping[str, float], now_s: float) -> bool:
+        """Tell whether an answer is all 0 that cannot be, or that was something else before.
 
-    def _dark(self, count: int, now_s: float) -> Verdict:
-        """Hold back a reading of zeros: a meter lives on the voltage that it measures."""
-        told = self._dark_since_s is not None
-        self._dark_since_s = now_s if self._dark_since_s is None else self._dark_since_s
-        return Verdict({}, count, () if told else ("reads 0 V on all phases; held back",))
+        A meter lives on the voltage that it measures, and a counter does not go back to 0. What
+        else may be 0 in truth, such as currents and their distortion, is believed after a while.
+        """
+        name = next(iter(values), "")
+        if any(values.values()):
+            self._lit.add(name)
+            self._dark_since_s.pop(name, None)
+            return False
+        if any(self._lives(name) for name in values):
+            return True
+        if len(values) < FEWEST_DARK or name not in self._lit:
+            return False
+        since_s = self._dark_since_s.setdefault(name, now_s)
+        return now_s - since_s < ZERO_AGREES_FOR_S
+
+    def _lives(self, name: str) -> bool:
+        return BY_NAME[name].kind.unit == "V" or self._believed.get(name, (0.0, 0.0))[0] > 0
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")

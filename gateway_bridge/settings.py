@@ -1,6 +1,7 @@
 """The bridge's settings: the gateway in its short form, and how often to read what."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -8,6 +9,7 @@ from pydantic_settings import NoDecode
 
 from contract.quantities import quantity_set
 from contract.settings import Host, Port, ServiceName, Settings
+from gateway_bridge.address import parse_address
 
 HIGHEST_UNIT = 247
 
@@ -55,6 +57,11 @@ def _known(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
+def _address(text: str) -> str:
+    parse_address(text)
+    return text
+
+
 UnitIds = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_units)]
 QuantityWords = Annotated[
     tuple[str, ...], NoDecode, BeforeValidator(_words), AfterValidator(_known), Field(min_length=1)
@@ -64,8 +71,8 @@ QuantityWords = Annotated[
 class BridgeSettings(Settings):
     """What a bridge must know; times are seconds."""
 
-    modbus_host: Host | None = Field(
-        None, description="Host name or address of the Modbus gateway."
+    modbus_host: Annotated[Host, AfterValidator(_address)] | None = Field(
+        None, description="The Modbus gateway: a host, or serial:///dev/ttyUSB0?baud=9600."
     )
     modbus_port: Port = Field(502, description="Its port.")
     modbus_framing: Literal["auto", "tcp", "rtu"] = Field(
@@ -86,5 +93,8 @@ class BridgeSettings(Settings):
     )
     quantities: QuantityWords = Field(
         ("default",), description="What to read: core, default, all, or names of quantities."
+    )
+    meters_file: Path = Field(
+        Path("meters.toml"), description="Several gateways and their meters, instead of MODBUS_HOST."
     )
     bridge_name: ServiceName = Field("gateway", description="Name of this bridge on the bus.")

@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from contract.errors import SettingsError
 from contract.quantities import DEFAULT_SET, quantity_set
+from gateway_bridge.address import Address, SerialLine, TcpAddress, parse_address
 from gateway_bridge.blocks import LineCost
+from gateway_bridge.inversion import inverted
+from gateway_bridge.metersfile import GatewayTable, MeterTable, read_meters_file
 from gateway_bridge.models import MODELS, MeterModel
 from gateway_bridge.settings import BridgeSettings
 
@@ -16,8 +20,10 @@ CORE_NAMES = ("voltage", "current", "power", "energy")
 class Meter:
     """A meter to be read: who it is on the bus and on the line, and what to read how often.
 
-    `wiring` is None where the meter itself is to say it. `max_current_a` is what each phase can
-    carry: a counter that rises faster is not believed.
+    `wiring` and `low_word_first` are None where the meter itself is to say it. `max_current_a` is
+    what each phase can carry: a counter that rises faster is not believed; nor is a voltage of a
+    phase above `max_voltage_v`. An `inverted` meter is fed from below: its `model` has import and
+    export exchanged already, its signs are still to be turned.
     """
 
     meter_id: str
@@ -29,6 +35,9 @@ class Meter:
     quantities: tuple[str, ...]
     wiring: str | None = None
     max_current_a: float = 100.0
+    max_voltage_v: float | None = None
+    low_word_first: bool | None = None
+    inverted: bool = False
 
     @property
     def live(self) -> frozenset[str]:
@@ -40,7 +49,10 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A Modbus gateway and the meters on its RS485 line; each is connected to once."""
+    """A Modbus gateway and the meters on its RS485 line; each is connected to once.
+
+    Where `serial` is set there is no gateway: the line ends at an adapter of this machine.
+    """
 
     name: str
     host: str
@@ -49,37 +61,102 @@ class Gateway:
     timeout_s: float
     cost: LineCost
     meters: tuple[Meter, ...]
+    serial: SerialLine | None = None
+
+    @property
+    def where(self) -> Address:
+        """Where the line is reached."""
+        return self.serial or TcpAddress(self.host, self.port)
 
     @property
     def address(self) -> str:
-        """Host and port, as people write them."""
-        return f"{self.host}:{self.port}"
+        """Host and port, or the device, as people write them."""
+        return str(self.where)
 
 
 def site_from(settings: BridgeSettings) -> tuple[Gateway, ...]:
-    """Return the one gateway that the short settings tell of; none without MODBUS_HOST."""
+    """Return the gateways of the meters file, else the one that the short settings tell of.
+
+    None where there is neither. Raises SettingsError for what is wrong in the file, and where
+    both name meters: nobody could tell which was meant.
+    """
+    path = settings.meters_file
+    if not path.exists() and "meters_file" not in settings.model_fields_set:
+        return _short_form(settings)
+    tables = read_meters_file(path).gateway
+    if settings.modbus_host is not None:
+        raise SettingsError(
+            f"MODBUS_HOST: {settings.modbus_host} is set, and {path} names gateways too;"
+            " remove one of the two"
+        )
+    return tuple(_gateway(table, n, settings) for n, table in enumerate(tables, start=1))
+
+
+def site_at(
+    where: Address, units: tuple[int, ...], settings: BridgeSettings, model: str = "sdm630"
+) -> Gateway:
+    """Return a gateway that a person names, with the meters of these units."""
+    serial = where if isinstance(where, SerialLine) else None
+    host, port = (where.host, where.port) if isinstance(where, TcpAddress) else ("", 0)
+    return Gateway(
+        name=settings.bridge_name,
+        host=host,
+        port=port,
+        framing="rtu" if serial else settings.modbus_framing,
+        timeout_s=settings.modbus_timeout,
+        cost=_cost(serial, settings.modbus_baud),
+        meters=tuple(_meter(MeterTable(unit=unit, model=model), None, settings) for unit in units),
+        serial=serial,
+    )
+
+
+def _short_form(settings: BridgeSettings) -> tuple[Gateway, ...]:
     if settings.modbus_host is None:
         return ()
-    wanted = quantity_set((*CORE_NAMES, *settings.quantities))
-    meters = tuple(
-        Meter(
-            meter_id=str(unit),
-            unit=unit,
-            model=MODELS["sdm630"],
-            name=f"Meter {unit}",
-            interval_s=settings.poll_interval,
-            slow_interval_s=settings.slow_interval,
-            quantities=wanted,
-        )
-        for unit in settings.meter_ids
+    where = parse_address(settings.modbus_host, settings.modbus_port)
+    return (site_at(where, settings.meter_ids, settings),)
+
+
+def _gateway(table: GatewayTable, number: int, settings: BridgeSettings) -> Gateway:
+    where = table.where
+    serial = where if isinstance(where, SerialLine) else None
+    host, port = (where.host, where.port) if isinstance(where, TcpAddress) else ("", 0)
+    return Gateway(
+        name=table.name or f"gateway{number}",
+        host=host,
+        port=port,
+        framing="rtu" if serial else table.framing or settings.modbus_framing,
+        timeout_s=table.timeout or settings.modbus_timeout,
+        cost=_cost(serial, table.baud or settings.modbus_baud),
+        meters=tuple(_meter(meter, table, settings) for meter in table.meter),
+        serial=serial,
     )
-    gateway = Gateway(
-        name=settings.bridge_name,
-        host=settings.modbus_host,
-        port=settings.modbus_port,
-        framing=settings.modbus_framing,
-        timeout_s=settings.modbus_timeout,
-        cost=LineCost(baud=settings.modbus_baud),
-        meters=meters,
+
+
+def _cost(serial: SerialLine | None, baud: int) -> LineCost:
+    return LineCost(baud=serial.baud, bits=serial.bits) if serial else LineCost(baud=baud)
+
+
+def _meter(table: MeterTable, gateway: GatewayTable | None, settings: BridgeSettings) -> Meter:
+    """Return a meter: what its own table leaves out is its gateway's, else the settings'."""
+    model = MODELS[table.model]
+    words = table.quantities or (gateway and gateway.quantities) or settings.quantities
+    interval_s = table.interval or (gateway and gateway.interval) or settings.poll_interval
+    slow_s = table.slow_interval or (gateway and gateway.slow_interval) or settings.slow_interval
+    return Meter(
+        meter_id=table.meter_id,
+        unit=table.unit,
+        model=inverted(model) if table.invert else model,
+        name=table.name or f"Meter {table.meter_id}",
+        interval_s=interval_s,
+        slow_interval_s=slow_s,
+        quantities=quantity_set((*CORE_NAMES, *words)),
+        wiring=table.wiring,
+        max_current_a=table.max_current,
+        max_voltage_v=table.max_voltage,
+        low_word_first=_LOW_WORD_FIRST[table.word_order],
+        inverted=table.invert,
     )
-    return (gateway,)
+
+
+_LOW_WORD_FIRST = {"auto": None, "high-first": False, "low-first": True}

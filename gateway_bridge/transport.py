@@ -110,20 +110,26 @@ class Transport:
         self._pending = True
         try:
             answer = await ask(address, count=count, device_id=unit)
-        except asyncio.CancelledError:
-            self.close()
-            raise
         except ConnectionException as error:
             raise GatewayError("closed the connection") from error
         except ModbusException as error:
-            self._doubt(unless_ids=True)
+            # The rest of an answer that came in part would complete the next one.
+            self._doubt(unless_ids=not client.ctx.recv_buffer)
             raise MeterTimeout(f"no answer within {self._timeout_s:g} s") from error
         except MeterFault:
             self._doubt()
             raise
         finally:
             self._pending = False
+            self._cancel_if_asked()
         return self._checked(answer, function, count)
+
+    def _cancel_if_asked(self) -> None:
+        """Be cancelled even where the `wait_for` of Python 3.11 has swallowed it."""
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            self.close()
+            raise asyncio.CancelledError
 
     def _checked(self, answer: ModbusPDU, function: int, count: int) -> bytes:
         self._check_id(answer)
@@ -177,6 +183,7 @@ class Transport:
             trace_packet=self._packet,
         )
         client.set_max_no_responses(1_000_000)  # when to give up the connection is ours to say
+        client.ctx.max_buffer_size = 4096  # at 264 it throws away an answer that comes twice
         decode = client.ctx.callback_data
 
         def decode_or_fail(data: bytes, addr: Any = None) -> int:
