@@ -123,7 +123,8 @@ export function connect({ first, onReading, onStatus, onChange }) {
     const leaf = parts.at(-1);
     if (leaf === "reading" && payload) onReading(parts[1], payload);
     if (leaf === "status") {
-      const before = statuses.get(topic) ?? payload;
+      // Said between the page's first question and its subscription, "offline" is news too.
+      const before = statuses.get(topic) ?? "online";
       statuses.set(topic, payload);
       const news = parts.length === 3 && onStatus(parts[1], payload);
       if (news || before !== payload) changed(false);
