@@ -21,8 +21,8 @@ def run(settings: BridgeSettings) -> None:
     gateways = site_from(settings)
     if not gateways:
         raise SettingsError(
-            "MODBUS_HOST: is not set; give the address of the Modbus gateway, as in"
-            " MODBUS_HOST=192.168.1.100 (`make run` without it brings a simulated meter)"
+            "MODBUS_HOST: is not set, and there is no meters.toml; give the address of the Modbus"
+            " gateway, as in MODBUS_HOST=192.168.1.100 (`make run` brings simulated meters)"
         )
     asyncio.run(_serve(settings, gateways))
 

@@ -167,7 +167,7 @@ class Connection:
 
     def _new_transport(self, framing: Framing) -> Transport:
         gateway = self.gateway
-        return Transport(gateway.host, gateway.port, framing, timeout_s=self.timeout_s)
+        return Transport(gateway.where, framing, timeout_s=self.timeout_s)
 
 
 def _other(framing: Framing) -> Framing:

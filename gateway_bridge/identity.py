@@ -39,8 +39,9 @@ async def identify(model: MeterModel, ask: Ask) -> Identity:
     low_word_first = _low_word_first(system_type, SYSTEM_TYPES.__contains__) or _low_word_first(
         hertz, lambda value: LOWEST_HERTZ < value < HIGHEST_HERTZ
     )
-    if low_word_first:
-        number, system_type = _swapped(number), _swapped(system_type)
+    if low_word_first and system_type:
+        system_type = swap_words(system_type)
+    # The manuals let the order be chosen for float values only: the serial number is none.
     return Identity(
         serial=str(int.from_bytes(number, "big")) if number else None,
         wiring=SYSTEM_TYPES.get(_float(system_type)) if system_type else None,
@@ -64,10 +65,6 @@ def _low_word_first(answer: bytes | None, makes_sense: Callable[[float], bool]) 
     if answer is None:
         return False
     return not makes_sense(_float(answer)) and makes_sense(_float(swap_words(answer)))
-
-
-def _swapped(answer: bytes | None) -> bytes | None:
-    return swap_words(answer) if answer else None
 
 
 def _float(answer: bytes) -> float:

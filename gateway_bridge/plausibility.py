@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from contract.quantities import BY_NAME
+from contract.quantities import BY_NAME, VOLTAGE
 
 AGREEING_POLLS = 3
 AGREE_FOR_S = 3.0
@@ -28,6 +28,7 @@ LISTED = 4
 COUNTER_STEP = 0.1
 """Counters move in steps: so much may come at once, whatever the time between two polls."""
 FLOAT32_STEP = 2.0**-22
+_BETWEEN_PHASES = frozenset({"voltage_ll", "voltage_l1_l2", "voltage_l2_l3", "voltage_l3_l1"})
 _NEVER_ZERO_AT_FIRST = frozenset({"energy", "energy_import", "energy_total"})
 """Unlike an export counter these stand at 0 in a new meter only: worth a minute's doubt."""
 
@@ -71,11 +72,15 @@ class _Complaints:
 
 
 class Gate:
-    """Judges the readings of one meter, whose wiring can carry `max_current_a` per phase."""
+    """Judges the readings of one meter, whose wiring can carry `max_current_a` per phase.
 
-    def __init__(self, max_current_a: float = 100.0) -> None:
+    Where `max_voltage_v` says what a phase may have against neutral, more is no measurement.
+    """
+
+    def __init__(self, max_current_a: float = 100.0, max_voltage_v: float | None = None) -> None:
+        self._max_voltage_v = max_voltage_v
         self._most_per_hour = {
-            "kWh": PHASES * max_current_a * VOLTS / 1000,
+            "kWh": PHASES * max_current_a * (max_voltage_v or VOLTS) / 1000,
             "Ah": PHASES * max_current_a,
         }
         self._believed: dict[str, tuple[float, float]] = {}
@@ -114,7 +119,7 @@ class Gate:
         if value is None:
             self._complain(complaints, name, "left out, not a number", "", now_s)
             return False
-        if not kind.lowest <= value <= kind.highest:
+        if not kind.lowest <= value <= self._highest(name):
             detail = f"{value:g} {kind.unit}".strip()
             self._complain(complaints, name, "left out, out of range", detail, now_s)
             return False
@@ -128,6 +133,12 @@ class Gate:
             return True
         self._complain(complaints, name, trouble, detail, now_s)
         return False
+
+    def _highest(self, name: str) -> float:
+        kind = BY_NAME[name].kind
+        if kind is not VOLTAGE or self._max_voltage_v is None:
+            return kind.highest
+        return self._max_voltage_v * (math.sqrt(3) if name in _BETWEEN_PHASES else 1)
 
     def _complain(
         self, complaints: _Complaints, name: str, trouble: str, detail: str, now_s: float

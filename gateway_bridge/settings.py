@@ -95,6 +95,7 @@ class BridgeSettings(Settings):
         ("default",), description="What to read: core, default, all, or names of quantities."
     )
     meters_file: Path = Field(
-        Path("meters.toml"), description="Several gateways and their meters, instead of MODBUS_HOST."
+        Path("meters.toml"),
+        description="Several gateways and their meters, instead of MODBUS_HOST.",
     )
     bridge_name: ServiceName = Field("gateway", description="Name of this bridge on the bus.")

@@ -7,24 +7,24 @@ that can have happened, the transport lets the line fall quiet and connects anew
 """
 
 import asyncio
-import contextlib
 import logging
 import random
-import socket
 import struct
-import threading
 import time
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.framer import FramerType
 from pymodbus.pdu import ModbusPDU
 
 from contract.errors import GatewayError, MeterFault, MeterTimeout
+from gateway_bridge.address import Address, SerialLine, TcpAddress
+from gateway_bridge.link import keep_alive, not_connected, not_opened, resolve
 
 Framing = Literal["tcp", "rtu"]
+Client = AsyncModbusTcpClient | AsyncModbusSerialClient
 
 INPUT, HOLDING = 4, 3
 SETTLE_S = 0.3
@@ -54,11 +54,11 @@ class Transport:
     A read must not be cancelled to go on reading afterwards; cancelling closes the connection.
     """
 
-    def __init__(self, host: str, port: int, framing: Framing, *, timeout_s: float) -> None:
-        self._host, self._port = host, port
+    def __init__(self, where: Address, framing: Framing, *, timeout_s: float) -> None:
+        self._where = where
         self.framing = framing
         self._timeout_s = timeout_s
-        self._client: AsyncModbusTcpClient | None = None
+        self._client: Client | None = None
         self._pending = False
         self._echoes_ids: bool | None = None if framing == "tcp" else False
         self._doubtful = False
@@ -78,14 +78,10 @@ class Transport:
     async def connect(self) -> None:
         """Connect; raises GatewayError saying in words why it does not come about."""
         self.close()
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                address = await _resolve(self._host, self._port)
-                client = self._new_client(address)
-                client.ctx.transport, _ = await client.ctx.call_create()
-        except OSError as error:
-            raise GatewayError(_why_not_connected(error, self._timeout_s)) from error
-        _keep_alive(client.ctx.transport.get_extra_info("socket"))
+        if isinstance(self._where, SerialLine):
+            client = await self._open(self._where)
+        else:
+            client = await self._connect(self._where)
         # Two masters that both count from 1 would take one another's answers for theirs.
         client.ctx.next_tid = random.randrange(1, 60_000)
         self._client, self._doubtful = client, False
@@ -171,17 +167,48 @@ class Transport:
         if self._doubtful:
             await self.connect()
 
-    def _new_client(self, address: str) -> AsyncModbusTcpClient:
-        client = AsyncModbusTcpClient(
-            address,
-            port=self._port,
-            framer=_FRAMERS[self.framing],
-            timeout=self._timeout_s,
-            retries=0,
-            reconnect_delay=0,
-            trace_connect=self._connection_changed,
-            trace_packet=self._packet,
+    async def _connect(self, where: TcpAddress) -> Client:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                host = await resolve(where)
+                client = self._tamed(
+                    AsyncModbusTcpClient(
+                        host, port=where.port, framer=_FRAMERS[self.framing], **self._options()
+                    )
+                )
+                client.ctx.transport, _ = await client.ctx.call_create()
+        except OSError as error:
+            raise not_connected(error, self._timeout_s) from error
+        keep_alive(client.ctx.transport.get_extra_info("socket"))
+        return client
+
+    async def _open(self, line: SerialLine) -> Client:
+        client = self._tamed(
+            AsyncModbusSerialClient(
+                line.path,
+                baudrate=line.baud,
+                parity=line.parity,
+                stopbits=line.stop_bits,
+                **self._options(),
+            )
         )
+        try:
+            client.ctx.transport, _ = await client.ctx.call_create()
+        except (OSError, ValueError) as error:
+            raise not_opened(error, line) from error
+        await asyncio.sleep(0)  # the device tells only in the next round that it is open
+        return client
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "timeout": self._timeout_s,
+            "retries": 0,
+            "reconnect_delay": 0,
+            "trace_connect": self._connection_changed,
+            "trace_packet": self._packet,
+        }
+
+    def _tamed(self, client: Client) -> Client:
         client.set_max_no_responses(1_000_000)  # when to give up the connection is ours to say
         client.ctx.max_buffer_size = 4096  # at 264 it throws away an answer that comes twice
         decode = client.ctx.callback_data
@@ -202,7 +229,7 @@ class Transport:
         if not connected and self._client:
             self._fail_pending(self._client, GatewayError("closed the connection"))
 
-    def _fail_pending(self, client: AsyncModbusTcpClient, error: Exception) -> None:
+    def _fail_pending(self, client: Client, error: Exception) -> None:
         if self._pending and not client.ctx.response_future.done():
             client.ctx.response_future.set_exception(error)
 
@@ -214,50 +241,3 @@ class Transport:
             if not self._echoes_ids:
                 self._silent_until_s = max(self._silent_until_s, time.monotonic() + QUIET_S)
         return packet
-
-
-async def _resolve(host: str, port: int) -> str:
-    """Return the address of a host, asked in a thread that does not hold up the process's end."""
-    with contextlib.suppress(OSError):
-        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
-        return host
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[str] = loop.create_future()
-
-    def settle(address: str | None, error: OSError | None) -> None:
-        if found.done():
-            return
-        if error:
-            found.set_exception(error)
-        else:
-            found.set_result(address or "")
-
-    def ask() -> None:
-        address, trouble = None, None
-        try:
-            address = str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
-        except OSError as error:
-            trouble = error
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, address, trouble)
-
-    threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
-    return await found
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """Let the kernel notice a gateway that has gone without a word."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def _why_not_connected(error: OSError, timeout_s: float) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "refuses the connection; is the port right, and its Modbus TCP server on?"
-    if isinstance(error, TimeoutError):
-        return f"does not answer within {timeout_s:g} s; is the address right, is it powered?"
-    if isinstance(error, socket.gaierror):
-        return "has no address: there is no such host name"
-    return f"cannot be reached: {error.strerror or error}"
