@@ -120,33 +120,6 @@ def swap_words(answer: bytes) -> bytes:
     return struct.pack(f">{len(words)}H", *swapped)
 
 
-def tell_apart(blocks: Iterable[Block], known: Iterable[int], limit: int) -> tuple[Block, ...]:
-    """Return the blocks with no two of the same length, where the map and the limit let it be.
-
-    A late answer that is taken for the next one then betrays itself by its length. Blocks grow
-    only into registers that are `known` to exist.
-    """
-    known = set(known)
-    lengths: set[int] = set()
-    told: list[Block] = []
-    for block in sorted(blocks, key=lambda block: -block.count):
-        grown = block
-        while grown.count in lengths and grown.count + REGISTERS_PER_VALUE <= limit:
-            if grown.end in known:
-                grown = Block(grown.address, grown.count + REGISTERS_PER_VALUE)
-            elif grown.address - REGISTERS_PER_VALUE in known:
-                grown = Block(
-                    grown.address - REGISTERS_PER_VALUE, grown.count + REGISTERS_PER_VALUE
-                )
-            else:
-                break
-        if grown.count in lengths:
-            grown = block
-        lengths.add(grown.count)
-        told.append(grown)
-    return tuple(sorted(told))
-
-
 def _uncut(wanted: list[int], together: set[int], limit: int) -> set[int]:
     """Return the positions before which no block may begin, to keep `together` in one."""
     places = [place for place, address in enumerate(wanted) if address in together]

@@ -81,7 +81,7 @@ class GatewayPoller:
             while True:
                 if self.connection.stands or await self.connection.establish(units):
                     await self._step()
-                elif self.connection.outage_s >= OFFLINE_AFTER_S:
+                if self.connection.outage_s >= OFFLINE_AFTER_S:
                     self._all_offline()
         finally:
             self.connection.close()

@@ -12,7 +12,6 @@ from gateway_bridge.blocks import (
     LineCost,
     decode,
     plan_blocks,
-    tell_apart,
 )
 from gateway_bridge.breaker import Breaker
 from gateway_bridge.identity import Identity
@@ -93,11 +92,9 @@ class PolledMeter:
         live = set(self.meter.live & self.registers.keys() or self.registers)
         live_blocks = self._plan(live)
         slow_blocks = self._plan(self.registers.keys() - self._inside(live_blocks))
-        planned = (*live_blocks, *slow_blocks)
-        blocks = tell_apart(planned, self._known_outside(planned), self.limits.highest)
+        blocks = (*live_blocks, *slow_blocks)
+        self.live, self.slow = live_blocks, slow_blocks
         self._inside_of = {block: self._inside([block]) for block in blocks}
-        self.live = tuple(block for block in blocks if not live.isdisjoint(self._inside_of[block]))
-        self.slow = tuple(block for block in blocks if block not in self.live)
         last = max(model.registers.values())
         longer = [Block(block.address, block.count + REGISTERS_PER_VALUE) for block in blocks]
         self._longer = {
@@ -227,14 +224,4 @@ class PolledMeter:
             name: address
             for name, address in self.registers.items()
             if any(block.address <= address < block.end for block in blocks)
-        }
-
-    def _known_outside(self, blocks: Iterable[Block]) -> set[int]:
-        """Return the addresses a block may grow into: in the map, never refused, in no block."""
-        taken = [*blocks]
-        return {
-            address
-            for address in self.meter.model.registers.values()
-            if self.limits.allows(Block(address, REGISTERS_PER_VALUE))
-            and not any(block.address <= address < block.end for block in taken)
         }

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.quantities import CORE_SET, DEFAULT_SET
-from gateway_bridge.blocks import Block, LineCost, decode, plan_blocks, tell_apart
+from gateway_bridge.blocks import Block, LineCost, decode, plan_blocks
 from gateway_bridge.models import MODELS
 
 SDM630 = MODELS["sdm630"]
@@ -99,18 +99,6 @@ def test_a_forbidden_block_is_avoided_but_every_value_still_read() -> None:
     plan = plan_blocks((0, 2, 6, 8), LINE, 80, allowed=lambda b: not b.address <= 4 < b.end)
 
     assert plan == (Block(0, 4), Block(6, 4))
-
-
-def test_blocks_of_one_length_grow_apart_into_known_registers() -> None:
-    alike = (Block(0, 4), Block(20, 4), Block(40, 4))
-
-    assert tell_apart(alike, known={24, 38, 44}, limit=80) == (
-        Block(0, 4),
-        Block(20, 6),
-        Block(38, 8),
-    )
-    assert tell_apart(alike, known={24, 44}, limit=80) == (Block(0, 4), Block(20, 6), Block(40, 4))
-    assert tell_apart(alike, known={24, 44}, limit=4) == alike
 
 
 @pytest.mark.parametrize("low_word_first", [False, True])
