@@ -21,7 +21,7 @@ from meterflow.parts import RunSettings, parts, service
 from meterflow.supervisor import Supervisor
 
 SIMULATOR_PORT = 5020
-BROKER_START_S = 10.0
+START_S = 10.0
 
 
 def main() -> None:
@@ -44,10 +44,12 @@ async def run(settings: RunSettings, output: TextIO) -> None:
     await _start_broker(settings, supervisor)
     if settings.simulates:
         supervisor.say("no MODBUS_HOST and no meters.toml: reading simulated meters")
-    beside, after = parts(settings, _simulator_port())
+    simulator_port = _simulator_port()
+    beside, after = parts(settings, simulator_port)
     for part in beside:
         await supervisor.start(part)
-    await _wait_for_broker(settings, supervisor)
+    await _wait_for("broker", settings.mqtt_host, settings.mqtt_port, supervisor)
+    await _wait_for("simulator", "127.0.0.1", simulator_port, supervisor)
     for part in after:
         await supervisor.start(part)
     opening = asyncio.create_task(_announce(settings, supervisor), name="announce")
@@ -68,11 +70,10 @@ async def _start_broker(settings: RunSettings, supervisor: Supervisor) -> None:
         await supervisor.start(service("broker"))
 
 
-async def _wait_for_broker(settings: RunSettings, supervisor: Supervisor) -> None:
+async def _wait_for(name: str, host: str, port: int, supervisor: Supervisor) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(BROKER_START_S):
-            host, port = settings.mqtt_host, settings.mqtt_port
-            await _until_listens(host, port, lambda: supervisor.runs("broker"))
+        async with asyncio.timeout(START_S):
+            await _until_listens(host, port, lambda: supervisor.runs(name))
 
 
 async def _announce(settings: RunSettings, supervisor: Supervisor) -> None:

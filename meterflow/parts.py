@@ -55,7 +55,7 @@ def service(module: str, *arguments: str, environment: Mapping[str, str] | None 
 
 
 def parts(settings: RunSettings, simulator_port: int) -> tuple[list[Part], list[Part]]:
-    """Return what to start besides the broker: beside it, and when it listens.
+    """Return what to start besides the broker: beside it, and when broker and simulator listen.
 
     The second ones are quick to start and would begin their logs with a complaint.
     """
