@@ -1,15 +1,34 @@
-"""Starts the MQTT broker: `python -m broker`."""
+"""Starts the MQTT broker: `python -m broker`; adds its users: `python -m broker add-user NAME`."""
+
+import getpass
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from broker.listener import check_listener
 from broker.mosquitto import find_mosquitto, run_mosquitto
 from broker.settings import BrokerSettings
+from broker.users import add_user
 from contract.errors import BusError
-from contract.service import run_service
+from contract.service import leave, load, parser_for
+
+PURPOSE = "Start the MQTT broker, for this machine only unless it has users."
+SERVICE_USERS = Path("/etc/mosquitto/meters.passwd")
+"""Where the drop-in for Debian's Mosquitto has them: deploy/mosquitto/meters.conf."""
 
 
-def main() -> None:
-    """Start Mosquitto where it is installed, else the embedded broker."""
-    run_service("broker", "Start the MQTT broker, for this machine only.", BrokerSettings, run)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Start the broker, or add a user to it."""
+    parser = parser_for("broker", PURPOSE, BrokerSettings)
+    commands = parser.add_subparsers(dest="command", metavar="{add-user}", title="commands")
+    adding = commands.add_parser("add-user", help="give a user a password, new or changed")
+    adding.add_argument("name", help="name of the user; of a unit: its meter id")
+    adding.add_argument("--file", type=Path, help="users file; default: BROKER_USERS_FILE")
+    options = parser.parse_args(arguments)
+    if options.command == "add-user":
+        leave("broker", lambda: _add_user(options.name, options.file))
+    leave("broker", lambda: run(load(BrokerSettings)))
 
 
 def run(settings: BrokerSettings) -> None:
@@ -17,10 +36,10 @@ def run(settings: BrokerSettings) -> None:
 
     Raises BusError where it cannot listen, or where Mosquitto is wanted and missing.
     """
-    check_listener(settings.mqtt_host, settings.mqtt_port)
+    check_listener(settings)
     program = None if settings.broker == "embedded" else find_mosquitto()
     if program:
-        run_mosquitto(program, settings.mqtt_host, settings.mqtt_port)
+        run_mosquitto(program, settings)
     if settings.broker == "mosquitto":
         raise BusError(
             "mosquitto is not installed: install it (Debian: apt install mosquitto), "
@@ -29,7 +48,36 @@ def run(settings: BrokerSettings) -> None:
     # Here, because amqtt takes longer to import than Mosquitto to start.
     from broker.embedded import run_embedded
 
-    run_embedded(settings.mqtt_host, settings.mqtt_port)
+    run_embedded(settings)
+
+
+def _add_user(name: str, file: Path | None) -> None:
+    """Ask for a password, make one up where none is given, and say what to do next."""
+    path = file or BrokerSettings.load().broker_users_file or _default_file()
+    given = _ask_for_password(name)
+    password = given or secrets.token_urlsafe(15)
+    new = add_user(path, name, password)
+    say = sys.stdout.write
+    say(f"{name}: {'added to' if new else 'password changed in'} {path.absolute()}\n")
+    if not given:
+        say(f"password: {password}   (shown this once)\n")
+    if path.absolute().is_relative_to("/etc/mosquitto"):
+        say("Next: systemctl reload mosquitto\n")
+    else:
+        say(
+            "Next: the embedded broker knows it at once; Mosquitto after kill -HUP of its process.\n"
+        )
+        say(f"A broker that does not ask for users yet: BROKER_USERS_FILE={path} in .env\n")
+
+
+def _default_file() -> Path:
+    return SERVICE_USERS if SERVICE_USERS.exists() else Path("state/broker.passwd")
+
+
+def _ask_for_password(name: str) -> str:
+    if sys.stdin.isatty():
+        return getpass.getpass(f"Password of {name} (empty: one is made up): ")
+    return sys.stdin.readline().rstrip("\n")
 
 
 if __name__ == "__main__":

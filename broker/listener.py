@@ -3,17 +3,18 @@
 import errno
 import socket
 
-from broker.settings import is_loopback
+from broker.settings import BrokerSettings, is_loopback
 from contract.errors import BusError
 
 
-def check_listener(host: str, port: int) -> None:
+def check_listener(settings: BrokerSettings) -> None:
     """Raise BusError where a broker without users must not listen, or cannot."""
-    if not is_loopback(host):
+    host, port = settings.mqtt_host, settings.mqtt_port
+    if not is_loopback(host) and not settings.broker_users_file:
         raise BusError(
             f"MQTT_HOST {host} is not of this machine alone, and the broker started here asks "
-            "nobody for a password: set MQTT_HOST=127.0.0.1, or for a network let Mosquitto run "
-            "as a service with users and rights, and start no broker here"
+            "nobody for a password: set MQTT_HOST=127.0.0.1, or name users by BROKER_USERS_FILE, "
+            "or for a network let Mosquitto run as a service (docs/brokers.md), and start none here"
         )
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

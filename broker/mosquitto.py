@@ -7,6 +7,9 @@ import shutil
 from pathlib import Path
 from typing import NoReturn
 
+from broker.rights import Rights
+from broker.settings import BrokerSettings
+from broker.users import read_users
 from contract.errors import BusError
 
 logger = logging.getLogger(__name__)
@@ -21,27 +24,31 @@ def find_mosquitto() -> str | None:
     return shutil.which("mosquitto") or shutil.which("mosquitto", path=_OUTSIDE_PATH)
 
 
-def run_mosquitto(program: str, host: str, port: int) -> NoReturn:
+def run_mosquitto(program: str, settings: BrokerSettings) -> NoReturn:
     """Become Mosquitto: its log, its signals and its exit code are this process's own.
 
-    Raises BusError where the configuration cannot be read or written.
+    Raises BusError where the configuration cannot be read or written, SettingsError where the
+    file of users or of rights is not understood.
     """
     try:
-        configuration = configuration_for(host, port)
-        logger.info("mosquitto (%s) listens on %s:%d, by %s", program, host, port, configuration)
+        configuration = configuration_for(settings)
+        address = f"{settings.mqtt_host}:{settings.mqtt_port}"
+        logger.info("mosquitto (%s) listens on %s, by %s", program, address, configuration)
         os.execv(program, [program, "-c", str(configuration)])
     except OSError as error:
         raise BusError(f"mosquitto at {program}: {error}") from error
 
 
-def configuration_for(host: str, port: int) -> Path:
-    """Return the project's configuration, or one derived from it for another address.
+def configuration_for(settings: BrokerSettings) -> Path:
+    """Return the project's configuration, or one derived from it for another address or users.
 
     A derived one and what its broker keeps lie in `state/`, named by the port.
     """
+    port = settings.mqtt_port
     text = CONFIGURATION.read_text()
-    listener = f"listener {port} {host}"
-    if listener in text.splitlines():
+    listener = f"listener {port} {settings.mqtt_host}"
+    access = _access(settings)
+    if listener in text.splitlines() and not access:
         return CONFIGURATION
     STATE.mkdir(exist_ok=True)
     derived = STATE / f"mosquitto-{port}.conf"
@@ -49,7 +56,21 @@ def configuration_for(host: str, port: int) -> Path:
         listener,
         f"persistence_location {STATE}/",
         f"persistence_file mosquitto-{port}.db",
+        *access[:1],
     ):
-        text = re.sub(rf"(?m)^{setting.split()[0]} .*$", setting, text)
-    derived.write_text(f"# Made from {CONFIGURATION} at each start.\n{text}")
+        text = re.sub(rf"(?m)^{setting.split()[0]} .*$", lambda _, line=setting: line, text)
+    text = "\n".join((f"# Made from {CONFIGURATION} at each start.", text, *access[1:]))
+    derived.write_text(text)
     return derived
+
+
+def _access(settings: BrokerSettings) -> list[str]:
+    """Return the lines that name users and rights; none where there are none."""
+    users, rights = settings.broker_users_file, settings.broker_acl_file
+    lines = [] if users is None else ["allow_anonymous false", f"password_file {users.absolute()}"]
+    if users:
+        read_users(users)
+    if rights:
+        Rights.load(rights)
+        lines = [*(lines or ["allow_anonymous true"]), f"acl_file {rights.absolute()}"]
+    return lines

@@ -1,6 +1,7 @@
-"""Settings of the broker: which one, and where it listens."""
+"""Settings of the broker: which one, where it listens, and who may do what."""
 
 import ipaddress
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -13,6 +14,12 @@ class BrokerSettings(Settings):
 
     broker: Literal["auto", "mosquitto", "embedded"] = Field(
         "auto", description="auto (Mosquitto where installed), mosquitto or embedded."
+    )
+    broker_users_file: Path | None = Field(
+        None, description="Users and passwords of the broker; empty: nobody is asked for one."
+    )
+    broker_acl_file: Path | None = Field(
+        None, description="Who may publish and subscribe to what; empty: everyone to all."
     )
 
 

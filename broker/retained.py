@@ -1,0 +1,117 @@
+"""Retained messages of the embedded broker, kept over a restart in a small SQLite file.
+
+Written behind, once a second and at a clean stop: publishing never waits for the disk, and a
+power cut costs the last second, which the meters' next messages replace.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from contract.errors import BusError
+
+logger = logging.getLogger(__name__)
+
+WRITE_EVERY_S = 1.0
+MOST_TOPICS = 100_000
+MOST_BYTES = 64_000_000
+_CREATE = """CREATE TABLE IF NOT EXISTS retained
+    (topic TEXT PRIMARY KEY, payload BLOB NOT NULL, qos INTEGER NOT NULL) WITHOUT ROWID"""
+
+
+class Retained(NamedTuple):
+    """The last message of a topic."""
+
+    payload: bytes
+    qos: int
+
+
+class RetainedMessages:
+    """The last message of each topic, in memory and on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._messages: dict[str, Retained] = {}
+        self._bytes = 0
+        self._changed: set[str] = set()
+        self._trouble: str | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                database.execute(_CREATE)
+                for topic, payload, qos in database.execute("SELECT * FROM retained"):
+                    self._keep(topic, Retained(payload, qos))
+        except (OSError, sqlite3.Error) as error:
+            raise BusError(
+                f"retained messages at {path}: {error}; move the file away to begin anew"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def items(self) -> list[tuple[str, Retained]]:
+        """Return all topics and their messages."""
+        return list(self._messages.items())
+
+    def keep(self, topic: str, payload: bytes, qos: int) -> bool:
+        """Keep a message as its topic's last, or forget the topic where the payload is empty.
+
+        False where there is no more room, which concerns new topics first.
+        """
+        if payload:
+            grown = self._bytes + len(payload)
+            known = topic in self._messages
+            if grown > MOST_BYTES or (not known and len(self._messages) >= MOST_TOPICS):
+                return False
+        if payload or topic in self._messages:
+            self._keep(topic, Retained(payload, qos))
+            self._changed.add(topic)
+        return True
+
+    def _keep(self, topic: str, message: Retained) -> None:
+        earlier = self._messages.pop(topic, None)
+        self._bytes += len(message.payload) - (len(earlier.payload) if earlier else 0)
+        if message.payload:
+            self._messages[topic] = message
+
+    async def write_behind(self, stop: asyncio.Event) -> None:
+        """Write what has changed, once a second, until `stop` is set."""
+        while not stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), WRITE_EVERY_S)
+            await self.write()
+
+    async def write(self) -> None:
+        """Write what has changed since the last time."""
+        changed, self._changed = self._changed, set()
+        if not changed:
+            return
+        messages = {topic: self._messages.get(topic) for topic in changed}
+        try:
+            await asyncio.to_thread(self._replace, messages)
+        except sqlite3.Error as error:
+            self._changed |= changed
+            self._tell(f"{error}; what is retained would be lost by a restart now")
+        else:
+            self._tell(None)
+
+    def _replace(self, messages: dict[str, Retained | None]) -> None:
+        with contextlib.closing(sqlite3.connect(self._path)) as database, database:
+            database.executemany(
+                "DELETE FROM retained WHERE topic = ?",
+                [(topic,) for topic, message in messages.items() if message is None],
+            )
+            database.executemany(
+                "INSERT OR REPLACE INTO retained VALUES (?, ?, ?)",
+                [(topic, *message) for topic, message in messages.items() if message],
+            )
+
+    def _tell(self, trouble: str | None) -> None:
+        if trouble and trouble != self._trouble:
+            logger.error("retained messages at %s: %s", self._path, trouble)
+        elif self._trouble and not trouble:
+            logger.info("retained messages at %s: written again", self._path)
+        self._trouble = trouble
