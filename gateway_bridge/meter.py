@@ -15,6 +15,7 @@ from gateway_bridge.blocks import (
 )
 from gateway_bridge.breaker import Breaker
 from gateway_bridge.identity import Identity
+from gateway_bridge.inversion import turned
 from gateway_bridge.limits import Limits
 from gateway_bridge.plausibility import Gate
 from gateway_bridge.site import CORE_NAMES, Meter
@@ -60,7 +61,7 @@ class PolledMeter:
     _since_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.gate = Gate(self.meter.max_current_a)
+        self.gate = Gate(self.meter.max_current_a, self.meter.max_voltage_v)
         self.limits = Limits(self.meter.model.limit)
         self.replan()
 
@@ -70,6 +71,13 @@ class PolledMeter:
         said = self.identity.wiring if self.identity else None
         wiring = self.meter.wiring or said
         return wiring if wiring in self.meter.model.wirings else None
+
+    @property
+    def low_word_first(self) -> bool:
+        """Which register of a value comes first: as the settings say, else as the meter shows."""
+        if self.meter.low_word_first is not None:
+            return self.meter.low_word_first
+        return self.identity is not None and self.identity.low_word_first
 
     def live_names(self) -> frozenset[str]:
         """Return the quantities of which each reading has a new value."""
@@ -190,11 +198,13 @@ class PolledMeter:
     ) -> tuple[dict[str, float], tuple[str, ...]]:
         values: dict[str, float] = {}
         expected: list[str] = []
-        low_word_first = self.identity is not None and self.identity.low_word_first
+        low_word_first = self.low_word_first
         for block, answer in answers:
             registers = self._inside_of[block]
             expected += registers
             values |= decode(answer, block, registers, low_word_first=low_word_first)
+        if self.meter.inverted:
+            values = turned(values)
         verdict = self.gate.judge(values, expected, now_s)
         self.tally.held += verdict.held
         return verdict.values, verdict.events
