@@ -20,6 +20,7 @@ from history.tables import TABLES, QuantityNumber
 from history.views import VIEWS, create_views
 
 logger = logging.getLogger(__name__)
+logging.getLogger("peewee.migrations").setLevel(logging.ERROR)  # whoever migrates tells it
 
 BUSY_TIMEOUT_S = 5
 PRAGMAS = {

@@ -61,7 +61,7 @@ class Recorder:
         self._name = settings.recorder_name
         self._started = datetime.now(UTC)
         self._last_commit: datetime | None = None
-        self._stored = self._duplicates = self._dropped = 0
+        self._given = self._stored = self._dropped = 0
         self._info_due_s = 0.0
         self._mqtt = MqttClient(
             settings,
@@ -83,13 +83,22 @@ class Recorder:
         self._mqtt.start()
         while not stop.is_set():
             self._store(self._next_batch(), stop)
+            self._storage.see_to_history()
             if time.monotonic() >= self._info_due_s:
                 self._publish_info()
         self._stopping.set()
         self._store_the_rest(stop)
         self._publish_info()
         self._mqtt.stop()
-        logger.info("stopped; %d readings stored, %d known already", self._stored, self._duplicates)
+        logger.info(
+            "stopped; %s stored, %d known already",
+            f"{self._stored} reading{'' if self._stored == 1 else 's'}",
+            self._duplicates,
+        )
+
+    @property
+    def _duplicates(self) -> int:
+        return self._given - self._stored - self._storage.too_old
 
     def _receive(self, message: MQTTMessage) -> None:
         """Take a message, in the MQTT thread; waits where the database cannot keep up."""
@@ -136,7 +145,7 @@ class Recorder:
             if stored is None:
                 return False
             self._stored += stored
-            self._duplicates += len(readings) - stored
+            self._given += len(readings)
             self._last_commit = datetime.now(UTC)
         for delivery in batch:
             if delivery.message:
@@ -165,6 +174,7 @@ class Recorder:
             "database": self._storage.name,
             "stored": self._stored,
             "duplicates": self._duplicates,
+            "too_old": self._storage.too_old,
             "rejected": self._inbox.refused,
             "dropped": self._dropped,
             "queue": self._queue.qsize(),

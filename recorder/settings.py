@@ -1,12 +1,17 @@
 """Settings of the recorder."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from contract.settings import ServiceName, Settings
+from history.retention import Keep
+
+Days = Annotated[int, Field(ge=0, le=36_500)]
 
 
 class RecorderSettings(Settings):
-    """Where readings are kept, and what this recorder is called."""
+    """Where readings are kept and for how long, and what this recorder is called."""
 
     database_url: str = Field(
         "sqlite:///energy_meters.db",
@@ -18,3 +23,21 @@ class RecorderSettings(Settings):
     new_meters_per_hour: int = Field(
         1000, ge=0, description="How many meter ids never seen before to accept in an hour."
     )
+    keep_readings_days: Days = Field(
+        30, description="For how many days readings are kept as they came; 0: for ever."
+    )
+    keep_five_minutes_days: Days = Field(
+        90, description="The same for roll-ups of 5 minutes; 0: for ever."
+    )
+    keep_hourly_days: Days = Field(0, description="The same for those of an hour; 0: for ever.")
+    keep_daily_days: Days = Field(0, description="The same for those of a day; 0: for ever.")
+
+    @property
+    def keep(self) -> Keep:
+        """For how long each level of the history is kept."""
+        return Keep(
+            self.keep_readings_days,
+            self.keep_five_minutes_days,
+            self.keep_hourly_days,
+            self.keep_daily_days,
+        )

@@ -14,12 +14,16 @@ from contract.errors import StorageError
 from contract.readings import Reading
 from history import queries
 from history.database import in_words, migrate, name_of, open_database
+from history.retention import Keep
+from history.upkeep import Upkeep
 from history.writes import Rejected, Writer
 
 logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 10.0
+UPKEEP_S = 0.05
+"""So long the history may be seen to between two batches."""
 _PASSING = ("locked", "is full", "connection", "starting up")
 
 
@@ -29,9 +33,13 @@ class Storage:
     `on_change` is called when trouble begins and when it ends. For one thread only.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keep: Keep | None = None) -> None:
         self._database = open_database(url)
+        self._keep = keep
         self._writer: Writer | None = None
+        self._upkeep: Upkeep | None = None
+        self._upkeep_trouble: str | None = None
+        self._too_old = 0
         self._file: tuple[int, int] | None = None
         self._troubled_since_s = 0.0
         self.trouble: str | None = None
@@ -41,6 +49,11 @@ class Storage:
     def name(self) -> str:
         """What to call the database in a message."""
         return name_of(self._database)
+
+    @property
+    def too_old(self) -> int:
+        """How many readings were refused so far because their time has been thinned out."""
+        return self._too_old + (self._writer.too_old if self._writer else 0)
 
     def open(self, give_up: threading.Event) -> bool:
         """Prepare the database, waiting for one that is locked, full or away; False to end.
@@ -64,9 +77,27 @@ class Storage:
         """Store a batch and return how many rows were new; None where `give_up` came first."""
         return self._try(lambda: self._write(readings, rejected), give_up, lambda _: True)
 
+    def see_to_history(self) -> None:
+        """Roll up and thin out for a moment, where something is due.
+
+        Readings go on being stored where this does not succeed; it is tried again a minute later.
+        """
+        if self._upkeep is None or not self._upkeep.due():
+            return
+        try:
+            with in_words(self._database):
+                self._upkeep.run(time.monotonic() + UPKEEP_S)
+        except StorageError as error:
+            if str(error) != self._upkeep_trouble:
+                logger.error("%s; its roll-ups wait", error)
+            self._upkeep_trouble = str(error)
+        else:
+            self._upkeep_trouble = None
+
     def close(self) -> None:
         """Let go of the database."""
-        self._writer = None
+        self._too_old = self.too_old
+        self._writer = self._upkeep = None
         with contextlib.suppress(peewee.DatabaseError, peewee.InterfaceError):
             self._database.close()
 
@@ -98,6 +129,7 @@ class Storage:
             logger.info("database %s: schema brought up to date: %s", self.name, step)
         with in_words(self._database):
             self._writer = Writer(self._database)
+            self._upkeep = Upkeep(self._database, self._keep)
         self._file = self._file_now()
         return 0
 

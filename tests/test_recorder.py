@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.readings import Reading
+from history.retention import Keep
 from recorder.inbox import Inbox
 from recorder.refusals import Refusals
 from recorder.storage import Storage
@@ -349,3 +350,44 @@ def test_a_flood_of_topics_costs_bounded_memory(caplog: pytest.LogCaptureFixture
 
     assert kept.count(True) == 1000
     assert len(caplog.records) <= 20
+
+
+def opened(path: Path, keep: Keep | None = None) -> Storage:
+    storage = Storage(f"sqlite:///{path}", keep)
+    assert storage.open(threading.Event())
+    return storage
+
+
+def test_the_history_is_rolled_up_and_thinned_out_beside_the_intake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("history.upkeep.ROLL_UP_EVERY_S", 0)
+    path, never = tmp_path / "history.db", threading.Event()
+    storage = opened(path, Keep(raw=10))
+    old = Reading("1", datetime.now(UTC) - timedelta(days=20), {"power": 1.0})
+    new = Reading("1", datetime.now(UTC), {"power": 2.0})
+
+    storage.write([old, new], [], never)
+    wait_until(lambda: storage.see_to_history() or stored(path) == [2])
+
+    assert rows(path, "SELECT COUNT(*) FROM rollup WHERE level = 60") == [(2,)]
+    assert storage.write([old], [], never) == 0
+    assert storage.too_old == 1
+    storage.close()
+    assert storage.too_old == 1
+
+
+def test_trouble_with_rollups_is_told_once_and_readings_go_on_being_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("history.upkeep.ROLL_UP_EVERY_S", 0)
+    path, never = tmp_path / "history.db", threading.Event()
+    storage = opened(path)
+    execute(path, "CREATE TRIGGER no BEFORE INSERT ON rollup BEGIN SELECT RAISE(ABORT, 'no'); END")
+
+    for number in range(3):
+        assert storage.write([reading(number)], [], never) == 1
+        storage.see_to_history()
+
+    assert [r.message for r in caplog.records] == [f"database {path}: no; its roll-ups wait"]
+    storage.close()
