@@ -86,7 +86,6 @@ class Gate:
         self._believed: dict[str, tuple[float, float]] = {}
         self._candidates: dict[str, _Candidate] = {}
         self._told_s: dict[str, float] = {}
-        self._lit: set[str] = set()
         self._dark_since_s: dict[str, float] = {}
 
     def judge(self, values: Mapping[str, float], expected: Iterable[str], now_s: float) -> Verdict:
@@ -187,19 +186,18 @@ class Gate:
         return per_hour * TOLERANCE * passed_s / 3600 + steps
 
     def _is_dark(self, values: Mapping[str, float], now_s: float) -> bool:
-        """Tell whether an answer is all 0 that cannot be, or that was something else before.
+        """Tell whether an answer is all 0 that cannot be, or that is not to be believed yet.
 
         A meter lives on the voltage that it measures, and a counter does not go back to 0. What
         else may be 0 in truth, such as currents and their distortion, is believed after a while.
         """
         name = next(iter(values), "")
         if any(values.values()):
-            self._lit.add(name)
             self._dark_since_s.pop(name, None)
             return False
         if any(self._lives(name) for name in values):
             return True
-        if len(values) < FEWEST_DARK or name not in self._lit:
+        if len(values) < FEWEST_DARK:
             return False
         since_s = self._dark_since_s.setdefault(name, now_s)
         return now_s - since_s < ZERO_AGREES_FOR_S
