@@ -8,15 +8,15 @@ import asyncio
 import logging
 import time
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
 
 from contract.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.blocks import REGISTERS_PER_VALUE, Block
 from gateway_bridge.connection import NO_METER_ANSWERS, Connection
 from gateway_bridge.identity import identify
 from gateway_bridge.meter import PolledMeter
-from gateway_bridge.schedule import Schedule
+from gateway_bridge.sink import Sink
 from gateway_bridge.site import Gateway
+from gateway_bridge.turns import Job, Overload, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -25,27 +25,7 @@ OFFLINE_AFTER_S = 2.0
 """A gateway that has been away for so long takes its meters offline."""
 SECOND_TRY_S = 1.0
 """After its first time-out a meter is asked again so soon, however long its interval."""
-RUNS_TO_OVERLOAD = 4
-"""When a job has skipped ticks so many times running, the line is said to be overloaded."""
 REFUSED = frozenset({2, 3})
-
-
-class Job(NamedTuple):
-    """One thing to do on the line: a meter's live blocks, one of its slow ones, or a probe."""
-
-    kind: str
-    meter_id: str
-    place: int = 0
-
-
-class Sink(Protocol):
-    """Who wants to know; nothing here may block."""
-
-    def reading(self, meter: PolledMeter, ts: datetime, values: dict[str, float]) -> None:
-        """Take a whole reading; `ts` is when its request went out."""
-
-    def changed(self, meter: PolledMeter) -> None:
-        """Note that a meter's state, identity, plan or events are not what they were."""
 
 
 class GatewayPoller:
@@ -58,15 +38,14 @@ class GatewayPoller:
     def __init__(self, gateway: Gateway, sink: Sink, *, offset: float = 0.0) -> None:
         self.gateway = gateway
         self.meters = {m.meter_id: PolledMeter(m, gateway.cost) for m in gateway.meters}
-        self.schedule = Schedule()
         self.connection = Connection(gateway)
+        self._turns = Turns(self.meters, offset=offset, probe_s=self.connection.timeout_s)
+        self.schedule = self._turns.schedule
         self.last_error: str | None = None
         self._sink = sink
-        self._offset = offset
         self._silent = False
         self._last_count = 0
-        self._late: dict[Job, int] = {}
-        self._told_overload = self.busy_share() > 1
+        self._overload = Overload(known=self.busy_share() > 1)
 
     def busy_share(self) -> float:
         """Return which share of the line's time the plan takes; more than 1 cannot be kept."""
@@ -75,7 +54,7 @@ class GatewayPoller:
     async def run(self) -> None:
         """Poll until cancelled."""
         for meter in self.meters.values():
-            self._start(meter)
+            self._turns.start(meter)
         units = [meter.meter.unit for meter in self.meters.values()]
         try:
             while True:
@@ -103,21 +82,23 @@ class GatewayPoller:
         skipped = self.schedule.done(job, done_s)
         if trouble:
             self._failed(job, meter, trouble)
-        self._notice_overload(job, skipped, done_s - now_s, clean=trouble is None)
+        if self._overload.begins(job, skipped, clean=trouble is None):
+            self._tell_overload(done_s - now_s)
 
     async def _do(self, job: Job, meter: PolledMeter) -> None:
         if job.kind == "probe":
             await self._probe(meter)
-        elif job.kind == "slow":
+            return
+        if meter.identity is None:
+            await self._identify(meter)
+        if job.kind == "live":
+            await self._read_live(meter)
+        elif job.place < len(meter.slow):  # the meter may just have said that it has fewer
             block = meter.slow[job.place]
             answer = await self._read(meter, block)
             self._tell(meter, meter.take_slow(block, answer, time.monotonic()))
-        else:
-            await self._read_live(meter)
 
     async def _read_live(self, meter: PolledMeter) -> None:
-        if meter.identity is None:
-            await self._identify(meter)
         ts: datetime | None = None
         answers = []
         for block in meter.live:
@@ -174,7 +155,7 @@ class GatewayPoller:
         meter.breaker.answered()
         meter.identity = None
         self._no_more_silence()
-        self._start(meter)
+        self._turns.start(meter)
 
     def _failed(self, job: Job, meter: PolledMeter, error: GatewayError) -> None:
         self.last_error = f"meter {meter.meter.meter_id} at {self.gateway.address}: {error}"
@@ -187,12 +168,12 @@ class GatewayPoller:
             self.connection.lost(error)
             self.schedule.again(job, time.monotonic())
         if meter.breaker.opened:
-            self._schedule_probe(meter)
+            self._turns.probe(meter, meter.breaker.probe_delay_s())
 
     def _timed_out(self, job: Job, meter: PolledMeter, error: MeterTimeout) -> None:
         meter.tally.timeouts += 1
         if meter.breaker.timed_out():
-            self._stop(meter)
+            self._turns.stop(meter)
             self._set_offline(meter, str(error))
             if all(other.breaker.opened for other in self.meters.values()):
                 self._silent = True
@@ -205,7 +186,7 @@ class GatewayPoller:
             why = f"refuses every register of a {meter.meter.model.title}; is it one?"
             meter.start_over()
             meter.breaker.open()
-            self._stop(meter)
+            self._turns.stop(meter)
             self._set_offline(meter, why)
             return
         if error.code in REFUSED:
@@ -223,54 +204,11 @@ class GatewayPoller:
         self._silent = False
         for meter in self.meters.values():
             if meter.breaker.opened:
-                self._schedule_probe(meter, 0.0)
-
-    def _start(self, meter: PolledMeter) -> None:
-        """Read a meter at once and then on its grid, which is its own within the interval."""
-        config, now_s = meter.meter, time.monotonic()
-        place = list(self.meters).index(config.meter_id)
-        phase = (place + self._offset) / len(self.meters)
-        self.schedule.add(
-            Job("live", config.meter_id),
-            interval_s=config.interval_s,
-            grid_s=phase * config.interval_s,
-            first_s=now_s,
-        )
-        self._start_slow(meter)
-
-    def _start_slow(self, meter: PolledMeter) -> None:
-        """Read the slow blocks now and on their grid: just before a live tick, which sends them."""
-        config, now_s = meter.meter, time.monotonic()
-        place = list(self.meters).index(config.meter_id)
-        phase_s = (place + self._offset) / len(self.meters) * config.interval_s
-        before_s = meter.cost.total_ms(meter.slow) / 1000
-        for n, _ in enumerate(meter.slow):
-            self.schedule.add(
-                Job("slow", config.meter_id, n),
-                interval_s=config.slow_interval_s,
-                grid_s=phase_s - before_s,
-                first_s=now_s,
-            )
-
-    def _stop(self, meter: PolledMeter) -> None:
-        self.schedule.remove(Job("live", meter.meter.meter_id))
-        for n, _ in enumerate(meter.slow):
-            self.schedule.remove(Job("slow", meter.meter.meter_id, n))
+                self._turns.probe(meter, 0.0)
 
     def _replanned(self, meter: PolledMeter, slow_before: tuple[Block, ...]) -> None:
-        if meter.slow != slow_before:
-            for n, _ in enumerate(slow_before):
-                self.schedule.remove(Job("slow", meter.meter.meter_id, n))
-            self._start_slow(meter)
+        self._turns.replanned(meter, slow_before)
         self._sink.changed(meter)
-
-    def _schedule_probe(self, meter: PolledMeter, delay_s: float | None = None) -> None:
-        delay_s = meter.breaker.probe_delay_s() if delay_s is None else delay_s
-        self.schedule.probe(
-            Job("probe", meter.meter.meter_id),
-            at_s=time.monotonic() + delay_s,
-            lasts_s=self.connection.timeout_s,
-        )
 
     def _set_online(self, meter: PolledMeter) -> None:
         if meter.online:
@@ -292,9 +230,9 @@ class GatewayPoller:
                 meter.set_online(False)
                 self._sink.changed(meter)
             if meter.breaker.opened:
-                self._schedule_probe(meter, 0.0)
+                self._turns.probe(meter, 0.0)
             else:
-                self._start(meter)
+                self._turns.start(meter)
 
     def _tell(self, meter: PolledMeter, events: tuple[str, ...]) -> None:
         for event in events:
@@ -303,15 +241,7 @@ class GatewayPoller:
         if events:
             self._sink.changed(meter)
 
-    def _notice_overload(self, job: Job, skipped: int, took_s: float, *, clean: bool) -> None:
-        """Say once that ticks are skipped, where it is the line's pace and not a fault's."""
-        if not clean:
-            self._late.clear()
-            return
-        self._late[job] = self._late.get(job, 0) + 1 if skipped else 0
-        if self._told_overload or self._late[job] < RUNS_TO_OVERLOAD:
-            return
-        self._told_overload = True
+    def _tell_overload(self, took_s: float) -> None:
         logger.warning(
             "gateway %s: the line cannot keep up: one meter takes %.2f s; they are read in turn as"
             " fast as it goes (longer POLL_INTERVAL, fewer QUANTITIES or more baud would do)",

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gateway_bridge.breaker import DELAYS_S, Breaker
 from gateway_bridge.schedule import Schedule
+from gateway_bridge.turns import Job, Overload
 
 
 def run(
@@ -148,3 +149,11 @@ def test_probes_come_at_growing_delays_with_jitter() -> None:
     wanted = [*DELAYS_S, DELAYS_S[-1], DELAYS_S[-1]]
     assert all(0.9 * w <= d <= 1.1 * w for d, w in zip(delays, wanted, strict=True))
     assert delays != wanted
+
+
+def test_a_line_is_overloaded_when_runs_without_a_fault_skip_ticks_one_after_another() -> None:
+    overload, job = Overload(known=False), Job("live", "1")
+
+    begins = [overload.begins(job, 1, clean=clean) for clean in [True, True, False] + [True] * 6]
+
+    assert begins == [False] * 6 + [True] + [False] * 2
