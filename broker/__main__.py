@@ -64,9 +64,7 @@ def _add_user(name: str, file: Path | None) -> None:
     if path.absolute().is_relative_to("/etc/mosquitto"):
         say("Next: systemctl reload mosquitto\n")
     else:
-        say(
-            "Next: the embedded broker knows it at once; Mosquitto after kill -HUP of its process.\n"
-        )
+        say("Next: nothing with the embedded broker; for Mosquitto kill -HUP its process\n")
         say(f"A broker that does not ask for users yet: BROKER_USERS_FILE={path} in .env\n")
 
 

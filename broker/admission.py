@@ -41,9 +41,7 @@ class Admission:
         if self._users and connect.user is None:
             raise Refusal(packets.NOT_ALLOWED, "comes without a user and a password")
         if self._users and not await self._users.accept(connect.user, connect.password):
-            raise Refusal(
-                packets.BAD_PASSWORD, f"user {connect.user!r:.40}: wrong name or password"
-            )
+            raise Refusal(packets.BAD_PASSWORD, f"user {connect.user!r:.40}: wrong password")
         if not (connect.client_id or connect.clean_session):
             raise Refusal(packets.BAD_CLIENT_ID, "wants a lasting session without a client id")
         self._check_will(connect)

@@ -201,9 +201,10 @@ class EmbeddedBroker(Broker):
                 continue
             if target.transitions.is_connected():
                 connection.deliver(topic, payload, qos=min(granted, qos))
-            elif min(granted, qos) and not target.clean_session:
-                if not enqueue(target, topic, payload):
-                    self.complaints.say(f"client {client_id}", "is away; its queue is full")
+                continue
+            waits = min(granted, qos) and not target.clean_session
+            if waits and not enqueue(target, topic, payload):
+                self.complaints.say(f"client {client_id}", "is away and its queue is full")
 
     def _subscribers(self, topic: str) -> dict[str, int]:
         granted: dict[str, int] = {}

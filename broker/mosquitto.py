@@ -58,7 +58,7 @@ def configuration_for(settings: BrokerSettings) -> Path:
         f"persistence_file mosquitto-{port}.db",
         *access[:1],
     ):
-        text = re.sub(rf"(?m)^{setting.split()[0]} .*$", lambda _, line=setting: line, text)
+        text = re.sub(rf"(?m)^{setting.split()[0]} .*$", setting.replace("\\", "\\\\"), text)
     text = "\n".join((f"# Made from {CONFIGURATION} at each start.", text, *access[1:]))
     derived.write_text(text)
     return derived

@@ -55,7 +55,7 @@ class Will:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """A client that introduces itself. `level` is 4 for MQTT 3.1.1; for others the rest is empty."""
+    """A client that introduces itself; where `level` is not 4, for MQTT 3.1.1, no more is read."""
 
     level: int
     client_id: str = ""
@@ -186,7 +186,7 @@ def parse_subscribe(packet: Packet) -> tuple[int, list[tuple[str, int]]]:
     """Return packet id, and filter and wanted QoS of each subscription."""
     contents = _Contents(packet.body)
     packet_id = contents.packet_id()
-    wanted = []
+    wanted: list[tuple[str, int]] = []
     while contents.left or not wanted:
         wanted.append((_filter(contents), contents.number(1)))
         if wanted[-1][1] > 2:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,14 +23,22 @@ class PlainClient:
         clean_session: bool = True,
         manual_ack: bool = False,
         will: str | None = None,
+        user: tuple[str, str] | None = None,
+        protocol: int = paho.MQTTv311,
+        transport: str = "tcp",
+        ca_file: Path | None = None,
     ) -> None:
         self.messages: list[paho.MQTTMessage] = []
         self._granted: dict[int | None, list[Any]] = {}
+        self.refusal = ""
+        """Why the broker has not let us in, in its words."""
         self._connected = threading.Event()
         self._paho = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id,
-            clean_session=clean_session,
+            clean_session=clean_session if protocol == paho.MQTTv311 else None,
+            protocol=protocol,
+            transport=transport,
             manual_ack=manual_ack,
             reconnect_on_failure=False,
         )
@@ -38,6 +47,10 @@ class PlainClient:
         self._paho.on_message = lambda _client, _data, message: self.messages.append(message)
         if will:
             self._paho.will_set(will, "gone", qos=1, retain=True)
+        if user:
+            self._paho.username_pw_set(*user)
+        if ca_file:
+            self._paho.tls_set(str(ca_file))
         self._paho.connect("127.0.0.1", port)
         self._paho.loop_start()
         wait_until(self._connected.is_set, what="CONNACK")
@@ -93,7 +106,10 @@ class PlainClient:
         self._paho.disconnect()
         self._paho.loop_stop()
 
-    def _on_connect(self, *_: object) -> None:
+    def _on_connect(
+        self, _client: object, _data: object, _flags: object, code: Any, *_: object
+    ) -> None:
+        self.refusal = str(code) if code.is_failure else ""
         self._connected.set()
 
     def _on_subscribe(
