@@ -1,8 +1,5 @@
 """The table of readings itself: from readings to rows, and the rows into the table."""
 
-from itertools import repeat
-from operator import mul
-
 import peewee
 
 from contract.readings import Reading
@@ -38,7 +35,7 @@ class RawTable:
         for meter, part in stamped.items():
             for ts, reading in part:
                 values = reading.values
-                row = (meter, ts, *map(round, map(mul, values.values(), repeat(1000))))
+                row = (meter, ts, *[round(value * 1000) for value in values.values()])
                 by_shape.setdefault(tuple(values), []).append(row)
         return sum(
             run_many(self._database, self._insert(shape), rows) for shape, rows in by_shape.items()

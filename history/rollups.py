@@ -7,7 +7,7 @@ out of order end in the same rows as those that come in time. Each step is a sho
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import takewhile
 from typing import Any
 
 import peewee
@@ -19,6 +19,7 @@ from history.database import transaction
 from history.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, start_of, width_s
 from history.marks import COUNTERS, Mark, Marks
 from history.rollup_sql import RollupSql
+from history.statements import Row
 from history.tables import Meter, QuantityNumber, RollupDirty
 from history.times import from_ms
 
@@ -29,6 +30,7 @@ STEP_S = 0.03
 """A step is committed after so many buckets or so long, whichever comes first."""
 _COUNTERS = frozenset(COUNTERS)
 _TOLD_MOST = 1000
+_MOST_READ = 900
 
 
 class Rollups:
@@ -40,6 +42,7 @@ class Rollups:
         self._sql = RollupSql(database)
         self._numbers = {row.name: row.id for row in QuantityNumber.select()}
         self._told: set[tuple[int, str, int]] = set()
+        self._readings_per_bucket: dict[int, int] = {}
 
     def work_due(self) -> bool:
         """Tell whether anything is marked, or waits to be."""
@@ -73,8 +76,8 @@ class Rollups:
         with transaction(self._database):
             due = self._lock(self._sql.due(*position, MOST_BUCKETS))
             done: list[Mark] = []
-            for _, group in groupby(due, key=_quarter_of):
-                run = list(group)
+            while len(done) < len(due):
+                run = self._next_run(due, len(done))
                 self._five_minutes(run)
                 done += run
                 if time.monotonic() - began_s > STEP_S:
@@ -92,17 +95,30 @@ class Rollups:
             list(meters.order_by(Meter.id).for_update())
         return due
 
-    def _five_minutes(self, run: Sequence[Mark]) -> None:
-        """Make neighbouring 5-minute buckets of one meter again from its readings.
+    def _next_run(self, due: Sequence[Mark], place: int) -> list[Mark]:
+        """Return neighbours to read together: of an hour at most, fewer of a fast meter."""
+        meter, first = due[place]
+        together = max(_MOST_READ // self._readings_per_bucket.get(meter, _MOST_READ // 3), 1)
+        end = min(first + together * width_s(FIVE_MINUTES), start_of(first, HOUR) + width_s(HOUR))
+        part = due[place : place + MOST_BUCKETS]
+        return list(takewhile(lambda mark: mark[0] == meter and mark[1] < end, part))
 
-        A bucket without readings is left as it is: they may have been thinned out.
-        """
+    def _five_minutes(self, run: Sequence[Mark]) -> None:
+        """Make neighbouring 5-minute buckets of one meter again from its readings."""
         meter, first = run[0]
-        names = stored_quantities(self._database)
-        rows = self._sql.readings(names, meter, first, run[-1][1] + width_s(FIVE_MINUTES))
-        if not rows:
-            return
+        rows = self.made_from_readings(meter, first, run[-1][1] + width_s(FIVE_MINUTES))
         wanted = {bucket for _, bucket in run}
+        self._sql.put([row for row in rows if row[3] in wanted])
+
+    def made_from_readings(self, meter: int, begin: int, end: int) -> list[Row]:
+        """Return the rows of 5 minutes as the readings make them, between two of their edges.
+
+        There is none for a bucket without readings: they may have been thinned out.
+        """
+        names = stored_quantities(self._database)
+        rows = self._sql.readings(names, meter, begin, end)
+        if not rows:
+            return []
         times, *columns = zip(*rows, strict=True)
         all_spans = spans(times)
         sent = {
@@ -112,7 +128,8 @@ class Rollups:
         }
         before = self._before(meter, times[0], [name for name in sent if name in _COUNTERS])
         events = self._replacements(meter)
-        upserts = []
+        self._readings_per_bucket[meter] = -(-len(times) // len(all_spans))
+        made: list[Row] = []
         for name, column in sent.items():
             number = self._numbers[name]
             own_times, values = _without_gaps(times, column) if None in column else (times, column)
@@ -122,12 +139,11 @@ class Rollups:
                 replaced = events.get(number, events.get(0, ()))
                 advances = steps(own_times, values, before.get(name), replaced)
                 self._tell_steps_back(meter, name, own_times, advances)
-            upserts += [
+            made += [
                 (FIVE_MINUTES, meter, number, *figures)
                 for figures in summaries(own_spans, values, advances)
-                if figures[0] in wanted
             ]
-        self._sql.put(upserts)
+        return made
 
     def _before(self, meter: int, ts: int, counters: Sequence[str]) -> dict[str, Point]:
         """Return each counter's last reading before `ts`, however long ago."""
@@ -190,11 +206,6 @@ class Rollups:
                 self._marks.add((meter.id, bucket) for bucket in buckets)
             Meter.update(backfill_from=end).where(Meter.id == meter.id).execute()
         return True
-
-
-def _quarter_of(mark: Mark) -> Mark:
-    """Neighbours are read together, but not so many that a fast meter makes a long step."""
-    return mark[0], mark[1] // (3 * width_s(FIVE_MINUTES))
 
 
 def _without_gaps(

@@ -12,7 +12,9 @@ from history.statements import run
 
 logger = logging.getLogger(__name__)
 
-ROLL_UP_EVERY_S = 60.0
+ROLL_UP_EVERY_S = 300.0
+"""Each time a page is written for every quantity of every meter, which an SD card has to bear."""
+RETRY_AFTER_S = 60.0
 THIN_OUT_EVERY_S = 3600.0
 
 
@@ -46,6 +48,7 @@ class Upkeep:
                 self._work = None
             except BaseException:
                 self._work = None
+                self._next_rollups_s = time.monotonic() + RETRY_AFTER_S
                 raise
             if time.monotonic() >= until_s:
                 return

@@ -7,15 +7,16 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import peewee
 
 from contract.readings import Reading, epoch_ms, format_time
 from history.database import transaction
-from history.levels import bucket_of
+from history.levels import FIVE_MINUTES, bucket_of, width_s
 from history.marks import COUNTERS, Mark, Marks
 from history.raw import RawTable, Stamped
-from history.statements import run_many
+from history.statements import fetch, run_many
 from history.tables import Meter, RejectedMessage
 from history.times import from_ms
 
@@ -35,6 +36,17 @@ class Rejected:
     detail: str
 
 
+class _Known(NamedTuple):
+    """What `meters` says of a meter."""
+
+    id: int
+    name: str
+    first_ts: int
+    last_ts: int
+    snapshots: bool
+    closed_until: int = 0
+
+
 class Writer:
     """Writes batches of readings, and marks which roll-ups they change.
 
@@ -47,6 +59,7 @@ class Writer:
         self._raw = RawTable(database)
         self._marks = Marks(database)
         self._snapshot_meters = {m.name for m in Meter.select().where(Meter.snapshots)}
+        self._locking = "" if isinstance(database, peewee.SqliteDatabase) else "FOR UPDATE"
         self._told_closed: dict[str, int] = {}
         self.too_old = 0
         """Counts readings refused because what they would change has been thinned out."""
@@ -78,13 +91,17 @@ class Writer:
             self._tell_closed(meter, given[name] - len(by_meter.get(name, ())))
         return stored
 
-    def _lock(self, names: Iterable[str]) -> dict[str, Meter]:
-        query = Meter.select().where(Meter.name.in_(list(names))).order_by(Meter.id)
-        if not isinstance(self._database, peewee.SqliteDatabase):
-            query = query.for_update()
-        return {meter.name: meter for meter in query}
+    def _lock(self, names: Iterable[str]) -> dict[str, _Known]:
+        wanted = list(names)
+        rows = fetch(
+            self._database,
+            "SELECT id, name, first_ts, last_ts, snapshots, closed_until FROM meters "
+            f"WHERE name IN ({', '.join('?' * len(wanted)) or 'NULL'}) ORDER BY id {self._locking}",
+            wanted,
+        )
+        return {row[1]: _Known(*row) for row in rows}
 
-    def _store(self, by_meter: dict[str, list[Stamped]], known: dict[str, Meter]) -> int:
+    def _store(self, by_meter: dict[str, list[Stamped]], known: dict[str, _Known]) -> int:
         numbers = self._update_meters(by_meter, known)
         stored = self._raw.insert({numbers[name]: part for name, part in by_meter.items()})
         marks: set[Mark] = set()
@@ -95,7 +112,7 @@ class Writer:
         return stored
 
     def _update_meters(
-        self, by_meter: dict[str, list[Stamped]], known: dict[str, Meter]
+        self, by_meter: dict[str, list[Stamped]], known: dict[str, _Known]
     ) -> dict[str, int]:
         """Keep what `meters` says true and return each meter's number."""
         numbers, changes = {}, []
@@ -103,8 +120,9 @@ class Writer:
             first, last = min(ts for ts, _ in part), max(ts for ts, _ in part)
             snapshots, meter = _snapshots(part), known.get(name)
             if meter is None:
-                meter = Meter.create(name=name, first_ts=first, last_ts=last, snapshots=snapshots)
-            before = (meter.first_ts, meter.last_ts, meter.snapshots)
+                row = Meter.create(name=name, first_ts=first, last_ts=last, snapshots=snapshots)
+                meter = _Known(row.id, name, first, last, snapshots)
+            before = (meter.first_ts, meter.last_ts, bool(meter.snapshots))
             after = (min(first, before[0]), max(last, before[1]), snapshots or before[2])
             if after != before:
                 changes.append((*after, meter.id))
@@ -118,18 +136,16 @@ class Writer:
 
     def _changed(self, meter: int, stamped: list[Stamped], newest: int) -> set[Mark]:
         """Return the buckets that these readings change, some of them older than `newest`."""
-        marks: set[Mark] = set()
+        marks = {(meter, bucket_of(first)) for first in _starts(stamped)}
         late: dict[int, set[str]] = {}
         for ts, reading in stamped:
-            bucket = bucket_of(ts)
-            marks.add((meter, bucket))
             if ts < newest:
-                late.setdefault(bucket, set()).update(_COUNTERS & reading.values.keys())
+                late.setdefault(bucket_of(ts), set()).update(_COUNTERS & reading.values.keys())
         for bucket, counters in late.items():
             marks |= self._marks.buckets_after(meter, bucket, counters)
         return marks
 
-    def _tell_closed(self, meter: Meter, refused: int) -> None:
+    def _tell_closed(self, meter: _Known, refused: int) -> None:
         self.too_old += refused
         if refused and self._told_closed.get(meter.name) != meter.closed_until:
             self._told_closed[meter.name] = meter.closed_until
@@ -160,6 +176,12 @@ class Writer:
         RejectedMessage.delete().where(RejectedMessage.id <= newest - MOST_REJECTED).execute()
 
 
+def _starts(stamped: list[Stamped]) -> list[int]:
+    """Return a time in each of the 5 minutes that have readings."""
+    width_ms = width_s(FIVE_MINUTES) * 1000
+    return list({ts // width_ms: ts for ts, _ in stamped}.values())
+
+
 def _by_meter(readings: Iterable[Reading]) -> dict[str, list[Stamped]]:
     by_meter: dict[str, list[Stamped]] = {}
     for reading in readings:
@@ -168,7 +190,7 @@ def _by_meter(readings: Iterable[Reading]) -> dict[str, list[Stamped]]:
 
 
 def _without_closed(
-    by_meter: dict[str, list[Stamped]], known: dict[str, Meter]
+    by_meter: dict[str, list[Stamped]], known: dict[str, _Known]
 ) -> dict[str, list[Stamped]]:
     kept = {}
     for name, part in by_meter.items():
