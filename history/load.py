@@ -65,19 +65,19 @@ def base_load(meter_id: str, since: datetime, until: datetime) -> float | None:
     if found is None or found[2] == RAW:
         return None
     database, meter, level = found
-    rows = fetch(
-        database,
-        "SELECT mean FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
-        "AND bucket >= ? AND bucket < ? AND min >= 0 ORDER BY mean",
-        (
-            level,
-            meter,
-            quantity_number(database, "power"),
-            start_of(begin // 1000, level),
-            end // 1000,
-        ),
+    key = (level, meter, quantity_number(database, "power"))
+    span = (start_of(begin // 1000, level), end // 1000)
+    some = (
+        "FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
+        "AND bucket >= ? AND bucket < ? AND min >= 0"
     )
-    return rows[int(len(rows) * BASE_SHARE)][0] / 1000 if rows else None
+    ((count,),) = fetch(database, f"SELECT COUNT(*) {some}", (*key, *span))
+    row = fetch_one(
+        database,
+        f"SELECT mean {some} ORDER BY mean LIMIT 1 OFFSET ?",
+        (*key, *span, int(count * BASE_SHARE)),
+    )
+    return row[0] / 1000 if row else None
 
 
 def _place(
