@@ -182,7 +182,7 @@ def test_the_queue_of_an_absent_client_has_an_end(monkeypatch: pytest.MonkeyPatc
 
 def test_subscriptions_of_one_client_have_an_end(broker: tuple[Part, int]) -> None:
     _, port = broker
-    filters = b"".join(b"\x00\x15meters/_bridge/esp%04d\x00" % n for n in range(202))
+    filters = b"".join(b"\x00\x16meters/_bridge/esp%04d\x00" % n for n in range(202))
     packet = b"\x82" + _length(2 + len(filters)) + b"\x00\x01" + filters
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
         client.sendall(b"\x10\x1b\x00\x04MQTT\x04\xc2\x00\x3c\x00\x01m\x00\x04esp2\x00\x06secret")
