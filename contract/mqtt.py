@@ -183,14 +183,14 @@ class MqttClient:
             self._on_connect()
 
     def _disconnected(
-        self, _client: paho.Client, _userdata: Any, _flags: Any, code: Any, _properties: Any
+        self, _client: paho.Client, _userdata: Any, _flags: Any, _code: Any, _properties: Any
     ) -> None:
         if not self._up.is_set():
             return
         self._up.clear()
         self._lost_at_s = time.monotonic()
         if not self._stopping.is_set():
-            self._tell_trouble(f"connection lost ({code})")
+            self._tell_trouble("connection lost")
         if self._on_disconnect:
             self._on_disconnect()
 

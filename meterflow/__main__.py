@@ -7,6 +7,7 @@ is told, and the others go on. Ctrl-C stops all, the broker last, so that every 
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -100,8 +101,8 @@ def _check_http(host: str, port: int) -> None:
         ).close()
     except OSError as error:
         raise PipelineError(
-            f"HTTP_PORT {port} on {host}: {error.strerror or error}; is Meterflow running already? "
-            "Stop it, or choose another HTTP_PORT"
+            f"HTTP_PORT {port} on {host}: {os.strerror(error.errno or 0)}; "
+            "is Meterflow running already? Stop it, or choose another HTTP_PORT"
         ) from error
 
 
