@@ -39,7 +39,8 @@ async def resolve(address: TcpAddress) -> str:
             found.set_result(answer or "")
 
     def ask() -> None:
-        answer, trouble = None, None
+        answer: str | None = None
+        trouble: OSError | None = None
         try:
             answers = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
             answer = str(answers[0][4][0])

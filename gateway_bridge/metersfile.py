@@ -216,7 +216,7 @@ def _complaint(item: Any, key: str, kind: type[BaseModel]) -> str:
     if item["type"] == "too_short":
         example = "[[gateway]]" if key == "gateway" else "[[gateway.meter]]"
         return f"{key}: should be there at least once, as {example}"
-    text = _SAYS.get(item["type"], item["msg"].removeprefix("Value error, "))
+    text: str = _SAYS.get(item["type"], item["msg"].removeprefix("Value error, "))
     text = text.format("gateway" if key == "gateway" else "gateway.meter", **item.get("ctx", {}))
     text = text.replace("Input should", "should").replace("String should", "should")
     if isinstance(item["input"], dict):  # found when the whole table was looked at
@@ -226,7 +226,8 @@ def _complaint(item: Any, key: str, kind: type[BaseModel]) -> str:
 
 def _place(written: Any, location: list[Any]) -> tuple[str, str, type[BaseModel]]:
     """Return the table a location lies in, in words, its key there, and the table's kind."""
-    table, kind, key, inside = "the file", MetersFile, "", written
+    table, key, inside = "the file", "", written
+    kind: type[BaseModel] = MetersFile
     for part in location:
         if isinstance(part, int):
             inside = inside[part] if isinstance(inside, list) else None

@@ -12,4 +12,10 @@ MODELS: dict[str, MeterModel] = {
     model.name: model for model in (SDM630, SDM630V1, SDM630MCT, SDM72V2, SDM120, SDM230)
 }
 
-__all__ = ["MODELS", "MeterModel"]
+METER_CODES: dict[int, str] = {
+    **{model.code: name for name, model in MODELS.items() if model.code is not None},
+    0x0084: "SDM72D-M (first series, another register map)",
+}
+"""What a meter says it is, and its name here; or in words, where it is none of ours."""
+
+__all__ = ["METER_CODES", "MODELS", "MeterModel"]

@@ -9,6 +9,9 @@ from contract.quantities import BY_NAME
 WIRINGS = ("3p4w", "3p3w", "1p2w")
 """Three phases with neutral, three phases without, one phase: as the makers abbreviate them."""
 
+METER_CODE = 0xFC02
+"""Holding register, one only: a number for the model, where its firmware has it."""
+
 SAME_REGISTER = frozenset({"energy", "energy_import"})
 """Quantities that may share a register: the core name `energy` is the imported energy."""
 
@@ -21,7 +24,8 @@ class MeterModel:
     `absent` names, for each wiring the model knows, the quantities it does not have there: their
     registers answer 0, which is no measurement. `limit` is how many registers one request may
     ask for. `serial_number` (uint32) and `system_type` (float32: 1 = 1p2w, 2 = 3p3w, 3 = 3p4w)
-    are holding registers (function 3), None where the model lacks them.
+    are holding registers (function 3), None where the model lacks them. `code` is what the model
+    answers at METER_CODE, None where that is not documented.
     """
 
     name: str
@@ -33,6 +37,7 @@ class MeterModel:
     limit: int = 80
     serial_number: int | None = 0xFC00
     system_type: int | None = 0x000A
+    code: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a table that cannot be right; raises ValueError naming model and row."""

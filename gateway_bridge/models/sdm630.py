@@ -125,4 +125,5 @@ SDM630 = MeterModel(
     manual="https://www.eastroneurope.com/images/uploads/products/protocol/SDM630_MODBUS_Protocol.pdf",
     registers=REGISTERS,
     absent={"3p4w": frozenset(), "3p3w": WITHOUT_NEUTRAL, "1p2w": ONE_PHASE},
+    code=0x0070,
 )

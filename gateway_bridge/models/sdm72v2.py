@@ -62,4 +62,5 @@ SDM72V2 = MeterModel(
         }),
     },
     limit=60,
+    code=0x0089,
 )  # fmt: skip

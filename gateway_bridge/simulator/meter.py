@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from gateway_bridge.models import MeterModel
+from gateway_bridge.models.model import METER_CODE
 from gateway_bridge.simulator.electricity import counters, demands, distortions, gauges
 from gateway_bridge.simulator.load import MONDAY, PROFILES, Phases, week_of
 from gateway_bridge.simulator.registers import WordOrder, pack
@@ -92,7 +93,7 @@ class SimulatedMeter:
         return found | self.pinned
 
     def holding(self, baud: int, order: WordOrder) -> Mapping[int, bytes]:
-        """Return {address: two registers} of the holding registers of this series."""
+        """Return {address: its registers} of the holding registers of this series."""
         code = _BAUDS.index(baud) if baud in _BAUDS else _BAUDS.index(9600)
         floats = {
             DEMAND_PERIOD: 60.0,
@@ -104,7 +105,10 @@ class SimulatedMeter:
             REGISTER_ORDER: 2141.0,
         }
         packed = {address: pack(value, order) for address, value in floats.items()}
-        return packed | {SERIAL_NUMBER: struct.pack(">I", self.serial_number)}
+        packed[SERIAL_NUMBER] = struct.pack(">I", self.serial_number)
+        if self.model.code is not None:
+            packed[METER_CODE] = struct.pack(">H", self.model.code)
+        return packed
 
     def _demands(self, minute: int) -> dict[str, float]:
         if self._demands_of[0] != minute:

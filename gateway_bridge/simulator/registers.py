@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway_bridge.models import MeterModel
+from gateway_bridge.models.model import METER_CODE
 from gateway_bridge.simulator.frames import exception
 
 WordOrder = Literal["high-first", "low-first"]
@@ -31,6 +32,8 @@ class Rules:
             return ILLEGAL_FUNCTION
         if length != 5 or count == 0:
             return ILLEGAL_VALUE
+        if (function, address, count) == (READ_HOLDING, METER_CODE, 1):
+            return None
         if address % 2 or count % 2 or count > self.limit:
             return ILLEGAL_ADDRESS
         return None
@@ -74,7 +77,7 @@ def input_answer(image: Mapping[int, float], address: int, count: int, order: Wo
 def holding_answer(holding: Mapping[int, bytes], address: int, count: int) -> bytes:
     """Return the PDU that answers a read of holding registers, or exception 2."""
     asked = range(address, address + count, 2)
-    if any(at not in holding for at in asked):
+    if any(at not in holding or len(holding[at]) > 2 * count for at in asked):
         return exception(READ_HOLDING, ILLEGAL_ADDRESS)
     packed = b"".join(holding[at] for at in asked)
     return bytes([READ_HOLDING, len(packed)]) + packed

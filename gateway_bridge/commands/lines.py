@@ -1,0 +1,100 @@
+"""Lines: getting through to a meter, in the framing its gateway speaks, and reading it once."""
+
+from dataclasses import dataclass
+
+from contract.errors import GatewayError, MeterFault, MeterTimeout
+from gateway_bridge.blocks import REGISTERS_PER_VALUE, Block, decode
+from gateway_bridge.commands.probe import Outcome, Probe
+from gateway_bridge.connection import FRAMING_NAMES, SLACK_S
+from gateway_bridge.identity import Identity, identify
+from gateway_bridge.inversion import turned
+from gateway_bridge.meter import PolledMeter
+from gateway_bridge.site import Gateway, Meter
+from gateway_bridge.transport import Framing
+
+REFUSED = frozenset({2, 3})
+DOCTOR = "`python -m gateway_bridge doctor` finds out why"
+
+
+@dataclass(frozen=True, slots=True)
+class MeterRead:
+    """What a meter has said: who it is, its finite values, what it was asked for."""
+
+    identity: Identity
+    values: dict[str, float]
+    asked: tuple[str, ...]
+    blocks: tuple[Block, ...]
+
+
+def framings(gateway: Gateway) -> tuple[Framing, ...]:
+    """Return how the gateway may speak, by the settings."""
+    if gateway.serial:
+        return ("rtu",)
+    return ("tcp", "rtu") if gateway.framing == "auto" else (gateway.framing,)
+
+
+def timeout_s(gateway: Gateway) -> float:
+    """Return how long an answer may take: as set, and the line's own time for a long one."""
+    longest = max((meter.model.limit for meter in gateway.meters), default=80)
+    return max(gateway.timeout_s, gateway.cost.request_ms(longest) / 1000 + SLACK_S)
+
+
+async def open_line(gateway: Gateway, unit: int) -> Probe:
+    """Return a probe in the framing in which a unit answers.
+
+    Raises GatewayError where there is no way to the gateway, MeterTimeout where nothing answers.
+    """
+    tried = []
+    for framing in framings(gateway):
+        probe = Probe(gateway.where, framing, timeout_s=timeout_s(gateway))
+        try:
+            await probe.open()
+        except GatewayError as error:
+            raise GatewayError(f"{gateway.address}: {error}") from error
+        heard = await probe.ask(unit, 0, REGISTERS_PER_VALUE)
+        if heard.of_a_meter or heard.outcome is Outcome.EXCEPTION:
+            return probe
+        probe.close()
+        tried.append("RTU" if gateway.serial else FRAMING_NAMES[framing])
+    raise MeterTimeout(
+        f"unit {unit} at {gateway.address}: no answer in {' or '.join(tried)}; {DOCTOR}"
+    )
+
+
+async def read_meter(probe: Probe, meter: Meter, gateway: Gateway) -> MeterRead:
+    """Return all that is wanted of a meter, in the blocks it allows.
+
+    Raises as the bridge's transport does: MeterTimeout, MeterFault, GatewayError.
+    """
+
+    async def ask(address: int, count: int, function: int) -> bytes:
+        return await probe.read(meter.unit, address, count, function)
+
+    polled = PolledMeter(meter, gateway.cost)
+    polled.introduce(await identify(meter.model, ask))
+    values: dict[str, float] = {}
+    done: dict[Block, None] = {}
+    while block := _next_block(polled, done):
+        try:
+            answer = await probe.read(meter.unit, block.address, block.count)
+        except MeterFault as error:
+            if error.code not in REFUSED:
+                raise
+            polled.refused(block, str(error))
+            if not polled.registers:
+                raise
+            continue
+        polled.limits.answered(block)
+        done[block] = None
+        values |= decode(answer, block, polled.registers, low_word_first=polled.low_word_first)
+    assert polled.identity
+    return MeterRead(
+        identity=polled.identity,
+        values=turned(values) if meter.inverted else values,
+        asked=tuple(polled.registers),
+        blocks=tuple(done),
+    )
+
+
+def _next_block(polled: PolledMeter, done: dict[Block, None]) -> Block | None:
+    return next((block for block in (*polled.live, *polled.slow) if block not in done), None)

@@ -1,0 +1,177 @@
+"""One meter: does it answer each time, is it the one in the settings, what do its values say."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from contract.errors import GatewayError
+from gateway_bridge.blocks import REGISTERS_PER_VALUE
+from gateway_bridge.commands.findings import Finding, Tell
+from gateway_bridge.commands.line_check import Line
+from gateway_bridge.commands.lines import MeterRead, read_meter
+from gateway_bridge.commands.probe import Heard, Outcome
+from gateway_bridge.models import METER_CODES, MODELS
+from gateway_bridge.models.model import METER_CODE
+from gateway_bridge.site import Gateway, Meter
+from gateway_bridge.transport import EXCEPTIONS, HOLDING
+from gateway_bridge.wiring import suspicions
+
+TRIES = 4
+
+
+async def check_meter(gateway: Gateway, line: Line, meter: Meter, tell: Tell) -> MeterRead | None:
+    """Look at one meter of a line that answers; return what it measures, where it is fit to."""
+    step = f"meter {meter.meter_id}"
+    heard, serials = await _tried(line, meter)
+    for finding in _answers(step, meter, heard, serials):
+        tell(finding)
+    if not any(each.outcome is Outcome.ANSWER for each in heard):
+        return None
+    everything = replace(meter, quantities=tuple(meter.model.registers))
+    try:
+        said = await read_meter(line.probe, everything, gateway)
+    except GatewayError as error:
+        text = f"does not let itself be read whole: {error}"
+        tell(Finding(step, "fault", text, "see what is said of this meter above; then try again"))
+        return None
+    found = [*await _who(step, line, meter, said), *_values(step, said), *_wired(step, meter, said)]
+    if not any(finding.level == "fault" for finding in found):
+        tell(Finding(step, "ok", _summary(meter, said)))
+    for finding in found:
+        tell(finding)
+    return None if found else said
+
+
+async def _tried(line: Line, meter: Meter) -> tuple[list[Heard], set[bytes]]:
+    """Ask for a value and the serial number in turn, several times."""
+    heard, serials = [], set()
+    for _ in range(TRIES):
+        heard.append(await line.probe.ask(meter.unit, 0, REGISTERS_PER_VALUE))
+        number = meter.model.serial_number
+        if number is not None and heard[-1].outcome is Outcome.ANSWER:
+            said = await line.probe.ask(meter.unit, number, REGISTERS_PER_VALUE, HOLDING)
+            if said.outcome is Outcome.ANSWER:
+                serials.add(said.data)
+            elif said.outcome is not Outcome.EXCEPTION:
+                heard.append(said)
+        if heard[-1].outcome is Outcome.CLOSED:
+            await line.probe.open()
+    return heard, serials
+
+
+def _answers(step: str, meter: Meter, heard: list[Heard], serials: set[bytes]) -> Iterator[Finding]:
+    """Yield what is wrong with how a meter answers."""
+    kinds = [each.outcome for each in heard]
+    answers, tries = kinds.count(Outcome.ANSWER), len(kinds)
+    damaged = kinds.count(Outcome.DAMAGED)
+    refused = next((each.code for each in heard if each.outcome is Outcome.EXCEPTION), 0)
+    if len(serials) > 1:
+        numbers = " and ".join(sorted(str(int.from_bytes(each, "big")) for each in serials))
+        yield Finding(
+            step,
+            "fault",
+            f"two meters have the unit id {meter.unit}: serial numbers {numbers}",
+            "give one of them another unit id in its menu",
+        )
+    elif damaged:
+        yield Finding(
+            step,
+            "fault",
+            f"{damaged} of {tries} answers are damaged",
+            f"two meters may have the unit id {meter.unit}; else check the cable: terminate both"
+            " ends with 120 Ω, keep it away from motor cables, connect the shield at one end",
+        )
+    elif (
+        not answers
+        and kinds.count(Outcome.EXCEPTION)
+        and Heard(Outcome.EXCEPTION, 0, code=refused).of_a_meter
+    ):
+        yield Finding(
+            step,
+            "fault",
+            f"answers, but refuses its first register: exception {refused}"
+            f" ({EXCEPTIONS.get(refused, 'unknown')})",
+            f"is unit {meter.unit} an {meter.model.title}? `python -m gateway_bridge scan` shows"
+            " what it says it is",
+        )
+    elif not answers:
+        yield Finding(
+            step,
+            "fault",
+            f"unit {meter.unit} does not answer, while others on this line do",
+            "check its unit id, baud rate and parity in its menu, its power, and its A and B wires;"
+            " `python -m gateway_bridge scan` shows which unit ids answer",
+        )
+    elif answers < tries:
+        yield Finding(
+            step,
+            "fault" if answers < tries / 2 else "look",
+            f"{tries - answers} of {tries} requests stay without an answer",
+            "check the terminals and the cable; a longer MODBUS_TIMEOUT helps if the gateway is"
+            " reached over a slow network",
+        )
+
+
+async def _who(step: str, line: Line, meter: Meter, said: MeterRead) -> list[Finding]:
+    """Return where a meter is not what the settings say."""
+    found = []
+    heard = await line.probe.ask(meter.unit, METER_CODE, 1, HOLDING)
+    name = METER_CODES.get(int.from_bytes(heard.data, "big")) if heard.data else None
+    if name is not None and name != meter.model.name and meter.model.code is not None:
+        title = MODELS[name].title if name in MODELS else name
+        found.append(
+            Finding(
+                step,
+                "fault",
+                f"is an {title}, the settings say {meter.model.title}",
+                f"write model = '{name}' for it in meters.toml" if name in MODELS else "",
+            )
+        )
+    if meter.wiring and said.identity.wiring and meter.wiring != said.identity.wiring:
+        found.append(
+            Finding(
+                step,
+                "look",
+                f"is set to {said.identity.wiring} in its menu, to {meter.wiring} in the settings",
+                "make the two agree, as it is wired",
+            )
+        )
+    return found
+
+
+def _values(step: str, said: MeterRead) -> Iterator[Finding]:
+    missing = [name for name in said.asked if name not in said.values]
+    if missing:
+        shown = ", ".join(missing[:4]) + (", …" if len(missing) > 4 else "")
+        yield Finding(
+            step,
+            "fault",
+            f"{len(missing)} of its values are not numbers: {shown}",
+            "is the model in the settings right? If it is, the meter is broken",
+        )
+    elif not any(said.values.values()):
+        yield Finding(
+            step,
+            "fault",
+            "answers nothing but zeros",
+            "is there voltage at its measuring terminals, and is the model in the settings right?",
+        )
+
+
+def _wired(step: str, meter: Meter, said: MeterRead) -> Iterator[Finding]:
+    wiring = meter.wiring or said.identity.wiring
+    for suspicion in suspicions(said.values, wiring=wiring):
+        yield Finding(step, "fault" if suspicion.sure else "look", suspicion.text, suspicion.remedy)
+
+
+def _summary(meter: Meter, said: MeterRead) -> str:
+    identity = said.identity
+    volts = [said.values[name] for name in ("voltage_l1", "voltage") if name in said.values]
+    known = [
+        f"unit {meter.unit} answers: {meter.model.title}",
+        f"serial number {identity.serial}" if identity.serial else "",
+        f"{identity.wiring}" if identity.wiring else "",
+        "low word first, which is minded" if identity.low_word_first else "",
+        f"{volts[0]:.1f} V" if volts else "",
+        f"{said.values['power']:.0f} W" if "power" in said.values else "",
+    ]
+    return ", ".join(filter(None, known))
