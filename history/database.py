@@ -97,6 +97,30 @@ def migrate(database: peewee.Database) -> list[str]:
     return done
 
 
+@contextlib.contextmanager
+def reading(url: str) -> Iterator[peewee.Database]:
+    """Open a database for reading as long as the block lasts.
+
+    Raises StorageError where there is none, or one of another program or version.
+    """
+    database = open_database(url, read_only=True)
+    name = name_of(database)
+    if isinstance(database, peewee.SqliteDatabase) and not Path(name).is_file():
+        raise StorageError(f"database {name}: there is no such file; DATABASE_URL names it")
+    with in_words(database):
+        database.connect()
+        try:
+            _refuse_others(database, Runner(database, str(MIGRATIONS)))
+            if not is_current(database):
+                raise StorageError(
+                    f"database {name}: made by an older version; the recorder of this one "
+                    "brings it up to date when it starts"
+                )
+            yield database
+        finally:
+            database.close()
+
+
 def is_current(database: peewee.Database) -> bool:
     """Tell whether a recorder of this version has prepared the database."""
     try:

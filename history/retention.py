@@ -12,6 +12,7 @@ import peewee
 
 from history.columns import stored_quantities
 from history.database import transaction
+from history.exchange.archive import Archive, month_of
 from history.levels import DAY, FIVE_MINUTES, HOUR, RAW, start_of
 from history.marks import COUNTERS
 from history.statements import fetch, fetch_one, run
@@ -43,17 +44,25 @@ class Keep:
 class Retention:
     """Deletes what is older than it is kept; its one user is the thread that writes."""
 
-    def __init__(self, database: peewee.Database, keep: Keep | None = None) -> None:
+    def __init__(
+        self, database: peewee.Database, keep: Keep | None = None, archive: Archive | None = None
+    ) -> None:
         self._database = database
         self._keep = keep or Keep()
+        self._archive = archive
 
     def steps(self, now_s: float | None = None) -> Iterator[int]:
         """Go once through all meters, a short transaction for each item: how many rows went."""
         horizons = self._keep.horizons(time.time() if now_s is None else now_s)
+        if self._archive and RAW in horizons:  # whole months go into it
+            horizons[RAW] = month_of(horizons[RAW] * 1000)[0] // 1000
         for meter in Meter.select().order_by(Meter.id):
             for level, horizon in horizons.items():
                 closed_ms = self._close(meter.id, horizon * 1000)
                 if level == RAW:
+                    if self._archive:
+                        closed_ms = month_of(closed_ms)[0]
+                        yield from self._put_away(self._archive, meter, closed_ms)
                     yield from self._thin_readings(meter.id, closed_ms)
                 else:
                     yield from self._thin_rollups(level, meter.id, closed_ms // 1000)
@@ -76,6 +85,23 @@ class Retention:
             )
         return closed_ms
 
+    def _put_away(self, archive: Archive, meter: Meter, end: int) -> Iterator[int]:
+        """Write into the archive what is about to be deleted."""
+        kept = self._predecessors(meter.id, end)
+        begin = 0
+        while True:
+            row = fetch_one(
+                self._database,
+                "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? "
+                f"AND ts NOT IN ({', '.join('?' * len(kept))}) ORDER BY ts LIMIT 1",
+                (meter.id, begin, end, *kept),
+            )
+            if row is None:
+                return
+            for _ in archive.write(self._database, meter, row[0]):
+                yield 0
+            begin = month_of(row[0])[1]
+
     def _thin_readings(self, meter: int, end: int) -> Iterator[int]:
         kept = self._predecessors(meter, end)
         begin = 0
@@ -95,12 +121,21 @@ class Retention:
 
     def _delete_readings(self, meter: int, first: int, last: int, kept: set[int]) -> int:
         with transaction(self._database):
+            if self._is_being_filled(meter, last):
+                return 0
             return run(
                 self._database,
                 "DELETE FROM readings_raw WHERE meter = ? AND ts >= ? AND ts <= ? "
                 f"AND ts NOT IN ({', '.join('?' * len(kept))})",
                 (meter, first, last, *kept),
             )
+
+    def _is_being_filled(self, meter: int, until_ms: int) -> bool:
+        """Tell whether someone brings in readings of that time, which wait to be rolled up."""
+        if not isinstance(self._database, peewee.SqliteDatabase):
+            list(Meter.select(Meter.id).where(Meter.id == meter).for_update())
+        statement = "SELECT 1 FROM rollup_dirty WHERE meter = ? AND bucket <= ? LIMIT 1"
+        return fetch_one(self._database, statement, (meter, until_ms // 1000)) is not None
 
     def _predecessors(self, meter: int, end: int) -> set[int]:
         """Return the readings that the first ones after `end` are compared with.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import peewee
 
+from history.exchange.archive import Archive
 from history.retention import Keep, Retention, give_back
 from history.rollups import Rollups
 from history.statements import run
@@ -24,10 +25,12 @@ class Upkeep:
     Raises peewee's errors, like the writer; what was begun is begun anew a minute later.
     """
 
-    def __init__(self, database: peewee.Database, keep: Keep | None = None) -> None:
+    def __init__(
+        self, database: peewee.Database, keep: Keep | None = None, archive: Archive | None = None
+    ) -> None:
         self._database = database
         self._rollups = Rollups(database)
-        self._retention = Retention(database, keep)
+        self._retention = Retention(database, keep, archive)
         self._work: Iterator[object] | None = None
         self._next_rollups_s = 0.0
         self._next_thinning_s = 0.0

@@ -13,7 +13,7 @@ import peewee
 
 from contract.readings import Reading, epoch_ms, format_time
 from history.database import transaction
-from history.levels import FIVE_MINUTES, bucket_of, width_s
+from history.levels import DAY, FIVE_MINUTES, bucket_of, width_s
 from history.marks import COUNTERS, Mark, Marks
 from history.raw import RawTable, Stamped
 from history.statements import fetch, run_many
@@ -52,10 +52,14 @@ class Writer:
 
     Every method raises peewee's errors: whoever calls decides whether to try again. Several
     writers do no harm: each locks the rows of the meters that its batch is about.
+
+    One that is to `fill_in` also takes whole UTC days of long ago, where a meter has nothing yet;
+    no day may be split between two batches.
     """
 
-    def __init__(self, database: peewee.Database) -> None:
+    def __init__(self, database: peewee.Database, *, fill_in: bool = False) -> None:
         self._database = database
+        self._fill_in = fill_in
         self._raw = RawTable(database)
         self._marks = Marks(database)
         self._snapshot_meters = {m.name for m in Meter.select().where(Meter.snapshots)}
@@ -80,7 +84,11 @@ class Writer:
         try:
             with transaction(self._database):
                 known = self._lock(by_meter)
-                by_meter = _without_closed(by_meter, known)
+                by_meter = {
+                    name: part
+                    for name, given_part in by_meter.items()
+                    if (part := self._accepted(given_part, known.get(name)))
+                }
                 stored = self._store(by_meter, known) if by_meter else 0
                 self._reject(list(rejected))
         except BaseException:
@@ -101,13 +109,31 @@ class Writer:
         )
         return {row[1]: _Known(*row) for row in rows}
 
+    def _accepted(self, stamped: list[Stamped], meter: _Known | None) -> list[Stamped]:
+        """Return the readings of what has not been thinned out."""
+        closed = meter.closed_until if meter else 0
+        if meter is None or min(ts for ts, _ in stamped) >= closed:
+            return stamped
+        old_days = {bucket_of(ts, DAY) for ts, _ in stamped if ts < closed}
+        open_days = self._days_without_history(meter.id, old_days) if self._fill_in else set()
+        return [
+            each for each in stamped if each[0] >= closed or bucket_of(each[0], DAY) in open_days
+        ]
+
+    def _days_without_history(self, meter: int, days: Iterable[int]) -> set[int]:
+        statement = (
+            "SELECT 1 FROM quantities q WHERE EXISTS (SELECT 1 FROM rollup WHERE level = ? "
+            "AND meter = ? AND quantity = q.id AND bucket = ?) LIMIT 1"
+        )
+        return {day for day in days if not fetch(self._database, statement, (DAY, meter, day))}
+
     def _store(self, by_meter: dict[str, list[Stamped]], known: dict[str, _Known]) -> int:
         numbers = self._update_meters(by_meter, known)
         stored = self._raw.insert({numbers[name]: part for name, part in by_meter.items()})
         marks: set[Mark] = set()
         for name, part in by_meter.items():
-            newest = known[name].last_ts if name in known else 0
-            marks |= self._changed(numbers[name], part, newest)
+            meter = known.get(name) or _Known(numbers[name], name, 0, 0, False)
+            marks |= self._changed(meter, part)
         self._marks.add(marks)
         return stored
 
@@ -134,16 +160,20 @@ class Writer:
         )
         return numbers
 
-    def _changed(self, meter: int, stamped: list[Stamped], newest: int) -> set[Mark]:
-        """Return the buckets that these readings change, some of them older than `newest`."""
-        marks = {(meter, bucket_of(first)) for first in _starts(stamped)}
+    def _changed(self, meter: _Known, stamped: list[Stamped]) -> set[Mark]:
+        """Return the buckets that these readings change.
+
+        What has been thinned out since can no longer be made again, though it comes after.
+        """
+        marks = {(meter.id, bucket_of(first)) for first in _starts(stamped)}
         late: dict[int, set[str]] = {}
         for ts, reading in stamped:
-            if ts < newest:
+            if ts < meter.last_ts:
                 late.setdefault(bucket_of(ts), set()).update(_COUNTERS & reading.values.keys())
+        later: set[Mark] = set()
         for bucket, counters in late.items():
-            marks |= self._marks.buckets_after(meter, bucket, counters)
-        return marks
+            later |= self._marks.buckets_after(meter.id, bucket, counters)
+        return marks | {mark for mark in later if mark[1] * 1000 >= meter.closed_until}
 
     def _tell_closed(self, meter: _Known, refused: int) -> None:
         self.too_old += refused
@@ -187,18 +217,6 @@ def _by_meter(readings: Iterable[Reading]) -> dict[str, list[Stamped]]:
     for reading in readings:
         by_meter.setdefault(reading.meter_id, []).append((epoch_ms(reading.ts), reading))
     return by_meter
-
-
-def _without_closed(
-    by_meter: dict[str, list[Stamped]], known: dict[str, _Known]
-) -> dict[str, list[Stamped]]:
-    kept = {}
-    for name, part in by_meter.items():
-        closed_until = known[name].closed_until if name in known else 0
-        accepted = [stamped for stamped in part if stamped[0] >= closed_until]
-        if accepted:
-            kept[name] = accepted
-    return kept
 
 
 def _snapshots(stamped: list[Stamped]) -> bool:

@@ -14,7 +14,7 @@ def main() -> None:
 def run(settings: RecorderSettings) -> None:
     """Record until stopped. Raises StorageError where a person must mend the database first."""
     stop = stop_event()
-    storage = Storage(settings.database_url, settings.keep)
+    storage = Storage(settings.database_url, settings.keep, settings.archive())
     if storage.open(stop):
         Recorder(settings, storage).run(stop)
     storage.close()

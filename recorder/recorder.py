@@ -34,6 +34,7 @@ BURST_CHECK_S = 0.25
 MOST_QUEUED = 10_000
 FULL_PAUSE_S = 0.02
 INFO_INTERVAL_S = 60.0
+LEAVE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -58,18 +59,15 @@ class Recorder:
         )
         self._queue: SimpleQueue[Delivery] = SimpleQueue()
         self._stopping = threading.Event()
-        self._name = settings.recorder_name
+        self._name, self._group = settings.recorder_name, settings.recorder_group
         self._started = datetime.now(UTC)
         self._last_commit: datetime | None = None
         self._given = self._stored = self._dropped = 0
         self._info_due_s = 0.0
         self._mqtt = MqttClient(
             settings,
-            f"meters-recorder-{self._name}",
-            subscriptions=(
-                Subscription(topics.ALL_LEAVES, 0),
-                Subscription(topics.ALL_READINGS, 1),
-            ),
+            "-".join(("meters-recorder", *filter(None, (self._group, self._name)))),
+            subscriptions=_subscriptions(settings.recorder_group),
             status_topic=topics.recorder(self._name, "status"),
             on_connect=self._publish_info,
             on_message=self._receive,
@@ -86,6 +84,7 @@ class Recorder:
             self._storage.see_to_history()
             if time.monotonic() >= self._info_due_s:
                 self._publish_info()
+        self._leave_group(stop)
         self._stopping.set()
         self._store_the_rest(stop)
         self._publish_info()
@@ -152,6 +151,20 @@ class Recorder:
                 self._mqtt.ack(delivery.message, delivery.connection)
         return True
 
+    def _leave_group(self, stop: threading.Event) -> None:
+        """Let the others of the group have all readings from now on.
+
+        While a recorder of the group is away, Mosquitto goes on to put its share aside for it.
+        """
+        if not self._group or not self._mqtt.connected:
+            return
+        self._mqtt.unsubscribe(topics.shared(self._group, topics.ALL_READINGS))
+        ends_s = time.monotonic() + LEAVE_S
+        while time.monotonic() < ends_s:
+            batch = self._next_batch()
+            if len(batch) == 1 or not self._store(batch, stop):
+                return
+
     def _store_the_rest(self, stop: threading.Event) -> None:
         rest = [Delivery(self._inbox.close_due(math.inf), None, 0)]
         while not self._queue.empty():
@@ -183,6 +196,16 @@ class Recorder:
         }
         topic = topics.recorder(self._name, "info")
         self._mqtt.publish(topic, json.dumps(description), qos=1, retain=True)
+
+
+def _subscriptions(group: str | None) -> tuple[Subscription, ...]:
+    """Return what to subscribe to.
+
+    The numbers of one burst would be dealt out among a group, so that it leaves scalars alone.
+    """
+    if group:
+        return (Subscription(topics.shared(group, topics.ALL_READINGS), 1),)
+    return (Subscription(topics.ALL_LEAVES, 0), Subscription(topics.ALL_READINGS, 1))
 
 
 def _topic(message: MQTTMessage) -> str:

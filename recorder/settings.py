@@ -1,10 +1,12 @@
 """Settings of the recorder."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from contract.settings import ServiceName, Settings
+from history.exchange.archive import Archive
 from history.retention import Keep
 
 Days = Annotated[int, Field(ge=0, le=36_500)]
@@ -20,6 +22,10 @@ class RecorderSettings(Settings):
     recorder_name: ServiceName = Field(
         "main", description="Name of this recorder; its session at the broker goes by it."
     )
+    recorder_group: ServiceName | None = Field(
+        None,
+        description="Recorders of one group share the readings; empty: this one takes all.",
+    )
     new_meters_per_hour: int = Field(
         1000, ge=0, description="How many meter ids never seen before to accept in an hour."
     )
@@ -31,6 +37,10 @@ class RecorderSettings(Settings):
     )
     keep_hourly_days: Days = Field(0, description="The same for those of an hour; 0: for ever.")
     keep_daily_days: Days = Field(0, description="The same for those of a day; 0: for ever.")
+    archive_directory: Path | None = Field(
+        None,
+        description="Readings go into Parquet files here before they are deleted; empty: nowhere.",
+    )
 
     @property
     def keep(self) -> Keep:
@@ -41,3 +51,7 @@ class RecorderSettings(Settings):
             self.keep_hourly_days,
             self.keep_daily_days,
         )
+
+    def archive(self) -> Archive | None:
+        """Return the archive, if one is wanted; raises SettingsError where that cannot be."""
+        return Archive(self.archive_directory) if self.archive_directory else None

@@ -14,6 +14,7 @@ from contract.errors import StorageError
 from contract.readings import Reading
 from history import queries
 from history.database import in_words, migrate, name_of, open_database
+from history.exchange.archive import Archive
 from history.retention import Keep
 from history.upkeep import Upkeep
 from history.writes import Rejected, Writer
@@ -33,9 +34,9 @@ class Storage:
     `on_change` is called when trouble begins and when it ends. For one thread only.
     """
 
-    def __init__(self, url: str, keep: Keep | None = None) -> None:
+    def __init__(self, url: str, keep: Keep | None = None, archive: Archive | None = None) -> None:
         self._database = open_database(url)
-        self._keep = keep
+        self._keep, self._archive = keep, archive
         self._writer: Writer | None = None
         self._upkeep: Upkeep | None = None
         self._upkeep_trouble: str | None = None
@@ -129,7 +130,7 @@ class Storage:
             logger.info("database %s: schema brought up to date: %s", self.name, step)
         with in_words(self._database):
             self._writer = Writer(self._database)
-            self._upkeep = Upkeep(self._database, self._keep)
+            self._upkeep = Upkeep(self._database, self._keep, self._archive)
         self._file = self._file_now()
         return 0
 

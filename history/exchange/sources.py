@@ -1,0 +1,64 @@
+"""Telling what a file is, by its content, and opening it."""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from zoneinfo import ZoneInfo
+
+from contract.errors import SettingsError, StorageError
+from contract.quantities import BY_NAME
+from history.exchange.csv_files import CsvSource
+from history.exchange.piece import Source
+from history.exchange.sqlite_files import TABLES, HomeAssistantSource, LoggerSource, tables_of
+
+
+def parquet() -> ModuleType:
+    """Return the module for Parquet files; raises SettingsError where its library is missing."""
+    try:
+        return importlib.import_module("history.exchange.parquet_files")
+    except ImportError as error:
+        raise SettingsError(
+            "Parquet needs the extra archive: .venv/bin/python -m pip install 'pyarrow>=21'"
+        ) from error
+
+
+def source_of(
+    path: Path,
+    *,
+    meter: str | None = None,
+    zone: ZoneInfo | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Source:
+    """Return the source that a file is; raises StorageError for one that nobody here can read.
+
+    `meter` is what all readings are of where the file does not say; `zone` is that of times
+    without one (UTC where not given); `names` tells what Home Assistant's entities are.
+    """
+    beginning = _beginning(path)
+    for entity, place in (names or {}).items():
+        if place.partition("/")[2] not in BY_NAME:
+            raise SettingsError(f"--map {entity}={place}: should be entity=meter/quantity")
+    if beginning.startswith(b"PAR1"):
+        source: Source = parquet().ParquetSource(path, meter=meter, zone=zone)
+        return source
+    if not beginning.startswith(b"SQLite format 3\0"):
+        return CsvSource(path, meter=meter, zone=zone)
+    tables = tables_of(path)
+    if {"statistics", "statistics_meta"} <= tables:
+        return HomeAssistantSource(path, meter=meter, names=names)
+    table = next((table for table in TABLES if table in tables), None)
+    if table is None:
+        raise StorageError(
+            f"{path}: has neither a table readings or meter_readings nor Home Assistant's "
+            f"statistics (but {', '.join(sorted(tables)[:4]) or 'nothing'})"
+        )
+    return LoggerSource(path, table, meter=meter, zone=zone)
+
+
+def _beginning(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
