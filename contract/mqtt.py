@@ -69,6 +69,7 @@ class MqttClient:
         self._on_connect = on_connect
         self._on_disconnect = on_disconnect
         self._on_message = on_message
+        self._asked: dict[int | None, str] = {}
         self._stopping = threading.Event()
         self._up = threading.Event()
         self._trouble: str | None = None
@@ -115,6 +116,10 @@ class MqttClient:
         """Send a message; while the broker is away QoS 0 is dropped and QoS 1 kept for later."""
         return self._paho.publish(topic, payload, qos=qos, retain=retain)
 
+    def unsubscribe(self, topic_filter: str) -> None:
+        """End a subscription for good: a lasting session would keep it."""
+        self._paho.unsubscribe(topic_filter)
+
     def ack(self, message: paho.MQTTMessage, connection: int) -> None:
         """Acknowledge a QoS 1 message, unless its connection has gone (it will come again)."""
         if message.qos and connection == self.connection:
@@ -146,6 +151,7 @@ class MqttClient:
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_message = self._message
+        client.on_subscribe = self._subscribed
         return client
 
     def _run(self) -> None:
@@ -174,13 +180,22 @@ class MqttClient:
         logger.info("broker %s: connected%s", self._address, again)
         self._trouble = None
         for subscription in self._subscriptions:
-            client.subscribe(subscription.topic_filter, subscription.qos)
+            _, number = client.subscribe(subscription.topic_filter, subscription.qos)
+            self._asked[number] = subscription.topic_filter
         if self._status_topic:
             client.publish(self._status_topic, ONLINE, qos=1, retain=True)
         self._delay_s = FIRST_DELAY_S
         self._up.set()
         if self._on_connect:
             self._on_connect()
+
+    def _subscribed(
+        self, _client: paho.Client, _userdata: Any, number: int, codes: list[Any], _properties: Any
+    ) -> None:
+        asked = self._asked.pop(number, "?")
+        if any(code.is_failure for code in codes):
+            words = "broker %s: refuses us %s: no right to it, or no $share in this broker"
+            logger.error(words, self._address, asked)
 
     def _disconnected(
         self, _client: paho.Client, _userdata: Any, _flags: Any, _code: Any, _properties: Any

@@ -18,8 +18,12 @@ OFFLINE = "offline"
 ALL_READINGS = f"{ROOT}/+/reading"
 ALL_LEAVES = f"{ROOT}/+/+"
 BRIDGE_STATUSES = f"{ROOT}/_bridge/+/status"
+REPLAY_ANSWERS = f"{ROOT}/_bridge/+/replayed"
 
 HOME_ASSISTANT_STATUS = "homeassistant/status"
+
+
+_BRIDGE_TOPIC = re.compile(rf"{ROOT}/_bridge/({METER_ID.pattern})/([a-z]+)")
 
 
 class MeterTopic(NamedTuple):
@@ -37,6 +41,19 @@ def parse(topic: str) -> MeterTopic | None:
     if not METER_ID.fullmatch(parts[1]) or not QUANTITY.fullmatch(parts[2]):
         return None
     return MeterTopic(parts[1], parts[2])
+
+
+class BridgeTopic(NamedTuple):
+    """A topic `meters/_bridge/<name>/<leaf>` taken apart."""
+
+    name: str
+    leaf: str
+
+
+def parse_bridge(topic: str) -> BridgeTopic | None:
+    """Return name and leaf of a bridge's topic, or None for any other topic."""
+    found = _BRIDGE_TOPIC.fullmatch(topic)
+    return BridgeTopic(*found.groups()) if found else None
 
 
 def reading(meter_id: str) -> str:
@@ -60,7 +77,7 @@ def info(meter_id: str) -> str:
 
 
 def bridge(name: str, leaf: str) -> str:
-    """Topic of a gateway bridge: its `status`, `info` or `replay`."""
+    """Topic of a gateway bridge: its `status`, `info`, `replay` or `replayed`."""
     return f"{ROOT}/_bridge/{name}/{leaf}"
 
 
@@ -72,6 +89,11 @@ def recorder(name: str, leaf: str) -> str:
 def discovery(object_id: str, node_id: str = "meters") -> str:
     """Topic of Home Assistant's device-based discovery."""
     return f"homeassistant/device/{node_id}/{object_id}/config"
+
+
+def shared(group: str, topic_filter: str) -> str:
+    """Filter of a shared subscription: each message goes to one client of the group."""
+    return f"$share/{group}/{topic_filter}"
 
 
 def filter_matches(pattern: str, topic: str) -> bool:

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
 from contract.settings import ServiceName, Settings
+from contract.zones import Zone, local_zone
 from history.exchange.archive import Archive
 from history.retention import Keep
 
@@ -41,6 +43,14 @@ class RecorderSettings(Settings):
         None,
         description="Readings go into Parquet files here before they are deleted; empty: nowhere.",
     )
+    timezone: Zone | None = Field(
+        None, description="Time zone of days, as in Europe/Berlin; empty: this machine's."
+    )
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of days that a person names."""
+        return self.timezone or local_zone()
 
     @property
     def keep(self) -> Keep:
