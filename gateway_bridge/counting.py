@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from gateway_bridge.wiring import Suspicion
 
-STEPS = 6.0
+STEPS = 4.0
 """Of so many steps of the counters a comparison with the power must consist."""
 COUNTERS = ("energy_import", "energy_export")
 

@@ -17,6 +17,7 @@ NEAR_DEG = 35.0
 THIRD_DEG = 120.0
 NEVER = 0.02
 """A counter below this share of its opposite has never really run."""
+FIRST_KWH = 1.0
 
 Values = Mapping[str, float]
 
@@ -36,7 +37,7 @@ def suspicions(values: Values, *, wiring: str | None = None) -> list[Suspicion]:
     Only what is there is looked at; without a neutral (3p3w) there are no phases to compare.
     """
     found = [*_voltages(values, one_phase=wiring == "1p2w")]
-    if wiring in (None, "3p4w"):
+    if wiring != "3p3w":
         exchanged = list(_exchanged(values))
         found += exchanged or _reversed(values)
     return [*found, *_ratio(values), *_sums(values)]
@@ -45,13 +46,14 @@ def suspicions(values: Values, *, wiring: str | None = None) -> list[Suspicion]:
 def _voltages(values: Values, *, one_phase: bool) -> Iterator[Suspicion]:
     volts = {phase: values[f"voltage_{phase}"] for phase in PHASES if f"voltage_{phase}" in values}
     highest = max(volts.values(), default=0.0)
-    for phase, volt in volts.items():
-        if not one_phase and volt < 0.5 * highest:
-            yield Suspicion(
-                f"{phase.upper()} has {volt:.0f} V, another phase {highest:.0f} V",
-                f"check the fuse and the wire of {phase.upper()}; a meter on one phase wants"
-                " wiring = '1p2w'",
-            )
+    dead = [phase.upper() for phase, volt in volts.items() if volt < 0.5 * highest]
+    if dead and not one_phase:
+        yield Suspicion(
+            f"{' and '.join(dead)} without voltage, while another phase has {highest:.0f} V",
+            f"check fuse and wire of {' and '.join(dead)}; a meter on one phase wants"
+            " wiring = '1p2w' in meters.toml",
+        )
+        return
     for name, (one, other) in {"l1_l2": (0, 1), "l2_l3": (1, 2), "l3_l1": (2, 0)}.items():
         between = values.get(f"voltage_{name}")
         if between is not None and len(volts) == 3 and between < 0.5 * highest:
@@ -140,8 +142,13 @@ def _one_reversed(values: Values, phase: str, load: complex, others: str) -> Ite
     up = phase.upper() or "the meter"
     text = f"{up} seems to feed in {-load.real:.0f} W{others}"
     remedy = f"turn the current transformer of {up} round, or exchange its two wires (k and l)"
-    if _never(values, "energy_export", "energy_import"):
-        yield Suspicion(f"{text}, and this meter has hardly ever fed in: it is reversed", remedy)
+    counter = _of("energy_export", phase)
+    fed_in = values.get(counter, values.get("energy_export"))
+    if fed_in is not None and fed_in < FIRST_KWH <= values.get("energy_import", 0):
+        yield Suspicion(
+            f"{text}, and has never fed in before: it is reversed",
+            f"{remedy}; nothing is wrong if a solar plant has just been connected",
+        )
     elif _never(values, _of("energy_import", phase), _of("energy_export", phase)):
         yield Suspicion(f"{text}, and {up} has hardly ever drawn: it is reversed", remedy)
     elif load.imag < -LEAST_SHARE * abs(load):
@@ -155,7 +162,7 @@ def _one_reversed(values: Values, phase: str, load: complex, others: str) -> Ite
 def _never(values: Values, counter: str, other: str) -> bool:
     """Tell whether a counter has hardly run beside another; a new meter says nothing yet."""
     one, two = values.get(counter), values.get(other)
-    return one is not None and two is not None and two >= 1 and one < NEVER * two
+    return one is not None and two is not None and two >= FIRST_KWH and one < NEVER * two
 
 
 def _ratio(values: Values) -> Iterator[Suspicion]:

@@ -12,6 +12,7 @@ from gateway_bridge.commands.findings import Finding, Tell
 
 CONNECT_S = 3.0
 LISTEN_S = 0.3
+POLL_S = 0.05
 
 
 def check_broker(settings: Settings, tell: Tell) -> None:
@@ -29,8 +30,13 @@ def check_broker(settings: Settings, tell: Tell) -> None:
         on_message=heard,
     )
     address = f"{settings.mqtt_host}:{settings.mqtt_port}"
+    unknown = client.trouble
     client.start()
-    if client.wait_connected(CONNECT_S):
+    deadline_s = time.monotonic() + CONNECT_S
+    while not client.wait_connected(POLL_S) and time.monotonic() < deadline_s:
+        if client.trouble != unknown:
+            break
+    if client.connected:
         time.sleep(LISTEN_S)
         tell(Finding("broker", "ok", f"the broker at {address} lets us in"))
     else:

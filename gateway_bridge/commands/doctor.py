@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> int:
     told = Told(Screen(as_json=options.json))
     for gateway in gateways:
         told.begin(gateway)
-        asyncio.run(_examine(gateway, told.tell, options.watch))
+        asyncio.run(_examine(gateway, told, options.watch))
     if not options.no_broker:
         told.begin(None)
         check_broker(settings, told.tell)
@@ -86,12 +86,10 @@ class Told:
         levels = [finding.level for _, finding in self.findings]
         faults, looks = levels.count("fault"), levels.count("look")
         self.screen.say()
-        if faults:
-            self.screen.say(f"{faults} {'fault' if faults == 1 else 'faults'} found.", "bold red")
-        else:
-            self.screen.say("No fault found.", "bold green")
-        if looks:
-            self.screen.say(f"{looks} worth a look.", "bold yellow")
+        found = "no fault" if not faults else "1 fault" if faults == 1 else f"{faults} faults"
+        also = f", {looks} worth a look" if looks else ""
+        style = "bold red" if faults else "bold yellow" if looks else "bold green"
+        self.screen.say(f"{found}{also}", style)
         self.screen.outcome(
             {
                 "ok": not faults,
@@ -103,7 +101,8 @@ class Told:
         return 1 if faults else 0
 
 
-async def _examine(gateway: Gateway, tell: Tell, watch_s: float) -> None:
+async def _examine(gateway: Gateway, told: Told, watch_s: float) -> None:
+    tell = told.tell
     line = await check_line(gateway, tell)
     if line is None:
         return
@@ -116,7 +115,8 @@ async def _examine(gateway: Gateway, tell: Tell, watch_s: float) -> None:
             said = await check_meter(gateway, line, meter, tell)
             if said is not None:
                 fit.append((meter, said))
-        await _watch(gateway, line, fit, tell, watch_s)
+        with told.screen.progress.status(f"comparing counters with power for {watch_s:g} s"):
+            await _watch(gateway, line, fit, tell, watch_s)
     except GatewayError as error:
         text = f"{gateway.address} {error}, in the middle of it"
         tell(Finding("line", "fault", text, "another client may have taken the connection over"))

@@ -1,6 +1,7 @@
 """The way to the line: network, port, framing; and what it means where no meter answers."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contract.errors import GatewayError
@@ -11,12 +12,13 @@ from gateway_bridge.commands.lines import timeout_s
 from gateway_bridge.commands.probe import NO_METER, Heard, Outcome, Probe
 from gateway_bridge.connection import FRAMING_NAMES
 from gateway_bridge.link import NotReached, resolve
-from gateway_bridge.site import Gateway
+from gateway_bridge.site import Gateway, Meter
 from gateway_bridge.transport import Framing
 
 USUAL_PORTS = (502, 4196, 8899, 20108, 26)
 """Modbus itself, and what ZLAN, Elfin, USR and others listen on as delivered."""
 PORT_S = 0.5
+PATIENCE_S = 4.0
 _CHECK_LINE = (
     "check A and B (exchange them once), that gateway and meters have the same baud rate, parity"
     " and stop bits, the unit ids in each meter's menu, and that the meters are powered"
@@ -54,7 +56,7 @@ async def _reached(gateway: Gateway, tell: Tell) -> bool:
         text = str(error)
         if error.why == "refused":
             tell(Finding("network", "ok", f"{gateway.host} is there"))
-            text, remedy = f"refuses port {gateway.port}", await _other_ports(gateway)
+            text, remedy = "refuses connections", await _other_ports(gateway)
         tell(Finding(step, "fault", f"{gateway.address} {text}", remedy))
         return False
     finally:
@@ -95,22 +97,54 @@ async def _framing(gateway: Gateway, tell: Tell) -> Line | None:
     first: Framing = "rtu" if gateway.serial or gateway.framing == "rtu" else "tcp"
     tried: tuple[Framing, ...] = (first,) if gateway.serial else (first, _other(first))
     outcomes: list[Heard] = []
-    for framing in tried:
-        probe = Probe(gateway.where, framing, timeout_s=timeout_s(gateway))
-        for meter in gateway.meters:
-            heard = await _asked(probe, meter.unit)
-            outcomes.append(heard)
-            if heard.of_a_meter:
-                _tell_framing(gateway, framing, tell)
-                return Line(probe, meter.unit)
-            if heard.outcome is Outcome.EXCEPTION:
-                continue  # the gateway itself has spoken: the framing is right
-            if heard.outcome is Outcome.CLOSED:
+    for meters in (gateway.meters[:1], gateway.meters[1:]):  # the first in both, soon to know
+        for framing in tried:
+            probe = Probe(gateway.where, framing, timeout_s=timeout_s(gateway))
+            unit = await _first_that_answers(probe, meters, outcomes)
+            if unit is not None:
+                _tell_framing(gateway, probe, tell)
+                return Line(probe, unit)
+            probe.close()
+            if any(heard.outcome is Outcome.EXCEPTION for heard in outcomes):
+                tried = (framing,)  # the gateway itself has spoken
                 break
+    patient = await _patient(gateway, tried, outcomes)
+    tell(patient or _no_answer(gateway, outcomes))
+    return None
+
+
+async def _patient(
+    gateway: Gateway, tried: Sequence[Framing], outcomes: list[Heard]
+) -> Finding | None:
+    """Where there was nothing but silence, wait much longer once: an answer may only be late."""
+    if any(heard.outcome is not Outcome.SILENCE for heard in outcomes):
+        return None
+    unit = gateway.meters[0].unit
+    for framing in tried:
+        probe = Probe(gateway.where, framing, timeout_s=PATIENCE_S)
+        heard = await _asked(probe, unit)
         probe.close()
-        if any(heard.outcome is Outcome.EXCEPTION for heard in outcomes):
+        if heard.of_a_meter:
+            return Finding(
+                "line",
+                "fault",
+                f"unit {unit} answers only after {heard.took_s:.1f} s, which is too late",
+                f"set MODBUS_TIMEOUT={heard.took_s + 0.5:.1f} (timeout in meters.toml); and find"
+                " out what holds it up: other clients, or a slow network",
+            )
+    return None
+
+
+async def _first_that_answers(
+    probe: Probe, meters: Sequence[Meter], outcomes: list[Heard]
+) -> int | None:
+    for meter in meters:
+        heard = await _asked(probe, meter.unit)
+        outcomes.append(heard)
+        if heard.of_a_meter:
+            return meter.unit
+        if heard.outcome is Outcome.CLOSED:
             break
-    tell(_no_answer(gateway, outcomes))
     return None
 
 
@@ -127,7 +161,8 @@ async def _asked(probe: Probe, unit: int) -> Heard:
     return heard
 
 
-def _tell_framing(gateway: Gateway, framing: Framing, tell: Tell) -> None:
+def _tell_framing(gateway: Gateway, probe: Probe, tell: Tell) -> None:
+    framing = probe.framing
     if gateway.serial:
         tell(Finding("line", "ok", "a meter answers on the serial line"))
         return
@@ -151,6 +186,10 @@ def _tell_framing(gateway: Gateway, framing: Framing, tell: Tell) -> None:
                 "it works; if its page offers 'Modbus TCP to RTU', that is the safer of the two",
             )
         )
+    elif probe.zero_ids:
+        text = f"the gateway speaks {name}, but answers with transaction id 0"
+        remedy = "look for newer firmware: a late answer cannot be told from the one waited for"
+        tell(Finding("framing", "look", text, remedy))
     else:
         tell(Finding("framing", "ok", f"the gateway speaks {name}"))
 
@@ -166,19 +205,26 @@ def _no_answer(gateway: Gateway, outcomes: list[Heard]) -> Finding:
         return Finding(
             "line",
             "fault",
-            "bytes come back, but no Modbus frame with a right checksum: baud rate or parity of"
-            " gateway and meters differ, or two meters have the same unit id",
+            "bytes come back, but no right answer among them: baud rate or parity of gateway and"
+            " meters differ, two meters have the same unit id, or the gateway mixes answers up",
             "compare baud rate, parity and stop bits in each meter's menu with the gateway's"
-            " page, and try one meter alone on the line",
+            " page, stop other clients, and try one meter alone on the line",
         )
-    if kinds == {Outcome.CLOSED}:
+    if Outcome.CLOSED in kinds:
         return Finding(
             "port",
             "fault",
-            f"{gateway.address} accepts connections and closes them at once: another client holds"
+            f"{gateway.address} accepts connections and closes them again: another client holds"
             " the only one it serves",
             "stop what else polls it (this bridge, Home Assistant, evcc …), or restart the gateway:"
             " some keep dead connections",
+        )
+    if Outcome.OTHER_UNIT in kinds:
+        return Finding(
+            "line",
+            "fault",
+            f"another unit answers than the one asked (unit {units})",
+            "look on the gateway's page whether it exchanges unit ids, and stop other clients",
         )
     if gateway.serial:
         text = f"nothing comes back on the serial line (unit {units})"

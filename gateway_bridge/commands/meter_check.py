@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from contract.errors import GatewayError
 from gateway_bridge.blocks import REGISTERS_PER_VALUE
-from gateway_bridge.commands.findings import Finding, Tell
+from gateway_bridge.commands.findings import Finding, Level, Tell
 from gateway_bridge.commands.line_check import Line
 from gateway_bridge.commands.lines import MeterRead, read_meter
-from gateway_bridge.commands.probe import Heard, Outcome
+from gateway_bridge.commands.probe import NO_METER, Heard, Outcome
 from gateway_bridge.models import METER_CODES, MODELS
 from gateway_bridge.models.model import METER_CODE
 from gateway_bridge.site import Gateway, Meter
@@ -16,13 +16,19 @@ from gateway_bridge.transport import EXCEPTIONS, HOLDING
 from gateway_bridge.wiring import suspicions
 
 TRIES = 4
+BUSY = 6
+_CABLE = (
+    "check the terminals and the cable (120 Ω at both ends, away from motor cables, the shield"
+    " connected at one end)"
+)
 
 
 async def check_meter(gateway: Gateway, line: Line, meter: Meter, tell: Tell) -> MeterRead | None:
     """Look at one meter of a line that answers; return what it measures, where it is fit to."""
     step = f"meter {meter.meter_id}"
     heard, serials = await _tried(line, meter)
-    for finding in _answers(step, meter, heard, serials):
+    trouble = list(_answers(step, meter, heard, serials))
+    for finding in trouble:
         tell(finding)
     if not any(each.outcome is Outcome.ANSWER for each in heard):
         return None
@@ -30,15 +36,16 @@ async def check_meter(gateway: Gateway, line: Line, meter: Meter, tell: Tell) ->
     try:
         said = await read_meter(line.probe, everything, gateway)
     except GatewayError as error:
-        text = f"does not let itself be read whole: {error}"
-        tell(Finding(step, "fault", text, "see what is said of this meter above; then try again"))
+        if not trouble:
+            text = f"answers single values, but not all: {error}"
+            tell(Finding(step, "fault", text, "is the model in the settings right?"))
         return None
     found = [*await _who(step, line, meter, said), *_values(step, said), *_wired(step, meter, said)]
     if not any(finding.level == "fault" for finding in found):
         tell(Finding(step, "ok", _summary(meter, said)))
     for finding in found:
         tell(finding)
-    return None if found else said
+    return None if found or trouble else said
 
 
 async def _tried(line: Line, meter: Meter) -> tuple[list[Heard], set[bytes]]:
@@ -55,6 +62,8 @@ async def _tried(line: Line, meter: Meter) -> tuple[list[Heard], set[bytes]]:
                 heard.append(said)
         if heard[-1].outcome is Outcome.CLOSED:
             await line.probe.open()
+        if len(heard) > 1 and not any(each.of_a_meter for each in heard):
+            break
     return heard, serials
 
 
@@ -63,7 +72,6 @@ def _answers(step: str, meter: Meter, heard: list[Heard], serials: set[bytes]) -
     kinds = [each.outcome for each in heard]
     answers, tries = kinds.count(Outcome.ANSWER), len(kinds)
     damaged = kinds.count(Outcome.DAMAGED)
-    refused = next((each.code for each in heard if each.outcome is Outcome.EXCEPTION), 0)
     if len(serials) > 1:
         numbers = " and ".join(sorted(str(int.from_bytes(each, "big")) for each in serials))
         yield Finding(
@@ -73,42 +81,48 @@ def _answers(step: str, meter: Meter, heard: list[Heard], serials: set[bytes]) -
             "give one of them another unit id in its menu",
         )
     elif damaged:
-        yield Finding(
+        text = f"{damaged} of {tries} answers are damaged"
+        yield Finding(step, "fault", text, f"{_twins(meter)}; {_CABLE}")
+    elif not answers:
+        yield _never(step, meter, heard)
+    elif answers < tries:
+        text = f"{tries - answers} of {tries} requests stay without an answer"
+        level: Level = "fault" if answers < tries / 2 else "look"
+        remedy = f"{_twins(meter)}; {_CABLE}; over a slow network a longer MODBUS_TIMEOUT helps"
+        yield Finding(step, level, text, remedy)
+
+
+def _never(step: str, meter: Meter, heard: list[Heard]) -> Finding:
+    """Say what it means that a meter did not answer once, while others do."""
+    codes = {each.code for each in heard if each.outcome is Outcome.EXCEPTION}
+    if BUSY in codes:
+        return Finding(
             step,
             "fault",
-            f"{damaged} of {tries} answers are damaged",
-            f"two meters may have the unit id {meter.unit}; else check the cable: terminate both"
-            " ends with 120 Ω, keep it away from motor cables, connect the shield at one end",
+            "the gateway says that it is busy",
+            "stop other clients that poll it: its queue is full",
         )
-    elif (
-        not answers
-        and kinds.count(Outcome.EXCEPTION)
-        and Heard(Outcome.EXCEPTION, 0, code=refused).of_a_meter
-    ):
-        yield Finding(
+    if codes - NO_METER:
+        code = min(codes - NO_METER)
+        return Finding(
             step,
             "fault",
-            f"answers, but refuses its first register: exception {refused}"
-            f" ({EXCEPTIONS.get(refused, 'unknown')})",
+            f"answers, but refuses its first register: exception {code}"
+            f" ({EXCEPTIONS.get(code, 'unknown')})",
             f"is unit {meter.unit} an {meter.model.title}? `python -m gateway_bridge scan` shows"
             " what it says it is",
         )
-    elif not answers:
-        yield Finding(
-            step,
-            "fault",
-            f"unit {meter.unit} does not answer, while others on this line do",
-            "check its unit id, baud rate and parity in its menu, its power, and its A and B wires;"
-            " `python -m gateway_bridge scan` shows which unit ids answer",
-        )
-    elif answers < tries:
-        yield Finding(
-            step,
-            "fault" if answers < tries / 2 else "look",
-            f"{tries - answers} of {tries} requests stay without an answer",
-            "check the terminals and the cable; a longer MODBUS_TIMEOUT helps if the gateway is"
-            " reached over a slow network",
-        )
+    return Finding(
+        step,
+        "fault",
+        f"unit {meter.unit} does not answer, while others on this line do",
+        "check its unit id, baud rate and parity in its menu, its power, and its A and B wires;"
+        " `python -m gateway_bridge scan` shows which unit ids answer",
+    )
+
+
+def _twins(meter: Meter) -> str:
+    return f"look whether two meters have the unit id {meter.unit}"
 
 
 async def _who(step: str, line: Line, meter: Meter, said: MeterRead) -> list[Finding]:

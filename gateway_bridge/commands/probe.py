@@ -39,6 +39,7 @@ class Outcome(StrEnum):
     EXCEPTION = "exception"
     SILENCE = "silence"
     DAMAGED = "damaged"
+    OTHER_UNIT = "another unit"
     OTHER_FRAMING = "other framing"
     CLOSED = "closed"
 
@@ -69,6 +70,8 @@ class Probe:
         self.timeout_s = timeout_s
         self.others: set[int] = set()
         """Units that answered while another one was asked: late, but there."""
+        self.zero_ids = False
+        """Whether answers bear transaction id 0 instead of the request's."""
         self._reader = asyncio.StreamReader()
         self._writer: asyncio.StreamWriter | None = None
         self._device: serial.Serial | None = None
@@ -202,13 +205,18 @@ class Probe:
         return None
 
     def _is_of_now(self, frame: Frame) -> bool:
-        return self.framing == "rtu" or frame.transaction in (self._transaction, 0)
+        if self.framing == "rtu":
+            return True
+        self.zero_ids |= frame.transaction == 0
+        return frame.transaction in (self._transaction, 0)
 
     def _without_answer(self, raw: bytes) -> Outcome:
         if not raw:
             return Outcome.SILENCE
-        if self._frames(raw):  # right frames, but of others: late ones
-            return Outcome.SILENCE
+        frames = self._frames(raw)
+        if frames:  # right ones, but late, or of others
+            late = any(frame.unit == self._missed for frame in frames)
+            return Outcome.SILENCE if late else Outcome.OTHER_UNIT
         other = tcp_frames(raw) if self.framing == "rtu" else rtu_frames(raw)
         return Outcome.OTHER_FRAMING if list(other) else Outcome.DAMAGED
 
