@@ -46,6 +46,7 @@ async def _serve(settings: BridgeSettings, gateways: tuple[Gateway, ...]) -> Non
                 for poller in publisher.pollers
             ]
             tasks.append(group.create_task(publisher.tell_info(), name="bridge info"))
+            tasks.append(group.create_task(publisher.replay(), name="replay"))
             await stopped.wait()
             for task in tasks:
                 task.cancel()

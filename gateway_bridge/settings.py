@@ -99,3 +99,18 @@ class BridgeSettings(Settings):
         description="Several gateways and their meters, instead of MODBUS_HOST.",
     )
     bridge_name: ServiceName = Field("gateway", description="Name of this bridge on the bus.")
+    journal_file: Path | None = Field(
+        None,
+        description="Where readings are kept to be sent again; state/journal-NAME.db if empty.",
+    )
+    journal_hours: float = Field(
+        72, ge=0, le=8760, description="For how many hours they are kept; 0: no journal."
+    )
+    journal_megabytes: int = Field(
+        200, ge=1, le=1_000_000, description="How large it may become; then the oldest go first."
+    )
+
+    @property
+    def journal_path(self) -> Path:
+        """Where this bridge's journal lies."""
+        return self.journal_file or Path("state", f"journal-{self.bridge_name}.db")
