@@ -1,14 +1,43 @@
-"""The recorder: `python -m recorder`."""
+"""`python -m recorder`: keep every reading that passes on the bus.
 
-from contract.service import run_service, stop_event
+With a command (status, export, import, backup, check, replace-meter) it helps the person who looks
+after the history instead, and ends.
+"""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+from contract.errors import SettingsError
+from contract.service import leave, run_service, stop_event
 from recorder.recorder import Recorder
 from recorder.settings import RecorderSettings
 from recorder.storage import Storage
 
+COMMANDS = {
+    "status": ("status", "what the history holds, how large it is and will be"),
+    "export": ("export", "readings into a CSV or Parquet file"),
+    "import": ("bring_in", "readings from such files, older loggers, Home Assistant"),
+    "backup": ("backup", "a copy of the history, while it is being written"),
+    "check": ("check", "whether the file and its roll-ups are sound, and what is missing"),
+    "replace-meter": ("replace_meter", "enter that another meter was put in"),
+}
+INTERRUPTED = 130
+_PURPOSE = "\n".join([
+    "Keep every reading that passes on the bus.",
+    "",
+    "commands for the person who looks after the history, each with its own --help:",
+    *(f"  {name:<14} {meaning}" for name, (_, meaning) in COMMANDS.items()),
+])  # fmt: skip
 
-def main() -> None:
-    """Keep every reading that passes on the bus."""
-    run_service("recorder", "Keep every reading that passes on the bus.", RecorderSettings, run)
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Record until stopped, or run one command."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and not words[0].startswith("-"):
+        leave("recorder", lambda: _command(words[0], words[1:]))
+    run_service("recorder", _PURPOSE, RecorderSettings, run, words)
 
 
 def run(settings: RecorderSettings) -> None:
@@ -18,6 +47,19 @@ def run(settings: RecorderSettings) -> None:
     if storage.open(stop):
         Recorder(settings, storage).run(stop)
     storage.close()
+
+
+def _command(name: str, arguments: Sequence[str]) -> None:
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; there are {', '.join(COMMANDS)}"
+        raise SettingsError(f"there is no command {name!r}{hint}")
+    # By name: the recorder itself needs nothing of what the commands import.
+    command = importlib.import_module(f"recorder.commands.{COMMANDS[name][0]}")
+    try:
+        sys.exit(command.main(arguments))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ class Archive:
         first = next(pieces, None)
         if first is None:
             return
+        (self._directory / meter.name).mkdir(parents=True, exist_ok=True)
         with new_file(self._free_name(meter.name, begin)) as file:
             writer = self._parquet.ParquetWriter(file, names)
             for piece in chain([first], pieces):

@@ -8,6 +8,8 @@ from typing import IO, Any
 
 from contract.errors import StorageError
 
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": ""}
+
 
 @contextlib.contextmanager
 def new_file(path: Path, *, text: bool = False) -> Iterator[IO[Any]]:
@@ -17,7 +19,6 @@ def new_file(path: Path, *, text: bool = False) -> Iterator[IO[Any]]:
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w" if text else "wb", **_TEXT if text else {}) as file:
             yield file
             file.flush()
@@ -28,6 +29,3 @@ def new_file(path: Path, *, text: bool = False) -> Iterator[IO[Any]]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-
-
-_TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": ""}

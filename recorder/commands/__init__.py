@@ -1,0 +1,1 @@
+"""Commands for the person who looks after the history; each may run beside a recorder."""

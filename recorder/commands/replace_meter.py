@@ -1,0 +1,78 @@
+"""`python -m recorder replace-meter`: another meter was put in; its counters begin anew."""
+
+import argparse
+from collections.abc import Sequence
+from datetime import datetime
+
+import peewee
+
+from contract.errors import SettingsError
+from contract.quantities import BY_NAME
+from contract.readings import format_time
+from history.database import in_words, migrate, open_database, reading
+from history.replacement import counters_around, replace_meter
+from history.rollups import Rollups
+from recorder.commands.arguments import moment, parser_for
+from recorder.commands.screen import say, show, table
+from recorder.settings import RecorderSettings
+
+_MORE = """Without this entry a counter that goes on at another value counts as use, or as a reset.
+With it, totals go on across the change: what the old meter counted up to its end, and the new one
+from its start. What is not told counts nothing. energy and energy_import are one counter.
+
+  python -m recorder replace-meter 1 2026-11-22T14:30 --old energy=48211.5 --new energy=0"""
+_SAME = {"energy": "energy_import", "energy_import": "energy"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Enter a replacement; the same again changes nothing."""
+    options = _parse(arguments)
+    settings = RecorderSettings.load()
+    ts = moment(options.time, settings.zone)
+    old, new = _values("--old", options.old), _values("--new", options.new)
+    with reading(settings.database_url):  # says so where there is none
+        pass
+    database = open_database(settings.database_url)
+    migrate(database)
+    with in_words(database):
+        replace_meter(database, options.meter, ts, old, new)
+        Rollups(database).run(float("inf"))
+        say(f"meter {options.meter}: another meter from {format_time(ts)} on")
+        _show_counters(database, options.meter, ts)
+        database.close()
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = parser_for("replace-meter", "Enter that another meter was put in.", _MORE)
+    parser.add_argument("meter", help="its id on MQTT, which the new one has taken over")
+    parser.add_argument("time", help="when, as in 2026-11-22T14:30 (by the setting TIMEZONE)")
+    for name, text in (
+        ("--old", "the old meter showed at its end"),
+        ("--new", "the new one began"),
+    ):
+        parser.add_argument(
+            name, nargs="+", default=[], metavar="COUNTER=VALUE", help=f"what {text} with"
+        )
+    return parser.parse_args(arguments)
+
+
+def _values(option: str, pairs: Sequence[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if name not in BY_NAME or not BY_NAME[name].kind.counter:
+            raise SettingsError(f"{option} {pair}: {name!r} is no counter; see docs/quantities.md")
+        try:
+            found[name] = float(text)
+        except ValueError as error:
+            raise SettingsError(f"{option} {pair}: {text!r} is no number") from error
+    return {_SAME[name]: value for name, value in found.items() if name in _SAME} | found
+
+
+def _show_counters(database: peewee.Database, meter_id: str, ts: datetime) -> None:
+    shown = table("counter", ">last before", ">first after", "unit")
+    for name, values in counters_around(database, meter_id, ts).items():
+        texts = ["-" if value is None else f"{value:,.3f}" for value in values]
+        shown.add_row(name, *texts, BY_NAME[name].kind.unit)
+    show(shown)

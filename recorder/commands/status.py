@@ -1,0 +1,63 @@
+"""`python -m recorder status`: what the history holds, how large it is and will be."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import peewee
+
+from history import queries
+from history.database import name_of, reading
+from history.forecast import in_a_year, level_sizes, size_of
+from history.levels import DAY, FIVE_MINUTES, HOUR, RAW
+from history.retention import Keep
+from recorder.commands.arguments import parser_for
+from recorder.commands.screen import clock, say, show, size, span, table
+from recorder.settings import RecorderSettings
+
+_LEVELS = {RAW: "readings", FIVE_MINUTES: "5 minutes", HOUR: "hours", DAY: "days"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Tell of the history. Raises StorageError where there is none."""
+    parser_for("status", "Show what the history holds, how large it is and will be.").parse_args(
+        arguments
+    )
+    settings = RecorderSettings.load()
+    with reading(settings.database_url) as database:
+        taken, free = size_of(database)
+        say(f"{name_of(database)}: {size(taken)}, of which {size(free)} are free")
+        _tell_meters(settings.zone)
+        _tell_levels(database, settings.keep, settings.zone)
+    return 0
+
+
+def _tell_meters(zone: ZoneInfo) -> None:
+    entries, now = queries.meters(), datetime.now(UTC)
+    if not entries:
+        say("no meter has sent anything yet")
+        return
+    shown = table("meter", "first reading", "newest reading", ">ago")
+    for entry in entries:
+        age = span(max((now - entry.last_seen).total_seconds(), 0))
+        first, last = clock(entry.first_seen, zone), clock(entry.last_seen, zone)
+        shown.add_row(entry.meter_id, first, last, age)
+    say()
+    show(shown)
+
+
+def _tell_levels(database: peewee.Database, keep: Keep, zone: ZoneInfo) -> None:
+    levels = level_sizes(database, keep)
+    if not levels:
+        return
+    shown = table("level", "kept for", "since", ">rows", ">about", ">each day")
+    for level in levels:
+        kept = f"{level.kept_days} days" if level.kept_days else "ever"
+        rows = f"{level.rows:,}{' values' if level.level == RAW else ''}"
+        since = clock(level.first, zone)
+        shown.add_row(_LEVELS[level.level], kept, since, rows, size(level.size), size(level.daily))
+    say()
+    show(shown)
+    total, whole = in_a_year(levels)
+    say()
+    say(f"at this rate {size(total)} in a year ({size(whole)} if every reading were kept)")
