@@ -8,8 +8,9 @@ agree with one another: then it was a true reset or another meter, and is believ
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
-from contract.quantities import BY_NAME, VOLTAGE
+from contract.quantities import BY_NAME, QUANTITIES, VOLTAGE
 
 AGREEING_POLLS = 3
 AGREE_FOR_S = 3.0
@@ -78,7 +79,7 @@ class Gate:
     """
 
     def __init__(self, max_current_a: float = 100.0, max_voltage_v: float | None = None) -> None:
-        self._max_voltage_v = max_voltage_v
+        self._ranges = _ranges(max_voltage_v)
         self._most_per_hour = {
             "kWh": PHASES * max_current_a * (max_voltage_v or VOLTS) / 1000,
             "Ah": PHASES * max_current_a,
@@ -97,13 +98,18 @@ class Gate:
         if self._is_dark(values, now_s):
             self._complain(complaints, "", DARK, "", now_s)
             return Verdict({}, len(values), complaints.sentences())
-        kept = {
-            name: values[name]
-            for name in expected
-            if self._accepts(name, values.get(name), now_s, complaints)
-        }
-        held = sum(1 for name in values if name not in kept)
-        return Verdict(kept, held, complaints.sentences())
+        kept = {}
+        for name in expected:
+            value = values.get(name)
+            lowest, highest, counter = self._ranges[name]
+            if value is None:
+                self._complain(complaints, name, "left out, not a number", "", now_s)
+            elif not lowest <= value <= highest:
+                detail = f"{value:g} {BY_NAME[name].kind.unit}".strip()
+                self._complain(complaints, name, "left out, out of range", detail, now_s)
+            elif not counter or self._believes(name, value, now_s, complaints):
+                kept[name] = value
+        return Verdict(kept, len(values) - len(kept), complaints.sentences())
 
     def forget(self) -> None:
         """Begin anew: another meter answers now."""
@@ -111,33 +117,17 @@ class Gate:
         self._candidates.clear()
         self._told_s.clear()
 
-    def _accepts(
-        self, name: str, value: float | None, now_s: float, complaints: _Complaints
-    ) -> bool:
-        kind = BY_NAME[name].kind
-        if value is None:
-            self._complain(complaints, name, "left out, not a number", "", now_s)
-            return False
-        if not kind.lowest <= value <= self._highest(name):
-            detail = f"{value:g} {kind.unit}".strip()
-            self._complain(complaints, name, "left out, out of range", detail, now_s)
-            return False
-        trouble = self._counter_trouble(name, value, now_s) if kind.counter else None
+    def _believes(self, name: str, value: float, now_s: float, complaints: _Complaints) -> bool:
+        trouble = self._counter_trouble(name, value, now_s)
         if trouble is None:
             return True
         last, _ = self._believed.get(name, (0.0, 0.0))
-        detail = f"{value:g} after {last:.3f} {kind.unit}"
+        detail = f"{value:g} after {last:.3f} {BY_NAME[name].kind.unit}"
         if self._confirmed(name, value, now_s):
             complaints.add(name, "believed, several polls agree", detail)
             return True
         self._complain(complaints, name, trouble, detail, now_s)
         return False
-
-    def _highest(self, name: str) -> float:
-        kind = BY_NAME[name].kind
-        if kind is not VOLTAGE or self._max_voltage_v is None:
-            return kind.highest
-        return self._max_voltage_v * (math.sqrt(3) if name in _BETWEEN_PHASES else 1)
 
     def _complain(
         self, complaints: _Complaints, name: str, trouble: str, detail: str, now_s: float
@@ -204,6 +194,19 @@ class Gate:
 
     def _lives(self, name: str) -> bool:
         return BY_NAME[name].kind.unit == "V" or self._believed.get(name, (0.0, 0.0))[0] > 0
+
+
+@cache
+def _ranges(max_voltage_v: float | None) -> Mapping[str, tuple[float, float, bool]]:
+    """Return {quantity: (lowest, highest, whether it counts)}; a table, as each value needs it."""
+    ranges = {q.name: (q.kind.lowest, q.kind.highest, q.kind.counter) for q in QUANTITIES}
+    if max_voltage_v is None:
+        return ranges
+    return ranges | {
+        q.name: (0.0, max_voltage_v * (math.sqrt(3) if q.name in _BETWEEN_PHASES else 1), False)
+        for q in QUANTITIES
+        if q.kind is VOLTAGE
+    }
 
 
 def _listed(names: list[str]) -> str:

@@ -9,7 +9,6 @@ that can have happened, the transport lets the line fall quiet and connects anew
 import asyncio
 import logging
 import random
-import struct
 import time
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from pymodbus.pdu import ModbusPDU
 
 from contract.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.address import Address, SerialLine, TcpAddress
+from gateway_bridge.answers import HoldingRegisters, InputRegisters
 from gateway_bridge.link import keep_alive, not_connected, not_opened, resolve
 
 Framing = Literal["tcp", "rtu"]
@@ -131,14 +131,16 @@ class Transport:
         self._check_id(answer)
         if answer.function_code & 0x7F != function:
             raise self._bad(f"answered function {answer.function_code}, asked for {function}")
-        if not answer.isError() and len(answer.registers) != count:
-            raise self._bad(f"answered {len(answer.registers)} registers, asked for {count}")
-        self.answers += 1
         if answer.isError():
+            self.answers += 1
             code = int(answer.exception_code)
             text = f"exception {code} ({EXCEPTIONS.get(code, 'unknown')})"
             raise MeterTimeout(text) if code in _NO_ANSWER else MeterFault(text, code)
-        return struct.pack(f">{count}H", *answer.registers)
+        content: bytes = getattr(answer, "content", b"")
+        if len(content) != 2 * count:
+            raise self._bad(f"answered {len(content) // 2} registers, asked for {count}")
+        self.answers += 1
+        return content
 
     def _check_id(self, answer: ModbusPDU) -> None:
         if self.framing == "rtu":
@@ -211,6 +213,8 @@ class Transport:
     def _tamed(self, client: Client) -> Client:
         client.set_max_no_responses(1_000_000)  # when to give up the connection is ours to say
         client.ctx.max_buffer_size = 4096  # at 264 it throws away an answer that comes twice
+        client.register(InputRegisters)
+        client.register(HoldingRegisters)
         decode = client.ctx.callback_data
 
         def decode_or_fail(data: bytes, addr: Any = None) -> int:
