@@ -14,14 +14,14 @@ DEVELOPMENT := $(VENV)/.development-$(VERSION)
 PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet \
 	--disable-pip-version-check --no-warn-script-location -c constraints.txt
 
-.PHONY: help run test check fix docs lock fresh clean set-up
+.PHONY: help run test test-slow check fix docs lock fresh clean set-up
 
 # For deploy/fresh-machine: what `make run` does before it runs.
 set-up: $(RUNTIME)
 
 help: ## list these targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
-		|| sed -nE 's/^([a-z]+):.*## (.*)/make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -nE 's/^([a-z-]+):.*## (.*)/make \1	\2/p' $(MAKEFILE_LIST)
 
 run: $(RUNTIME) ## start everything; open http://localhost:8000 (Ctrl-C stops)
 	@$(BIN)/python -m meterflow
@@ -29,6 +29,10 @@ run: $(RUNTIME) ## start everything; open http://localhost:8000 (Ctrl-C stops)
 test: $(DEVELOPMENT) ## run the tests, e.g. make test ARGS='-k intake'
 	@deploy/install-test-packages
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(DEVELOPMENT) ## run the tests that `make test` leaves out: RabbitMQ
+	@deploy/install-test-packages slow
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: $(DEVELOPMENT) ## style and types: ruff and mypy --strict
 	@$(BIN)/ruff check .

@@ -53,7 +53,8 @@ def run(settings: BrokerSettings) -> None:
 
 def _add_user(name: str, file: Path | None) -> None:
     """Ask for a password, make one up where none is given, and say what to do next."""
-    path = file or BrokerSettings.load().broker_users_file or _default_file()
+    known = BrokerSettings.load().broker_users_file
+    path = file or known or _default_file()
     given = _ask_for_password(name)
     password = given or secrets.token_urlsafe(15)
     new = add_user(path, name, password)
@@ -65,7 +66,8 @@ def _add_user(name: str, file: Path | None) -> None:
         say("Next: systemctl reload mosquitto\n")
     else:
         say("Next: nothing with the embedded broker; for Mosquitto kill -HUP its process\n")
-        say(f"A broker that does not ask for users yet: BROKER_USERS_FILE={path} in .env\n")
+        if path != known:
+            say(f"Not known to the broker yet: put BROKER_USERS_FILE={path} into .env\n")
 
 
 def _default_file() -> Path:

@@ -103,6 +103,7 @@ def add_user(path: Path, user: str, password: str) -> bool:
     if not NAME.fullmatch(user):
         raise SettingsError(f"user {user!r}: 1 to 32 letters, digits, '_' or '-', as a meter's id")
     try:
+        path.parent.mkdir(exist_ok=True)
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in lines if line.partition(":")[0] != user]
         text = "\n".join([*kept, f"{user}:{hashed(password)}"]) + "\n"

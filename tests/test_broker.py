@@ -138,8 +138,10 @@ def test_wildcards_match_one_level_and_many(port: int, topic: str) -> None:
         for leaf in ("1/reading", "1/power", "_bridge/main/reading"):
             publisher.publish(f"{topic}/{leaf}", leaf)
 
-        wait_until(lambda: len(many.messages) == 3)
-        assert one.payloads == ["1/reading"]
+        publisher.publish(f"{topic}/end/reading", "end")
+
+        wait_until(lambda: len(many.messages) == 4 and "end" in one.payloads)
+        assert one.payloads == ["1/reading", "end"]
 
 
 def test_two_filters_that_overlap_bring_a_message_once(port: int, topic: str) -> None:

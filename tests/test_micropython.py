@@ -111,6 +111,7 @@ def test_a_unit_speaks_as_the_contract_says_among_many_retained_messages(site: S
     assert float(last(viewer, "power")) > 0
 
 
+@pytest.mark.parametrize("site", ["embedded"], indirect=True)
 def test_a_unit_comes_back_and_sends_what_it_measured_meanwhile(site: Site) -> None:
     with site.start_unit() as unit:
         unit.wait_for("connected to 127.0.0.1")
