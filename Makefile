@@ -28,7 +28,7 @@ run: $(RUNTIME) ## start everything; open http://localhost:8000 (Ctrl-C stops)
 
 test: $(DEVELOPMENT) ## run the tests, e.g. make test ARGS='-k intake'
 	@deploy/install-test-packages
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 test-slow: $(DEVELOPMENT) ## run the tests that `make test` leaves out: RabbitMQ
 	@deploy/install-test-packages slow
