@@ -43,6 +43,9 @@ fix: $(DEVELOPMENT) ## put style right where a machine can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+bench: $(DEVELOPMENT) ## measure, each figure beside what it is compared with
+	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit; done
+
 docs: $(DEVELOPMENT) ## write the generated pages: quantities, settings, .env.example
 	@$(BIN)/python docs/generate.py
 
@@ -67,5 +70,5 @@ $(RUNTIME): pyproject.toml constraints.txt
 
 $(DEVELOPMENT): $(RUNTIME)
 	@echo "Adding the tools for tests and checks to $(VENV)."
-	@$(PIP_INSTALL) -e '.[dev,postgres]'
+	@$(PIP_INSTALL) -e '.[archive,dev,postgres]'
 	@touch $@

@@ -15,12 +15,14 @@ from recorder.commands.arguments import parser_for, progress
 from recorder.commands.screen import amount, say
 from recorder.settings import RecorderSettings
 
-_MORE = """What a file is, is told by its content: CSV or Parquet with columns ts (or time, timestamp),
-meter_id, and others named like quantities (docs/quantities.md); an SQLite file with such a table
-readings or meter_readings; Home Assistant's home-assistant_v2.db with its long-term statistics.
+_MORE = """What a file is, is told by its content: CSV or Parquet with the columns ts (time,
+timestamp) and meter_id, and others named like quantities (docs/quantities.md); an SQLite
+file with such a table readings or meter_readings; Home Assistant's home-assistant_v2.db
+with its long-term statistics.
 
-Readings that are there already change nothing, so a file may be imported again. Times before what
-is kept are filled in where a meter has nothing yet, and refused where it has been thinned out."""
+Readings that are there already change nothing, so a file may be imported again. Times before
+what is kept are filled in where a meter has nothing yet, and refused where it has been
+thinned out."""
 
 
 def main(arguments: Sequence[str]) -> int:
