@@ -35,6 +35,8 @@ def run_embedded(settings: BrokerSettings) -> None:
     # amqtt logs each connection, and each packet of a client that sends nonsense.
     logging.getLogger("amqtt").setLevel(logging.CRITICAL)
     logging.getLogger("transitions").setLevel(logging.ERROR)
+    # asyncio tells of each byte that it could not send to a client that has gone.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     asyncio.run(_serve(settings))
 
 
@@ -57,7 +59,7 @@ async def _serve(settings: BrokerSettings) -> None:
         raise BusError(f"embedded broker on {host}:{port}: {error}") from error
     logger.info("embedded broker (amqtt) listens on %s:%d", host, port)
     logger.info(
-        "it is for trying out: a restart forgets queues; no MQTT 5, no $share, some hundred "
+        "it is for trying out: a restart forgets queues; no MQTT 5, no $share, a thousand or two "
         "messages a second; for more install mosquitto"
     )
     await retained.write_behind(stop)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import socket
 import sqlite3
 from collections.abc import Iterator
@@ -111,6 +112,47 @@ def test_a_flood_of_nonsense_leaves_a_few_lines_in_the_log(broker: tuple[Part, i
     with unit(port) as client:
         client.publish("meters/esp1/power", "1")
     assert len(part.output.splitlines()) < 40
+
+
+PACKETS = (
+    b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x3c\x00\x03odd",
+    b"\x10\x1b\x00\x04MQTT\x04\x2e\x00\x3c\x00\x03will\x00\x01w\x00\x02xy",
+    b"\x30\x05\x00\x01ax1",
+    b"\x32\x07\x00\x01a\x00\x01xy",
+    b"\x34\x07\x00\x01a\x00\x02xy",
+    b"\x62\x02\x00\x02",
+    b"\x82\x06\x00\x01\x00\x01a\x01",
+    b"\xa2\x05\x00\x03\x00\x01a",
+    b"\x40\x02\x00\x01",
+    b"\xc0\x00",
+    b"\xe0\x00",
+)
+
+
+def test_packets_with_wrong_bytes_neither_break_the_broker_nor_fill_its_log(
+    tmp_path: Path,
+) -> None:
+    port, chance = free_port(), random.Random(7)
+    with Part.module("broker", directory=tmp_path, MQTT_PORT=port, BROKER="embedded") as part:
+        wait_until(lambda: listens(port))
+        for _ in range(300):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+                stranger.sendall(PACKETS[0] + b"".join(_spoilt(chance) for _ in range(4)))
+
+        with PlainClient(port) as client:
+            client.subscribe("t")
+            client.publish("t", "served")
+            wait_until(lambda: client.payloads == ["served"])
+        assert part.stop() == 0
+    assert "Traceback" not in part.output
+    assert len(part.output.splitlines()) < 70
+
+
+def _spoilt(chance: random.Random) -> bytes:
+    packet = bytearray(chance.choice(PACKETS))
+    for _ in range(chance.randrange(3)):
+        packet[chance.randrange(len(packet))] = chance.randrange(256)
+    return bytes(packet)
 
 
 def test_a_complaint_is_not_repeated_and_many_do_not_flood(
