@@ -28,7 +28,7 @@ class Numbers(NamedTuple):
         return json.dumps(self.above, separators=(",", ":")) if self.above else ""
 
     def joined(self, runs: Iterable[Run]) -> "Numbers":
-        """Return these numbers with these runs added."""
+        """Return these numbers with more runs."""
         upto, above = self.upto, list[Run]()
         for first, last in sorted([*self.above, *runs]):
             if first <= upto + 1:
@@ -41,14 +41,14 @@ class Numbers(NamedTuple):
 
     def has(self, run: Run) -> bool:
         """Tell whether all numbers of a run are there."""
-        return run[1] <= self.upto or any(
+        return any(
             first <= run[0] and run[1] <= last for first, last in [(0, self.upto), *self.above]
         )
 
 
 def between(runs: Sequence[Run], after: int, upto: int) -> list[Run]:
     """Return what ascending runs leave out of the numbers above `after`, up to `upto`."""
-    left, begin = [], after + 1
+    left, begin = list[Run](), after + 1
     for first, last in runs:
         if first > begin:
             left.append((begin, first - 1))

@@ -36,7 +36,8 @@ class Meter(_Table):
 
     `snapshots` tells that it sends whole readings, so that its scalars are mirrors. Readings
     before `closed_until` are refused: what they would change has been thinned out. Readings from
-    `backfill_from` on have yet to be rolled up (null: none); all times in epoch ms.
+    `backfill_from` on have yet to be rolled up (null: none); all times in epoch ms. Of the readings
+    that `bridge` sends, all up to the number `seq_upto` are there, and the runs of `seq_above`.
     """
 
     id = peewee.AutoField()
@@ -46,6 +47,9 @@ class Meter(_Table):
     snapshots = peewee.BooleanField(default=False)
     closed_until = peewee.BigIntegerField(default=0)
     backfill_from = peewee.BigIntegerField(null=True)
+    bridge = peewee.CharField(max_length=32, null=True)
+    seq_upto = peewee.BigIntegerField(default=0)
+    seq_above = peewee.TextField(default="")
 
     class Meta:
         table_name = "meters"

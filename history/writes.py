@@ -16,6 +16,7 @@ from history.database import transaction
 from history.levels import DAY, FIVE_MINUTES, bucket_of, width_s
 from history.marks import COUNTERS, Mark, Marks
 from history.raw import RawTable, Stamped
+from history.sequences import Sequences, unfiled
 from history.statements import fetch, run_many
 from history.tables import Meter, RejectedMessage
 from history.times import from_ms
@@ -45,6 +46,10 @@ class _Known(NamedTuple):
     last_ts: int
     snapshots: bool
     closed_until: int = 0
+    # what history.sequences keeps
+    bridge: str | None = None
+    seq_upto: int = 0
+    seq_above: str = ""
 
 
 class Writer:
@@ -62,6 +67,7 @@ class Writer:
         self._fill_in = fill_in
         self._raw = RawTable(database)
         self._marks = Marks(database)
+        self.sequences = Sequences(database)
         self._snapshot_meters = {m.name for m in Meter.select().where(Meter.snapshots)}
         self._locking = "" if isinstance(database, peewee.SqliteDatabase) else "FOR UPDATE"
         self._told_closed: dict[str, int] = {}
@@ -79,31 +85,34 @@ class Writer:
         A reading of a known meter and time is already there and changes nothing. One from before
         the time up to which its meter's history has been thinned out is refused, and counted.
         """
-        by_meter = _by_meter(readings)
-        given = {name: len(stamped) for name, stamped in by_meter.items()}
+        given = _by_meter(readings)
         try:
             with transaction(self._database):
-                known = self._lock(by_meter)
+                known = self._lock(given)
+                numbered = {name: meter[-3:] for name, meter in known.items()}
+                given |= {name: unfiled(given[name], numbers) for name, numbers in numbered.items()}
                 by_meter = {
-                    name: part
-                    for name, given_part in by_meter.items()
-                    if (part := self._accepted(given_part, known.get(name)))
+                    name: accepted
+                    for name, part in given.items()
+                    if (accepted := self._accepted(part, known.get(name)))
                 }
                 stored = self._store(by_meter, known) if by_meter else 0
+                self.sequences.note(given, numbered)
                 self._reject(list(rejected))
         except BaseException:
             self._raw.forget_columns()
             raise
         self._snapshot_meters |= {name for name, part in by_meter.items() if _snapshots(part)}
         for name, meter in known.items():
-            self._tell_closed(meter, given[name] - len(by_meter.get(name, ())))
+            self._tell_closed(meter, len(given[name]) - len(by_meter.get(name, ())))
         return stored
 
     def _lock(self, names: Iterable[str]) -> dict[str, _Known]:
         wanted = list(names)
         rows = fetch(
             self._database,
-            "SELECT id, name, first_ts, last_ts, snapshots, closed_until FROM meters "
+            "SELECT id, name, first_ts, last_ts, snapshots, closed_until, bridge, seq_upto, "
+            "seq_above FROM meters "
             f"WHERE name IN ({', '.join('?' * len(wanted)) or 'NULL'}) ORDER BY id {self._locking}",
             wanted,
         )
@@ -112,7 +121,7 @@ class Writer:
     def _accepted(self, stamped: list[Stamped], meter: _Known | None) -> list[Stamped]:
         """Return the readings of what has not been thinned out."""
         closed = meter.closed_until if meter else 0
-        if meter is None or min(ts for ts, _ in stamped) >= closed:
+        if not stamped or meter is None or min(ts for ts, _ in stamped) >= closed:
             return stamped
         old_days = {bucket_of(ts, DAY) for ts, _ in stamped if ts < closed}
         open_days = self._days_without_history(meter.id, old_days) if self._fill_in else set()
