@@ -14,7 +14,7 @@ DEVELOPMENT := $(VENV)/.development-$(VERSION)
 PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet \
 	--disable-pip-version-check --no-warn-script-location -c constraints.txt
 
-.PHONY: help run test test-slow check fix docs lock fresh clean set-up
+.PHONY: help run test test-slow check fix bench docs lock fresh clean set-up
 
 # For deploy/fresh-machine: what `make run` does before it runs.
 set-up: $(RUNTIME)

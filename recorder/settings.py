@@ -44,7 +44,7 @@ class RecorderSettings(Settings):
         description="Readings go into Parquet files here before they are deleted; empty: nowhere.",
     )
     timezone: Zone | None = Field(
-        None, description="Time zone of days, as in Europe/Berlin; empty: this machine's."
+        None, description="Time zone of days and prices, as in Europe/Berlin; empty: the machine's."
     )
 
     @property

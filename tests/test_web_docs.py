@@ -25,7 +25,7 @@ def test_the_interface_can_be_read_and_tried_without_the_internet(tmp_path: Path
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.goto(f"http://127.0.0.1:{port}/docs")
 
-        expect(page.locator(".opblock")).to_have_count(5, timeout=15_000)
+        expect(page.locator(".opblock")).to_have_count(6, timeout=15_000)
         page.locator(".opblock-get").first.click()
         page.get_by_role("button", name="Try it out").click()
         page.get_by_role("button", name="Execute").click()

@@ -407,7 +407,8 @@ def test_the_interface_describes_itself_with_the_catalogue(client: FlaskClient) 
     description = client.get("/openapi.json").json
 
     assert set(description["paths"]) == {
-        "/meters/", "/meters/{meter_id}/series", "/readings/", "/readings/{meter_id}"
+        "/meters/", "/meters/{meter_id}/series", "/meters/{meter_id}/energy", "/readings/",
+        "/readings/{meter_id}",
     }  # fmt: skip
     reading = description["components"]["schemas"]["Reading"]["properties"]
     assert reading["voltage_l1"]["description"] == "Voltage L1 in V"

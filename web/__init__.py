@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from web import answers, headers, health, live, meters, openapi, pages, readings
+from web import answers, energy, headers, health, live, meters, openapi, pages, readings
 from web.context import KEY, Parts
 from web.settings import WebSettings
 
@@ -18,7 +18,7 @@ def create_app(settings: WebSettings) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     answers.init_app(app)
     headers.init_app(app, shared)
-    for api in (meters.blueprint, readings.blueprint):
+    for api in (meters.blueprint, energy.blueprint, readings.blueprint):
         app.register_api(api)
     for blueprint in (pages.blueprint, health.blueprint):
         app.register_blueprint(blueprint)

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from typing import cast
+from zoneinfo import ZoneInfo
 
 from flask import current_app
 
+from contract.zones import local_zone
+from history.tariffs import Tariffs
 from web.bus import Bus
 from web.latest import Latest
 from web.relay import Relay
@@ -23,12 +26,28 @@ class Parts:
     bus: Bus
     latest: Latest
     relay: Relay
+    zone: ZoneInfo
+    tariffs: Tariffs | None
 
     @classmethod
     def of(cls, settings: WebSettings) -> "Parts":
-        """Make the parts; nothing is connected yet."""
+        """Make the parts; nothing is connected yet. Raises SettingsError for wrong prices."""
         bus, latest = Bus(settings), Latest()
-        return cls(settings, Stored(settings.database_url), bus, latest, Relay(bus, latest))
+        return cls(
+            settings,
+            Stored(settings.database_url),
+            bus,
+            latest,
+            Relay(bus, latest),
+            settings.timezone or local_zone(),
+            _tariffs(settings),
+        )
+
+
+def _tariffs(settings: WebSettings) -> Tariffs | None:
+    path = settings.tariffs_file
+    wanted = "tariffs_file" in settings.model_fields_set
+    return Tariffs.load(path) if wanted or path.exists() else None
 
 
 def parts() -> Parts:

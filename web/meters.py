@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from contract.quantities import BY_NAME
 from contract.readings import Reading, format_time
 from history import queries
+from history.series import series as history_series
 from web.answers import json_answer, refusal
 from web.context import parts
 from web.latest import Unit
@@ -42,6 +43,9 @@ class SeriesQuery(BaseModel):
     points: int = Field(
         500, ge=1, le=1000, description="At most so many, each the mean of a slice."
     )
+    extremes: bool = Field(
+        False, description="Also level (0: readings, else minutes), <name>_min and <name>_max."
+    )
 
 
 @blueprint.get("/meters/", summary="All meters", strict_slashes=False)
@@ -56,7 +60,10 @@ def list_meters() -> Response:
 
 @blueprint.get("/meters/<meter_id>/series", summary="Columns for a chart", strict_slashes=False)
 def series(path: MeterPath, query: SeriesQuery) -> Response:
-    """Answers `ts` in epoch seconds and one column of means for each quantity."""
+    """Answers `ts` in epoch seconds and one column of means for each quantity.
+
+    With `extremes`, a gap in the readings is one point without values.
+    """
     names = [name for name in query.quantities.split(",") if name]
     unknown = next((name for name in names if name not in BY_NAME), None)
     if unknown or not names:
@@ -67,13 +74,22 @@ def series(path: MeterPath, query: SeriesQuery) -> Response:
         return refusal(422, _wrong("from", "should be before `to`"))
 
     def encoded() -> str:
-        columns = queries.columns(path.meter_id, names, since, until, query.points)
-        never_stored = [None] * len(columns["ts"])
-        whole = {name: columns.get(name, never_stored) for name in ("ts", *names)}
-        return json.dumps(whole, separators=(",", ":"))
+        chart = _with_extremes if query.extremes else queries.columns
+        columns = chart(path.meter_id, names, since, until, query.points)
+        return json.dumps(columns, separators=(",", ":"))
 
     empty = json.dumps({name: [] for name in ("ts", *names)})
     return json_answer(parts().stored.ask(encoded, empty=empty))
+
+
+def _with_extremes(
+    meter_id: str, names: list[str], since: datetime, until: datetime, points: int
+) -> dict[str, Any]:
+    chart = history_series(meter_id, names, since, until, points)
+    columns: dict[str, Any] = {"level": chart.level, "ts": chart.ts}
+    for name, column in chart.columns.items():
+        columns |= {name: column.mean, f"{name}_min": column.min, f"{name}_max": column.max}
+    return columns
 
 
 def is_known(meter_id: str) -> bool:

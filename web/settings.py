@@ -1,11 +1,13 @@
 """Settings of the web service."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from contract.settings import Host, Port, Settings
+from contract.zones import Zone
 
 
 def _listed(value: object) -> object:
@@ -27,6 +29,12 @@ class WebSettings(Settings):
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
         ("http://localhost:3000", "http://localhost:8080"),
         description="Other front ends whose pages may read and post, separated by commas.",
+    )
+    timezone: Zone | None = Field(
+        None, description="Time zone of days and prices, as in Europe/Berlin; empty: the machine's."
+    )
+    tariffs_file: Path = Field(
+        Path("tariffs.toml"), description="Prices of energy; without that file there is no cost."
     )
 
     @property
