@@ -13,7 +13,7 @@ from gateway_bridge.address import SerialLine, TcpAddress
 class NotReached(GatewayError):
     """Raised where there is no link; `why` is one of a few fixed words.
 
-    Of a gateway: name, silent, refused, unreachable. Of a device: missing, forbidden, taken, other.
+    Of a gateway: name, silent, refused, closed, unreachable. Of a device: missing, forbidden, taken, other.
     """
 
     def __init__(self, why: str, text: str) -> None:
@@ -69,6 +69,8 @@ def not_connected(error: OSError, timeout_s: float) -> NotReached:
         return NotReached(
             "refused", "refuses the connection; is the port right, and its Modbus TCP server on?"
         )
+    if isinstance(error, ConnectionResetError | ConnectionAbortedError):
+        return NotReached("closed", "breaks the connection at once; is another client connected?")
     if isinstance(error, TimeoutError):
         return NotReached(
             "silent",

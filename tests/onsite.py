@@ -1,18 +1,22 @@
 """A simulated site in a thread, and the commands a person runs against it, as they print."""
 
 import asyncio
+import contextlib
+import io
+import os
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from unittest import mock
 
+import pytest
+
+from gateway_bridge.__main__ import main
 from gateway_bridge.simulator.simulator import Simulator
-from tests.parts import ROOT
 
 EVENING_S = 1_705_168_800.0
 """A Saturday evening without sun: house and heat pump draw on all phases."""
@@ -66,6 +70,10 @@ class Site:
         """Switch a fault on."""
         self.do(lambda simulator: simulator.fault(unit, name, *arguments, **options))
 
+    def mend(self) -> None:
+        """Switch all faults off."""
+        self.do(lambda simulator: [simulator.mend(unit) for unit in (None, *simulator.meters)])
+
     @staticmethod
     def _wait(future: "Future[Any]") -> Any:
         return future.result(10)
@@ -74,21 +82,20 @@ class Site:
 class Said:
     """What a command has printed, and how it ended; `text` is without line breaks."""
 
-    def __init__(self, ended: "subprocess.CompletedProcess[str]") -> None:
-        self.code = ended.returncode
-        self.output, self.complaint = ended.stdout, ended.stderr
-        self.text = re.sub(r"\s+", " ", self.output)
+    def __init__(self, code: object, output: str, complaint: str) -> None:
+        self.code, self.output, self.complaint = code, output, complaint
+        self.text = re.sub(r"\s+", " ", output)
 
 
 def command(*words: str, directory: Path, **settings: str) -> Said:
-    """Run `python -m gateway_bridge` with these words and return what it has said."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "gateway_bridge", *words],
-        cwd=directory,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", **settings},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert "Traceback" not in ended.stderr, ended.stderr
-    return Said(ended)
+    """Run a command as `python -m gateway_bridge` would, and return what it has said."""
+    output, complaint = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(directory),
+        mock.patch.dict(os.environ, settings),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(complaint),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main(words)
+    return Said(ended.value.code, output.getvalue(), complaint.getvalue())

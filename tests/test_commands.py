@@ -1,300 +1,294 @@
-"""Commands of the recorder: what a person sees, and no traceback for a person's mistake."""
+"""`scan`, `read` and `plan` as a person on site sees them."""
 
+import json
 import os
-import sqlite3
+import select
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from contract.readings import Reading
-from history.database import migrate, open_database
-from history.rollups import Rollups
-from history.writes import Writer
-from recorder.__main__ import COMMANDS, main
-from tests.parts import Part
+from gateway_bridge.models import METER_CODES, MODELS
+from gateway_bridge.simulator.line import LineTiming
+from tests.onsite import EVENING_S, Site, command
+from tests.parts import ROOT
 
-HISTORY = "energy_meters.db"
+INSTANT = LineTiming(baud=0, reply_timeout_s=0.05)
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """How a command ended and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Said]
+@pytest.fixture(scope="module")
+def tcp() -> Iterator[Site]:
+    """Three meters of different models behind a Modbus TCP gateway."""
+    models = {7: MODELS["sdm72v2"], 9: MODELS["sdm120"]}
+    with Site(units=(2, 7, 9), models=models, timing=INSTANT, clock=lambda: EVENING_S) as site:
+        yield site
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `python -m recorder ...` in a directory of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TIMEZONE", "Europe/Berlin")
-
-    def run_command(*arguments: str) -> Said:
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        captured = capsys.readouterr()
-        return Said(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run_command
+@pytest.fixture(scope="module")
+def rtu() -> Iterator[Site]:
+    """A meter with its words exchanged behind a transparent gateway."""
+    with Site(
+        units=(1,),
+        timing=INSTANT,
+        framing="rtu",
+        word_order="low-first",
+        clock=lambda: EVENING_S,
+    ) as site:
+        yield site
 
 
-@pytest.fixture
-def history(tmp_path: Path) -> Path:
-    """A history of two meters: three days, ten minutes apart, an hour of the second missing."""
-    database = open_database(f"sqlite:///{tmp_path / HISTORY}")
-    migrate(database)
-    start = datetime(2026, 11, 19, tzinfo=UTC)
-    readings = [
-        Reading(meter, start + timedelta(minutes=10 * i), {"power": 100.0, "energy": i / 10})
-        for i in range(3 * 144)
-        for meter in ("1", "2")
-        if meter == "1" or i % 144 not in range(50, 56)
-    ]
-    Writer(database).write(readings)
-    assert Rollups(database).run(float("inf"))
-    database.close()
-    return tmp_path / HISTORY
+def test_a_scan_finds_every_meter_and_says_who_it_is(tcp: Site, tmp_path: Path) -> None:
+    said = command(
+        "scan", "--at", tcp.address, "--units", "1-12", "--timeout", "0.1", directory=tmp_path
+    )
 
-
-def sql(path: Path, statement: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(path)) as database, database:
-        return database.execute(statement).fetchall()
-
-
-def energy(path: Path) -> object:
-    statement = "SELECT ROUND(SUM(delta) / 1000.0, 3) FROM rollup WHERE level = 1440 AND meter = 1"
-    return sql(path, statement)[0][0]
-
-
-@pytest.mark.usefixtures("history")
-def test_status_tells_meters_levels_and_what_a_year_takes(run: Run) -> None:
-    said = run("status")
-
+    assert f"{tcp.address} speaks Modbus TCP" in said.text
+    assert "2 SDM630-Modbus V2 21001043 3p4w" in said.text
+    assert "7 SDM72D-M v2 21001128 3p4w" in said.text
+    assert "9 does not say 21001162" in said.text
     assert said.code == 0
-    assert "1      2026-11-19 01:00:00  2026-11-22 00:50:00" in said.out
-    assert "readings   30 days" in said.out
-    assert "at this rate" in said.out.splitlines()[-1]
-    assert "if every reading were kept" in said.out
 
 
-@pytest.mark.parametrize("file", ["all.csv", "all.parquet", HISTORY])
-def test_a_history_moves_to_another_place(
-    run: Run, history: Path, monkeypatch: pytest.MonkeyPatch, file: str
-) -> None:
-    if file != HISTORY:
-        assert run("export", file).out == f"{file}: 846 readings of 2 meters\n"
-    monkeypatch.setenv("DATABASE_URL", "sqlite:///new.db")
+def test_a_scan_finds_the_framing_and_the_word_order(rtu: Site, tmp_path: Path) -> None:
+    said = command(
+        "scan", "--at", rtu.address, "--units", "1-3", "--timeout", "0.1", directory=tmp_path
+    )
 
-    said = [run("import", file).out.splitlines()[0] for _ in range(2)]
-
-    count = sql(history, "SELECT COUNT(*) FROM readings")[0][0]
-    assert said == [
-        f"{file}: {count} readings, {count} of them new, 0 known already",
-        f"{file}: {count} readings, 0 of them new, {count} known already",
-    ]
-    for table in ("readings", "rollup"):
-        everything = f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4"
-        assert sql(history.with_name("new.db"), everything) == sql(history, everything)
+    assert f"{rtu.address} speaks RTU over TCP" in said.text
+    assert "1 SDM630-Modbus V2 21001026 3p4w, low word first 23" in said.text
+    assert said.code == 0
 
 
-@pytest.mark.usefixtures("history")
-def test_a_range_of_one_meter_is_exported_by_the_local_day(run: Run) -> None:
-    said = run(
-        "export", "-", "--meter", "2", "--from", "2026-11-20", "--to", "2026-11-20T00:30:00",
-        "--quantities", "energy",
+def test_a_scan_hears_a_meter_that_answers_after_its_turn(tcp: Site, tmp_path: Path) -> None:
+    tcp.fault(2, "late", 0.15, times=1)
+
+    said = command(
+        "scan", "--at", tcp.address, "--units", "1-5", "--timeout", "0.1", "--framing", "tcp",
+        directory=tmp_path,
     )  # fmt: skip
 
-    assert said.out.splitlines() == [
-        "ts,meter_id,energy",
-        "2026-11-19T23:00:00.000Z,2,13.8",
-        "2026-11-19T23:10:00.000Z,2,13.9",
-        "2026-11-19T23:20:00.000Z,2,14.0",
-    ]
+    assert "2 SDM630-Modbus V2" in said.text
 
 
-def test_a_backup_is_a_whole_history_and_replaces_the_one_before(run: Run, history: Path) -> None:
-    first = run("backup", "copy.db")
-    sql(history, "DELETE FROM readings_raw WHERE meter = 2")
-    second = run("backup", "copy.db")
+def test_a_scan_of_a_gateway_for_one_client_works(tcp: Site, tmp_path: Path) -> None:
+    tcp.fault(None, "client-limit", 1)
 
-    copy = history.with_name("copy.db")
-    assert (first.code, second.code) == (0, 0)
-    assert sql(copy, "SELECT COUNT(*) FROM readings") == [(432,)]
-    assert sql(copy, "PRAGMA integrity_check") == [("ok",)]
-    assert list(history.parent.glob("*.part")) == []
-
-
-def test_a_sound_history_is_told_with_its_gaps(run: Run, history: Path) -> None:
-    said = run("check")
-
-    assert said.code == 0
-    assert f"{history}: sound" in said.out
-    assert "roll-ups: 6 days of readings compared, 0 differ" in said.out
-    assert [line.split() for line in said.out.splitlines()[-3:]] == [
-        ["2", day, "138", "10", "min", "1", "1.2", "h", "1.0", "h", "(4.2%)"]
-        for day in ("2026-11-19", "2026-11-20", "2026-11-21")
-    ]
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "UPDATE rollup SET max = max + 1 WHERE level = 5 AND bucket = 1763553600",
-        "UPDATE rollup SET delta = delta + 1 WHERE level = 60 AND delta > 0 AND meter = 1",
-        "DELETE FROM rollup WHERE level = 1440 AND meter = 1",
-        "UPDATE readings_raw SET power = 5 WHERE meter = 1 AND ts < 1795132800000 + 86400000",
-    ],
-)
-def test_roll_ups_that_say_something_else_are_found(run: Run, history: Path, damage: str) -> None:
-    sql(history, damage.replace("1763553600", "(SELECT MIN(bucket) FROM rollup WHERE level = 5)"))
-
-    said = run("check", "--meter", "1")
-
-    assert said.code == 1
-    assert "meter 1, 2026-11-19: roll-ups differ from the readings" in said.out
-
-
-def test_a_replaced_meter_goes_on(run: Run, history: Path) -> None:
-    sql(history, "UPDATE readings_raw SET energy = energy + 5000000 WHERE ts > 1795262400000")
-    wanted = 43.1 - 0.1  # what was counted between the two is not known
-
-    said = [run("replace-meter", "1", "2026-11-21T13:05", "--new", "energy=5000") for _ in range(2)]
-
-    assert [each.code for each in said] == [0, 0]
-    assert "meter 1: another meter from 2026-11-21T12:05:00.000Z on" in said[0].out
-    assert ["energy", "36.000", "5,036.100", "kWh"] in [x.split() for x in said[0].out.splitlines()]
-    assert energy(history) == pytest.approx(wanted + 36.1, abs=0.01)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "says"),
-    [
-        (["stats"], 2, "there is no command 'stats'; did you mean status?"),
-        (["import", "nothing.csv"], 1, "nothing.csv: cannot be read: No such file or directory"),
-        (["import", "."], 1, ".: cannot be read: Is a directory"),
-        (["import", HISTORY, "--zone", "Mars"], 2, "'Mars' is no time zone"),
-        (["import", HISTORY, "--map", "a=b"], 2, "--map a=b: should be entity=meter/quantity"),
-        (["export", "no/such/x.csv"], 1, "no/such/x.csv: cannot be written: No such file"),
-        (["export", "x.csv", "--from", "soon"], 2, "'soon': should be a day or a time"),
-        (["export", "x.csv", "--meter", "9"], 1, "meter 9: has no history (there is: 1, 2)"),
-        (["export", "x.csv", "--quantities", "x"], 2, "--quantities: 'x' is no quantity"),
-        (["backup", HISTORY], 1, "is the history itself; name another file"),
-        (["backup", "no/such/x.db"], 1, "no/such/x.db: cannot be written: unable to open"),
-        (["replace-meter", "9", "2026-11-20"], 1, "meter 9: has no history"),
-        (["replace-meter", "1", "2020-01-01"], 1, "meter 1: its history begins later"),
-        (["replace-meter", "1", "2026-11-20", "--old", "power=1"], 2, "'power' is no counter"),
-    ],
-)
-@pytest.mark.usefixtures("history")
-def test_a_mistake_is_told_in_a_sentence(
-    run: Run, arguments: list[str], code: int, says: str
-) -> None:
-    said = run(*arguments)
-
-    assert said.code == code
-    assert len(said.err.splitlines()) == 1
-    assert says in said.err
-
-
-@pytest.mark.parametrize("command", [["status"], ["export", "x.csv"], ["backup"], ["check"]])
-def test_a_history_that_is_none_is_told_in_a_sentence(
-    run: Run, tmp_path: Path, command: list[str]
-) -> None:
-    nothing = run(*command)
-    (tmp_path / HISTORY).write_text("what is this? " * 100)
-    no_database = run(*command)
-    (tmp_path / HISTORY).unlink()
-    sql(tmp_path / HISTORY, "CREATE TABLE songs (title TEXT)")
-    others = run(*command)
-
-    assert [each.code for each in (nothing, no_database, others)] == [1, 1, 1]
-    assert "there is no such file" in nothing.err
-    assert "file is not a database" in no_database.err
-    assert "holds another program's tables (songs)" in others.err
-
-
-@pytest.mark.parametrize("command", [["status"], ["import", "x.csv"], ["backup"]])
-def test_a_history_of_a_newer_version_is_left_alone(
-    run: Run, history: Path, command: list[str]
-) -> None:
-    history.with_name("x.csv").write_text("ts,meter_id,power\n1,1,1\n")
-    sql(history, "UPDATE schema_migration SET name = '9999_later' WHERE name LIKE '0002%'")
-
-    said = run(*command)
-
-    assert said.code == 1
-    assert "was prepared by a newer version (9999_later); update this program" in said.err
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can make a small disk")
-@pytest.mark.parametrize("command", [["export", "disk/x.csv"], ["backup", "disk/x.db"]])
-def test_a_full_disk_is_told_in_a_sentence_and_nothing_is_left(
-    run: Run, history: Path, command: list[str]
-) -> None:
-    disk = history.with_name("disk")
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this machine lets nobody mount")
-    try:
-        said = run(*command)
-        left = list(disk.iterdir())
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-    assert said.code == 1
-    assert f"{command[1]}: cannot be written: " in said.err
-    assert left == []
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_explains_itself(run: Run, command: str) -> None:
-    said = run(command, "--help")
-
-    assert said.code == 0
-    assert "DATABASE_URL" in said.out
-    assert command in run("--help").out
-
-
-def test_a_wish_for_parquet_without_its_library_is_told(
-    run: Run, history: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "history.exchange.parquet_files", None)
-
-    said = run("export", "x.parquet")
-
-    assert said.code == 2
-    assert "Parquet needs the extra archive" in said.err
-    assert not history.with_name("x.parquet.part").exists()
-
-
-def test_what_leaves_the_table_can_still_be_exported(
-    tmp_path: Path, broker_port: int, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    database = open_database(f"sqlite:///{tmp_path / HISTORY}")
-    migrate(database)
-    old = datetime.now(UTC) - timedelta(days=100)
-    Writer(database).write(
-        [Reading("1", old + timedelta(seconds=i), {"power": float(i)}) for i in range(500)]
+    said = command(
+        "scan", "--at", tcp.address, "--units", "2", "--timeout", "0.1", directory=tmp_path
     )
-    database.close()
-    settings = {"ARCHIVE_DIRECTORY": "archive", "MQTT_PORT": broker_port}
+    tcp.mend()
 
-    with Part.module("recorder", directory=tmp_path, **settings) as recorder:
-        recorder.wait_for("history: thinned out")
-    monkeypatch.setenv("ARCHIVE_DIRECTORY", "archive")
-    said = run("export", "all.csv")
+    assert "2 SDM630-Modbus V2" in said.text
 
-    assert said.out == "all.csv: 500 readings of 1 meter\n"
-    assert len((tmp_path / "all.csv").read_text().splitlines()) == 501
+
+def test_a_scan_that_finds_nothing_says_so(tcp: Site, tmp_path: Path) -> None:
+    said = command(
+        "scan", "--at", tcp.address, "--units", "20-22", "--timeout", "0.05", directory=tmp_path
+    )
+
+    assert "no meter answers on unit 20 to 22; `python -m gateway_bridge doctor`" in said.text
+    assert said.code == 1
+
+
+def test_a_scan_for_a_script_is_json(tcp: Site, tmp_path: Path) -> None:
+    said = command(
+        "scan", "--at", tcp.address, "--units", "7", "--timeout", "0.1", "--json",
+        directory=tmp_path,
+    )  # fmt: skip
+
+    [gateway] = json.loads(said.output)["gateways"]
+    [meter] = gateway["meters"]
+    assert (meter["unit"], meter["model"], meter["serial"]) == (7, "sdm72v2", "21001128")
+
+
+def test_a_scan_shows_its_progress_and_stops_at_ctrl_c(tmp_path: Path) -> None:
+    """On a terminal: a bar, and what was found until then."""
+    with Site(units=(1,), timing=INSTANT) as site:
+        ours, theirs = os.openpty()
+        words = ["scan", "--at", site.address, "--timeout", "0.2"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway_bridge", *words],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "TERM": "xterm"},
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+        )
+        os.close(theirs)
+        seen = ""
+        while "unit 4" not in seen:
+            assert select.select([ours], [], [], 15)[0], seen
+            seen += os.read(ours, 4096).decode()
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=15)
+        os.close(ours)
+
+    assert "%" in seen
+    assert "Stopped after unit" in output
+    assert "SDM630-Modbus V2" in output
+    assert process.returncode == 130
+
+
+def test_read_shows_a_meters_values_with_their_units(tcp: Site, tmp_path: Path) -> None:
+    said = command("read", "2", "--at", tcp.address, directory=tmp_path)
+
+    lines = said.output.splitlines()
+    assert lines[0] == "Meter 2: SDM630-Modbus V2, serial number 21001043, wiring 3p4w"
+    assert lines[1] == f"unit 2 at {tcp.address}, Modbus TCP, one request"
+    [volts] = [line.split() for line in lines if line.strip().startswith("Voltage ")]
+    assert volts[-1] == "V"
+    assert all(220 < float(value) < 240 for value in volts[1:-1])
+    assert len(volts) == 6
+    assert said.code == 0
+
+
+def test_read_turns_words_round_where_the_meter_has_them_exchanged(
+    rtu: Site, tmp_path: Path
+) -> None:
+    said = command("read", "--at", rtu.address, "--json", directory=tmp_path)
+
+    facts = json.loads(said.output)
+    assert facts["framing"] == "RTU over TCP"
+    assert facts["serial"] == "21001026"
+    assert 49 < facts["values"]["frequency"] < 51
+
+
+def test_read_asks_in_smaller_blocks_where_the_meter_wants_it(tcp: Site, tmp_path: Path) -> None:
+    tcp.fault(2, "limit", 20)
+    said = command("read", "2", "--at", tcp.address, directory=tmp_path)
+    tcp.mend()
+
+    assert "requests" in said.output.splitlines()[1]
+    assert "Frequency" in said.output
+    assert said.code == 0
+
+
+def test_read_of_a_meter_that_gives_no_numbers_says_which(tcp: Site, tmp_path: Path) -> None:
+    tcp.fault(2, "nan")
+    said = command(
+        "read", "2", "--at", tcp.address, "--quantities", "frequency", directory=tmp_path
+    )
+    tcp.mend()
+
+    assert "Not a number: voltage, current, power, energy, frequency" in said.text
+    assert said.code == 1
+
+
+def test_read_finds_a_meter_by_its_id_in_the_settings(tcp: Site, tmp_path: Path) -> None:
+    (tmp_path / "meters.toml").write_text(
+        f'[[gateway]]\naddress = "{tcp.address}"\n'
+        '[[gateway.meter]]\nid = "pump"\nname = "Heat pump"\nunit = 2\ninvert = true\n'
+        '[[gateway.meter]]\nid = "flat"\nunit = 9\nmodel = "sdm120"\n'
+    )
+
+    said = command("read", "pump", "--json", directory=tmp_path)
+    plain = command("read", "2", "--at", tcp.address, "--json", directory=tmp_path)
+    none = command("read", directory=tmp_path)
+
+    inverted, upright = json.loads(said.output)["values"], json.loads(plain.output)["values"]
+    assert inverted["power"] == -upright["power"]
+    assert inverted["energy_export"] == upright["energy_import"]
+    assert inverted["energy"] == upright["energy_export"]
+    assert inverted["current_l1"] == upright["current_l1"]
+    assert "which meter? there are pump, flat" in none.complaint
+    assert none.code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "code"),
+    [
+        (("read", "--at", "127.0.0.1:1"), "127.0.0.1:1: refuses the connection", 1),
+        (("scan", "--at", "127.0.0.1:1"), "127.0.0.1:1: refuses the connection", 1),
+        (("read", "--at", "no-such-host.invalid"), "there is no such host name", 1),
+        (("scan", "--at", "serial:///dev/ttyNONE"), "is the adapter plugged in?", 1),
+        (("read", "--at", "host:port"), "--at: port 'port' should be a number", 2),
+        (("scan", "--at", "h", "--units", "0-3"), "unit ids are from 1 to 247", 2),
+        (("scan", "--at", "h", "--timeout", "soon"), "should be 0.01 to 3600 seconds", 2),
+        (("read", "300", "--at", "h"), "a meter is named by its unit id, 1 to 247", 2),
+        (("read", "--at", "h", "--quantities", "volts"), "--quantities: 'volts' is neither", 2),
+        (("plan",), "no gateway is named", 2),
+        (("scn",), "there is no command 'scn'; did you mean scan?", 2),
+    ],
+)
+def test_what_cannot_be_done_gets_a_sentence_and_a_code(
+    words: tuple[str, ...], text: str, code: int, tmp_path: Path
+) -> None:
+    said = command(*words, directory=tmp_path)
+
+    assert text in said.complaint
+    assert said.code == code
+
+
+def test_a_gateway_that_is_silent_points_to_the_doctor(tcp: Site, tmp_path: Path) -> None:
+    tcp.fault(None, "silent")
+    said = command("read", "2", "--at", tcp.address, directory=tmp_path, MODBUS_TIMEOUT="0.1")
+    tcp.mend()
+
+    assert "no answer in Modbus TCP or RTU over TCP; `python -m gateway_bridge doctor`" in (
+        said.complaint
+    )
+    assert said.code == 1
+
+
+def test_a_plan_shows_the_requests_and_that_the_interval_can_be_kept(tmp_path: Path) -> None:
+    said = command(
+        "plan", "--at", "h", "--units", "1-3", directory=tmp_path, POLL_INTERVAL="1",
+        QUANTITIES="all",
+    )  # fmt: skip
+
+    assert "gateway at h:502, 9600 baud" in said.text
+    assert "1 SDM630-Modbus V2 1 s 0 to 75 76 33 236" in said.text
+    assert "60 s 334 to 381" in said.text
+    assert "A round of 3 meters takes 0.71 s, to be done each 1 s" in said.text
+    assert "The interval can be kept." in said.text
+    assert said.code == 0
+
+
+def test_a_plan_that_cannot_be_kept_says_what_would_help(tmp_path: Path) -> None:
+    said = command("plan", "--at", "h", "--units", "1-8", directory=tmp_path, POLL_INTERVAL="1")
+
+    assert "The interval cannot be kept" in said.text
+    assert "each about every 1.9 s" in said.text
+    assert "an interval of 2.1 s, or 38400 baud on the gateway and every meter" in said.text
+    assert said.code == 1
+
+
+def test_a_plan_for_a_script_is_json(tmp_path: Path) -> None:
+    said = command("plan", "--at", "h", "--json", directory=tmp_path, QUANTITIES="core")
+
+    [gateway] = json.loads(said.output)["gateways"]
+    [meter] = gateway["meters"]
+    assert gateway["keeps_interval"]
+    assert [(block["address"], block["count"]) for block in meter["blocks"]] == [(0, 74)]
+
+
+def test_the_help_lists_the_commands(tmp_path: Path) -> None:
+    said = command("--help", directory=tmp_path)
+
+    for name in ("scan", "read", "plan", "doctor"):
+        assert f"  {name} " in said.output
+    assert "MODBUS_HOST" in said.output
+    assert said.code == 0
+
+
+def test_the_codes_of_the_meters_are_those_of_the_makers() -> None:
+    assert METER_CODES[0x0070] == "sdm630"
+    assert METER_CODES[0x0089] == "sdm72v2"
+    assert "first series" in METER_CODES[0x0084]
+
+
+def test_a_scan_leaves_no_backlog_behind_however_long_the_gateway_waits(tmp_path: Path) -> None:
+    timing = LineTiming(baud=38_400, turnaround_s=0.002, pause_s=0.002, reply_timeout_s=0.4)
+    with Site(units=(1,), timing=timing) as site:
+        began_s = time.monotonic()
+        said = command("scan", "--at", site.address, "--units", "1-8", directory=tmp_path)
+        took_s = time.monotonic() - began_s
+        read = command("read", "1", "--at", site.address, directory=tmp_path, MODBUS_TIMEOUT="0.2")
+
+    assert "1 SDM630-Modbus V2" in said.text
+    assert read.code == 0
+    assert took_s < 7  # a second for each of seven absent units would be more

@@ -44,14 +44,15 @@ def main(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     settings = BridgeSettings.load()
     gateways = arguments.gateways(options, settings)
-    logging.disable()  # what the broker's client would log, the doctor says itself
     told = Told(Screen(as_json=options.json))
     for gateway in gateways:
         told.begin(gateway)
         asyncio.run(_examine(gateway, told, options.watch))
     if not options.no_broker:
         told.begin(None)
+        logging.disable()  # what the broker's client would log, the doctor says itself
         check_broker(settings, told.tell)
+        logging.disable(logging.NOTSET)
     return told.end()
 
 

@@ -18,7 +18,8 @@ from gateway_bridge.transport import Framing
 USUAL_PORTS = (502, 4196, 8899, 20108, 26)
 """Modbus itself, and what ZLAN, Elfin, USR and others listen on as delivered."""
 PORT_S = 0.5
-PATIENCE_S = 4.0
+PATIENCE = 3.0
+"""So many times the usual waiting time shows whether an answer is only late."""
 _CHECK_LINE = (
     "check A and B (exchange them once), that gateway and meters have the same baud rate, parity"
     " and stop bits, the unit ids in each meter's menu, and that the meters are powered"
@@ -52,6 +53,9 @@ async def _reached(gateway: Gateway, tell: Tell) -> bool:
     try:
         await probe.open()
     except NotReached as error:
+        if error.why == "closed":
+            tell(_holds_the_only_one(gateway))
+            return False
         step, remedy = _REACH.get(error.why, ("device" if gateway.serial else "port", ""))
         text = str(error)
         if error.why == "refused":
@@ -121,17 +125,16 @@ async def _patient(
         return None
     unit = gateway.meters[0].unit
     for framing in tried:
-        probe = Probe(gateway.where, framing, timeout_s=PATIENCE_S)
+        probe = Probe(gateway.where, framing, timeout_s=PATIENCE * timeout_s(gateway))
         heard = await _asked(probe, unit)
         probe.close()
         if heard.of_a_meter:
-            return Finding(
-                "line",
-                "fault",
-                f"unit {unit} answers only after {heard.took_s:.1f} s, which is too late",
+            text = f"unit {unit} answers only after {heard.took_s:.1f} s, which is too late"
+            remedy = (
                 f"set MODBUS_TIMEOUT={heard.took_s + 0.5:.1f} (timeout in meters.toml); and find"
-                " out what holds it up: other clients, or a slow network",
+                " out what holds it up: other clients, or a slow network"
             )
+            return Finding("line", "fault", text, remedy)
     return None
 
 
@@ -211,21 +214,11 @@ def _no_answer(gateway: Gateway, outcomes: list[Heard]) -> Finding:
             " page, stop other clients, and try one meter alone on the line",
         )
     if Outcome.CLOSED in kinds:
-        return Finding(
-            "port",
-            "fault",
-            f"{gateway.address} accepts connections and closes them again: another client holds"
-            " the only one it serves",
-            "stop what else polls it (this bridge, Home Assistant, evcc …), or restart the gateway:"
-            " some keep dead connections",
-        )
+        return _holds_the_only_one(gateway)
     if Outcome.OTHER_UNIT in kinds:
-        return Finding(
-            "line",
-            "fault",
-            f"another unit answers than the one asked (unit {units})",
-            "look on the gateway's page whether it exchanges unit ids, and stop other clients",
-        )
+        text = f"another unit answers than the one asked (unit {units})"
+        remedy = "look on the gateway's page whether it exchanges unit ids, and stop other clients"
+        return Finding("line", "fault", text, remedy)
     if gateway.serial:
         text = f"nothing comes back on the serial line (unit {units})"
         return Finding("line", "fault", text, _CHECK_LINE)
@@ -241,3 +234,14 @@ def _no_answer(gateway: Gateway, outcomes: list[Heard]) -> Finding:
 
 def _other(framing: Framing) -> Framing:
     return "rtu" if framing == "tcp" else "tcp"
+
+
+def _holds_the_only_one(gateway: Gateway) -> Finding:
+    return Finding(
+        "port",
+        "fault",
+        f"{gateway.address} accepts connections and closes them again: another client holds the"
+        " only one it serves",
+        "stop what else polls it (this bridge, Home Assistant, evcc …), or restart the gateway:"
+        " some keep dead connections",
+    )

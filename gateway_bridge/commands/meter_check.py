@@ -32,6 +32,10 @@ async def check_meter(gateway: Gateway, line: Line, meter: Meter, tell: Tell) ->
         tell(finding)
     if not any(each.outcome is Outcome.ANSWER for each in heard):
         return None
+    stranger = await _another_model(step, line, meter)
+    if stranger:
+        tell(stranger)
+        return None
     everything = replace(meter, quantities=tuple(meter.model.registers))
     try:
         said = await read_meter(line.probe, everything, gateway)
@@ -40,7 +44,7 @@ async def check_meter(gateway: Gateway, line: Line, meter: Meter, tell: Tell) ->
             text = f"answers single values, but not all: {error}"
             tell(Finding(step, "fault", text, "is the model in the settings right?"))
         return None
-    found = [*await _who(step, line, meter, said), *_values(step, said), *_wired(step, meter, said)]
+    found = [*_values(step, said), *_wired(step, meter, said)]
     if not any(finding.level == "fault" for finding in found):
         tell(Finding(step, "ok", _summary(meter, said)))
     for finding in found:
@@ -125,31 +129,17 @@ def _twins(meter: Meter) -> str:
     return f"look whether two meters have the unit id {meter.unit}"
 
 
-async def _who(step: str, line: Line, meter: Meter, said: MeterRead) -> list[Finding]:
-    """Return where a meter is not what the settings say."""
-    found = []
+async def _another_model(step: str, line: Line, meter: Meter) -> Finding | None:
+    """Return that a meter says it is another model than the settings do, where it says so."""
     heard = await line.probe.ask(meter.unit, METER_CODE, 1, HOLDING)
     name = METER_CODES.get(int.from_bytes(heard.data, "big")) if heard.data else None
-    if name is not None and name != meter.model.name and meter.model.code is not None:
-        title = MODELS[name].title if name in MODELS else name
-        found.append(
-            Finding(
-                step,
-                "fault",
-                f"is an {title}, the settings say {meter.model.title}",
-                f"write model = '{name}' for it in meters.toml" if name in MODELS else "",
-            )
-        )
-    if meter.wiring and said.identity.wiring and meter.wiring != said.identity.wiring:
-        found.append(
-            Finding(
-                step,
-                "look",
-                f"is set to {said.identity.wiring} in its menu, to {meter.wiring} in the settings",
-                "make the two agree, as it is wired",
-            )
-        )
-    return found
+    if name in (None, meter.model.name) or meter.model.code is None:
+        return None
+    assert name
+    title = MODELS[name].title if name in MODELS else name
+    remedy = f"write model = '{name}' for it in meters.toml" if name in MODELS else ""
+    text = f"is an {title}, the settings say {meter.model.title}"
+    return Finding(step, "fault", text, remedy)
 
 
 def _values(step: str, said: MeterRead) -> Iterator[Finding]:
@@ -172,7 +162,10 @@ def _values(step: str, said: MeterRead) -> Iterator[Finding]:
 
 
 def _wired(step: str, meter: Meter, said: MeterRead) -> Iterator[Finding]:
-    wiring = meter.wiring or said.identity.wiring
+    wiring, menu = meter.wiring or said.identity.wiring, said.identity.wiring
+    if menu is not None and wiring != menu:
+        text = f"is set to {menu} in its menu, to {wiring} in the settings"
+        yield Finding(step, "look", text, "make the two agree, as it is wired")
     for suspicion in suspicions(said.values, wiring=wiring):
         yield Finding(step, "fault" if suspicion.sure else "look", suspicion.text, suspicion.remedy)
 

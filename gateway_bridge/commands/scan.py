@@ -26,7 +26,11 @@ from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
 from gateway_bridge.site import Gateway
 from gateway_bridge.transport import Framing
 
-ANSWER_S = 0.5
+PATIENCE_S = 1.0
+"""What to wait for a unit while it is not known how long the gateway itself waits: asked faster,
+it would queue up what nobody answers."""
+LONGEST_S = 3.0
+SLACK_S = 0.15
 TOGETHER = 10
 """So many units are asked in one framing before the other is tried."""
 _PURPOSE = (
@@ -43,8 +47,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--timeout",
         type=arguments.seconds,
-        default=ANSWER_S,
-        help="how long to wait for each, in seconds (%(default)s)",
+        help=f"how long to wait for each, in seconds (at most {PATIENCE_S:g}, less where it can)",
     )
     options = parser.parse_args(words)
     gateways = arguments.gateways(options, BridgeSettings.load())
@@ -73,13 +76,14 @@ class Scan:
     """A search on one line."""
 
     def __init__(
-        self, gateway: Gateway, units: Sequence[int], timeout_s: float, screen: Screen
+        self, gateway: Gateway, units: Sequence[int], timeout_s: float | None, screen: Screen
     ) -> None:
         self.gateway = gateway
         self.found: list[Found] = []
         self.reached = 0
         self._units = units
-        self._timeout_s = timeout_s
+        self._timeout_s = timeout_s or PATIENCE_S
+        self._measured = timeout_s is not None
         self._screen = screen
         self._framings = framings(gateway)
         self._probe: Probe | None = None
@@ -144,6 +148,24 @@ class Scan:
             self._framings = (probe.framing,)
         if heard.of_a_meter:
             self.found.append(await introduced(probe, unit, heard.took_s, heard.data))
+        elif heard.outcome is Outcome.SILENCE and self.found and not self._measured:
+            await self._measure(probe, unit)
+
+    async def _measure(self, probe: Probe, absent: int) -> None:
+        """Find out how long the gateway waits for a unit that is not there, to ask no slower.
+
+        A known meter that is asked right behind it answers when the gateway has given up.
+        """
+        known = min(self.found, key=lambda meter: meter.took_s)
+        probe.timeout_s = known.took_s + SLACK_S
+        await probe.ask(absent, 0, REGISTERS_PER_VALUE)
+        probe.timeout_s = LONGEST_S
+        behind = await probe.ask(known.unit, 0, REGISTERS_PER_VALUE)
+        if behind.of_a_meter:
+            waited_s = known.took_s + SLACK_S + max(0.0, behind.took_s - known.took_s)
+            self._timeout_s = waited_s + SLACK_S / 2
+        self._measured = True
+        probe.timeout_s = self._timeout_s
 
     async def _opened(self, framing: Framing) -> Probe:
         """Return the connection in this framing; one at a time, many gateways serve no more."""

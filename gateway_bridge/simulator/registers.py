@@ -77,7 +77,7 @@ def input_answer(image: Mapping[int, float], address: int, count: int, order: Wo
 def holding_answer(holding: Mapping[int, bytes], address: int, count: int) -> bytes:
     """Return the PDU that answers a read of holding registers, or exception 2."""
     asked = range(address, address + count, 2)
-    if any(at not in holding or len(holding[at]) > 2 * count for at in asked):
+    packed = b"".join(holding.get(at, b"") for at in asked)
+    if len(packed) != 2 * count:
         return exception(READ_HOLDING, ILLEGAL_ADDRESS)
-    packed = b"".join(holding[at] for at in asked)
     return bytes([READ_HOLDING, len(packed)]) + packed
