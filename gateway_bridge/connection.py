@@ -160,7 +160,7 @@ class Connection:
                 "gateway %s: answers%s, %s",
                 self.gateway.address,
                 again,
-                FRAMING_NAMES[self._transport.framing],
+                "RTU" if self.gateway.serial else FRAMING_NAMES[self._transport.framing],
             )
         self._losses, self.trouble = 0, None
         self._ever_heard = self._heard_since_connect = True

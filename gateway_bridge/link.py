@@ -13,7 +13,8 @@ from gateway_bridge.address import SerialLine, TcpAddress
 class NotReached(GatewayError):
     """Raised where there is no link; `why` is one of a few fixed words.
 
-    Of a gateway: name, silent, refused, closed, unreachable. Of a device: missing, forbidden, taken, other.
+    Of a gateway: name, silent, refused, closed, unreachable.
+    Of a device: missing, forbidden, taken, other.
     """
 
     def __init__(self, why: str, text: str) -> None:

@@ -8,9 +8,10 @@ from contract.quantities import DEFAULT_SET, quantity_set
 from gateway_bridge.address import Address, SerialLine, TcpAddress, parse_address
 from gateway_bridge.blocks import LineCost
 from gateway_bridge.inversion import inverted
-from gateway_bridge.metersfile import GatewayTable, MeterTable, read_meters_file
+from gateway_bridge.metersfile import read_meters_file
 from gateway_bridge.models import MODELS, MeterModel
 from gateway_bridge.settings import BridgeSettings
+from gateway_bridge.tables import GatewayTable, MeterTable
 
 CORE_NAMES = ("voltage", "current", "power", "energy")
 """They are in every reading, whatever else is asked for."""

@@ -7,9 +7,10 @@ import pytest
 from contract.errors import SettingsError
 from contract.quantities import CORE_SET
 from gateway_bridge.address import SerialLine
-from gateway_bridge.metersfile import GatewayTable, MeterTable, read_meters_file
+from gateway_bridge.metersfile import read_meters_file
 from gateway_bridge.settings import BridgeSettings
 from gateway_bridge.site import Gateway, site_from
+from gateway_bridge.tables import GatewayTable, MeterTable
 from tests.parts import ROOT
 
 ONE_METER = "[[gateway.meter]]\nunit = 1\n"
