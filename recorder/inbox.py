@@ -11,6 +11,7 @@ from contract.errors import PayloadError
 from contract.intake import Intake
 from contract.quantities import BY_NAME
 from contract.readings import Reading
+from contract.replay import ReplayAnswer, decode
 from history.writes import Rejected
 from recorder.newcomers import Newcomers
 from recorder.refusals import Refusals
@@ -20,12 +21,22 @@ logger = logging.getLogger(__name__)
 MOST_UNKNOWN = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class BridgeWord:
+    """What a bridge says of itself: that it is online or not, or what it has sent again."""
+
+    bridge: str
+    online: bool = False
+    answer: ReplayAnswer | None = None
+
+
 @dataclass(slots=True)
 class Contents:
     """What a message brings: readings to store, or the message itself as a rejected one."""
 
     readings: list[Reading] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    word: BridgeWord | None = None
 
 
 class Inbox:
@@ -59,6 +70,9 @@ class Inbox:
         """Return what a message brings, which is often nothing."""
         with self._lock:
             if topics.parse(topic) is None:
+                bridge = topics.parse_bridge(topic)
+                if bridge:
+                    return self._take_word(bridge, topic, payload, now_s)
                 return self._take_stranger(topic, payload, now_s)
             try:
                 readings = self._intake.take(
@@ -87,6 +101,19 @@ class Inbox:
                 text = "too many new meters in this hour; see NEW_METERS_PER_HOUR"
                 return self._refuse(topic, payload, "too_many_meters", text, now_s)
         return Contents(readings)
+
+    def _take_word(
+        self, bridge: topics.BridgeTopic, topic: str, payload: bytes, now_s: float
+    ) -> Contents:
+        if bridge.leaf == "status":
+            return Contents(word=BridgeWord(bridge.name, payload == topics.ONLINE.encode()))
+        if bridge.leaf != "replayed":
+            return Contents()
+        try:
+            answer = decode(ReplayAnswer, payload)
+        except PayloadError as error:
+            return self._refuse(topic, payload, error.reason, str(error), now_s)
+        return Contents(word=BridgeWord(bridge.name, answer=answer))
 
     def _take_stranger(self, topic: str, payload: bytes, now_s: float) -> Contents:
         level = topic.split("/")

@@ -20,7 +20,8 @@ from paho.mqtt.client import MQTTMessage
 from contract import __version__, topics
 from contract.mqtt import MqttClient, Subscription
 from contract.readings import format_time
-from recorder.inbox import Contents, Inbox
+from recorder.inbox import BridgeWord, Contents, Inbox
+from recorder.replays import Replays
 from recorder.settings import RecorderSettings
 from recorder.storage import Storage
 
@@ -69,10 +70,15 @@ class Recorder:
             "-".join(("meters-recorder", *filter(None, (self._group, self._name)))),
             subscriptions=_subscriptions(settings.recorder_group),
             status_topic=topics.recorder(self._name, "status"),
-            on_connect=self._publish_info,
+            on_connect=self._connected,
             on_message=self._receive,
             clean_session=False,
             manual_ack=True,
+        )
+        self._replays = Replays(
+            self._group or self._name,
+            storage,
+            lambda topic, request: self._mqtt.publish(topic, request, qos=1, retain=False),
         )
         storage.on_change = self._publish_info
 
@@ -81,6 +87,7 @@ class Recorder:
         self._mqtt.start()
         while not stop.is_set():
             self._store(self._next_batch(), stop)
+            self._replays.see_to_gaps()
             self._storage.see_to_history()
             if time.monotonic() >= self._info_due_s:
                 self._publish_info()
@@ -98,6 +105,10 @@ class Recorder:
     @property
     def _duplicates(self) -> int:
         return self._given - self._stored - self._storage.too_old
+
+    def _connected(self) -> None:
+        self._replays.connected.set()
+        self._publish_info()
 
     def _receive(self, message: MQTTMessage) -> None:
         """Take a message, in the MQTT thread; waits where the database cannot keep up."""
@@ -117,7 +128,7 @@ class Recorder:
             arrived=datetime.now(UTC),
             now_s=time.monotonic(),
         )
-        if message.qos or contents.readings or contents.rejected:
+        if message.qos or contents.readings or contents.rejected or contents.word:
             self._queue.put(Delivery(contents, message, self._mqtt.connection))
 
     def _next_batch(self) -> list[Delivery]:
@@ -147,9 +158,17 @@ class Recorder:
             self._given += len(readings)
             self._last_commit = datetime.now(UTC)
         for delivery in batch:
+            if delivery.contents.word:
+                self._heed(delivery.contents.word, give_up)
             if delivery.message:
                 self._mqtt.ack(delivery.message, delivery.connection)
         return True
+
+    def _heed(self, word: BridgeWord, give_up: threading.Event) -> None:
+        if word.answer:
+            self._replays.answered(word.bridge, word.answer, give_up)
+        else:
+            self._replays.bridge_is(word.bridge, word.online)
 
     def _leave_group(self, stop: threading.Event) -> None:
         """Let the others of the group have all readings from now on.
@@ -190,6 +209,8 @@ class Recorder:
             "too_old": self._storage.too_old,
             "rejected": self._inbox.refused,
             "dropped": self._dropped,
+            "asked_again": self._replays.asked,
+            "gaps_lost": self._replays.lost,
             "queue": self._queue.qsize(),
             "last_commit": format_time(last) if last else None,
             "trouble": self._storage.trouble,
@@ -203,9 +224,10 @@ def _subscriptions(group: str | None) -> tuple[Subscription, ...]:
 
     The numbers of one burst would be dealt out among a group, so that it leaves scalars alone.
     """
+    bridges = (Subscription(topics.REPLAY_ANSWERS, 1), Subscription(topics.BRIDGE_STATUSES, 1))
     if group:
-        return (Subscription(topics.shared(group, topics.ALL_READINGS), 1),)
-    return (Subscription(topics.ALL_LEAVES, 0), Subscription(topics.ALL_READINGS, 1))
+        return (Subscription(topics.shared(group, topics.ALL_READINGS), 1), *bridges)
+    return (Subscription(topics.ALL_LEAVES, 0), Subscription(topics.ALL_READINGS, 1), *bridges)
 
 
 def _topic(message: MQTTMessage) -> str:

@@ -5,17 +5,21 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import peewee
 
 from contract.errors import StorageError
 from contract.readings import Reading
+from contract.replay import Replayed
 from history import queries
 from history.database import in_words, migrate, name_of, open_database
 from history.exchange.archive import Archive
+from history.numbers import Numbers
 from history.retention import Keep
+from history.sequences import Gap, Settled
 from history.upkeep import Upkeep
 from history.writes import Rejected, Writer
 
@@ -25,6 +29,7 @@ FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 10.0
 UPKEEP_S = 0.05
 """So long the history may be seen to between two batches."""
+T = TypeVar("T")
 _PASSING = ("locked", "is full", "connection", "starting up")
 
 
@@ -76,7 +81,33 @@ class Storage:
         self, readings: Sequence[Reading], rejected: Sequence[Rejected], give_up: threading.Event
     ) -> int | None:
         """Store a batch and return how many rows were new; None where `give_up` came first."""
-        return self._try(lambda: self._write(readings, rejected), give_up, lambda _: True)
+        return self._try(lambda: self._ready().write(readings, rejected), give_up, lambda _: True)
+
+    def settle(
+        self,
+        bridge: str,
+        told: Mapping[str, Replayed],
+        let_go: Collection[str],
+        give_up: threading.Event,
+    ) -> Settled | None:
+        """Take note of a bridge's answer; None where `give_up` came first."""
+        return self._try(
+            lambda: self._ready().sequences.settle(bridge, told, let_go), give_up, lambda _: True
+        )
+
+    def gaps(self) -> dict[str, Gap]:
+        """Return, by meter, where readings are missing, as far as this recorder has seen."""
+        return self._writer.sequences.gaps if self._writer else {}
+
+    def numbers(self, bridge: str) -> dict[str, Numbers]:
+        """Return which readings of a bridge's meters are there; raises StorageError."""
+        with in_words(self._database):
+            return self._ready().sequences.numbers(bridge)
+
+    def bridges(self) -> list[str]:
+        """Return the bridges that can be asked for readings; raises StorageError."""
+        with in_words(self._database):
+            return self._ready().sequences.bridges()
 
     def see_to_history(self) -> None:
         """Roll up and thin out for a moment, where something is due.
@@ -104,14 +135,15 @@ class Storage:
 
     def _try(
         self,
-        attempt: Callable[[], int],
+        attempt: Callable[[], T],
         give_up: threading.Event,
         worth_waiting: Callable[[StorageError], bool],
-    ) -> int | None:
+    ) -> T | None:
         delay_s = FIRST_DELAY_S
         while True:
             try:
-                result = attempt()
+                with in_words(self._database):
+                    result = attempt()
             except StorageError as error:
                 self.close()
                 if not worth_waiting(error):
@@ -134,14 +166,14 @@ class Storage:
         self._file = self._file_now()
         return 0
 
-    def _write(self, readings: Sequence[Reading], rejected: Sequence[Rejected]) -> int:
+    def _ready(self) -> Writer:
+        """Return the writer, after opening the database where that is to be done."""
         if self._writer is None or self._file != self._file_now():
             if self._writer:
                 logger.warning("database %s: another file lies there now; opening it", self.name)
             self._open()
         assert self._writer
-        with in_words(self._database):
-            return self._writer.write(readings, rejected)
+        return self._writer
 
     def _file_now(self) -> tuple[int, int] | None:
         # SQLite goes on writing to a file that was deleted or replaced under it.
