@@ -43,6 +43,12 @@ def suspicions(values: Values, *, wiring: str | None = None) -> list[Suspicion]:
     return [*found, *_ratio(values), *_sums(values)]
 
 
+def unjudged(values: Values) -> list[str]:
+    """Return the phases that carry too little to say how they are wired."""
+    carrying = _loads(values)
+    return [phase for phase in PHASES if f"power_{phase}" in values and phase not in carrying]
+
+
 def _voltages(values: Values, *, one_phase: bool) -> Iterator[Suspicion]:
     volts = {phase: values[f"voltage_{phase}"] for phase in PHASES if f"voltage_{phase}" in values}
     highest = max(volts.values(), default=0.0)

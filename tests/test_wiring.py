@@ -11,7 +11,7 @@ from gateway_bridge.simulator.faults import Faults
 from gateway_bridge.simulator.load import MONDAY, Phases
 from gateway_bridge.simulator.meter import SimulatedMeter
 from gateway_bridge.simulator.symptoms import miswiring
-from gateway_bridge.wiring import suspicions
+from gateway_bridge.wiring import suspicions, unjudged
 
 LATER_S = MONDAY + 100 * 7 * 86_400
 """When the simulated meters have counted for years."""
@@ -158,6 +158,13 @@ def test_two_terminals_on_one_phase_are_named() -> None:
     values = reading(LOAD, voltage_l1_l2=1.0, voltage_l2_l3=398.0, voltage_l3_l1=398.0)
 
     assert "only 1 V between L1 and L2" in texts(values)
+
+
+def test_phases_that_carry_nothing_are_not_judged() -> None:
+    values = reading((LOAD[0], complex(-3, 1), complex(2, 0)))
+
+    assert texts(values) == ""
+    assert unjudged(values) == ["l2", "l3"]
 
 
 def test_without_a_neutral_the_phases_are_not_compared() -> None:

@@ -13,7 +13,7 @@ from gateway_bridge.models import METER_CODES, MODELS
 from gateway_bridge.models.model import METER_CODE
 from gateway_bridge.site import Gateway, Meter
 from gateway_bridge.transport import EXCEPTIONS, HOLDING
-from gateway_bridge.wiring import suspicions
+from gateway_bridge.wiring import suspicions, unjudged
 
 TRIES = 4
 BUSY = 6
@@ -181,4 +181,6 @@ def _summary(meter: Meter, said: MeterRead) -> str:
         f"{volts[0]:.1f} V" if volts else "",
         f"{said.values['power']:.0f} W" if "power" in said.values else "",
     ]
-    return ", ".join(filter(None, known))
+    idle = " and ".join(phase.upper() for phase in unjudged(said.values))
+    doubt = f"; {idle} carry too little to judge the wiring by" if idle else ""
+    return ", ".join(filter(None, known)) + doubt
