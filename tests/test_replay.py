@@ -1,0 +1,165 @@
+"""Journal and replay together: holes in the history close again, whatever made them."""
+
+import json
+import shutil
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.parts import Part, free_port, listens, wait_until
+from tests.plain_client import PlainClient
+
+
+class Site:
+    """A simulator with two meters, a bridge and a recorder; the broker is the test's."""
+
+    def __init__(self, directory: Path, modbus: int, mqtt: int) -> None:
+        self.directory = directory
+        self.modbus, self.mqtt = modbus, mqtt
+        self.history = directory / "recorder" / "energy_meters.db"
+        self.journal = directory / "bridge" / "state" / "journal-gateway.db"
+
+    def bridge(self, **settings: object) -> Part:
+        settings = {"METER_IDS": "1,2", "POLL_INTERVAL": 0.1, "QUANTITIES": "power"} | settings
+        return Part.module(
+            "gateway_bridge",
+            directory=self.directory / "bridge",
+            MODBUS_HOST="127.0.0.1",
+            MODBUS_PORT=self.modbus,
+            MQTT_PORT=self.mqtt,
+            **settings,
+        )
+
+    def recorder(self) -> Part:
+        return Part.module("recorder", directory=self.history.parent, MQTT_PORT=self.mqtt)
+
+    def broker(self, **settings: object) -> Part:
+        part = Part.module(
+            "broker", directory=self.directory / "broker", MQTT_PORT=self.mqtt, **settings
+        )
+        wait_until(lambda: listens(self.mqtt), what="the broker")
+        return part
+
+    def stored(self) -> set[tuple[str, int]]:
+        """The readings that are in the history: meter and epoch ms."""
+        query = "SELECT name, ts FROM readings_raw JOIN meters ON meters.id = meter"
+        return _rows(self.history, query)
+
+    def kept(self) -> set[tuple[str, int]]:
+        """The readings that the bridge has in its journal by now."""
+        return _rows(self.journal, "SELECT meter, ts FROM readings")
+
+    def wait_for_readings(self, more: int = 4) -> None:
+        wanted = len(self.kept()) + more
+        wait_until(lambda: len(self.kept()) >= wanted, 20, "readings in the journal")
+
+
+def _rows(path: Path, query: str) -> set[tuple[str, int]]:
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            return set(database.execute(query).fetchall())
+    except sqlite3.OperationalError:
+        return set()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A site of which only the simulator runs."""
+    modbus = free_port()
+    line = ("--port", str(modbus), "--units", "1,2", "--baud", "0", "--turnaround", "0")
+    with Part.module("gateway_bridge.simulator", *line, "--pause=0", directory=tmp_path):
+        wait_until(lambda: listens(modbus), what="the simulator")
+        yield Site(tmp_path, modbus, free_port())
+
+
+def test_what_a_bridge_had_read_before_it_was_killed_is_stored_when_all_are_there(
+    site: Site,
+) -> None:
+    with site.bridge() as bridge:
+        site.wait_for_readings()
+        bridge.stop(signal.SIGKILL)
+        before = site.kept()
+    with site.bridge(), site.broker(), site.recorder():
+        wait_until(lambda: before <= site.stored(), what="what the journal had")
+
+
+def test_a_hole_that_a_dying_broker_tore_is_closed(site: Site) -> None:
+    with site.bridge(), site.recorder():
+        with site.broker() as broker:
+            wait_until(site.stored, what="a first row")
+            broker.stop(signal.SIGKILL)
+        site.wait_for_readings()
+        with site.broker():
+            site.wait_for_readings()
+            before = site.kept()
+            wait_until(lambda: before <= site.stored(), 20, "all rows")
+
+
+def test_a_history_from_an_old_backup_fills_up_again(site: Site, tmp_path: Path) -> None:
+    with site.broker(), site.bridge():
+        with site.recorder():
+            wait_until(lambda: len(site.stored()) > 4, what="first rows")
+        shutil.copy(site.history, tmp_path / "backup.db")
+        old = site.stored()
+        with site.recorder():
+            wait_until(lambda: len(site.stored() - old) > 20, what="more rows")
+        shutil.copy(tmp_path / "backup.db", site.history)
+        lost = wait_until(lambda: site.kept() - site.stored(), what="what the backup lacks")
+
+        with site.recorder() as recorder:
+            wait_until(lambda: lost <= site.stored(), 20, "the rows that the backup lacked")
+
+        assert "no longer has" not in recorder.output
+
+
+def asked(client: PlainClient, after: dict[str, int]) -> dict[str, Any]:
+    """Ask the bridge for what came after these numbers, and return its answer."""
+    client.subscribe("meters/_bridge/gateway/replayed")
+    request = {"recorder": "me", "request": "7", "after": after}
+    client.publish("meters/_bridge/gateway/replay", json.dumps(request))
+    answer = wait_until(
+        lambda: [m.payload for m in list(client.messages) if m.topic.endswith("/replayed")]
+    )
+    return dict(json.loads(answer[0]))
+
+
+def test_live_readings_come_between_those_that_are_sent_again(site: Site) -> None:
+    with site.broker(), site.bridge() as bridge, PlainClient(site.mqtt) as client:
+        client.subscribe("meters/1/reading")
+        wait_until(lambda: len(client.messages) > 5)
+        answer = asked(client, {"2": 2**53 - 2_000_000})
+
+    assert bridge.output.count("sent again") == 1
+    assert (answer["recorder"], answer["request"], answer["more"]) == ("me", "7", False)
+    assert answer["meters"]["2"]["sent"] == []
+    [[first, last]] = answer["meters"]["1"]["sent"]
+    seqs = [json.loads(m.payload)["seq"] for m in client.messages if m.topic == "meters/1/reading"]
+    assert set(range(first, last + 1)) <= set(seqs)
+    assert len(seqs) > len(set(seqs))
+
+
+def test_a_bridge_without_a_journal_says_that_it_has_nothing(site: Site) -> None:
+    with site.broker(), site.bridge(JOURNAL_HOURS=0), PlainClient(site.mqtt) as client:
+        client.subscribe("meters/1/reading")
+        wait_until(lambda: client.messages)
+        told = asked(client, {})["meters"]["1"]
+
+    assert (told["sent"], told["oldest"]) == ([], None)
+    assert told["upto"] >= json.loads(client.payloads[0])["seq"]
+    assert not site.journal.exists()
+
+
+def test_nonsense_in_place_of_a_request_is_told_and_harmless(site: Site) -> None:
+    with site.broker(), site.bridge() as bridge, PlainClient(site.mqtt) as client:
+        client.subscribe("meters/1/reading")
+        wait_until(lambda: client.messages)
+        for payload in ("", "[]", '{"recorder": 7}', '{"after": {"#": 1}}', "9" * 100_000):
+            client.publish("meters/_bridge/gateway/replay", payload)
+        bridge.wait_for("request not understood")
+        before = len(client.messages)
+        wait_until(lambda: len(client.messages) > before + 3, what="readings")
