@@ -32,7 +32,7 @@ PRAGMAS = {
     "temp_store": "memory",
     "journal_size_limit": 67_108_864,
     # Roll-ups change a page for each series again and again: checkpoint them once, not each time.
-    "wal_autocheckpoint": 8000,
+    "wal_autocheckpoint": 4000,
 }
 MIGRATIONS = Path(__file__).with_name("migrations")
 

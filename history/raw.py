@@ -31,12 +31,11 @@ class RawTable:
 
         Part of the caller's transaction; after one that failed, call `forget_columns`.
         """
-        by_shape: dict[Shape, list[tuple[int, ...]]] = {}
+        by_shape: dict[Shape, list[tuple[float, ...]]] = {}
         for meter, part in stamped.items():
             for ts, reading in part:
                 values = reading.values
-                row = (meter, ts, *[round(value * 1000) for value in values.values()])
-                by_shape.setdefault(tuple(values), []).append(row)
+                by_shape.setdefault(tuple(values), []).append((meter, ts, *values.values()))
         return sum(
             run_many(self._database, self._insert(shape), rows) for shape, rows in by_shape.items()
         )
@@ -52,6 +51,7 @@ class RawTable:
                 self._inserts.clear()
             self._inserts[shape] = (
                 f"INSERT INTO readings_raw ({', '.join(['meter', 'ts', *shape])}) "
-                f"VALUES ({', '.join('?' * (len(shape) + 2))}) ON CONFLICT (meter, ts) DO NOTHING"
+                f"VALUES (?, ?{', ROUND(? * 1000)' * len(shape)}) "  # quicker than in Python
+                "ON CONFLICT (meter, ts) DO NOTHING"
             )
         return self._inserts[shape]

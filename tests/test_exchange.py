@@ -31,8 +31,10 @@ from history.retention import Keep, Retention
 from history.rollups import Rollups
 from history.tables import Meter, ReadingRow, Rollup
 from history.writes import Writer
+from tests.postgresql import BOTH
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DATABASES = BOTH
 KINDS = ("csv", "parquet")
 
 
