@@ -10,6 +10,7 @@ from datetime import datetime
 
 from contract.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.blocks import REGISTERS_PER_VALUE
+from gateway_bridge.lengths import Lengths
 from gateway_bridge.site import Gateway
 from gateway_bridge.transport import INPUT, Framing, Transport
 
@@ -25,10 +26,17 @@ _CLOSED_AT_ONCE = (
     "accepts connections and closes them again; is another client connected?"
     " Many gateways serve one only"
 )
+IN_EITHER = "in Modbus TCP or in RTU over TCP"
 NO_METER_ANSWERS = (
     "accepts connections, but no meter answers {framing};"
     " check METER_IDS, the A and B wires, baud rate and parity"
 )
+SHARED = (
+    "gives out the answers to another client here, too; switch on its multi-host mode, or let that"
+    " client read the meters over MQTT"
+)
+OVERHEARD_TO_TELL = 5
+"""So many answers that nobody here asked for, with none of ours missing, are another client's."""
 
 
 @dataclass(slots=True)
@@ -43,19 +51,23 @@ class Traffic:
 class Connection:
     """The connection to one gateway, made anew whenever it is lost.
 
-    `trouble` is None while the gateway answers, else a sentence about what is wrong.
+    `trouble` is None while the gateway answers, else a sentence about what is wrong. `shared` tells
+    that it gives us the answers to another client, too.
     """
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.framing: Framing | None = None if gateway.framing == "auto" else gateway.framing
         self.trouble: str | None = None
+        self.lengths = Lengths()
+        self.shared = False
         self.traffic = Traffic()
         longest_s = gateway.cost.request_ms(max(m.model.limit for m in gateway.meters)) / 1000
         self.timeout_s = max(gateway.timeout_s, longest_s + SLACK_S)
         self._transport = self._new_transport(self.framing or "tcp")
-        self._losses = 0
+        self._losses = self._overheard = 0
         self._lost_at_s = time.monotonic()
+        self._silent_since_s: float | None = None
         self._ever_heard = self._heard_since_connect = False
 
     @property
@@ -74,21 +86,33 @@ class Connection:
         Where the framing is not known, `units` are asked for it.
         """
         if self._losses > 1:
-            delay_s = min(max(self.outage_s * DELAY_SHARE, SHORTEST_DELAY_S), LONGEST_DELAY_S)
-            await asyncio.sleep(delay_s * random.uniform(0.9, 1.1))
+            await asyncio.sleep(self.delay_s())
         try:
             await self._connect()
-            if self.framing is None:
-                await self._find_framing(units)
+            if self.framing is None and not await self._find_framing(units):
+                raise GatewayError(NO_METER_ANSWERS.format(framing=IN_EITHER))
         except GatewayError as error:
             self.lost(error, tell=True)
             return False
         return True
 
-    async def renew(self) -> None:
-        """Give up the connection for a new one; raises GatewayError."""
+    def delay_s(self) -> float:
+        """Return how long to wait before the next attempt, after all that have failed since."""
+        since_s = self._lost_at_s if self._losses else self._silent_since_s or time.monotonic()
+        share_s = (time.monotonic() - since_s) * DELAY_SHARE
+        delay_s = min(max(share_s, SHORTEST_DELAY_S), LONGEST_DELAY_S)
+        return delay_s * random.uniform(0.9, 1.1)
+
+    async def renew(self, unit: int) -> None:
+        """Give up the connection, on which nobody answers, for a new one.
+
+        Where the settings leave the framing open it is found anew: it may be another gateway.
+        Raises GatewayError, and MeterTimeout where the unit answers in no framing.
+        """
         self._transport.close()
         await self._connect()
+        if self.gateway.framing == "auto" and not await self._find_framing([unit]):
+            raise MeterTimeout(f"no answer {IN_EITHER}")
 
     async def read(self, unit: int, address: int, count: int, function: int = INPUT) -> bytes:
         """Return registers of a unit; raises as Transport.read does."""
@@ -97,6 +121,9 @@ class Connection:
         answers = self._transport.answers
         try:
             return await self._transport.read(unit, address, count, function)
+        except MeterTimeout:
+            self._overheard = 0  # what comes now may be the late answer
+            raise
         finally:
             self.traffic.busy_s += time.monotonic() - started_s
             if self._transport.answers > answers:
@@ -127,6 +154,11 @@ class Connection:
             logger.warning("gateway %s: %s", self.gateway.address, trouble)
         self.trouble = trouble
 
+    def falls_silent(self) -> None:
+        """Take note that no meter answers any more, though the connection stands."""
+        self._silent_since_s = time.monotonic()
+        self.tell(NO_METER_ANSWERS.format(framing="any more"))
+
     def close(self) -> None:
         """Close the connection for good."""
         self._transport.close()
@@ -136,8 +168,8 @@ class Connection:
         self.traffic.connects += 1
         self._heard_since_connect = False
 
-    async def _find_framing(self, units: Iterable[int]) -> None:
-        """Ask each unit in each framing until one answers; raises GatewayError if none does."""
+    async def _find_framing(self, units: Iterable[int]) -> bool:
+        """Ask each unit in each framing until one answers; False if none does."""
         for unit in units:
             for framing in (self._transport.framing, _other(self._transport.framing)):
                 if framing != self._transport.framing:
@@ -150,24 +182,35 @@ class Connection:
                     if not self._heard_since_connect:
                         continue
                 self.framing = framing
-                return
-        raise GatewayError(NO_METER_ANSWERS.format(framing="in Modbus TCP or in RTU over TCP"))
+                return True
+        return False
 
     def _heard(self) -> None:
         if self.trouble is not None or not self._ever_heard:
-            again = f" again after {self.outage_s:.0f} s" if self._ever_heard else ""
+            since_s = self._silent_since_s or self._lost_at_s
+            away_s = time.monotonic() - since_s
+            again = f" again after {away_s:.0f} s" if self._ever_heard else ""
             logger.info(
                 "gateway %s: answers%s, %s",
                 self.gateway.address,
                 again,
                 "RTU" if self.gateway.serial else FRAMING_NAMES[self._transport.framing],
             )
-        self._losses, self.trouble = 0, None
+        self._losses, self.trouble, self._silent_since_s = 0, None, None
         self._ever_heard = self._heard_since_connect = True
 
     def _new_transport(self, framing: Framing) -> Transport:
         gateway = self.gateway
-        return Transport(gateway.where, framing, timeout_s=self.timeout_s)
+        return Transport(gateway.where, framing, timeout_s=self.timeout_s, overhear=self._overhear)
+
+    def _overhear(self, unit: int, count: int) -> None:
+        """Take note of an answer that was not for us."""
+        if not self._transport.echoes_ids:
+            self.lengths.overheard(unit, count)
+        self._overheard += 1
+        if self._overheard >= OVERHEARD_TO_TELL and not self.shared:
+            self.shared = True
+            logger.warning("gateway %s: %s", self.gateway.address, SHARED)
 
 
 def _other(framing: Framing) -> Framing:

@@ -5,20 +5,18 @@ given out; of a meter that does not answer nothing is given out at all.
 """
 
 import asyncio
-import logging
 import time
 from datetime import UTC, datetime
 
 from contract.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.blocks import REGISTERS_PER_VALUE, Block
-from gateway_bridge.connection import NO_METER_ANSWERS, Connection
+from gateway_bridge.connection import Connection
 from gateway_bridge.identity import identify
 from gateway_bridge.meter import PolledMeter
+from gateway_bridge.news import News
 from gateway_bridge.sink import Sink
 from gateway_bridge.site import Gateway
 from gateway_bridge.turns import Job, Overload, Turns
-
-logger = logging.getLogger(__name__)
 
 FAULTS_TO_OFFLINE = 3
 OFFLINE_AFTER_S = 2.0
@@ -43,8 +41,8 @@ class GatewayPoller:
         self.schedule = self._turns.schedule
         self.last_error: str | None = None
         self._sink = sink
+        self._news = News(gateway.address, sink)
         self._silent = False
-        self._last_count = 0
         self._overload = Overload(known=self.busy_share() > 1)
 
     def busy_share(self) -> float:
@@ -83,7 +81,7 @@ class GatewayPoller:
         if trouble:
             self._failed(job, meter, trouble)
         if self._overload.begins(job, skipped, clean=trouble is None):
-            self._tell_overload(done_s - now_s)
+            self._news.overload(done_s - now_s)
 
     async def _do(self, job: Job, meter: PolledMeter) -> None:
         if job.kind == "probe":
@@ -96,7 +94,7 @@ class GatewayPoller:
         elif job.place < len(meter.slow):  # the meter may just have said that it has fewer
             block = meter.slow[job.place]
             answer = await self._read(meter, block)
-            self._tell(meter, meter.take_slow(block, answer, time.monotonic()))
+            self._news.events(meter, meter.take_slow(block, answer, time.monotonic()))
 
     async def _read_live(self, meter: PolledMeter) -> None:
         ts: datetime | None = None
@@ -105,30 +103,35 @@ class GatewayPoller:
             answers.append((block, await self._read(meter, block)))
             ts = ts or self.connection.sent_at
         values, events = meter.take_live(answers, time.monotonic())
-        self._tell(meter, events)
+        self._news.events(meter, events)
         meter.failures = 0
         if values:
             meter.tally.readings += 1
             self._sink.reading(meter, ts or datetime.now(UTC), values)
-            self._set_online(meter)
+            self._news.online(meter)
 
     async def _identify(self, meter: PolledMeter) -> None:
         async def ask(address: int, count: int, function: int) -> bytes:
-            return await self.connection.read(meter.meter.unit, address, count, function)
+            unit = meter.meter.unit
+            self.connection.lengths.choose(unit, (Block(address, count),))
+            return await self.connection.read(unit, address, count, function)
 
         before = meter.slow
-        self._tell(meter, meter.introduce(await identify(meter.meter.model, ask)))
+        self._news.events(meter, meter.introduce(await identify(meter.meter.model, ask)))
         self._replanned(meter, before)
 
     async def _read(self, meter: PolledMeter, block: Block) -> bytes:
-        request = meter.request_for(block, unlike=self._last_count)
-        self._last_count = request.count
+        unit = meter.meter.unit
+        request = self.connection.lengths.choose(unit, meter.requests_for(block))
+        if self.connection.lengths.ambiguous(unit, request):
+            raise MeterFault("another client asks for as much; whose an answer is cannot be told")
         try:
-            answer = await self.connection.read(meter.meter.unit, request.address, request.count)
+            answer = await self.connection.read(unit, request.address, request.count)
         except MeterFault as error:
             if error.code in REFUSED:
                 self._refused(meter, block, request, str(error))
             raise
+        self.connection.lengths.answered(request)
         meter.limits.answered(block)
         meter.breaker.answered()
         self._no_more_silence()
@@ -136,19 +139,20 @@ class GatewayPoller:
 
     def _refused(self, meter: PolledMeter, block: Block, request: Block, why: str) -> None:
         if request != block:
-            meter.cannot_grow(block)
+            meter.cannot_grow(block, request)
             return
         before = meter.slow
-        self._tell(meter, meter.refused(block, why))
+        self._news.events(meter, meter.refused(block, why))
         self._replanned(meter, before)
 
     async def _probe(self, meter: PolledMeter) -> None:
         """Ask a dead meter for one value; it is read fully as soon as it answers."""
         if self._silent:
-            await self.connection.renew()
-        address = meter.live[0].address
+            await self.connection.renew(meter.meter.unit)
+        value = Block(meter.live[0].address, REGISTERS_PER_VALUE)
+        self.connection.lengths.choose(meter.meter.unit, (value,))
         try:
-            await self.connection.read(meter.meter.unit, address, REGISTERS_PER_VALUE)
+            await self.connection.read(meter.meter.unit, value.address, value.count)
         except MeterFault as error:
             if error.code is None:
                 raise
@@ -168,16 +172,15 @@ class GatewayPoller:
             self.connection.lost(error)
             self.schedule.again(job, time.monotonic())
         if meter.breaker.opened:
-            self._turns.probe(meter, meter.breaker.probe_delay_s())
+            self._turns.probe(meter, self._probe_delay_s(meter))
 
     def _timed_out(self, job: Job, meter: PolledMeter, error: MeterTimeout) -> None:
         meter.tally.timeouts += 1
         if meter.breaker.timed_out():
             self._turns.stop(meter)
-            self._set_offline(meter, str(error))
+            self._news.offline(meter, str(error))
             if all(other.breaker.opened for other in self.meters.values()):
-                self._silent = True
-                self.connection.tell(NO_METER_ANSWERS.format(framing="any more"))
+                self._falls_silent()
         else:
             self.schedule.again(job, time.monotonic() + SECOND_TRY_S)
 
@@ -187,7 +190,7 @@ class GatewayPoller:
             meter.start_over()
             meter.breaker.open()
             self._turns.stop(meter)
-            self._set_offline(meter, why)
+            self._news.offline(meter, why)
             return
         if error.code in REFUSED:
             self.schedule.again(job, time.monotonic())
@@ -195,7 +198,18 @@ class GatewayPoller:
         meter.tally.faults += 1
         meter.failures += 1
         if meter.failures == FAULTS_TO_OFFLINE:
-            self._set_offline(meter, str(error))
+            self._news.offline(meter, str(error))
+
+    def _probe_delay_s(self, meter: PolledMeter) -> float:
+        """Return when to try a dead meter again: sooner where it would hold up no other one."""
+        return self.connection.delay_s() if self._silent else meter.breaker.probe_delay_s()
+
+    def _falls_silent(self) -> None:
+        """Try all meters more often when none is left that a probe could hold up."""
+        self._silent = True
+        self.connection.falls_silent()
+        for meter in self.meters.values():
+            self._turns.probe(meter, self.connection.delay_s())
 
     def _no_more_silence(self) -> None:
         """Try the other dead meters at once when the first of a silent line answers."""
@@ -210,41 +224,10 @@ class GatewayPoller:
         self._turns.replanned(meter, slow_before)
         self._sink.changed(meter)
 
-    def _set_online(self, meter: PolledMeter) -> None:
-        if meter.online:
-            return
-        logger.info("meter %s: online%s", meter.meter.meter_id, meter.away_in_words())
-        meter.set_online(True)
-        self._sink.changed(meter)
-
-    def _set_offline(self, meter: PolledMeter, why: str) -> None:
-        if meter.online is False:
-            return
-        logger.warning("meter %s: offline: %s", meter.meter.meter_id, why)
-        meter.set_online(False)
-        self._sink.changed(meter)
-
     def _all_offline(self) -> None:
         for meter in self.meters.values():
-            if meter.online is not False:
-                meter.set_online(False)
-                self._sink.changed(meter)
+            self._news.away(meter)
             if meter.breaker.opened:
                 self._turns.probe(meter, 0.0)
             else:
                 self._turns.start(meter)
-
-    def _tell(self, meter: PolledMeter, events: tuple[str, ...]) -> None:
-        for event in events:
-            logger.warning("meter %s: %s", meter.meter.meter_id, event)
-            meter.events.append(event)
-        if events:
-            self._sink.changed(meter)
-
-    def _tell_overload(self, took_s: float) -> None:
-        logger.warning(
-            "gateway %s: the line cannot keep up: one meter takes %.2f s; they are read in turn as"
-            " fast as it goes (longer POLL_INTERVAL, fewer QUANTITIES or more baud would do)",
-            self.gateway.address,
-            took_s,
-        )

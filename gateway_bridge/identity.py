@@ -36,16 +36,16 @@ async def identify(model: MeterModel, ask: Ask) -> Identity:
     number = await _said(ask, model.serial_number, HOLDING)
     hertz = await _said(ask, model.registers.get("frequency"), INPUT)
     system_type = await _said(ask, model.system_type, HOLDING)
-    low_word_first = _low_word_first(system_type, SYSTEM_TYPES.__contains__) or _low_word_first(
-        hertz, lambda value: LOWEST_HERTZ < value < HIGHEST_HERTZ
-    )
+    low_word_first = _low_word_first(system_type, SYSTEM_TYPES.__contains__)
+    if low_word_first is None:
+        low_word_first = _low_word_first(hertz, lambda value: LOWEST_HERTZ < value < HIGHEST_HERTZ)
     if low_word_first and system_type:
         system_type = swap_words(system_type)
     # The manuals let the order be chosen for float values only: the serial number is none.
     return Identity(
         serial=str(int.from_bytes(number, "big")) if number else None,
         wiring=SYSTEM_TYPES.get(_float(system_type)) if system_type else None,
-        low_word_first=low_word_first,
+        low_word_first=bool(low_word_first),
     )
 
 
@@ -61,10 +61,13 @@ async def _said(ask: Ask, address: int | None, function: int) -> bytes | None:
         return None
 
 
-def _low_word_first(answer: bytes | None, makes_sense: Callable[[float], bool]) -> bool:
+def _low_word_first(answer: bytes | None, makes_sense: Callable[[float], bool]) -> bool | None:
+    """Tell in which order an answer makes sense; None where it does in neither."""
     if answer is None:
+        return None
+    if makes_sense(_float(answer)):
         return False
-    return not makes_sense(_float(answer)) and makes_sense(_float(swap_words(answer)))
+    return True if makes_sense(_float(swap_words(answer))) else None
 
 
 def _float(answer: bytes) -> float:

@@ -37,6 +37,7 @@ def gateway_info(poller: GatewayPoller) -> dict[str, Any]:
         "connects": connection.traffic.connects,
         "skipped": poller.schedule.skipped,
         "trouble": connection.trouble,
+        "shared": connection.shared or None,
     }
     return {key: value for key, value in said.items() if value is not None}
 

@@ -21,6 +21,8 @@ from gateway_bridge.plausibility import Gate
 from gateway_bridge.site import CORE_NAMES, Meter
 
 EVENTS_KEPT = 5
+LONGER_BY = (2, 4)
+"""By so many registers a request may be longer than what is wanted."""
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class PolledMeter:
     slow: tuple[Block, ...] = field(init=False)
     registers: dict[str, int] = field(init=False)
     _inside_of: dict[Block, dict[str, int]] = field(init=False)
-    _longer: dict[Block, Block] = field(init=False)
+    _requests: dict[Block, tuple[Block, ...]] = field(init=False)
     _slow_values: dict[str, float] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
     _since_s: float = field(default_factory=time.monotonic)
@@ -103,25 +105,16 @@ class PolledMeter:
         blocks = (*live_blocks, *slow_blocks)
         self.live, self.slow = live_blocks, slow_blocks
         self._inside_of = {block: self._inside([block]) for block in blocks}
-        last = max(model.registers.values())
-        longer = [Block(block.address, block.count + REGISTERS_PER_VALUE) for block in blocks]
-        self._longer = {
-            block: grown
-            for block, grown in zip(blocks, longer, strict=True)
-            if block.end <= last and self.limits.allows(grown)
-        }
+        self._requests = {block: self._requests_for(block) for block in blocks}
 
-    def request_for(self, block: Block, unlike: int) -> Block:
-        """Return what to ask for to get a block: its own length, or a little more.
+    def requests_for(self, block: Block) -> tuple[Block, ...]:
+        """Return what may be asked for to get a block: itself, or a little more."""
+        return self._requests[block]
 
-        No two requests that follow one another on a line should be of the same length, `unlike`
-        being the last one's: an answer that a gateway gives to the wrong request then shows.
-        """
-        return self._longer.get(block, block) if block.count == unlike else block
-
-    def cannot_grow(self, block: Block) -> None:
-        """Take note that the register after a block is refused."""
-        self._longer.pop(block, None)
+    def cannot_grow(self, block: Block, request: Block) -> None:
+        """Take note that a request for more than a block is refused."""
+        shorter = [each for each in self._requests.get(block, ()) if each.count < request.count]
+        self._requests[block] = tuple(shorter) or (block,)
 
     def introduce(self, identity: Identity) -> tuple[str, ...]:
         """Take note of who answers; return what there is to tell of it."""
@@ -217,6 +210,12 @@ class PolledMeter:
             together=self._together(names),
             allowed=self.limits.allows,
         )
+
+    def _requests_for(self, block: Block) -> tuple[Block, ...]:
+        last = max(self.meter.model.registers.values()) + REGISTERS_PER_VALUE
+        longer = (Block(block.address, block.count + more) for more in LONGER_BY)
+        allowed = (each for each in longer if each.end <= last and self.limits.allows(each))
+        return (block, *allowed)
 
     def _together(self, names: set[str]) -> set[int]:
         """Return the addresses that are to share a block: of the widest set that one can hold."""

@@ -26,6 +26,7 @@ class Client:
         self.held: list[bytes] = []
         self.last_request_at = time.monotonic()
         self._buffer = b""
+        self._rest: bytes | None = None
 
     def received(self, data: bytes) -> None:
         """Hand the complete requests among these bytes to the gateway."""
@@ -37,6 +38,26 @@ class Client:
         requests, self._buffer = split(self._buffer + data)
         for request in requests:
             self.host.asked(self, request)
+
+    def hand(self, sent: bytes) -> None:
+        """Send an answer: after the rest of one that is only half sent yet."""
+        if self._rest is None:
+            self.send(sent)
+        else:
+            self._rest += sent
+
+    def hand_in_halves(self, sent: bytes, apart_s: float) -> None:
+        """Send half an answer now and the other half later."""
+        half = len(sent) // 2
+        self.hand(sent[:half])
+        if self._rest is None:
+            self._rest = b""
+            asyncio.get_running_loop().call_later(apart_s, self._hand_rest)
+        self._rest += sent[half:]
+
+    def _hand_rest(self) -> None:
+        rest, self._rest = self._rest or b"", None
+        self.send(rest)
 
     def send(self, sent: bytes) -> None:
         """Write bytes, if somebody is there to read them."""

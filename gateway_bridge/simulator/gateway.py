@@ -62,7 +62,7 @@ class Gateway:
     def asked(self, client: Client, request: Request) -> None:
         """Queue a request, or answer it at once from memory or with 'busy'."""
         for held in client.held:
-            client.send(held)
+            client.hand(held)
         client.held.clear()
         if self.faults.number("silent") is not None:
             return
@@ -104,12 +104,12 @@ class Gateway:
             if every_s is not None and now - spoken_at >= every_s:
                 spoken_at = now
                 for client in self.clients:
-                    client.send(_HEARTBEAT)
+                    client.hand(_HEARTBEAT)
 
     def _refuse(self, job: Job, code: int) -> None:
         if job.client.framing == "tcp" and (code == BUSY or self._absent == "exception"):
             answer = Answer(exception(job.request.function, code))
-            job.client.send(frame(job.client.framing, job.request, answer, self.faults))
+            job.client.hand(frame(job.client.framing, job.request, answer, self.faults))
 
     def _deliver(self, job: Job, answer: Answer) -> None:
         unit = job.request.unit
@@ -132,12 +132,10 @@ class Gateway:
         if self.faults.strikes(unit, "late-after-next") is not None:
             client.held.append(sent)
         elif late_s is not None:
-            loop.call_later(late_s, client.send, sent)
+            loop.call_later(late_s, client.hand, sent)
         elif split_s is not None:
-            half = len(sent) // 2
-            client.send(sent[:half])
-            loop.call_later(split_s, client.send, sent[half:])
+            client.hand_in_halves(sent, split_s)
         else:
             to_all = self.faults.number("to-all") is not None
             for receiver in list(self.clients) if to_all else [client]:
-                receiver.send(sent)
+                receiver.hand(sent)

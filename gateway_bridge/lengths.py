@@ -1,0 +1,49 @@
+"""Lengths: how long a request had better be, so that another's answer shows by its length. Pure.
+
+Where answers bear no id, one that comes for another request can be told by its length alone. So
+no request is as long as the one before it, nor as the last one that was answered: a gateway
+that gives out an answer too late, or once too often, then gives one that does not fit. Nor is it
+as long as what another client of the same gateway has been seen to ask of that meter lately.
+"""
+
+import time
+from collections.abc import Sequence
+
+from gateway_bridge.blocks import Block
+
+FORGET_S = 600.0
+
+
+class Lengths:
+    """Which lengths one line's next request should not have."""
+
+    def __init__(self) -> None:
+        self._asked = self._answered = 0
+        self._others_s: dict[tuple[int, int], float] = {}
+
+    def choose(self, unit: int, requests: Sequence[Block]) -> Block:
+        """Return the request that is least like the others, then the shortest; it is sent now."""
+        chosen = min(
+            requests,
+            key=lambda request: (
+                request.count == self._asked,
+                self.ambiguous(unit, request),
+                request.count == self._answered,
+                request.count,
+            ),
+        )
+        self._asked = chosen.count
+        return chosen
+
+    def answered(self, request: Block) -> None:
+        """Take note that a request was answered."""
+        self._answered = request.count
+
+    def ambiguous(self, unit: int, request: Block) -> bool:
+        """Tell whether another client asks this unit for as much."""
+        heard_s = self._others_s.get((unit, request.count))
+        return heard_s is not None and time.monotonic() - heard_s < FORGET_S
+
+    def overheard(self, unit: int, count: int) -> None:
+        """Take note of an answer of `count` registers to another client."""
+        self._others_s[unit, count] = time.monotonic()
