@@ -26,6 +26,7 @@ SETTLE_S = 90.0
 NEAR_S = FLUSH_S + 3
 BACK_S = 30.0
 """So far the clock is set back."""
+BROKERS = ("mosquitto", "embedded")
 PARTS = ("gateway_bridge", "broker", "recorder")
 
 Key = tuple[str, int]
@@ -36,7 +37,7 @@ Values = tuple[int | None, int | None]
 
 @dataclass
 class Outcome:
-    """What came of it; `sort` says what must be empty."""
+    """What came of it, after which blows."""
 
     seed: int
     actions: list[str] = field(default_factory=list)
@@ -46,6 +47,7 @@ class Outcome:
     changed: list[Key] = field(default_factory=list)
     invented: list[Key] = field(default_factory=list)
     never_served: list[Key] = field(default_factory=list)
+    unread: list[Key] = field(default_factory=list)
     died_with_two: int = 0
     same_moment: int = 0
     served: int = 0
@@ -53,13 +55,14 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        return not (self.lost or self.changed or self.invented or self.never_served)
+        return not (self.lost or self.changed or self.invented or self.never_served or self.unread)
 
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {len(self.actions)} blows ({', '.join(self.actions)}); "
-            f"{self.served} answers of meters, {self.expected} readings, {self.stored} stored, "
-            f"lost {len(self.lost)}, changed {len(self.changed)}, "
+            f"{self.served} different answers of meters, {self.expected} readings, "
+            f"{self.stored} stored, "
+            f"lost {len(self.lost) + len(self.unread)}, changed {len(self.changed)}, "
             f"from nowhere {len(self.invented) + len(self.never_served)}; "
             f"{self.died_with_two} died with bridge and broker at once, "
             f"{self.same_moment} of a moment that was taken; settled after {self.settled_s:.1f} s"
@@ -74,6 +77,7 @@ class Chaos:
         self._dice = random.Random(seed)
         self._outcome = Outcome(seed)
         self._killed_s: dict[str, list[float]] = defaultdict(list)
+        self._disturbances: list[tuple[float, float]] = []
         self._clock_s = 0.0
 
     def rage(self, seconds: float) -> None:
@@ -99,20 +103,27 @@ class Chaos:
 
     def compare(self) -> Outcome:
         """Wait until the history holds all that is in the journal; then look at every row."""
-        began_s = time.monotonic()
+        began_s = time.time()
         time.sleep(FLUSH_S + 1)
         expected = self._journal()
-        while time.monotonic() < began_s + SETTLE_S and not expected.keys() <= self._rows().keys():
+        while time.time() < began_s + SETTLE_S and not expected.keys() <= self._rows().keys():
             time.sleep(0.5)
-        self._outcome.settled_s = time.monotonic() - began_s
+        self._outcome.settled_s = time.time() - began_s
         rows = self._rows()
         time.sleep(FLUSH_S + 1)  # so that the journal has all that the history had
         journal, heard, served = self._journal(), self._heard(), self._served()
         self._judge(rows, expected, journal, heard)
-        self._outcome.served = len(self._pipeline.meters.simulator.statistics.served)
         self._outcome.never_served = [
             key for key, values in rows.items() if values not in served[key[0]]
         ]
+        stored = {(meter, values) for (meter, _), values in rows.items()}
+        self._outcome.unread = [
+            (meter, round(at_s * 1000))
+            for meter, answers in served.items()
+            for values, at_s in answers.items()
+            if (meter, values) not in stored and began_s > at_s and not self._disturbed(at_s)
+        ]
+        self._outcome.served = sum(map(len, served.values()))
         return self._outcome
 
     def _judge(
@@ -156,6 +167,10 @@ class Chaos:
             for killed_s in self._killed_s["gateway_bridge"]
         )
 
+    def _disturbed(self, at_s: float) -> bool:
+        """Whether a bridge that died or stood still may have missed or forgotten an answer."""
+        return any(begin_s - NEAR_S < at_s < end_s + 2 for begin_s, end_s in self._disturbances)
+
     def _kill(self) -> None:
         names = self._dice.sample(PARTS, self._dice.choice((1, 1, 1, 2, 3)))
         self._note("kill " + "+".join(names))
@@ -164,12 +179,17 @@ class Chaos:
 
     def _die(self, name: str) -> None:
         self._killed_s[name].append(time.time())
+        if name == "gateway_bridge":
+            self._disturbances.append((time.time(), time.time()))
         self._pipeline.kill(name)
 
     def _freeze(self) -> None:
         name = self._dice.choice(PARTS)
         self._note(f"stop {name}")
+        began_s = time.time()
         self._pipeline.freeze(name, self._dice.uniform(0.5, 4))
+        if name == "gateway_bridge":
+            self._disturbances.append((began_s, time.time()))
 
     def _rob_broker(self) -> None:
         self._note("broker state deleted")
@@ -216,14 +236,18 @@ class Chaos:
         rows = self._pipeline.rows(self._pipeline.history, query)
         return {(meter, ts): (power, energy) for meter, ts, power, energy in rows}
 
-    def _served(self) -> dict[str, set[Values]]:
+    def _served(self) -> dict[str, dict[Values, float]]:
+        """Return what each meter has answered, and when it did so last."""
         registers = MODELS["sdm630"].registers
-        found: dict[str, set[Values]] = defaultdict(set)
+        found: dict[str, dict[Values, float]] = defaultdict(dict)
         for served in list(self._pipeline.meters.simulator.statistics.served):
             places = [(registers[n] - served.address) * 2 for n in ("power", "energy")]
             if all(0 <= place <= len(served.data) - 4 for place in places):
-                power, energy = (struct.unpack(">f", served.data[p : p + 4])[0] for p in places)
-                found[str(served.unit)].add((_thousandths(power), _thousandths(energy)))
+                power, energy = (
+                    struct.unpack_from(">f", served.data, place)[0] for place in places
+                )
+                values = (_thousandths(power), _thousandths(energy))
+                found[str(served.unit)][values] = served.at_s
         return found
 
 
@@ -248,11 +272,11 @@ def main() -> None:
     """Run it on each broker; exit 1 where a reading was lost, changed or made up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="how long, per broker")
-    parser.add_argument("--broker", choices=("mosquitto", "embedded"), action="append")
+    parser.add_argument("--broker", choices=BROKERS, action="append")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     options = parser.parse_args()
     good = True
-    for broker in options.broker or ("mosquitto", "embedded"):
+    for broker in options.broker or BROKERS:
         sys.stdout.write(
             f"{broker}: {options.seconds:.0f} s at {RATE * 60:.0f} readings a minute,"
             f" seed {options.seed}\n"
