@@ -14,7 +14,7 @@ DEVELOPMENT := $(VENV)/.development-$(VERSION)
 PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet \
 	--disable-pip-version-check --no-warn-script-location -c constraints.txt
 
-.PHONY: help run test test-slow check fix bench docs lock fresh clean set-up
+.PHONY: help run test test-slow chaos check fix bench docs lock fresh clean set-up
 
 # For deploy/fresh-machine: what `make run` does before it runs.
 set-up: $(RUNTIME)
@@ -42,6 +42,10 @@ check: $(DEVELOPMENT) ## style and types: ruff and mypy --strict
 fix: $(DEVELOPMENT) ## put style right where a machine can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+chaos: $(DEVELOPMENT) ## kill everything in random order and count, e.g. make chaos ARGS='--seed 7'
+	@deploy/install-test-packages
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(DEVELOPMENT) ## measure, each figure beside what it is compared with
 	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit; done
