@@ -113,7 +113,7 @@ class Transport:
             self._late.add((unit, count))
             if self._misfit:
                 raise MeterFault(self._misfit) from error
-            raise MeterTimeout(f"no answer within {self._timeout_s:g} s") from error
+            raise MeterTimeout(f"no answer within {self._timeout_s:.3g} s") from error
         except MeterFault:
             self._doubt()
             raise

@@ -13,6 +13,7 @@ from gateway_bridge.meter import PolledMeter
 from gateway_bridge.models import MODELS
 from gateway_bridge.simulator.line import LineTiming
 from gateway_bridge.simulator.simulator import Simulator
+from gateway_bridge.sink import Sink
 from gateway_bridge.site import Gateway, Meter
 
 FAST = LineTiming(baud=0, turnaround_s=0.0, pause_s=0.0, reply_timeout_s=0.1)
@@ -81,12 +82,19 @@ def gateway_at(
 
 @contextlib.asynccontextmanager
 async def polling(gateway: Gateway) -> AsyncIterator[tuple[GatewayPoller, Heard]]:
-    """Run a poller for as long as the block lasts."""
+    """Run a poller for as long as the block lasts, and keep what it says."""
     heard = Heard()
-    poller = GatewayPoller(gateway, heard)
+    async with polling_into(gateway, heard) as poller:
+        yield poller, heard
+
+
+@contextlib.asynccontextmanager
+async def polling_into(gateway: Gateway, sink: Sink) -> AsyncIterator[GatewayPoller]:
+    """Run a poller for as long as the block lasts."""
+    poller = GatewayPoller(gateway, sink)
     task = asyncio.create_task(poller.run())
     try:
-        yield poller, heard
+        yield poller
     finally:
         if task.done():
             task.result()

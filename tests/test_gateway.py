@@ -11,19 +11,12 @@ from gateway_bridge.blocks import LineCost
 from gateway_bridge.gateway import GatewayPoller
 from gateway_bridge.simulator.line import LineTiming
 from gateway_bridge.simulator.simulator import Simulator
+from tests.leaping import run_leaping
 from tests.parts import free_port
 from tests.polling import FAST, MODEL, Heard, gateway_at, pin, pinned, polling, until
 
 ALL = tuple(MODEL.registers)
 Story = Callable[[Simulator, GatewayPoller, Heard], Awaitable[None]]
-
-FAULTS = {
-    "slow": 0.4, "exception": 6, "nan": None, "zero": None, "counter-zero": None,
-    "counter-back": None, "jump": None, "late": 0.4, "late-after-next": None, "stale": None,
-    "wrong-function": None, "wrong-unit": None, "fewer": 2, "more": 2, "byte-count": 4,
-    "wrong-transaction": None, "transaction-0": None, "protocol": None, "bad-crc": None,
-    "split": 0.4, "duplicate": None, "garbage": None, "close": None, "reset": None,
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -52,34 +45,7 @@ def play(
             async with polling(gateway) as (poller, heard):
                 await story(simulator, poller, heard)
 
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize("framing", ["tcp", "rtu"])
-def test_over_a_thousand_faulted_polls_give_out_no_wrong_value(framing: str) -> None:
-    heard: list[Heard] = []
-
-    async def suffer(fault: str, number: float | None) -> None:
-        simulator = Simulator((1, 2), timing=FAST, framing=framing)  # type: ignore[arg-type]
-        pin(simulator)
-        async with (
-            simulator,
-            polling(
-                gateway_at(simulator, framing=framing, quantities=ALL, slow_interval_s=0.3)
-            ) as (_, listener),
-        ):
-            heard.append(listener)
-            await until(lambda: len(listener.readings) > 2)
-            simulator.fault(1, fault, number, share=0.2)
-            await asyncio.sleep(3)
-
-    async def run() -> None:
-        await asyncio.gather(*(suffer(*fault) for fault in FAULTS.items()))
-
-    asyncio.run(run())
-
-    assert [listener.wrong()[:1] for listener in heard if listener.wrong()] == []
-    assert sum(len(listener.readings) for listener in heard) > 500
+    run_leaping(run())
 
 
 def test_a_reading_holds_all_quantities_as_the_meter_has_them() -> None:
@@ -116,7 +82,7 @@ def test_the_framing_is_found_even_when_the_first_meter_is_dead(spoken: str) -> 
 
             assert poller.connection.framing == spoken
 
-    asyncio.run(run())
+    run_leaping(run())
 
 
 def test_a_meter_that_answers_the_low_word_first_is_understood() -> None:
@@ -127,7 +93,7 @@ def test_a_meter_that_answers_the_low_word_first_is_understood() -> None:
             await until(lambda: heard.of("1"))
             assert heard.of("1")[0]["voltage_l1"] == 230.5
 
-    asyncio.run(run())
+    run_leaping(run())
 
 
 @pytest.mark.usefixtures("quick_probes")
@@ -203,7 +169,7 @@ def test_a_gateway_that_is_away_at_the_start_is_waited_for(
             async with simulator:
                 await until(lambda: heard.of("1"), timeout_s=3)
 
-    asyncio.run(run())
+    run_leaping(run())
 
     assert "refuses the connection" in caplog.records[0].getMessage()
 
@@ -237,7 +203,7 @@ def test_a_meter_that_refuses_long_blocks_is_read_in_shorter_ones() -> None:
                 " (exception 2 (illegal address))"
             ]
 
-    asyncio.run(run())
+    run_leaping(run())
 
 
 def test_a_meter_that_refuses_undefined_registers_still_gives_whole_readings() -> None:
@@ -250,7 +216,7 @@ def test_a_meter_that_refuses_undefined_registers_still_gives_whole_readings() -
             assert len(heard.of("1")[0]) == len(DEFAULT_SET)
             assert heard.wrong() == []
 
-    asyncio.run(run())
+    run_leaping(run())
 
 
 def test_a_meter_that_refuses_everything_is_offline_with_a_word_why(
