@@ -9,7 +9,6 @@ change of state instead of one per attempt.
 import contextlib
 import logging
 import random
-import socket
 import ssl
 import threading
 import time
@@ -21,6 +20,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from contract.settings import Settings
+from contract.sockets import in_words, left_to_its_thread, without_delay
 from contract.topics import OFFLINE, ONLINE
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 KEEPALIVE_S = 30
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 15.0
+BRIEF_S = 5.0
+"""A connection that ends sooner than this is no success yet: the delay goes on growing."""
 LOOP_S = 1.0
 MAX_QUEUED = 10_000
 """How many unsent QoS 1 messages are kept in memory while the broker is away."""
@@ -64,6 +66,7 @@ class MqttClient:
         manual_ack: bool = False,
     ) -> None:
         self._settings = settings
+        self._client_id = client_id
         self._subscriptions = subscriptions
         self._status_topic = status_topic
         self._on_connect = on_connect
@@ -74,10 +77,12 @@ class MqttClient:
         self._up = threading.Event()
         self._trouble: str | None = None
         self._delay_s = FIRST_DELAY_S
-        self._lost_at_s = time.monotonic()
+        self._lost_at_s = self._connected_at_s = time.monotonic()
+        self._brief_ones = 0
+        self._answered = False
         self.connection = 0
         """Counts connections, so that an acknowledgement never goes out on a later one."""
-        self._paho = self._build(client_id, clean_session, manual_ack)
+        self._paho = self._build(clean_session, manual_ack)
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
     @property
@@ -125,10 +130,10 @@ class MqttClient:
         if message.qos and connection == self.connection:
             self._paho.ack(message.mid, message.qos)
 
-    def _build(self, client_id: str, clean_session: bool, manual_ack: bool) -> paho.Client:
+    def _build(self, clean_session: bool, manual_ack: bool) -> paho.Client:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=client_id,
+            client_id=self._client_id,
             clean_session=clean_session,
             protocol=paho.MQTTv311,
             reconnect_on_failure=False,
@@ -146,8 +151,8 @@ class MqttClient:
             client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
         client.max_queued_messages_set(MAX_QUEUED)
         client.connect_timeout = 5.0
-        client.on_socket_open = _without_delay
-        client.on_socket_register_write = _left_to_its_thread
+        client.on_socket_open = without_delay
+        client.on_socket_register_write = left_to_its_thread
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_message = self._message
@@ -157,13 +162,16 @@ class MqttClient:
     def _run(self) -> None:
         settings = self._settings
         while not self._stopping.is_set():
+            self._answered = False
             try:
                 self._paho.connect(settings.mqtt_host, settings.mqtt_port, KEEPALIVE_S)
                 # not loop_forever: that has nothing by which `publish` could wake it
                 while self._paho.loop(LOOP_S) == paho.MQTT_ERR_SUCCESS:
                     pass
+                if not (self._answered or self._stopping.is_set()):
+                    self._tell_trouble("gives no answer in MQTT; is it a broker, does it want TLS?")
             except (OSError, ValueError) as error:
-                self._tell_trouble(_in_words(error))
+                self._tell_trouble(in_words(error))
             self._up.clear()
             self._stopping.wait(self._delay_s * random.uniform(0.7, 1.3))
             self._delay_s = min(self._delay_s * 2, LONGEST_DELAY_S)
@@ -171,11 +179,13 @@ class MqttClient:
     def _connected(
         self, client: paho.Client, _userdata: Any, _flags: Any, code: Any, _properties: Any
     ) -> None:
+        self._answered = True
         if code.is_failure:
             self._tell_trouble(f"refuses us: {code}; see MQTT_USER and MQTT_PASSWORD")
             return
         self.connection += 1
-        away_s = time.monotonic() - self._lost_at_s
+        self._connected_at_s = time.monotonic()
+        away_s = self._connected_at_s - self._lost_at_s
         again = f" again after {away_s:.0f} s" if self.connection > 1 or self._trouble else ""
         logger.info("broker %s: connected%s", self._address, again)
         self._trouble = None
@@ -184,7 +194,6 @@ class MqttClient:
             self._asked[number] = subscription.topic_filter
         if self._status_topic:
             client.publish(self._status_topic, ONLINE, qos=1, retain=True)
-        self._delay_s = FIRST_DELAY_S
         self._up.set()
         if self._on_connect:
             self._on_connect()
@@ -205,9 +214,17 @@ class MqttClient:
         self._up.clear()
         self._lost_at_s = time.monotonic()
         if not self._stopping.is_set():
-            self._tell_trouble("connection lost")
+            self._tell_loss(self._lost_at_s - self._connected_at_s < BRIEF_S)
         if self._on_disconnect:
             self._on_disconnect()
+
+    def _tell_loss(self, was_brief: bool) -> None:
+        """Say so, and why: a broker ends the older of two connections with the same client id."""
+        self._brief_ones = self._brief_ones + 1 if was_brief else 0
+        if not was_brief:
+            self._delay_s = FIRST_DELAY_S
+        again = f" again and again; does another program go by the client id {self._client_id}?"
+        self._tell_trouble(f"connection lost{again if self._brief_ones > 2 else ''}")
 
     def _message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
         if self._on_message:
@@ -221,28 +238,3 @@ class MqttClient:
         if trouble != self._trouble:
             logger.warning("broker %s: %s; trying again", self._address, trouble)
         self._trouble = trouble
-
-
-def _without_delay(_client: paho.Client, _userdata: Any, connection: Any) -> None:
-    with contextlib.suppress(OSError, AttributeError):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _left_to_its_thread(_client: paho.Client, _userdata: Any, _connection: Any) -> None:
-    """Keep `publish` from writing in the caller's thread.
-
-    Without this paho does so beside its own thread, without a lock: where the socket takes
-    only part of a packet, the two interleave and the broker drops the connection.
-    """
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "nothing listens there; is the broker running?"
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    if isinstance(error, socket.gaierror):
-        return "no such host name"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS does not come about ({error.reason or error})"
-    return str(error)

@@ -27,6 +27,7 @@ from pydantic import (
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME, QUANTITIES
 from contract.topics import METER_ID
+from contract.wording import plain
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 MOST_AHEAD = timedelta(hours=1)
@@ -211,7 +212,7 @@ def payload_error(error: ValidationError) -> PayloadError:
             reason = "bad_json"
         elif item["type"] == "model_type":
             reason = "not_an_object"
-        text = item["msg"].removeprefix("Value error, ").replace("Input should", "should")
+        text = plain(item)
         if field and isinstance(item["input"], str | int | float):
             text += f" (got {item['input']!r:.60})"
         if (field, text) not in problems:

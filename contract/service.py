@@ -14,11 +14,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TypeVar
 
-from pydantic import SecretStr
-
 from contract import __version__
 from contract.errors import PipelineError, SettingsError
-from contract.settings import Settings, misspelt, names_in_env_file
+from contract.settings import Settings, misspelt, names_in_env_file, shown
 
 logger = logging.getLogger(__name__)
 
@@ -99,16 +97,8 @@ def parser_for(name: str, purpose: str, settings_class: type[Settings]) -> argpa
 def settings_help(settings_class: type[Settings]) -> str:
     """Return the table of settings that --help shows."""
     lines = ["settings, from the environment or .env (name, default, meaning):"]
+    width = max(map(len, settings_class.model_fields))
     for name, field in settings_class.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        lines.append(f"  {name.upper():<18} {shown(default):<28} {field.description}")
+        default = shown(field.get_default(call_default_factory=True))
+        lines.append(f"  {name.upper():<{width}}  {default:<27}  {field.description}")
     return "\n".join(lines)
-
-
-def shown(default: object) -> str:
-    """Return a default as a person would write it in `.env`; - for none."""
-    if default is None or isinstance(default, SecretStr):
-        return "-"
-    if isinstance(default, tuple):
-        return ",".join(map(str, default))
-    return str(default).lower() if isinstance(default, bool) else str(default)

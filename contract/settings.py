@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from contract.errors import SettingsError
+from contract.wording import plain
 
 logger = logging.getLogger(__name__)
 
@@ -20,11 +21,6 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
 _URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*(?=@)")
-_PLAIN = {
-    "int_parsing": "should be a whole number",
-    "float_parsing": "should be a number",
-    "bool_parsing": "should be true or false",
-}
 
 
 def _no_blank(value: str) -> str:
@@ -75,8 +71,19 @@ class Settings(BaseSettings):
             for name, value in self
             if value != type(self).model_fields[name].get_default(call_default_factory=True)
         }
-        shown = ", ".join(f"{name.upper()}={value}" for name, value in changed.items())
-        return _URL_PASSWORD.sub(r"\1***", shown) or "defaults"
+        told = ", ".join(f"{name.upper()}={shown(value)}" for name, value in changed.items())
+        return _URL_PASSWORD.sub(r"\1***", told) or "defaults"
+
+
+def shown(value: object) -> str:
+    """Return a value as a person would write it in `.env`; - for none, and no secrets."""
+    if value is None:
+        return "-"
+    if isinstance(value, SecretStr):
+        return "***"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def misspelt(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
@@ -100,8 +107,7 @@ def _problems(error: ValidationError) -> list[str]:
     problems = []
     for item in error.errors(include_url=False):
         name = str(item["loc"][0]).upper() if item["loc"] else ""
-        text = _PLAIN.get(item["type"], item["msg"].removeprefix("Value error, "))
-        text = text.replace("Input should", "should")
-        shown = "" if "PASSWORD" in name or "TOKEN" in name else f" (got {item['input']!r:.80})"
-        problems.append(f"{name}: {text}{shown}" if name else text)
+        text = plain(item)
+        got = "" if "PASSWORD" in name or "TOKEN" in name else f" (got {item['input']!r:.80})"
+        problems.append(f"{name}: {text}{got}" if name else text)
     return problems

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contract.quantities import CORE_SET, DEFAULT_SET, QUANTITIES, Quantity
-from contract.service import shown
-from contract.settings import Settings
+from contract.settings import Settings, shown
 
 ROOT = Path(__file__).parent.parent
 SERVICES = ("broker", "gateway_bridge", "recorder", "web")

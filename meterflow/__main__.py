@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from typing import TextIO
 
 from broker.settings import is_loopback
@@ -53,9 +52,7 @@ async def run(settings: RunSettings, output: TextIO) -> None:
     await _wait_for("simulator", "127.0.0.1", simulator_port, supervisor)
     for part in after:
         await supervisor.start(part)
-    opening = asyncio.create_task(_announce(settings, supervisor), name="announce")
     stopped = await supervisor.wait()
-    opening.cancel()
     await supervisor.stop_all()
     if not stopped:
         raise PipelineError("all parts have ended; see above why")
@@ -74,18 +71,8 @@ async def _start_broker(settings: RunSettings, supervisor: Supervisor) -> None:
 async def _wait_for(name: str, host: str, port: int, supervisor: Supervisor) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(START_S):
-            await _until_listens(host, port, lambda: supervisor.runs(name))
-
-
-async def _announce(settings: RunSettings, supervisor: Supervisor) -> None:
-    host = "127.0.0.1" if settings.http_host in {"0.0.0.0", "::"} else settings.http_host
-    await _until_listens(host, settings.http_port, lambda: True)
-    supervisor.say(f"open http://{f'[{host}]' if ':' in host else host}:{settings.http_port}")
-
-
-async def _until_listens(host: str, port: int, worth_waiting: Callable[[], bool]) -> None:
-    while worth_waiting() and not _listens(host, port):  # noqa: ASYNC110
-        await asyncio.sleep(0.03)
+            while supervisor.runs(name) and not _listens(host, port):  # noqa: ASYNC110
+                await asyncio.sleep(0.03)
 
 
 def _listens(host: str, port: int) -> bool:

@@ -1,6 +1,7 @@
 """The MQTT client of every service: patient, persistent, and known to be gone when it is."""
 
 import logging
+import socketserver
 import subprocess
 import sys
 import threading
@@ -105,6 +106,27 @@ def test_a_client_comes_back_when_the_broker_was_killed(
 
         assert heard.wait(10)
         assert client.connection == 2
+
+
+def test_a_listener_that_is_no_broker_is_told_as_such(
+    clients: Callable[..., MqttClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            clients(server.server_address[1], "polite")
+            wait_until(lambda: "gives no answer in MQTT; is it a broker" in caplog.text)
+        finally:
+            server.shutdown()
+
+
+def test_two_programs_of_one_client_id_are_told_why_they_lose_their_connections(
+    clients: Callable[..., MqttClient], port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        clients(port, "twin")
+
+    wait_until(lambda: "does another program go by the client id twin?" in caplog.text, 20)
 
 
 def test_the_last_will_tells_that_a_killed_service_is_gone(port: int, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def ports() -> dict[str, int]:
 def everything(tmp_path: Path, ports: dict[str, int]) -> Iterator[Part]:
     """All parts, started by one command, with the pages being served."""
     with Part.module("meterflow", directory=tmp_path, **ports) as part:
-        part.wait_for(f"open http://127.0.0.1:{ports['HTTP_PORT']}", 30)
+        part.wait_for(f"open http://localhost:{ports['HTTP_PORT']}", 30)
         yield part
 
 

@@ -92,4 +92,4 @@ def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_lists_name_default_and_meaning() -> None:
     text = parser_for("service", "Does something.", Settings).format_help()
 
-    assert "MQTT_PORT          1883                         Port of the MQTT broker." in text
+    assert "MQTT_PORT      1883                         Port of the MQTT broker." in text

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
 from contract.errors import PayloadError, StorageError
+from contract.wording import plain
 
 RETRY_AFTER_S = 5
 _SENTENCES = {
@@ -43,7 +44,7 @@ def wrong_fields(error: ValidationError) -> Response:
         [
             {
                 "loc": [place, *item["loc"]],
-                "msg": item["msg"].removeprefix("Value error, "),
+                "msg": plain(item),
                 "type": item["type"],
             }
             for item in error.errors(include_url=False, include_input=False, include_context=False)

@@ -78,8 +78,8 @@ class Card {
     this.draw(columns, from, now);
     const powers = columns[1].filter((value) => typeof value === "number");
     const span = `last ${minutes} min`;
-    const extent = powers.length
-      ? `${phrase("power", Math.min(...powers))} to ${phrase("power", Math.max(...powers))}` : "no reading";
+    const ends = [Math.min(...powers), Math.max(...powers)].map((each) => phrase("power", each));
+    const extent = powers.length ? [...new Set(ends)].join(" to ") : "no reading";
     say(this.span, span);
     say(this.extent, extent);
     this.chart.setAttribute("aria-label", `Power, ${span}: ${extent}`);
