@@ -1,43 +1,43 @@
-"""Answers: the bytes of a meter's registers, and whether they are those that were asked for.
-
-pymodbus's own classes take each register out on its own and write them all into a message for the
-log, whether that is wanted or not: a tenth of the CPU time of a read.
-"""
+"""Answers: what a meter said, and whether it is what it was asked. Pure."""
 
 from dataclasses import dataclass
 
-from pymodbus.exceptions import ModbusIOException
-from pymodbus.pdu import ModbusPDU
-from pymodbus.pdu.register_message import (
-    ReadHoldingRegistersResponse,
-    ReadInputRegistersResponse,
-)
+from gateway_bridge.frames import Frame
 
 
-class InputRegisters(ReadInputRegistersResponse):
-    """The answer to a read of input registers; `content` holds their bytes."""
+@dataclass(slots=True)
+class Answer:
+    """An answer, with the names by which pymodbus knows unit and transaction id."""
 
-    content = b""
+    dev_id: int
+    transaction_id: int
+    pdu: bytes
+    retries: int = 0
 
-    def decode(self, data: bytes) -> None:
-        """Take the bytes; raises ModbusIOException where more are announced than there are."""
-        self.content = _announced(data)
+    @classmethod
+    def of(cls, frame: Frame) -> "Answer":
+        """Return what a frame answers."""
+        return cls(frame.unit, frame.transaction, frame.pdu)
 
-    def __str__(self) -> str:
-        return f"{len(self.content)} bytes of input registers"
+    @property
+    def function(self) -> int:
+        """Which function was asked for, as the answer says."""
+        return self.pdu[0] & 0x7F
 
+    @property
+    def exception(self) -> int | None:
+        """The code of an exception, None of an ordinary answer."""
+        return self.pdu[1] if self.pdu[0] & 0x80 else None
 
-class HoldingRegisters(ReadHoldingRegistersResponse):
-    """The answer to a read of holding registers; `content` holds their bytes."""
+    @property
+    def count(self) -> int:
+        """How many registers it brings."""
+        return 0 if self.pdu[0] & 0x80 else self.pdu[1] // 2
 
-    content = b""
-
-    def decode(self, data: bytes) -> None:
-        """Take the bytes; raises ModbusIOException where more are announced than there are."""
-        self.content = _announced(data)
-
-    def __str__(self) -> str:
-        return f"{len(self.content)} bytes of holding registers"
+    @property
+    def content(self) -> bytes:
+        """The bytes of its registers."""
+        return self.pdu[2:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +48,14 @@ class Asked:
     function: int
     count: int
 
-    def misfit(self, answer: ModbusPDU) -> str | None:
+    def misfit(self, answer: Answer) -> str | None:
         """Return in words why a unit's answer is not the one to this request; None if it may be."""
-        function = answer.function_code & 0x7F
-        if function != self.function:
-            return f"answered function {function}, asked for {self.function}"
-        count = registers_in(answer)
-        if not answer.isError() and count != self.count:
-            return f"answered {count} registers, asked for {self.count}"
+        if answer.function != self.function:
+            return f"answered function {answer.function}, asked for {self.function}"
+        if answer.exception is not None:
+            return None
+        if answer.count != self.count:
+            return f"answered {answer.count} registers, asked for {self.count}"
+        if len(answer.content) != 2 * self.count:
+            return f"answered {len(answer.content)} bytes and announced {2 * self.count}"
         return None
-
-
-def registers_in(answer: ModbusPDU) -> int:
-    """Return how many registers an answer brings; 0 where it is none to a read of registers."""
-    return len(content_of(answer)) // 2
-
-
-def content_of(answer: ModbusPDU) -> bytes:
-    """Return the bytes of an answer's registers, none where there are none."""
-    content: bytes = getattr(answer, "content", b"")
-    return content
-
-
-def _announced(data: bytes) -> bytes:
-    end = 1 + data[0]
-    if end > len(data):
-        raise ModbusIOException(f"{data[0]} bytes announced, {len(data) - 1} there")
-    return data[1:end]

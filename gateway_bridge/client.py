@@ -9,7 +9,6 @@ from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.framer import FramerType
 
 from gateway_bridge.address import Address, SerialLine, TcpAddress
-from gateway_bridge.answers import HoldingRegisters, InputRegisters
 from gateway_bridge.link import keep_alive, not_connected, not_opened, resolve
 
 Framing = Literal["tcp", "rtu"]
@@ -88,14 +87,13 @@ async def _open(line: SerialLine, options: dict[str, Any], listener: Listener) -
 def _tame(client: Client, listener: Listener) -> None:
     client.set_max_no_responses(1_000_000)  # when to give up the connection is ours to say
     client.ctx.max_buffer_size = LARGEST_BUFFER
-    client.register(InputRegisters)
-    client.register(HoldingRegisters)
 
     def received(waiting: bytes, addr: Any = None) -> int:  # noqa: ARG001
         return listener.received(client, waiting)
 
-    # What pymodbus does: the first answer of this unit is taken for the one that is awaited; one
-    # that cannot be decoded escapes into asyncio, while the caller waits out the time-out.
+    # pymodbus takes the first answer of this unit for the one that is awaited, whatever it answers;
+    # loses one that follows stray bytes; lets what it cannot decode escape into asyncio while
+    # the caller waits out the time-out; and takes each register out on its own.
     client.ctx.callback_data = received  # type: ignore[assignment]
 
 

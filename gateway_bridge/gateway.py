@@ -218,7 +218,7 @@ class GatewayPoller:
         self._silent = False
         for meter in self.meters.values():
             if meter.breaker.opened:
-                self._turns.probe(meter, 0.0)
+                self._turns.probe_first(meter)
 
     def _replanned(self, meter: PolledMeter, slow_before: tuple[Block, ...]) -> None:
         self._turns.replanned(meter, slow_before)

@@ -102,9 +102,8 @@ class Schedule:
         if not due:
             return None
         due_s, key = min(due, key=lambda item: item[0])
-        waited_s = now_s - due_s
         if busy:
-            return key if waited_s >= PROBE_LONGEST_WAIT_S else None
+            return key if now_s >= due_s + PROBE_LONGEST_WAIT_S else None
         idle_s = min((job.due_s for job in self._jobs.values()), default=float("inf")) - now_s
         fits = idle_s >= self._probes[key].lasts_s
-        return key if fits or waited_s >= PROBE_PATIENCE_S else None
+        return key if fits or now_s >= due_s + PROBE_PATIENCE_S else None

@@ -11,15 +11,16 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import cast
 
 from pymodbus.exceptions import ConnectionException, ModbusException
-from pymodbus.pdu import ModbusPDU
 
 from contract.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.address import Address
-from gateway_bridge.answers import Asked, content_of, registers_in
+from gateway_bridge.answers import Answer, Asked
 from gateway_bridge.client import Client, open_client
 from gateway_bridge.client import Framing as Framing
+from gateway_bridge.frames import rtu_frames, tcp_frames
 
 INPUT, HOLDING = 4, 3
 SETTLE_S = 0.3
@@ -120,7 +121,7 @@ class Transport:
         finally:
             self._asked = None
             self._cancel_if_asked()
-        return self._checked(answer)
+        return self._checked(cast(Answer, answer))
 
     def _cancel_if_asked(self) -> None:
         """Be cancelled even where the `wait_for` of Python 3.11 has swallowed it."""
@@ -129,17 +130,18 @@ class Transport:
             self.close()
             raise asyncio.CancelledError
 
-    def _checked(self, answer: ModbusPDU) -> bytes:
+    def _checked(self, answer: Answer) -> bytes:
         self._check_id(answer)
         self.answers += 1
-        if answer.isError():
-            code = int(answer.exception_code)
-            text = f"exception {code} ({EXCEPTIONS.get(code, 'unknown')})"
-            raise MeterTimeout(text) if code in _NO_ANSWER else MeterFault(text, code)
-        self._last_content = content_of(answer)
-        return self._last_content
+        if answer.exception is not None:
+            text = f"exception {answer.exception} ({EXCEPTIONS.get(answer.exception, 'unknown')})"
+            if answer.exception in _NO_ANSWER:
+                raise MeterTimeout(text)
+            raise MeterFault(text, answer.exception)
+        self._last_content = answer.content
+        return answer.content
 
-    def _check_id(self, answer: ModbusPDU) -> None:
+    def _check_id(self, answer: Answer) -> None:
         if self.framing == "rtu":
             return
         echoed = answer.transaction_id != 0
@@ -167,21 +169,14 @@ class Transport:
         """Take the answers among the bytes; return how many bytes they were."""
         if self._asked is None and not self.echoes_ids:
             self._silent_until_s = max(self._silent_until_s, time.monotonic() + QUIET_S)
+        frames = rtu_frames(received) if self.framing == "rtu" else tcp_frames(received)
         taken = 0
-        while taken < len(received):
-            try:
-                used, answer = client.ctx.framer.handleFrame(received[taken:], 0, 0)
-            except ModbusException:
-                self._fail_pending(client, MeterFault("answered what is no Modbus answer"))
-                return len(received)
-            if not used:
-                break
-            taken += used
-            if answer is not None:
-                self._take(client, answer)
+        for frame in frames:
+            taken = frame.end
+            self._take(client, Answer.of(frame))
         return taken
 
-    def _take(self, client: Client, answer: ModbusPDU) -> None:
+    def _take(self, client: Client, answer: Answer) -> None:
         """Give an answer to the request that waits, if it can be the one to it.
 
         One that cannot is another client's, or a late one: the right one may still come.
@@ -202,11 +197,11 @@ class Transport:
             self._misfit = misfit
             self._not_ours(answer)
 
-    def _not_ours(self, answer: ModbusPDU) -> None:
-        content, what = content_of(answer), (answer.dev_id, registers_in(answer))
+    def _not_ours(self, answer: Answer) -> None:
+        what = answer.dev_id, answer.count
         if what in self._late:
             self._late.remove(what)
-        elif answer.function_code == INPUT and content != self._last_content:
+        elif answer.pdu[0] == INPUT and answer.content != self._last_content:
             self._overhear(*what)
 
     def connection_changed(self, connected: bool) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from gateway_bridge.blocks import Block
 from gateway_bridge.meter import PolledMeter
-from gateway_bridge.schedule import Schedule
+from gateway_bridge.schedule import PROBE_LONGEST_WAIT_S, Schedule
 
 RUNS_TO_OVERLOAD = 4
 
@@ -60,6 +60,10 @@ class Turns:
         """Ask a dead meter once, from `delay_s` on."""
         job = Job("probe", meter.meter.meter_id)
         self.schedule.probe(job, at_s=time.monotonic() + delay_s, lasts_s=self._probe_s)
+
+    def probe_first(self, meter: PolledMeter) -> None:
+        """Ask a dead meter before all else: it is likely to be back."""
+        self.probe(meter, -PROBE_LONGEST_WAIT_S)
 
     def _start_slow(self, meter: PolledMeter) -> None:
         """Read the slow blocks now and on their grid: just before a live tick, which sends them."""

@@ -1,4 +1,4 @@
-"""Whatever goes wrong on the bus, no value is given out that its meter did not measure just then."""
+"""Whatever goes wrong on the bus, no value is given out that its meter did not measure then."""
 
 import random
 

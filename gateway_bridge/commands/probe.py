@@ -16,7 +16,7 @@ import serial
 
 from contract.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.address import Address, SerialLine, TcpAddress
-from gateway_bridge.commands.frames import (
+from gateway_bridge.frames import (
     Frame,
     rtu_frames,
     rtu_request,

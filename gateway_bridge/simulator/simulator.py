@@ -165,6 +165,9 @@ class Simulator:
         with contextlib.suppress(OSError):
             connection, _ = listening.accept()
             connection.setblocking(False)
+            # asyncio sets it only where the socket names its protocol: without, an answer that
+            # follows stray bytes waits for their acknowledgement
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             task = asyncio.create_task(self._serve(connection), name="a new client")
             self._welcoming.add(task)
             task.add_done_callback(self._welcoming.discard)

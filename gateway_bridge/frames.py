@@ -10,11 +10,15 @@ LONGEST = 254
 
 
 class Frame(NamedTuple):
-    """A whole frame: who speaks, what it says (function code first), its transaction id."""
+    """A whole frame: who speaks, what it says (function code first), its transaction id.
+
+    `end` is where it ended in the bytes that it was found in.
+    """
 
     unit: int
     pdu: bytes
     transaction: int = 0
+    end: int = 0
 
 
 def rtu_request(unit: int, pdu: bytes) -> bytes:
@@ -36,23 +40,28 @@ def rtu_frames(raw: bytes) -> Iterator[Frame]:
         length = 5 if function & 0x80 else 5 + raw[start + 2]
         frame = raw[start : start + length]
         if len(frame) == length and frame[0] and _crc(frame[:-2]) == frame[-2:]:
-            yield Frame(frame[0], frame[1:-2])
             start += length
+            yield Frame(frame[0], frame[1:-2], end=start)
         else:
             start += 1
 
 
 def tcp_frames(raw: bytes) -> Iterator[Frame]:
-    """Yield the answers in a Modbus TCP stream; what cannot be one is passed over."""
+    """Yield the answers in a Modbus TCP stream; what cannot be one is passed over.
+
+    The rest of one that has come in part is waited for, lest something be seen inside of it.
+    """
     start = 0
     while start + 9 <= len(raw):
         transaction, protocol, length = struct.unpack(">HHH", raw[start : start + 6])
         end = start + 6 + length
-        if protocol == 0 and 3 <= length <= LONGEST and end <= len(raw):
-            yield Frame(raw[start + 6], raw[start + 7 : end], transaction)
-            start = end
-        else:
+        if protocol or not 3 <= length <= LONGEST:
             start += 1
+            continue
+        if end > len(raw):
+            return
+        yield Frame(raw[start + 6], raw[start + 7 : end], transaction, end)
+        start = end
 
 
 def _crc(frame: bytes) -> bytes:
