@@ -31,6 +31,8 @@ LONGEST_DELAY_S = 15.0
 BRIEF_S = 5.0
 """A connection that ends sooner than this is no success yet: the delay goes on growing."""
 LOOP_S = 1.0
+NOT_CONNECTED_S = 0.2
+"""Without a connection there is nothing to wait for at the end."""
 MAX_QUEUED = 10_000
 """How many unsent QoS 1 messages are kept in memory while the broker is away."""
 
@@ -105,14 +107,19 @@ class MqttClient:
 
     def stop(self, flush_s: float = 2.0) -> None:
         """Say goodbye, send what is still queued for at most `flush_s`, and disconnect."""
-        if self.connected and self._status_topic:
+        connected = self.connected
+        if connected and self._status_topic:
             info = self._paho.publish(self._status_topic, OFFLINE, qos=1, retain=True)
             with contextlib.suppress(RuntimeError, ValueError):
                 info.wait_for_publish(flush_s)
         self._stopping.set()
         self._paho.disconnect()
         if self._thread.is_alive():
-            self._thread.join(flush_s + 1)
+            self._thread.join(flush_s + 1 if connected else NOT_CONNECTED_S)
+        if not self._thread.is_alive():  # else it is connecting, and will close up itself
+            self._close_up()
+
+    def _close_up(self) -> None:
         self._paho._reset_sockets()  # no public way to close the pair that wakes the loop
 
     def publish(
@@ -165,6 +172,8 @@ class MqttClient:
             self._answered = False
             try:
                 self._paho.connect(settings.mqtt_host, settings.mqtt_port, KEEPALIVE_S)
+                if self._stopping.is_set():
+                    break
                 # not loop_forever: that has nothing by which `publish` could wake it
                 while self._paho.loop(LOOP_S) == paho.MQTT_ERR_SUCCESS:
                     pass
@@ -175,6 +184,7 @@ class MqttClient:
             self._up.clear()
             self._stopping.wait(self._delay_s * random.uniform(0.7, 1.3))
             self._delay_s = min(self._delay_s * 2, LONGEST_DELAY_S)
+        self._close_up()
 
     def _connected(
         self, client: paho.Client, _userdata: Any, _flags: Any, code: Any, _properties: Any

@@ -1,10 +1,13 @@
 """The MQTT client of every service: patient, persistent, and known to be gone when it is."""
 
+import contextlib
 import logging
+import socket
 import socketserver
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,6 +158,26 @@ def test_a_clean_stop_says_goodbye_and_sends_what_waits(
     with listening(port, "meters/#", tmp_path) as seen:
         seen.wait_for("meters/_bridge/test/status offline")
         seen.wait_for("meters/1/reading {}")
+
+
+def test_a_stop_does_not_wait_for_a_broker_that_does_not_answer() -> None:
+    with socket.socket() as listening, contextlib.ExitStack() as stack:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(3):  # a full queue: whoever connects now gets no answer at all
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        client = MqttClient(Settings(mqtt_port=listening.getsockname()[1]), "patient")
+        client.start()
+        wait_until(lambda: client._thread.is_alive())
+        began_s = time.monotonic()
+        client.stop()
+        assert time.monotonic() - began_s < 0.7
+        stack.close()
+        listening.close()
+        client._thread.join(10)
+        assert not client._thread.is_alive()
 
 
 def test_a_message_that_was_not_acknowledged_comes_again(
