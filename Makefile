@@ -69,7 +69,7 @@ $(RUNTIME): pyproject.toml constraints.txt
 	@[ "$$($(BIN)/python -c '$(TELL_VERSION)' 2>/dev/null)" = "$(VERSION)" ] || rm -rf $(VENV)
 	@echo "Setting up $(VENV): about half a minute, once."
 	@$(PYTHON) -m venv --without-pip $(VENV)
-	@$(PIP_INSTALL) -e .
+	@$(PIP_INSTALL) -e '.[postgres]'
 	@touch $@
 
 $(DEVELOPMENT): $(RUNTIME)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote
@@ -52,6 +53,10 @@ def open_database(url: str, *, read_only: bool = False) -> peewee.Database:
         raise SettingsError(
             "DATABASE_URL: should begin with sqlite:/// or postgresql:// "
             f"(got {url.partition(':')[0]!r})"
+        )
+    if not find_spec("psycopg"):
+        raise SettingsError(
+            "DATABASE_URL: PostgreSQL needs the package psycopg: install meterflow[postgres]"
         )
     try:
         database = connect_by_url(url, prefer_psycopg3=True)

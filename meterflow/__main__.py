@@ -89,7 +89,8 @@ def _check_http(host: str, port: int) -> None:
     except OSError as error:
         raise PipelineError(
             f"HTTP_PORT {port} on {host}: {os.strerror(error.errno or 0)}; "
-            "is Meterflow running already? Stop it, or choose another HTTP_PORT"
+            "is Meterflow running already? Stop it, or choose another HTTP_PORT "
+            "(a second Meterflow also needs an MQTT_PORT and a DATABASE_URL of its own)"
         ) from error
 
 
