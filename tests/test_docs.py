@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -112,6 +113,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         wait_until(lambda: _stores_a_reading(f"http://127.0.0.1:{http}/readings/"))
         yield {
             "directory": str(directory),
+            ".venv/bin/python ": f"PYTHONPATH={ROOT} {sys.executable} ",
             "localhost:8000": f"127.0.0.1:{http}",
             "mosquitto_pub ": f"mosquitto_pub -p {mqtt} ",
             "mosquitto_sub ": f"mosquitto_sub -p {mqtt} -C 1 -W 10 ",
@@ -136,6 +138,8 @@ def test_a_command_of_the_documents_works(
     if word == "make":
         target = shlex.split(line, comments=True)[-1 if "=" in line.split()[0] else 1]
         assert target in make_targets(), document
+    elif line.split()[:2] == [".venv/bin/python", "-m"] and line.split()[2:3] == ["recorder"]:
+        _run(line, request.getfixturevalue("site"))
     elif word == ".venv/bin/python":
         assert line.split()[-2] == "-m"
         assert line.split()[-1] in SERVICES, document
