@@ -1,6 +1,7 @@
 """Fixtures: real parts, each on a free port and in a directory of its own."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ hypothesis.settings.register_profile(
     "project", deadline=None, derandomize=os.environ.get("CI") == "true"
 )
 hypothesis.settings.load_profile("project")
+
+# What a test starts is to hear Ctrl-C, also where the tests run in the background of a shell.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,6 +1,9 @@
 """Real parts for tests: services as processes on free ports, and waiting on conditions."""
 
+import contextlib
+import itertools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -25,6 +28,11 @@ CHROMIUM_OPTIONS = [
     "--disable-sync",
 ]
 """What lets Chromium run without a sandbox of its own, and keeps it from calling home."""
+FIRST_PORT, PORTS = 10_000, 22_000
+"""Where tests listen: below what Linux gives to clients."""
+WORKERS = 8
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+_turns = itertools.count(secrets.randbelow(PORTS // WORKERS))
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "TZ", "CI")
 
 
@@ -43,10 +51,15 @@ def require(program: str) -> str:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port of 127.0.0.1 that nobody listens on now.
+
+    It is none that the system gives to clients, nor one that a test beside this one may take.
+    """
+    while True:
+        port = FIRST_PORT + (next(_turns) * WORKERS + _worker) % PORTS
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def listens(port: int) -> bool:
@@ -56,7 +69,7 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(condition: Callable[[], T], timeout_s: float = 15, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout_s: float = 30, what: str = "") -> T:
     """Return what `condition` returns as soon as it is true; fail when it never is."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -99,7 +112,7 @@ class Part:
         """What the process has printed so far."""
         return self.output_file.read_text(errors="replace")
 
-    def wait_for(self, text: str, timeout_s: float = 15) -> None:
+    def wait_for(self, text: str, timeout_s: float = 30) -> None:
         """Wait until the process has printed `text`."""
         wait_until(lambda: text in self.output or self._gone(text), timeout_s, f"{text!r}")
 
