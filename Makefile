@@ -48,7 +48,7 @@ chaos: $(DEVELOPMENT) ## kill everything in random order and count, e.g. make ch
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(DEVELOPMENT) ## measure, each figure beside what it is compared with
-	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python $$each || exit; done
+	@for each in benchmarks/*.py; do echo "== $$each"; PYTHONPATH=. $(BIN)/python $$each || exit; done
 
 docs: $(DEVELOPMENT) ## write the generated pages: quantities, settings, .env.example
 	@$(BIN)/python docs/generate.py

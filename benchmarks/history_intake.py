@@ -1,6 +1,6 @@
 """How fast readings are stored and rolled up, beside SQLite's plain executemany.
 
-    python benchmarks/history_intake.py [postgresql://... of an empty database]
+    python -m benchmarks.history_intake [postgresql://... of an empty database]
 
 "Plain" stores the same readings as the same rows in a table of that form, and does nothing else.
 """

@@ -1,6 +1,6 @@
 """How fast the history answers, and that it does not matter how long it is.
 
-    python benchmarks/history_queries.py [--millions 10]
+    python -m benchmarks.history_queries [--millions 10]
 
 Two files of a year of 4 meters with 32 quantities: one of so many million values, one of a tenth.
 They are filled by SQL, which is quicker than recording a year; 5-minute roll-ups as by default for
