@@ -42,9 +42,7 @@ class DayOfGaps:
 
 
 def file_problems(database: peewee.Database) -> list[str]:
-    """Return what SQLite finds wrong with its file; PostgreSQL sees to its own."""
-    if not isinstance(database, peewee.SqliteDatabase):
-        return []
+    """Return what SQLite finds wrong with its file."""
     lines = [str(row[0]) for row in fetch(database, "PRAGMA integrity_check(20)")]
     return [] if lines == ["ok"] else lines
 

@@ -118,8 +118,8 @@ def reading(url: str) -> Iterator[peewee.Database]:
             _refuse_others(database, Runner(database, str(MIGRATIONS)))
             if not is_current(database):
                 raise StorageError(
-                    f"database {name}: made by an older version; the recorder of this one "
-                    "brings it up to date when it starts"
+                    f"database {name}: not prepared for this version; the recorder does that "
+                    "when it starts"
                 )
             yield database
         finally:
