@@ -1,0 +1,137 @@
+"""What the benchmarks of the bus share: simulated lines in real time, and a verdict at the end."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from benchmarks.figures import line as print_line
+from gateway_bridge.blocks import LineCost
+from gateway_bridge.gateway import GatewayPoller
+from gateway_bridge.meter import PolledMeter
+from gateway_bridge.models import MODELS
+from gateway_bridge.simulator.line import LineTiming
+from gateway_bridge.simulator.simulator import Simulator
+from gateway_bridge.site import Gateway, Meter
+from tests.polling import until
+
+MODEL = MODELS["sdm630"]
+ALL = tuple(MODEL.registers)
+
+
+@dataclass
+class Verdict:
+    """Prints figures, and remembers whether one has missed what was to be reached."""
+
+    missed: int = 0
+
+    def figure(self, what: str, value: str, beside: str, reach: str, *, ok: bool) -> None:
+        """Print one figure, what it is compared with, what is to be reached, whether it is."""
+        self.missed += not ok
+        print_line(what, value, beside, reach, ok)
+
+    def end(self) -> None:
+        """Leave, with 1 where something was missed; the load tells how much else was going on."""
+        sys.stdout.write(f"  (load of this machine: {os.getloadavg()[0]:.1f})\n")
+        sys.exit(1 if self.missed else 0)
+
+
+@dataclass
+class Heard:
+    """A sink that notes when each meter's readings came and when their requests went out."""
+
+    readings: list[tuple[str, float, datetime]] = field(default_factory=list)
+
+    def reading(self, meter: PolledMeter, ts: datetime, values: dict[str, float]) -> None:  # noqa: ARG002
+        """Note a reading."""
+        self.readings.append((meter.meter.meter_id, time.monotonic(), ts))
+
+    def changed(self, meter: PolledMeter) -> None:
+        """Ignore changes of state."""
+
+    def count(self, since: int = 0) -> dict[str, int]:
+        """Return how many readings each meter has given, from the `since`th on."""
+        said_by = [meter_id for meter_id, _, _ in self.readings[since:]]
+        return {meter_id: said_by.count(meter_id) for meter_id in sorted(set(said_by))}
+
+
+@dataclass
+class Line:
+    """A simulated line and its poller."""
+
+    simulator: Simulator
+    poller: GatewayPoller
+    heard: Heard
+    cost: LineCost
+
+    async def settle(self, rounds: int = 2) -> None:
+        """Wait until each meter has been heard so many times."""
+        await until(lambda: self._settled(rounds), timeout_s=60)
+
+    def _settled(self, rounds: int) -> bool:
+        counts = self.heard.count()
+        return len(counts) == len(self.poller.meters) and min(counts.values()) >= rounds
+
+
+@contextlib.asynccontextmanager
+async def line(
+    meters: int = 3,
+    baud: int = 9600,
+    pause_ms: float = 20.0,
+    *,
+    quantities: tuple[str, ...],
+    interval_s: float = 1.0,
+    slow_interval_s: float = 60.0,
+    delay_s: float = 0.0,
+) -> AsyncIterator[Line]:
+    """Run a line behind a gateway, and its poller, for as long as the block lasts.
+
+    `delay_s` is how long the network takes, there and back.
+    """
+    cost = LineCost(baud=baud, pause_ms=pause_ms)
+    timing = LineTiming(baud=baud, pause_s=pause_ms / 1000)
+    simulator = Simulator(range(1, meters + 1), timing=timing)
+    async with simulator, _network(simulator.port, delay_s) as port:
+        polled = tuple(
+            Meter(str(n), n, MODEL, f"Meter {n}", interval_s, slow_interval_s, quantities)
+            for n in simulator.meters
+        )
+        gateway = Gateway("g", "127.0.0.1", port, "tcp", 1.0, cost, polled)
+        heard = Heard()
+        poller = GatewayPoller(gateway, heard)
+        task = asyncio.create_task(poller.run())
+        try:
+            yield Line(simulator, poller, heard, cost)
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+@contextlib.asynccontextmanager
+async def _network(port: int, delay_s: float) -> AsyncIterator[int]:
+    """Put a network between poller and gateway that takes its time."""
+    if not delay_s:
+        yield port
+        return
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(ConnectionError):
+            while carried := await reader.read(4096):
+                loop.call_later(delay_s / 2, writer.write, carried)
+        writer.close()
+
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(carry(reader, inner_writer), carry(inner_reader, writer))
+
+    server = await asyncio.start_server(join, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()

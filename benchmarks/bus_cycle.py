@@ -1,0 +1,154 @@
+"""How fast a full line is read, beside the wire's own time and beside one request per quantity.
+
+    python benchmarks/bus_cycle.py [--seconds 30]
+
+Three meters on a simulated line: turnaround 40 ms, 20 ms of silence that the gateway keeps. What
+the wire takes is measured in the same seconds: by a loop that sends the optimal plan's requests one
+after another and does nothing else. On a quiet machine that is the line's time to a thousandth.
+"""
+
+import argparse
+import asyncio
+import struct
+import time
+from bisect import bisect_left
+
+from benchmarks.bus import ALL, MODEL, Line, Verdict, line
+from benchmarks.figures import title
+from contract.quantities import CORE_SET, DEFAULT_SET
+from gateway_bridge.address import TcpAddress
+from gateway_bridge.blocks import REGISTERS_PER_VALUE, LineCost, plan_blocks
+from gateway_bridge.simulator.line import LineTiming
+from gateway_bridge.simulator.simulator import Simulator
+from gateway_bridge.transport import Transport
+
+SETS = {"core": tuple(CORE_SET), "default": tuple(DEFAULT_SET), "all": ALL}
+FASTER = {"core": 4.5, "default": 6.0, "all": 8.8}
+BAUDS = (9600, 19200, 38400)
+BETWEEN = 0.1
+
+
+async def cycle_s(on: Line, seconds: float) -> float:
+    """Return the mean time from one meter's reading to the next one's."""
+    await on.settle()
+    began_s, before = time.monotonic(), len(on.heard.readings)
+    await asyncio.sleep(seconds)
+    last_s = on.heard.readings[-1][1]
+    first_s = on.heard.readings[before][1]
+    assert began_s <= first_s < last_s
+    return (last_s - first_s) / (len(on.heard.readings) - 1 - before)
+
+
+async def full_line(
+    name: str, baud: int, seconds: float, pause_ms: float = 20.0, delay_s: float = 0.0
+) -> float:
+    """Return the time per reading of a line polled without a pause."""
+    async with line(
+        baud=baud,
+        pause_ms=pause_ms,
+        quantities=SETS[name],
+        interval_s=BETWEEN,
+        slow_interval_s=BETWEEN,
+        delay_s=delay_s,
+    ) as on:
+        return await cycle_s(on, seconds)
+
+
+async def bare_loop(name: str, baud: int, seconds: float, pause_ms: float = 20.0) -> float:
+    """Return the time that the optimal plan takes the wire, asked for by a loop of few lines."""
+    cost = LineCost(baud=baud, pause_ms=pause_ms)
+    plan = plan_blocks((MODEL.registers[each] for each in SETS[name]), cost, MODEL.limit)
+    timing = LineTiming(baud=baud, pause_s=pause_ms / 1000)
+    async with Simulator((1,), timing=timing) as simulator:
+        reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
+        began_s, rounds = time.monotonic(), 0
+        while time.monotonic() - began_s < seconds:
+            for block in plan:
+                writer.write(struct.pack(">3H2B2H", 1, 0, 6, 1, 4, block.address, block.count))
+                await reader.readexactly(9 + 2 * block.count)
+            rounds += 1
+        took_s = time.monotonic() - began_s
+        writer.close()
+        return took_s / rounds
+
+
+async def one_by_one(name: str, baud: int) -> float:
+    """Return the time for a meter with one request per quantity."""
+    async with Simulator((1,), timing=LineTiming(baud=baud)) as simulator:
+        transport = Transport(TcpAddress("127.0.0.1", simulator.port), "tcp", timeout_s=1.0)
+        await transport.connect()
+        await transport.read(1, 0, REGISTERS_PER_VALUE)
+        began_s = time.monotonic()
+        for quantity in SETS[name]:
+            await transport.read(1, MODEL.registers[quantity], REGISTERS_PER_VALUE)
+        took_s = time.monotonic() - began_s
+        transport.close()
+        return took_s
+
+
+async def lateness_s(seconds: float) -> list[float]:
+    """Return how long after its time stamp each meter measured, on a line with time to spare."""
+    async with line(quantities=SETS["default"]) as on:
+        await on.settle()
+        before = len(on.heard.readings)
+        await asyncio.sleep(seconds)
+        served = [(each.at_s, each.unit) for each in on.simulator.statistics.served]
+        late = []
+        for meter_id, _, ts in on.heard.readings[before:]:
+            sent_s = ts.timestamp()
+            place = bisect_left(served, (sent_s, 0))
+            at_s = next(at_s for at_s, unit in served[place:] if unit == int(meter_id))
+            late.append(at_s - sent_s)
+        return sorted(late)
+
+
+async def measure(seconds: float) -> Verdict:
+    """Measure all lines at the same time: they hardly compute."""
+    verdict = Verdict()
+    kinds = [(name, baud) for name in SETS for baud in BAUDS]
+    async with asyncio.TaskGroup() as group:
+        start = group.create_task
+        full = [start(full_line(name, baud, seconds)) for name, baud in kinds]
+        bare = [start(bare_loop(name, baud, seconds)) for name, baud in kinds]
+        far = start(full_line("core", 9600, seconds, pause_ms=4.0, delay_s=0.010))
+        near = start(bare_loop("core", 9600, seconds, pause_ms=4.0))
+        singly = {name: start(one_by_one(name, 9600)) for name in SETS}
+        late = start(lateness_s(seconds))
+    title("A reading of a full line, beside the wire's own time for the optimal plan")
+    for (name, baud), ours, wire in zip(kinds, full, bare, strict=True):
+        what = f"{name} ({len(SETS[name])}) at {baud} baud"
+        _compare(verdict, what, ours.result(), wire.result(), most=1.02)
+    what = "core at 9600 baud, network 10 ms, pause 4 ms"
+    _compare(verdict, what, far.result(), near.result(), most=1.10)
+    title("One request per quantity, beside a reading of ours (9600 baud)")
+    for name, took in singly.items():
+        own_s = full[kinds.index((name, 9600))].result()
+        ratio, least = took.result() / own_s, FASTER[name]
+        beside = f"{took.result():.2f} s beside {own_s:.2f} s"
+        what = f"{name} ({len(SETS[name])})"
+        verdict.figure(what, f"{ratio:.1f} x", beside, f">= {least}", ok=ratio >= least)
+    title("Time stamp of a reading, beside the moment at which the meter measured (9600 baud)")
+    times_ms = [1000 * each for each in late.result()]
+    p95 = times_ms[int(0.95 * len(times_ms))]
+    beside = (
+        f"p95 of {len(times_ms)}, at most {times_ms[-1]:.0f}; the wire's own {_request_ms():.0f}"
+    )
+    verdict.figure("late by", f"{p95:.0f} ms", beside, "<= 80 ms", ok=p95 <= 80)
+    return verdict
+
+
+def _compare(verdict: Verdict, what: str, ours_s: float, wire_s: float, *, most: float) -> None:
+    ratio = ours_s / wire_s
+    beside = f"{1000 * ours_s:.1f} ms beside {1000 * wire_s:.1f} ms"
+    verdict.figure(what, f"{ratio:.3f} x", beside, f"<= {most:.2f}", ok=ratio <= most)
+
+
+def _request_ms() -> float:
+    cost = LineCost()
+    return 8 * 1000 * cost.bits / cost.baud + cost.turnaround_ms
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=30)
+    asyncio.run(measure(parser.parse_args().seconds)).end()
