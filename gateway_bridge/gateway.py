@@ -58,7 +58,7 @@ class GatewayPoller:
             while True:
                 if self.connection.stands or await self.connection.establish(units):
                     await self._step()
-                if self.connection.outage_s >= OFFLINE_AFTER_S:
+                if not self.connection.stands and self.connection.outage_s >= OFFLINE_AFTER_S:
                     self._all_offline()
         finally:
             self.connection.close()

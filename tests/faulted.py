@@ -34,7 +34,8 @@ GATEWAY_FAULTS: dict[str, tuple[float, ...]] = {
     "unsolicited": (0.05, 0.3), "transaction-0": (), "late-after-next": (), "to-all": (),
 }  # fmt: skip
 REFUSALS = ("limit", "strict-holes", "exception")
-"""Not on one line with `stale`: a meter that refuses longer requests leaves nothing to tell the
+ONCE_TOO_OFTEN = ("stale", "duplicate")
+"""Not on one line with refusals: a meter that refuses longer requests leaves nothing to tell the
 answer to the request before by; its value is then one poll old."""
 FIRST_S = 1_790_000_000
 
@@ -119,7 +120,7 @@ async def suffer(framing: str, dice: random.Random, polls: int) -> Truth:
         )
         async with polling_into(gateway, truth) as poller:
             await until(lambda: min(len(truth.known[unit]) for unit in (1, 2)) > 80, timeout_s=60)
-            left_out = dice.choice((REFUSALS, ("stale",)))
+            left_out = dice.choice((REFUSALS, ONCE_TOO_OFTEN))
             last = poller.connection.traffic.requests + polls
             while poller.connection.traffic.requests < last:
                 strike(simulator, dice, left_out)

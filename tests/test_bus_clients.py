@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator
 
@@ -207,5 +208,22 @@ def test_what_a_gateway_answers_from_memory_is_never_older_than_its_memory() -> 
             await until(lambda: heard.of("1")[-1]["voltage_l1"] == 233.0, timeout_s=3)
             assert len(heard.of("1")) - asked <= 4
             assert False not in {state for _, state in heard.states}
+
+    run_leaping(story())
+
+
+def test_a_line_on_which_nothing_can_be_told_apart_is_waited_for_without_a_busy_loop() -> None:
+    async def story() -> None:
+        async with line("rtu", interval_s=0.1) as (simulator, poller, heard):
+            await until(lambda: heard.of("1") and heard.of("2"))
+            for unit, count in itertools.product((1, 2), range(126)):
+                poller.connection.lengths.overheard(unit, count)
+            simulator.gateway.clients[0].close()
+            await asyncio.sleep(5)
+            assert poller.meters["1"].tally.faults < 60
+            await asyncio.sleep(FORGET_S)
+            before = len(heard.readings)
+            await until(lambda: len(heard.readings) > before + 1)
+            assert not heard.wrong()
 
     run_leaping(story())
