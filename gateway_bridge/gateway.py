@@ -113,7 +113,7 @@ class GatewayPoller:
     async def _identify(self, meter: PolledMeter) -> None:
         async def ask(address: int, count: int, function: int) -> bytes:
             unit = meter.meter.unit
-            self.connection.lengths.choose(unit, (Block(address, count),))
+            self.connection.lengths.asked(Block(address, count))
             return await self.connection.read(unit, address, count, function)
 
         before = meter.slow
@@ -123,8 +123,9 @@ class GatewayPoller:
     async def _read(self, meter: PolledMeter, block: Block) -> bytes:
         unit = meter.meter.unit
         request = self.connection.lengths.choose(unit, meter.requests_for(block))
-        if self.connection.lengths.ambiguous(unit, request):
+        if request is None:
             raise MeterFault("another client asks for as much; whose an answer is cannot be told")
+        self.connection.lengths.asked(request)
         try:
             answer = await self.connection.read(unit, request.address, request.count)
         except MeterFault as error:
@@ -150,7 +151,7 @@ class GatewayPoller:
         if self._silent:
             await self.connection.renew(meter.meter.unit)
         value = Block(meter.live[0].address, REGISTERS_PER_VALUE)
-        self.connection.lengths.choose(meter.meter.unit, (value,))
+        self.connection.lengths.asked(value)
         try:
             await self.connection.read(meter.meter.unit, value.address, value.count)
         except MeterFault as error:

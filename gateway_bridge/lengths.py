@@ -21,29 +21,32 @@ class Lengths:
         self._asked = self._answered = 0
         self._others_s: dict[tuple[int, int], float] = {}
 
-    def choose(self, unit: int, requests: Sequence[Block]) -> Block:
-        """Return the request that is least like the others, then the shortest; it is sent now."""
-        chosen = min(
-            requests,
-            key=lambda request: (
-                request.count == self._asked,
-                self.ambiguous(unit, request),
-                request.count == self._answered,
-                request.count,
-            ),
-        )
-        self._asked = chosen.count
+    def choose(self, unit: int, requests: Sequence[Block]) -> Block | None:
+        """Return the request that is least like the others, then the shortest.
+
+        None where another client leaves none that is like no other.
+        """
+        free = [request for request in requests if not self._anothers(unit, request)]
+        chosen = min(free, key=self._likeness, default=None)
+        if chosen and len(free) < len(requests) and chosen.count in (self._asked, self._answered):
+            return None
         return chosen
+
+    def asked(self, request: Block) -> None:
+        """Take note that a request goes out."""
+        self._asked = request.count
 
     def answered(self, request: Block) -> None:
         """Take note that a request was answered."""
         self._answered = request.count
 
-    def ambiguous(self, unit: int, request: Block) -> bool:
-        """Tell whether another client asks this unit for as much."""
-        heard_s = self._others_s.get((unit, request.count))
-        return heard_s is not None and time.monotonic() - heard_s < FORGET_S
-
     def overheard(self, unit: int, count: int) -> None:
         """Take note of an answer of `count` registers to another client."""
         self._others_s[unit, count] = time.monotonic()
+
+    def _likeness(self, request: Block) -> tuple[bool, bool, int]:
+        return request.count == self._asked, request.count == self._answered, request.count
+
+    def _anothers(self, unit: int, request: Block) -> bool:
+        heard_s = self._others_s.get((unit, request.count))
+        return heard_s is not None and time.monotonic() - heard_s < FORGET_S
