@@ -12,13 +12,14 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from contract.read_ahead import ReadAheadClient
 from contract.settings import Settings
 from contract.sockets import in_words, left_to_its_thread, without_delay
 from contract.topics import OFFLINE, ONLINE
@@ -49,7 +50,7 @@ class MqttClient:
     """One connection to the broker, kept up for as long as the service lives.
 
     `on_connect` and `on_message` are called in the client's own thread. With `manual_ack` a
-    message is acknowledged by `ack(message, connection)`, on the connection that delivered it or
+    message is acknowledged by `ack`, on the connection that delivered it or
     not at all. `status_topic` is set to `online` (retained) on each connect, and to `offline`
     by the last will or a clean stop.
     """
@@ -132,13 +133,15 @@ class MqttClient:
         """End a subscription for good: a lasting session would keep it."""
         self._paho.unsubscribe(topic_filter)
 
-    def ack(self, message: paho.MQTTMessage, connection: int) -> None:
-        """Acknowledge a QoS 1 message, unless its connection has gone (it will come again)."""
-        if message.qos and connection == self.connection:
-            self._paho.ack(message.mid, message.qos)
+    def ack(self, messages: Iterable[tuple[paho.MQTTMessage, int]]) -> None:
+        """Acknowledge messages; one whose connection has gone is left out, and will come again."""
+        here = self.connection if self.connected else None
+        numbers = [message.mid for message, came_on in messages if message.qos and came_on == here]
+        if numbers:
+            self._paho.acknowledge(numbers)
 
-    def _build(self, clean_session: bool, manual_ack: bool) -> paho.Client:
-        client = paho.Client(
+    def _build(self, clean_session: bool, manual_ack: bool) -> ReadAheadClient:
+        client = ReadAheadClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=clean_session,
@@ -162,7 +165,8 @@ class MqttClient:
         client.on_socket_register_write = left_to_its_thread
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
-        client.on_message = self._message
+        if on_message := self._on_message:
+            client.on_message = lambda _client, _userdata, message: on_message(message)
         client.on_subscribe = self._subscribed
         return client
 
@@ -175,7 +179,7 @@ class MqttClient:
                 if self._stopping.is_set():
                     break
                 # not loop_forever: that has nothing by which `publish` could wake it
-                while self._paho.loop(LOOP_S) == paho.MQTT_ERR_SUCCESS:
+                while self._paho.goes_on(LOOP_S):
                     pass
                 if not (self._answered or self._stopping.is_set()):
                     self._tell_trouble("gives no answer in MQTT; is it a broker, does it want TLS?")
@@ -235,10 +239,6 @@ class MqttClient:
             self._delay_s = FIRST_DELAY_S
         again = f" again and again; does another program go by the client id {self._client_id}?"
         self._tell_trouble(f"connection lost{again if self._brief_ones > 2 else ''}")
-
-    def _message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
-        if self._on_message:
-            self._on_message(message)
 
     @property
     def _address(self) -> str:

@@ -5,11 +5,13 @@ meters/_bridge/<name>/…  meters/_recorder/<name>/…  homeassistant/device/met
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 ROOT = "meters"
 METER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 QUANTITY = re.compile(r"[a-z][a-z0-9_]{0,47}")
+LONGEST = len(ROOT) + 1 + 32 + 1 + 48
 RESERVED = frozenset({"reading", "status", "info", "set", "cmd"})
 
 ONLINE = "online"
@@ -35,6 +37,11 @@ class MeterTopic(NamedTuple):
 
 def parse(topic: str) -> MeterTopic | None:
     """Return meter id and leaf of a meter's topic, or None for any other topic."""
+    return _parse(topic) if len(topic) <= LONGEST else None
+
+
+@lru_cache(maxsize=10_000)
+def _parse(topic: str) -> MeterTopic | None:
     parts = topic.split("/")
     if len(parts) != 3 or parts[0] != ROOT:
         return None

@@ -160,8 +160,7 @@ class Recorder:
         for delivery in batch:
             if delivery.contents.word:
                 self._heed(delivery.contents.word, give_up)
-            if delivery.message:
-                self._mqtt.ack(delivery.message, delivery.connection)
+        self._mqtt.ack((each.message, each.connection) for each in batch if each.message)
         return True
 
     def _heed(self, word: BridgeWord, give_up: threading.Event) -> None:

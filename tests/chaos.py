@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,7 +111,9 @@ class Chaos:
             time.sleep(0.5)
         self._outcome.settled_s = time.time() - began_s
         rows = self._rows()
-        time.sleep(FLUSH_S + 1)  # so that the journal has all that the history had
+        until_s = time.time() + SETTLE_S  # for the journal to be written up to there
+        while time.time() < until_s and rows.keys() - self._journal().keys() - self._unheard(rows):
+            time.sleep(0.5)
         journal, heard, served = self._journal(), self._heard(), self._served()
         self._judge(rows, expected, journal, heard)
         self._outcome.never_served = [
@@ -150,9 +153,7 @@ class Chaos:
             for key in journal.keys() | heard.keys()
         }
         outcome.changed = [k for k, values in rows.items() if k in known and values not in known[k]]
-        outcome.invented = [
-            k for k in rows if k not in known and not self._died_unheard(k[1] / 1000)
-        ]
+        outcome.invented = list(rows.keys() - known.keys() - self._unheard(rows))
 
     def _two_died(self, at_s: float) -> bool:
         return all(
@@ -160,12 +161,14 @@ class Chaos:
             for name in ("gateway_bridge", "broker")
         )
 
-    def _died_unheard(self, at_s: float) -> bool:
-        """Whether a bridge died before it wrote this down, and our subscriber was away."""
-        return any(
-            -1 < killed_s - at_s < NEAR_S + self._clock_s
+    def _unheard(self, rows: Iterable[Key]) -> set[Key]:
+        """Return what a bridge may have read shortly before it died, and not written down."""
+        return {
+            key
+            for key in rows
             for killed_s in self._killed_s["gateway_bridge"]
-        )
+            if -1 < killed_s - key[1] / 1000 < NEAR_S + self._clock_s
+        }
 
     def _disturbed(self, at_s: float) -> bool:
         """Whether a bridge that died or stood still may have missed or forgotten an answer."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import random
 import socket
 import socketserver
 import subprocess
@@ -198,10 +199,56 @@ def test_a_message_that_was_not_acknowledged_comes_again(
 
     careful = clients(port, "recorder", on_message=again.append, **options)
     wait_until(lambda: again)
-    careful.ack(again[0], careful.connection - 1)  # of an older connection: does nothing
-    careful.ack(again[0], careful.connection)
+    careful.ack([(again[0], careful.connection - 1)])  # of an older connection: does nothing
+    careful.ack([(again[0], careful.connection)])
 
     assert again[0].payload == b"{}"
+    careful.stop()
+    third = clients(port, "recorder", on_message=again.append, **options)
+    third.wait_connected(10)
+    clients(port, "bridge2").publish("meters/1/reading", b"{2}", qos=1, retain=False)
+    wait_until(lambda: again[-1].payload == b"{2}")
+    assert [message.payload for message in again] == [b"{}", b"{2}"]
+
+
+@pytest.mark.parametrize("manual_ack", [False, True])
+def test_messages_of_any_length_arrive_whole_and_in_their_order(
+    clients: Callable[..., MqttClient], port: int, manual_ack: bool
+) -> None:
+    heard: list[tuple[str, bytes, int, bool]] = []
+
+    def take(message: paho.MQTTMessage) -> None:
+        heard.append((message.topic, message.payload, message.qos, message.retain))
+        if manual_ack:
+            hears.ack([(message, hears.connection)])
+
+    to_all = [Subscription("t/#", 1)]
+    hears = clients(port, "hears", subscriptions=to_all, on_message=take, manual_ack=manual_ack)
+    hears.wait_connected(10)
+    speaks = clients(port, "speaks")
+    speaks.publish("t/first", b"", qos=1, retain=False)
+    wait_until(lambda: heard)
+    dice = random.Random(7)
+    lengths = [
+        0,
+        1,
+        110,
+        125,
+        127,
+        16_000,
+        65_535,
+        70_000,
+        *(dice.randrange(900) for _ in range(400)),
+    ]
+    sent = [
+        (f"t/ä{number}", dice.randbytes(length), 1, False) for number, length in enumerate(lengths)
+    ]
+
+    for topic, payload, qos, retain in sent:
+        speaks.publish(topic, payload, qos=qos, retain=retain)
+
+    wait_until(lambda: len(heard) > len(sent))
+    assert heard[1:] == sent
 
 
 def test_a_wrong_password_is_told_and_not_fatal(

@@ -1,0 +1,88 @@
+"""paho's client with a socket that takes all that has arrived at once.
+
+paho reads each packet with four calls of `recv`, and each lets go of the interpreter: where another
+thread is busy, each may wait its turn. Reading ahead, and acknowledging many messages in one
+packet, a recorder takes in a backlog twice as fast (measured).
+"""
+
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode
+
+MOST_BYTES = 65_536
+
+
+class ReadAhead:
+    """A connection whose `recv` is served from a buffer; all else is the connection's own.
+
+    paho asks `pending` before it waits, as it does for TLS.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._buffer = b""
+        self._at = 0
+
+    def recv(self, most: int) -> bytes:
+        """Return at most so many bytes; reads from the connection when the buffer is empty."""
+        if self._at == len(self._buffer):
+            self._buffer, self._at = self._connection.recv(MOST_BYTES), 0
+        begin = self._at
+        self._at = min(begin + most, len(self._buffer))
+        return self._buffer[begin : self._at]
+
+    def pending(self) -> int:
+        """Return how many bytes can be had without waiting."""
+        left = len(self._buffer) - self._at
+        below = getattr(self._connection, "pending", None)
+        return left + (below() if below else 0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class _Message(paho.MQTTMessage):
+    """A message that was received: nobody waits for it to be published."""
+
+    __slots__ = ()
+
+    def __init__(self, topic: bytes, payload: bytes) -> None:
+        self._topic, self.payload = topic, payload
+
+
+class ReadAheadClient(paho.Client):
+    """Overrides and uses private methods of paho 2, which the tests hold."""
+
+    def _create_socket(self) -> Any:
+        return ReadAhead(super()._create_socket())
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        """Hand a message on without the lock and the search for filters that paho spends on it."""
+        packet, head = self._in_packet["packet"], self._in_packet["command"]
+        qos, topic_ends = head >> 1 & 3, 2 + int.from_bytes(packet[:2], "big")
+        payload_begins = topic_ends + 2 * qos
+        if qos > 1 or payload_begins > len(packet):
+            return super()._handle_publish()
+        message = _Message(bytes(packet[2:topic_ends]), bytes(packet[payload_begins:]))
+        message.qos, message.retain, message.dup = qos, bool(head & 1), bool(head & 8)
+        message.mid = int.from_bytes(packet[topic_ends:payload_begins], "big")
+        if heard := self.on_message:
+            heard(self, None, message)
+        if qos and not self._manual_ack:
+            return self._send_puback(message.mid)
+        return paho.MQTT_ERR_SUCCESS
+
+    def goes_on(self, wait_s: float) -> bool:
+        """Send and receive, waiting so long for something; False where the connection has ended."""
+        if self.loop(wait_s) != paho.MQTT_ERR_SUCCESS:
+            return False
+        while isinstance(connection := self.socket(), ReadAhead) and connection.pending():
+            if self.loop_read() != paho.MQTT_ERR_SUCCESS:
+                return False
+        return True
+
+    def acknowledge(self, numbers: list[int]) -> None:
+        """Send PUBACKs as one packet: one call of `send` instead of hundreds."""
+        packets = b"".join(b"\x40\x02" + number.to_bytes(2, "big") for number in numbers)
+        self._packet_queue(paho.PUBACK, packets, numbers[-1], 1)
