@@ -2,7 +2,8 @@
 
 Readings of a meter are told apart by their `seq`. What a bridge has in its journal it sends again
 as ordinary readings that are not retained; its answer then names each run of numbers that it has,
-so that the recorder knows which others exist no more.
+so that the recorder knows which others exist no more. Recorders that share the readings' topics
+among them have what they ask for sent to a topic of their own.
 """
 
 from typing import Annotated, TypeVar
@@ -17,6 +18,7 @@ HIGHEST_SEQ = 2**53
 
 MeterId = Annotated[str, Field(pattern=rf"^{METER_ID.pattern}$")]
 Seq = Annotated[int, Field(ge=0, le=HIGHEST_SEQ)]
+Name = MeterId
 Word = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -29,11 +31,15 @@ class _Message(BaseModel):
 
 
 class ReplayRequest(_Message):
-    """Send again what came after these numbers; of a meter that is not named, everything."""
+    """Send again what came after these numbers; of a meter that is not named, everything.
 
-    recorder: Word
+    With `direct` the readings go to `meters/_recorder/<recorder>/again` and nowhere else.
+    """
+
+    recorder: Name
     request: Word
     after: dict[MeterId, Seq] = Field(default_factory=dict, max_length=MOST_METERS)
+    direct: bool = False
 
 
 class Replayed(_Message):
@@ -52,7 +58,7 @@ class Replayed(_Message):
 class ReplayAnswer(_Message):
     """What was sent on a request, meter by meter; with `more` there is more to ask for."""
 
-    recorder: Word
+    recorder: Name
     request: Word
     meters: dict[MeterId, Replayed] = Field(max_length=MOST_METERS)
     more: bool = False

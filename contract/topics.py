@@ -26,6 +26,7 @@ HOME_ASSISTANT_STATUS = "homeassistant/status"
 
 
 _BRIDGE_TOPIC = re.compile(rf"{ROOT}/_bridge/({METER_ID.pattern})/([a-z]+)")
+_SENT_AGAIN = re.compile(rf"{ROOT}/_recorder/{METER_ID.pattern}/again")
 
 
 class MeterTopic(NamedTuple):
@@ -63,6 +64,11 @@ def parse_bridge(topic: str) -> BridgeTopic | None:
     return BridgeTopic(*found.groups()) if found else None
 
 
+def is_sent_again(topic: str) -> bool:
+    """Tell whether a topic is one where a bridge sends readings again to one recorder."""
+    return _SENT_AGAIN.fullmatch(topic) is not None
+
+
 def reading(meter_id: str) -> str:
     """Topic of whole readings of a meter."""
     return f"{ROOT}/{meter_id}/reading"
@@ -89,7 +95,7 @@ def bridge(name: str, leaf: str) -> str:
 
 
 def recorder(name: str, leaf: str) -> str:
-    """Topic of a recorder: its `status` or `info`."""
+    """Topic of a recorder: its `status` or `info`, or what is sent `again` to it alone."""
     return f"{ROOT}/_recorder/{name}/{leaf}"
 
 

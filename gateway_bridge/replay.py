@@ -82,7 +82,7 @@ class Replay:
             after = request.after.get(meter, 0)
             self._numbering.not_below(meter, after)
             answer, readings = await self._look_up(meter, after, left)
-            if not await self._send(meter, readings):
+            if not await self._send(_topic(request, meter), readings):
                 return  # the broker is away: whoever lacks something asks again
             left -= len(readings)
             if answer:
@@ -119,11 +119,11 @@ class Replay:
             found.readings,
         )
 
-    async def _send(self, meter: str, readings: Sequence[Kept]) -> bool:
+    async def _send(self, topic: str, readings: Sequence[Kept]) -> bool:
         """Publish readings, a few at a time; False where the broker does not take them."""
         for start in range(0, len(readings), IN_FLIGHT):
             under_way = [
-                self._client.publish(topics.reading(meter), kept.reading, qos=1, retain=False)
+                self._client.publish(topic, kept.reading, qos=1, retain=False)
                 for kept in readings[start : start + IN_FLIGHT]
                 if self._client.connected
             ]
@@ -132,6 +132,13 @@ class Replay:
             if not (await _acknowledged(under_way) and self._client.connected):
                 return False
         return True
+
+
+def _topic(request: ReplayRequest, meter: str) -> str:
+    """Return where a request wants the readings of a meter."""
+    if request.direct:
+        return topics.recorder(request.recorder, "again")
+    return topics.reading(meter)
 
 
 async def _acknowledged(under_way: Sequence[MQTTMessageInfo]) -> bool:

@@ -153,6 +153,17 @@ class RejectedMessage(_Table):
         table_name = "rejected_messages"
 
 
+class Duty(_Table):
+    """What one of several recorders sees to; `holder` counts `beat` up as long as it lives."""
+
+    name = peewee.CharField(max_length=32, primary_key=True)
+    holder = peewee.CharField(max_length=32)
+    beat = peewee.BigIntegerField()
+
+    class Meta:
+        table_name = "duties"
+
+
 TABLES: tuple[type[Any], ...] = (
     Meter,
     ReadingRow,
@@ -161,4 +172,5 @@ TABLES: tuple[type[Any], ...] = (
     RollupDirty,
     MeterEvent,
     RejectedMessage,
+    Duty,
 )

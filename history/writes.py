@@ -13,6 +13,7 @@ import peewee
 
 from contract.readings import Reading, epoch_ms, format_time
 from history.database import transaction
+from history.duties import Duties
 from history.levels import DAY, FIVE_MINUTES, bucket_of, width_s
 from history.marks import COUNTERS, Mark, Marks
 from history.raw import RawTable, Stamped
@@ -68,6 +69,7 @@ class Writer:
         self._raw = RawTable(database)
         self._marks = Marks(database)
         self.sequences = Sequences(database)
+        self.duties = Duties(database)
         self._snapshot_meters = {m.name for m in Meter.select().where(Meter.snapshots)}
         self._locking = "" if isinstance(database, peewee.SqliteDatabase) else "FOR UPDATE"
         self._told_closed: dict[str, int] = {}

@@ -10,7 +10,7 @@ from contract import topics
 from contract.errors import PayloadError
 from contract.intake import Intake
 from contract.quantities import BY_NAME
-from contract.readings import Reading
+from contract.readings import Reading, decode_reading
 from contract.replay import ReplayAnswer, decode
 from history.writes import Rejected
 from recorder.newcomers import Newcomers
@@ -70,10 +70,7 @@ class Inbox:
         """Return what a message brings, which is often nothing."""
         with self._lock:
             if topics.parse(topic) is None:
-                bridge = topics.parse_bridge(topic)
-                if bridge:
-                    return self._take_word(bridge, topic, payload, now_s)
-                return self._take_stranger(topic, payload, now_s)
+                return self._take_other(topic, payload, arrived, now_s)
             try:
                 readings = self._intake.take(
                     topic, payload, retained=retained, arrived=arrived, now_s=now_s
@@ -101,6 +98,19 @@ class Inbox:
                 text = "too many new meters in this hour; see NEW_METERS_PER_HOUR"
                 return self._refuse(topic, payload, "too_many_meters", text, now_s)
         return Contents(readings)
+
+    def _take_other(self, topic: str, payload: bytes, arrived: datetime, now_s: float) -> Contents:
+        """Take a message that is on no topic of a meter."""
+        bridge = topics.parse_bridge(topic)
+        if bridge:
+            return self._take_word(bridge, topic, payload, now_s)
+        if not topics.is_sent_again(topic):
+            return self._take_stranger(topic, payload, now_s)
+        try:
+            reading = decode_reading(payload, arrived=arrived)
+        except PayloadError as error:
+            return self._refuse(topic, payload, error.reason, str(error), now_s)
+        return self._admit([reading], topic, payload, now_s)
 
     def _take_word(
         self, bridge: topics.BridgeTopic, topic: str, payload: bytes, now_s: float

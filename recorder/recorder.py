@@ -20,6 +20,7 @@ from paho.mqtt.client import MQTTMessage
 from contract import __version__, topics
 from contract.mqtt import MqttClient, Subscription
 from contract.readings import format_time
+from recorder.duty import Duty
 from recorder.inbox import BridgeWord, Contents, Inbox
 from recorder.replays import Replays
 from recorder.settings import RecorderSettings
@@ -68,7 +69,7 @@ class Recorder:
         self._mqtt = MqttClient(
             settings,
             "-".join(("meters-recorder", *filter(None, (self._group, self._name)))),
-            subscriptions=_subscriptions(settings.recorder_group),
+            subscriptions=_subscriptions(self._name, self._group),
             status_topic=topics.recorder(self._name, "status"),
             on_connect=self._connected,
             on_message=self._receive,
@@ -76,10 +77,12 @@ class Recorder:
             manual_ack=True,
         )
         self._replays = Replays(
-            self._group or self._name,
+            self._name,
             storage,
             lambda topic, request: self._mqtt.publish(topic, request, qos=1, retain=False),
+            direct=self._group is not None,
         )
+        self._duty = Duty(storage, self._group, self._name)
         storage.on_change = self._publish_info
 
     def run(self, stop: threading.Event) -> None:
@@ -87,13 +90,15 @@ class Recorder:
         self._mqtt.start()
         while not stop.is_set():
             self._store(self._next_batch(), stop)
-            self._replays.see_to_gaps()
-            self._storage.see_to_history()
+            if self._duty.mine():
+                self._replays.see_to_gaps()
+                self._storage.see_to_history()
             if time.monotonic() >= self._info_due_s:
                 self._publish_info()
         self._leave_group(stop)
         self._stopping.set()
         self._store_the_rest(stop)
+        self._duty.leave()
         self._publish_info()
         self._mqtt.stop()
         logger.info(
@@ -218,14 +223,15 @@ class Recorder:
         self._mqtt.publish(topic, json.dumps(description), qos=1, retain=True)
 
 
-def _subscriptions(group: str | None) -> tuple[Subscription, ...]:
+def _subscriptions(name: str, group: str | None) -> tuple[Subscription, ...]:
     """Return what to subscribe to.
 
     The numbers of one burst would be dealt out among a group, so that it leaves scalars alone.
     """
     bridges = (Subscription(topics.REPLAY_ANSWERS, 1), Subscription(topics.BRIDGE_STATUSES, 1))
     if group:
-        return (Subscription(topics.shared(group, topics.ALL_READINGS), 1), *bridges)
+        shared = Subscription(topics.shared(group, topics.ALL_READINGS), 1)
+        return (shared, Subscription(topics.recorder(name, "again"), 1), *bridges)
     return (Subscription(topics.ALL_LEAVES, 0), Subscription(topics.ALL_READINGS, 1), *bridges)
 
 

@@ -29,6 +29,8 @@ CONNECTED_S = 10.0
 """So long after we have connected, where no bridge has said that it is online."""
 GAP_S = 5.0
 """A gap that stays open so long is asked for; others of a group may be about to fill it."""
+GROUP_S = 15.0
+"""In a group also asked without a gap: all of a meter's readings may go to who is away."""
 ANSWER_S = 60.0
 LONGEST_S = 60.0
 """Where asking does not help, the pauses between grow from `GAP_S` to this."""
@@ -47,6 +49,7 @@ class _Talk:
     answer_due_s: float | None = None
     pause_s: float = GAP_S
     not_before_s: float = -math.inf
+    asked_s: float = -math.inf
     passed: dict[str, int] = field(default_factory=dict)
     """Up to where to go on asking in this conversation, whatever was missing before."""
     tries: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -74,11 +77,13 @@ class _Talk:
 class Replays:
     """Sees to it that what is missing comes; `publish` sends a request. For one thread only.
 
-    `name` is the recorder's, or that of its group: who shares a database asks as one.
+    What a group shares would come to any of its recorders: the one that asks has it sent `direct`.
     """
 
-    def __init__(self, name: str, storage: Storage, publish: Callable[[str, str], object]) -> None:
-        self._name = name
+    def __init__(
+        self, name: str, storage: Storage, publish: Callable[[str, str], object], *, direct: bool
+    ) -> None:
+        self._name, self._direct = name, direct
         self._storage = storage
         self._publish = publish
         self._talks: dict[str, _Talk] = {}
@@ -148,13 +153,22 @@ class Replays:
             name: known if (known := self._gaps.get(name)) and known[0] == gap else (gap, now_s)
             for name, gap in gaps.items()
         }
-        for bridge in {
-            gap.bridge for gap, since_s in self._gaps.values() if now_s >= since_s + GAP_S
-        }:
+        open_ones: dict[str, dict[str, int]] = {}
+        for name, (gap, since_s) in self._gaps.items():
+            if now_s >= since_s + GAP_S:
+                open_ones.setdefault(gap.bridge, {})[name] = gap.upto
+        for bridge, uptos in open_ones.items():
             talk = self._talk(bridge)
-            # Looked up, because another recorder of our group may have filled it.
-            if talk and talk.idle and any(n.above for n in self._storage.numbers(bridge).values()):
+            if talk and talk.idle and self._still_open(bridge, uptos):
                 talk.ask_again(now_s)
+
+    def _still_open(self, bridge: str, uptos: dict[str, int]) -> bool:
+        """Look whether another recorder of our group has not filled these gaps meanwhile."""
+        there = self._storage.numbers(bridge)
+        return any(
+            name in there and there[name].above and there[name].upto == upto
+            for name, upto in uptos.items()
+        )
 
     def _see_to(self, bridge: str, talk: _Talk, now_s: float) -> None:
         if talk.answer_due_s is not None:
@@ -162,16 +176,24 @@ class Replays:
                 talk.answer_due_s = None
                 talk.passed.clear()
                 talk.ask_again(now_s)
-        elif talk.due_s is not None and now_s >= talk.due_s:
+            return
+        if self._direct and now_s >= talk.asked_s + GROUP_S:
+            talk.ask_at(now_s)
+        if talk.due_s is not None and now_s >= talk.due_s:
             self._ask(bridge, talk)
-            talk.due_s, talk.answer_due_s = None, now_s + ANSWER_S
+            talk.due_s, talk.answer_due_s, talk.asked_s = None, now_s + ANSWER_S, now_s
 
     def _ask(self, bridge: str, talk: _Talk) -> None:
         numbers = self._storage.numbers(bridge)
         after = {name: there.upto for name, there in numbers.items() if there.upto}
         for name, upto in talk.passed.items():
             after[name] = max(upto, after.get(name, 0))
-        request = ReplayRequest(recorder=self._name, request=uuid.uuid4().hex[:12], after=after)
+        request = ReplayRequest(
+            recorder=self._name,
+            request=uuid.uuid4().hex[:12],
+            after=after,
+            direct=self._direct,
+        )
         self._publish(topics.bridge(bridge, "replay"), request.encode())
         self.asked += 1
 

@@ -16,6 +16,7 @@ from contract.readings import Reading
 from contract.replay import Replayed
 from history import queries
 from history.database import in_words, migrate, name_of, open_database
+from history.duties import Beat
 from history.exchange.archive import Archive
 from history.numbers import Numbers
 from history.retention import Keep
@@ -108,6 +109,16 @@ class Storage:
         """Return the bridges that can be asked for readings; raises StorageError."""
         with in_words(self._database):
             return self._ready().sequences.bridges()
+
+    def duty(self, name: str) -> Beat:
+        """Return who has a duty; raises StorageError."""
+        with in_words(self._database):
+            return self._ready().duties.seen(name)
+
+    def take_duty(self, name: str, holder: str, seen: Beat) -> Beat | None:
+        """Take a duty that is still as it was seen, else None; raises StorageError."""
+        with in_words(self._database):
+            return self._ready().duties.take(name, holder, seen)
 
     def see_to_history(self) -> None:
         """Roll up and thin out for a moment, where something is due.

@@ -3,78 +3,23 @@
 import json
 import shutil
 import signal
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.parts import Part, free_port, listens, wait_until
+from tests.bridged import Site
+from tests.parts import wait_until
 from tests.plain_client import PlainClient
-
-
-class Site:
-    """A simulator with two meters, a bridge and a recorder; the broker is the test's."""
-
-    def __init__(self, directory: Path, modbus: int, mqtt: int) -> None:
-        self.directory = directory
-        self.modbus, self.mqtt = modbus, mqtt
-        self.history = directory / "recorder" / "energy_meters.db"
-        self.journal = directory / "bridge" / "state" / "journal-gateway.db"
-
-    def bridge(self, **settings: object) -> Part:
-        settings = {"METER_IDS": "1,2", "POLL_INTERVAL": 0.1, "QUANTITIES": "power"} | settings
-        return Part.module(
-            "gateway_bridge",
-            directory=self.directory / "bridge",
-            MODBUS_HOST="127.0.0.1",
-            MODBUS_PORT=self.modbus,
-            MQTT_PORT=self.mqtt,
-            **settings,
-        )
-
-    def recorder(self) -> Part:
-        return Part.module("recorder", directory=self.history.parent, MQTT_PORT=self.mqtt)
-
-    def broker(self, **settings: object) -> Part:
-        part = Part.module(
-            "broker", directory=self.directory / "broker", MQTT_PORT=self.mqtt, **settings
-        )
-        wait_until(lambda: listens(self.mqtt), what="the broker")
-        return part
-
-    def stored(self) -> set[tuple[str, int]]:
-        """The readings that are in the history: meter and epoch ms."""
-        query = "SELECT name, ts FROM readings_raw JOIN meters ON meters.id = meter"
-        return _rows(self.history, query)
-
-    def kept(self) -> set[tuple[str, int]]:
-        """The readings that the bridge has in its journal by now."""
-        return _rows(self.journal, "SELECT meter, ts FROM readings")
-
-    def wait_for_readings(self, more: int = 4) -> None:
-        wanted = len(self.kept()) + more
-        wait_until(lambda: len(self.kept()) >= wanted, 20, "readings in the journal")
-
-
-def _rows(path: Path, query: str) -> set[tuple[str, int]]:
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-            return set(database.execute(query).fetchall())
-    except sqlite3.OperationalError:
-        return set()
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     """A site of which only the simulator runs."""
-    modbus = free_port()
-    line = ("--port", str(modbus), "--units", "1,2", "--baud", "0", "--turnaround", "0")
-    with Part.module("gateway_bridge.simulator", *line, "--pause=0", directory=tmp_path):
-        wait_until(lambda: listens(modbus), what="the simulator")
-        yield Site(tmp_path, modbus, free_port())
+    site = Site(tmp_path)
+    with site.simulator():
+        yield site
 
 
 def test_what_a_bridge_had_read_before_it_was_killed_is_stored_when_all_are_there(

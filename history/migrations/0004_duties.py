@@ -1,0 +1,17 @@
+"""Which of several recorders sees to what only one should."""
+
+import peewee
+
+
+def up(_migrator, db):
+    """Create the table; nobody has a duty yet."""
+
+    class Duty(db.Model):
+        name = peewee.CharField(max_length=32, primary_key=True)
+        holder = peewee.CharField(max_length=32)
+        beat = peewee.BigIntegerField()
+
+        class Meta:
+            table_name = "duties"
+
+    db.create_tables([Duty])
