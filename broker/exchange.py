@@ -145,7 +145,7 @@ class EmbeddedBroker(Broker):
         except (AMQTTError, TimeoutError, OSError) as error:
             if isinstance(error, Refusal):
                 writer.write(error.answer)
-            if not isinstance(error, TimeoutError):
+            if not isinstance(error, TimeoutError | ConnectionAbortedError):
                 self.complaints.say(f"a client at {remote_address}", f"{error}; disconnected")
             await writer.close()
             raise AMQTTError(f"{remote_address}:{remote_port}: {error!r}") from error
@@ -157,7 +157,8 @@ class EmbeddedBroker(Broker):
             if len(self._sessions) >= MOST_SESSIONS:
                 raise Refusal(packets.FULL, f"sessions of {MOST_SESSIONS} clients are kept already")
             return session
-        if earlier.username != session.username:
+        over = earlier.clean_session and not earlier.transitions.is_connected()
+        if earlier.username != session.username and not over:
             raise Refusal(
                 packets.BAD_CLIENT_ID,
                 f"client id {session.client_id!r} belongs to another user's session",

@@ -18,6 +18,7 @@ from broker.rights import Rights, covers
 from broker.users import Users, add_user, matches
 from contract.errors import SettingsError
 from contract.topics import filter_matches
+from tests.onsite import Said, command
 from tests.parts import ROOT, Part, free_port, listens, require, wait_until
 from tests.plain_client import PlainClient
 
@@ -98,6 +99,33 @@ def test_a_last_will_needs_the_right_to_publish(broker: GuardedBroker) -> None:
 
         wait_until(lambda: viewer.messages)
         assert [message.topic for message in viewer.messages] == ["meters/esp1/status"]
+
+
+def doctor(broker: GuardedBroker, user: str, directory: Path) -> Said:
+    """What the doctor says of the broker; of the gateway there is none."""
+    return command(
+        "doctor", "--at", f"127.0.0.1:{free_port()}", directory=directory,
+        MQTT_PORT=str(broker.port), MQTT_USER=user, MQTT_PASSWORD=user * 2,
+    )  # fmt: skip
+
+
+def test_the_doctor_finds_that_a_bridge_publishes_without_the_right_to(
+    broker: GuardedBroker, tmp_path: Path
+) -> None:
+    refused = doctor(broker, "esp1", tmp_path).text
+
+    assert f"the broker at 127.0.0.1:{broker.port} lets us in" in refused
+    assert "what we publish on meters/_bridge/gateway/status is acknowledged" in refused
+    assert "ACL must let user 'esp1' write there" in refused
+
+
+def test_the_doctor_is_content_with_the_rights_of_a_bridge(
+    broker: GuardedBroker, tmp_path: Path
+) -> None:
+    said = doctor(broker, "bridge", tmp_path).text
+
+    assert f"the broker at 127.0.0.1:{broker.port} lets us in" in said
+    assert "fault broker" not in said
 
 
 def test_no_wider_filter_brings_more_than_one_may_read(broker: GuardedBroker) -> None:
