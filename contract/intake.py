@@ -16,6 +16,8 @@ from contract.readings import Reading, decode_reading, decode_scalar
 BURST_S = 2.0
 SNAPSHOT_MEMORY_S = 15 * 60.0
 MAX_OPEN_BURSTS = 10_000
+MAX_SNAPSHOT_METERS = 50_000
+"""Of more meters that send readings, those heard of longest ago are forgotten."""
 
 
 @dataclass(slots=True)
@@ -68,7 +70,7 @@ class Intake:
         if not payload:  # an empty retained message deletes the topic; it says nothing
             return []
         reading = decode_reading(payload, arrived=arrived, meter_id=meter_id)
-        self._last_reading_s[meter_id] = now_s
+        self._remember(meter_id, now_s)
         self._bursts.pop(meter_id, None)
         if retained and reading.stamped_on_arrival:
             return []  # of unknown age: it would be filed under the wrong time
@@ -97,6 +99,12 @@ class Intake:
         return Reading(
             meter_id, burst.began, burst.values, stamped_on_arrival=True, from_scalars=True
         )
+
+    def _remember(self, meter_id: str, now_s: float) -> None:
+        self._last_reading_s.pop(meter_id, None)  # so that the oldest comes first
+        self._last_reading_s[meter_id] = now_s
+        if len(self._last_reading_s) > MAX_SNAPSHOT_METERS:
+            del self._last_reading_s[next(iter(self._last_reading_s))]
 
     def _is_snapshot_meter(self, meter_id: str, now_s: float) -> bool:
         last_s = self._last_reading_s.get(meter_id)

@@ -164,6 +164,19 @@ def test_a_flood_of_meters_does_not_fill_the_memory(bus: Bus) -> None:
     assert [reading.meter_id for reading in given] == [f"m{n}" for n in range(5)]
 
 
+def test_a_flood_of_meters_that_send_readings_is_forgotten_again(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contract.intake.MAX_SNAPSHOT_METERS", 100)
+    for n in range(1000):
+        bus.say(f"meters/m{n}/reading", '{"power": 1}', retained=n % 2 == 0)
+        bus.say("meters/real/reading", '{"power": 1}')
+
+    assert len(bus.intake._last_reading_s) == 100
+    assert bus.say("meters/real/power", "1") == []
+    assert bus.wait(BURST_S) == []
+
+
 messages = st.tuples(
     st.sampled_from(["1", "2"]),
     st.sampled_from(["reading", "power", "voltage", "status"]),
