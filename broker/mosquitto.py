@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import NoReturn
 
+from broker.damage import damage_of, set_aside
 from broker.rights import Rights
 from broker.settings import BrokerSettings
 from broker.users import read_users
@@ -32,6 +33,9 @@ def run_mosquitto(program: str, settings: BrokerSettings) -> NoReturn:
     """
     try:
         configuration = configuration_for(settings)
+        kept = _kept_by(configuration)
+        if damage := damage_of(kept):
+            set_aside(kept, damage)
         address = f"{settings.mqtt_host}:{settings.mqtt_port}"
         logger.info("mosquitto (%s) listens on %s, by %s", program, address, configuration)
         os.execv(program, [program, "-c", str(configuration)])
@@ -62,6 +66,12 @@ def configuration_for(settings: BrokerSettings) -> Path:
     text = "\n".join((f"# Made from {CONFIGURATION} at each start.", text, *access[1:]))
     derived.write_text(text)
     return derived
+
+
+def _kept_by(configuration: Path) -> Path:
+    """Return the file in which a configuration has Mosquitto keep what must survive a restart."""
+    said = dict(re.findall(r"(?m)^(persistence_\w+) (.+)$", configuration.read_text()))
+    return Path(said["persistence_location"], said["persistence_file"])
 
 
 def _access(settings: BrokerSettings) -> list[str]:

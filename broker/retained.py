@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
+from broker.damage import set_aside
 from contract.errors import BusError
 
 logger = logging.getLogger(__name__)
@@ -40,14 +41,25 @@ class RetainedMessages:
         self._trouble: str | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.closing(sqlite3.connect(path)) as database:
-                database.execute(_CREATE)
-                for topic, payload, qos in database.execute("SELECT * FROM retained"):
-                    self._keep(topic, Retained(payload, qos))
+            try:
+                self._read()
+            except sqlite3.DatabaseError as error:
+                if type(error) is not sqlite3.DatabaseError:  # one of its kinds: not damage
+                    raise
+                set_aside(path, str(error))
+                self._messages.clear()
+                self._bytes = 0
+                self._read()
         except (OSError, sqlite3.Error) as error:
             raise BusError(
                 f"retained messages at {path}: {error}; move the file away to begin anew"
             ) from error
+
+    def _read(self) -> None:
+        with contextlib.closing(sqlite3.connect(self._path)) as database:
+            database.execute(_CREATE)
+            for topic, payload, qos in database.execute("SELECT * FROM retained"):
+                self._keep(topic, Retained(payload, qos))
 
     def __len__(self) -> int:
         return len(self._messages)

@@ -206,8 +206,20 @@ def test_a_disk_that_cannot_be_written_is_told_and_made_up_for(
     assert [topic for topic, _ in RetainedMessages(path).items()] == ["t"]
 
 
-def test_a_file_that_is_no_database_is_told_in_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "kept.db").write_text("not a database at all, but long enough to look at" * 30)
+def test_a_damaged_file_of_retained_messages_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "kept.db"
+    path.write_text("not a database at all, but long enough to look at" * 30)
+
+    assert len(RetainedMessages(path)) == 0
+
+    assert f"begun anew, the old one is {path}.damaged" in caplog.text
+    assert len(RetainedMessages(path)) == 0
+
+
+def test_a_place_where_nothing_can_be_kept_is_told_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "kept.db").mkdir()
 
     with pytest.raises(BusError, match="move the file away"):
         RetainedMessages(tmp_path / "kept.db")
