@@ -215,10 +215,11 @@ def enqueue(session: Session, topic: str, payload: bytes, *, retain: bool = Fals
 async def read_connect(reader: ReaderAdapter, timeout_s: float) -> packets.Connect:
     """Return how a client introduces itself.
 
-    Raises MalformedPacket where it does not, TimeoutError where nothing comes.
+    Raises MalformedPacket where it does not, TimeoutError where nothing comes, and
+    ConnectionAbortedError where it leaves without a word, as who only looks for a broker does.
     """
     async with asyncio.timeout(timeout_s):
         packet = await packets.read_packet(reader)
     if packet is None:
-        raise MalformedPacket("nothing")
+        raise ConnectionAbortedError
     return packets.parse_connect(packet)

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from broker.settings import BrokerSettings
 from contract.settings import Host, Port
+from gateway_bridge.settings import UnitIds
 
-SIMULATED = {"MODBUS_HOST": "127.0.0.1", "METER_IDS": "1,2,3", "POLL_INTERVAL": "1"}
+SIMULATED = {"MODBUS_HOST": "127.0.0.1", "POLL_INTERVAL": "1"}
 
 
 class RunSettings(BrokerSettings):
@@ -19,7 +20,7 @@ class RunSettings(BrokerSettings):
 
     modbus_host: str | None = Field(None, description="The gateway; empty: simulated meters.")
     meters_file: Path = Field(Path("meters.toml"), description="Several gateways, as a file.")
-    meter_ids: str | None = Field(None, description="Unit ids of the meters.")
+    meter_ids: UnitIds = Field((1, 2, 3), description="Unit ids of the meters.")
     poll_interval: str | None = Field(None, description="Seconds between readings.")
     http_host: Host = Field("127.0.0.1", description="Where the pages are served.")
     http_port: Port = Field(8000, description="Port of the pages.")
@@ -61,11 +62,10 @@ def parts(settings: RunSettings, simulator_port: int) -> tuple[list[Part], list[
     """
     if not settings.simulates:
         return [service("web")], [service("recorder"), service("gateway_bridge")]
-    environment = {**SIMULATED, "MODBUS_PORT": str(simulator_port)}
-    for name in ("meter_ids", "poll_interval"):
-        if getattr(settings, name):
-            environment[name.upper()] = getattr(settings, name)
-    units = environment["METER_IDS"].partition("#")[0].replace(" ", "")
+    units = ",".join(map(str, settings.meter_ids))
+    environment = {**SIMULATED, "METER_IDS": units, "MODBUS_PORT": str(simulator_port)}
+    if settings.poll_interval:
+        environment["POLL_INTERVAL"] = settings.poll_interval
     line = ("--port", str(simulator_port), "--units", units)
     return (
         [service("web"), service("gateway_bridge.simulator", *line)],

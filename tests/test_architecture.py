@@ -21,7 +21,7 @@ ALLOWED = {
     "gateway_bridge": {"gateway_bridge", "contract"},
     "recorder": {"recorder", "contract", "history"},
     "web": {"web", "contract", "history"},
-    "meterflow": {"meterflow", "contract", "broker"},
+    "meterflow": {"meterflow", "contract", "broker", "gateway_bridge"},
 }
 
 

@@ -3,7 +3,9 @@
 import itertools
 import signal
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -309,7 +311,7 @@ def test_what_is_retained_is_kept_over_a_restart(kind: str, number: int, tmp_pat
             client.publish("kept/new", "here", retain=True)
             client.publish("kept/old", "", retain=True)
         if number == signal.SIGKILL:
-            wait_until(lambda: _on_disk(tmp_path, b"kept/new"), what="the broker to save")
+            wait_until(lambda: _is_saved(tmp_path, "kept/new"), what="the broker to save")
         part.stop(number)
 
     with Part.module("broker", directory=tmp_path, MQTT_PORT=port, BROKER=kind):
@@ -320,8 +322,12 @@ def test_what_is_retained_is_kept_over_a_restart(kind: str, number: int, tmp_pat
             assert client.payloads == ["here"]
 
 
-def _on_disk(directory: Path, content: bytes) -> bool:
-    return any(content in path.read_bytes() for path in directory.glob("state/*.db"))
+def _is_saved(directory: Path, topic: str) -> bool:
+    [path] = directory.glob("state/*.db")
+    with closing(sqlite3.connect(path)) as database, suppress(sqlite3.OperationalError):
+        query = "SELECT COUNT(*) FROM retained WHERE topic = ?"
+        return bool(database.execute(query, [topic]).fetchone()[0])
+    return False
 
 
 def test_the_projects_configuration_works_as_it_stands(tmp_path: Path) -> None:

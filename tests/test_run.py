@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.errors import SettingsError
 from meterflow.parts import Part as Program
 from meterflow.parts import RunSettings, parts
 from meterflow.supervisor import Supervisor
@@ -100,6 +101,13 @@ def settings(monkeypatch: pytest.MonkeyPatch, directory: Path, **given: str) -> 
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     return RunSettings.load()
+
+
+def test_wrong_unit_ids_are_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r"^METER_IDS: 'x' is not a whole number"):
+        settings(monkeypatch, tmp_path, METER_IDS="1,x")
 
 
 def test_without_a_gateway_simulated_meters_are_read(

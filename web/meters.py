@@ -72,6 +72,8 @@ def series(path: MeterPath, query: SeriesQuery) -> Response:
     since = query.since or until - DEFAULT_SPAN
     if since >= until:
         return refusal(422, _wrong("from", "should be before `to`"))
+    if not is_known(path.meter_id):
+        return unknown_meter(path.meter_id)
 
     def encoded() -> str:
         chart = _with_extremes if query.extremes else queries.columns
