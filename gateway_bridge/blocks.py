@@ -104,13 +104,13 @@ def decode(
     if low_word_first:
         answer = swap_words(answer)
     values = struct.unpack(f">{block.count // REGISTERS_PER_VALUE}f", answer)
-    found = {}
-    for name, address in registers.items():
-        if block.address <= address < block.end:
-            value = values[(address - block.address) // REGISTERS_PER_VALUE]
-            if math.isfinite(value):
-                found[name] = value
-    return found
+    begin, end = block.address, block.end
+    return {
+        name: value
+        for name, address in registers.items()
+        if begin <= address < end
+        and math.isfinite(value := values[(address - begin) // REGISTERS_PER_VALUE])
+    }
 
 
 def swap_words(answer: bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.framer import FramerType
+from pymodbus.logging import Log
 
 from gateway_bridge.address import Address, SerialLine, TcpAddress
 from gateway_bridge.link import keep_alive, not_connected, not_opened, resolve
@@ -20,6 +21,8 @@ _FRAMERS = {"tcp": FramerType.SOCKET, "rtu": FramerType.RTU}
 
 # Its log repeats the frames of every time-out: a dead meter would fill 100 MB a day.
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL + 1)
+# It keeps the frames of a while back all the same, to a twentieth of the cost of a reading.
+Log.MAX_FRAMES = 0
 
 
 class Listener(Protocol):
