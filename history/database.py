@@ -35,6 +35,8 @@ PRAGMAS = {
     # Roll-ups change a page for each series again and again: checkpoint them once, not each time.
     "wal_autocheckpoint": 4000,
 }
+_MIGRATING = 6_317_501
+"""Any number, but always the same one: PostgreSQL lets one program at a time hold it."""
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -91,8 +93,10 @@ def migrate(database: peewee.Database) -> list[str]:
         database.connect(reuse_if_open=True)
         runner = Runner(database, str(MIGRATIONS))
         _refuse_others(database, runner)
-        done = list(runner.up())
         with transaction(database):
+            if not isinstance(database, peewee.SqliteDatabase):
+                database.execute_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
+            done = list(runner.up())
             _number_quantities()
             if not isinstance(database, peewee.SqliteDatabase):
                 added = add_columns(database, (quantity.name for quantity in QUANTITIES))
@@ -153,7 +157,8 @@ def in_words(database: peewee.Database) -> Iterator[None]:
     try:
         yield
     except (peewee.DatabaseError, peewee.InterfaceError, OSError) as error:
-        raise StorageError(f"database {name_of(database)}: {error}{_remedy(error)}") from error
+        first = _first(error)
+        raise StorageError(f"database {name_of(database)}: {first}{_remedy(first)}") from error
 
 
 def name_of(database: peewee.Database) -> str:
@@ -192,12 +197,19 @@ def _number_quantities() -> None:
         QuantityNumber.create(name=name)
 
 
-def _remedy(error: Exception) -> str:
+def _first(error: BaseException) -> BaseException:
+    """Return what happened before a rollback for which SQLite, on a full disk, left nothing."""
+    while "cannot rollback" in str(error) and error.__context__:
+        error = error.__context__
+    return error
+
+
+def _remedy(error: BaseException) -> str:
     text = str(error)
     if "unable to open" in text:
         return "; check that its directory exists and may be written"
     if "readonly" in text:
-        return "; check who owns the file and its directory"
+        return "; check who owns the file, -wal and -shm beside it, and the directory"
     if "disk is full" in text:
         return "; free some space, readings wait meanwhile"
     if "locked" in text:

@@ -2,6 +2,8 @@
 
 import signal
 import sqlite3
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -104,6 +106,19 @@ def test_a_recorder_that_is_killed_stores_its_share_when_it_is_back(group: Group
             wait_until(lambda: group.stored() == list(range(1000)))
 
     assert set(Counter(group.stored()).values()) == {1}
+
+
+def test_programs_that_start_at_once_prepare_a_new_history_together(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from history.database import migrate, open_database\n"
+        "time.sleep(max(float(sys.argv[2]) - time.time(), 0))\n"
+        "migrate(open_database(sys.argv[1]))\n"
+    )
+    at_s = str(time.time() + 1.5)
+    command = (sys.executable, "-c", program, f"sqlite:///{tmp_path}/new.db", at_s)
+    programs = [Part(*command, directory=tmp_path / str(n)) for n in range(4)]
+
+    assert [part.process.wait(20) for part in programs] == [0] * 4, [p.output for p in programs]
 
 
 def test_a_group_on_the_embedded_broker_is_told_that_it_cannot_be(tmp_path: Path) -> None:
