@@ -133,6 +133,7 @@ class Recorder:
             arrived=datetime.now(UTC),
             now_s=time.monotonic(),
         )
+        message.payload = b""  # only its number is needed from now on, for the acknowledgement
         if message.qos or contents.readings or contents.rejected or contents.word:
             self._queue.put(Delivery(contents, message, self._mqtt.connection))
 

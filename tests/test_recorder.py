@@ -352,6 +352,19 @@ def test_a_flood_of_topics_costs_bounded_memory(caplog: pytest.LogCaptureFixture
     assert len(caplog.records) <= 20
 
 
+def test_the_first_of_each_kind_is_kept_and_told_in_a_flood_of_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refusals = Refusals()
+    for n in range(5000):
+        refusals.keep(f"meters/{n}/reading", "too_many_meters", "x", 0)
+
+    kept = [refusals.keep(f"meters/late{n}/reading", "bad_json", "x", 0) for n in range(3)]
+
+    assert kept == [True, False, False]
+    assert "meters/late0/reading: message refused (bad_json)" in caplog.text
+
+
 def opened(path: Path, keep: Keep | None = None) -> Storage:
     storage = Storage(f"sqlite:///{path}", keep)
     assert storage.open(threading.Event())

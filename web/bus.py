@@ -15,6 +15,7 @@ from paho.mqtt.client import MQTTMessage, MQTTMessageInfo
 
 from contract import topics
 from contract.mqtt import MqttClient, Subscription
+from contract.readings import MAX_PAYLOAD_BYTES
 from contract.settings import Settings
 from web.latest import Message
 
@@ -73,6 +74,8 @@ class Bus:
 
     def _arrived(self, message: MQTTMessage) -> None:
         """Hand a message over to the hub; called in paho's thread."""
+        if len(message.payload) > MAX_PAYLOAD_BYTES:
+            return
         arrived, now_s = datetime.now(UTC), time.monotonic()
         heard = Message(message.topic, bytes(message.payload), message.retain, arrived, now_s)
         self._messages.append(heard)
