@@ -55,3 +55,7 @@ class MeterFault(GatewayError):
     def __init__(self, text: str, code: int | None = None) -> None:
         self.code = code
         super().__init__(text)
+
+
+class MeterRefusal(MeterFault):
+    """Raised when a meter refuses registers that it has never given: it may not have them."""

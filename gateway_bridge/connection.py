@@ -35,6 +35,7 @@ SHARED = (
     "gives out the answers to another client here, too; switch on its multi-host mode, or let that"
     " client read the meters over MQTT"
 )
+MOST_OVERHEARD = 100
 OVERHEARD_TO_TELL = 5
 """So many answers that nobody here asked for, with none of ours missing, are another client's."""
 
@@ -66,6 +67,7 @@ class Connection:
         self.timeout_s = max(gateway.timeout_s, longest_s + SLACK_S)
         self._transport = self._new_transport(self.framing or "tcp")
         self._losses = self._overheard = 0
+        self._others: list[tuple[int, int]] = []
         self._lost_at_s = time.monotonic()
         self._silent_since_s: float | None = None
         self._ever_heard = self._heard_since_connect = False
@@ -128,6 +130,9 @@ class Connection:
             self.traffic.busy_s += time.monotonic() - started_s
             if self._transport.answers > answers:
                 self._heard()
+                for unit, count in self._others:
+                    self._anothers(unit, count)
+            self._others.clear()  # without an answer of our own they may have been ours, damaged
 
     @property
     def sent_at(self) -> datetime:
@@ -204,7 +209,13 @@ class Connection:
         return Transport(gateway.where, framing, timeout_s=self.timeout_s, overhear=self._overhear)
 
     def _overhear(self, unit: int, count: int) -> None:
-        """Take note of an answer that was not for us."""
+        """Take note of an answer that does not look like ours; not yet, where ours is awaited."""
+        if not self._transport.awaits:
+            self._anothers(unit, count)
+        elif len(self._others) < MOST_OVERHEARD:
+            self._others.append((unit, count))
+
+    def _anothers(self, unit: int, count: int) -> None:
         if not self._transport.echoes_ids:
             self.lengths.overheard(unit, count)
         self._overheard += 1

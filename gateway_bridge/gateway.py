@@ -8,7 +8,7 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-from contract.errors import GatewayError, MeterFault, MeterTimeout
+from contract.errors import GatewayError, MeterFault, MeterRefusal, MeterTimeout
 from gateway_bridge.blocks import REGISTERS_PER_VALUE, Block
 from gateway_bridge.connection import Connection
 from gateway_bridge.identity import identify
@@ -129,22 +129,22 @@ class GatewayPoller:
         try:
             answer = await self.connection.read(unit, request.address, request.count)
         except MeterFault as error:
-            if error.code in REFUSED:
-                self._refused(meter, block, request, str(error))
-            raise
+            if error.code not in REFUSED or not meter.limits.learns_of(request):
+                raise
+            self._refused(meter, block, request, str(error))
+            raise MeterRefusal(str(error), error.code) from error
         self.connection.lengths.answered(request)
-        meter.limits.answered(block)
+        meter.limits.answered(request)
         meter.breaker.answered()
         self._no_more_silence()
         return answer[: 2 * block.count]
 
     def _refused(self, meter: PolledMeter, block: Block, request: Block, why: str) -> None:
+        before = meter.slow
         if request != block:
             meter.cannot_grow(block, request)
-            return
-        before = meter.slow
-        self._news.events(meter, meter.refused(block, why))
-        self._replanned(meter, before)
+        elif meter.refused(block, why):
+            self._replanned(meter, before)
 
     async def _probe(self, meter: PolledMeter) -> None:
         """Ask a dead meter for one value; it is read fully as soon as it answers."""
@@ -167,11 +167,12 @@ class GatewayPoller:
         meter.missed()
         if isinstance(error, MeterTimeout):
             self._timed_out(job, meter, error)
-        elif isinstance(error, MeterFault):
-            self._faulted(job, meter, error)
-        else:
-            self.connection.lost(error)
+        elif isinstance(error, MeterRefusal) and meter.registers:
             self.schedule.again(job, time.monotonic())
+        elif isinstance(error, MeterFault):
+            self._faulted(meter, error)
+        else:
+            self._cut_off(job, meter, error)
         if meter.breaker.opened:
             self._turns.probe(meter, self._probe_delay_s(meter))
 
@@ -185,21 +186,35 @@ class GatewayPoller:
         else:
             self.schedule.again(job, time.monotonic() + SECOND_TRY_S)
 
-    def _faulted(self, job: Job, meter: PolledMeter, error: MeterFault) -> None:
+    def _faulted(self, meter: PolledMeter, error: MeterFault) -> None:
         if not meter.registers:
-            why = f"refuses every register of a {meter.meter.model.title}; is it one?"
             meter.start_over()
-            meter.breaker.open()
-            self._turns.stop(meter)
-            self._news.offline(meter, why)
-            return
-        if error.code in REFUSED:
-            self.schedule.again(job, time.monotonic())
+            self._give_up(
+                meter, f"refuses every register of a {meter.meter.model.title}; is it one?"
+            )
             return
         meter.tally.faults += 1
-        meter.failures += 1
-        if meter.failures == FAULTS_TO_OFFLINE:
+        if meter.failures < FAULTS_TO_OFFLINE:
+            return
+        meter.limits.forget_answers()
+        if error.code is None:  # each such answer costs its neighbours as much as a time-out
+            self._give_up(meter, str(error))
+        else:
             self._news.offline(meter, str(error))
+
+    def _cut_off(self, job: Job, meter: PolledMeter, error: GatewayError) -> None:
+        """Take note of a lost connection: it may be this meter's request that ends it each time."""
+        self.connection.lost(error)
+        others_are_well = any(m.online and not m.failures for m in self.meters.values())
+        if meter.failures == 1:
+            self.schedule.again(job, time.monotonic())
+        elif meter.failures >= FAULTS_TO_OFFLINE and others_are_well:
+            self._give_up(meter, f"the gateway {error} whenever it is asked")
+
+    def _give_up(self, meter: PolledMeter, why: str) -> None:
+        meter.breaker.open()
+        self._turns.stop(meter)
+        self._news.offline(meter, why)
 
     def _probe_delay_s(self, meter: PolledMeter) -> float:
         """Return when to try a dead meter again: sooner where it would hold up no other one."""

@@ -59,7 +59,9 @@ class PolledMeter:
     _inside_of: dict[Block, dict[str, int]] = field(init=False)
     _requests: dict[Block, tuple[Block, ...]] = field(init=False)
     _slow_values: dict[str, float] = field(default_factory=dict)
-    _told: set[str] = field(default_factory=set)
+    _refusal: str = ""
+    _untold: list[str] = field(default_factory=list)
+    _told_absent: set[int] = field(default_factory=set)
     _since_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -128,24 +130,18 @@ class PolledMeter:
         self.replan()
         return (f"another meter answers now: serial number {self.serial}, before {before}",)
 
-    def refused(self, block: Block, why: str) -> tuple[str, ...]:
-        """Plan without a block that the meter refused; return what there is to tell of it.
+    def refused(self, block: Block, why: str) -> bool:
+        """Plan without a block that the meter refused; True where it is another plan now.
 
         A meter that refuses everything is left without `registers`.
         """
-        before = self.limits.highest
         if not self.limits.refused(block):
-            return ()
+            return False
+        if block.count > REGISTERS_PER_VALUE and not self._refusal:
+            many = f"refuses {block.count} registers at once, and is asked for fewer ({why})"
+            self._refusal, self._untold = many, [many]
         self.replan()
-        event = ""
-        if block.count == REGISTERS_PER_VALUE:
-            event = f"has no register {block.address}, which is left out from now ({why})"
-        elif before == self.meter.model.limit:
-            event = f"refuses {block.count} registers at once, and is asked for fewer ({why})"
-        if not event or event in self._told:
-            return ()
-        self._told.add(event)
-        return (event,)
+        return True
 
     def start_over(self) -> None:
         """Forget what the meter refused: it is to be asked for everything again."""
@@ -164,7 +160,7 @@ class PolledMeter:
             values |= self._slow_values
         self._slow_values = {}
         ordered = {name: round(values[name], 3) + 0.0 for name in self.registers if name in values}
-        return ordered, events
+        return ordered, (*events, *self._learnt())
 
     def take_slow(self, block: Block, answer: bytes, now_s: float) -> tuple[str, ...]:
         """Keep what a slow block says for the next reading; return what there is to tell."""
@@ -184,7 +180,18 @@ class PolledMeter:
 
     def missed(self) -> None:
         """Forget what waits for a reading: it would be of another time."""
+        self.failures += 1
         self._slow_values = {}
+
+    def _learnt(self) -> tuple[str, ...]:
+        """Return what refusals have taught of the meter, now that it has answered in full."""
+        events, self._untold = self._untold, []
+        absent = self.limits.absent - self._told_absent
+        if absent:
+            self._told_absent |= absent
+            listed = ", ".join(map(str, sorted(absent)))
+            events.append(f"has no value at register {listed}: left out from now")
+        return tuple(events)
 
     def _judged(
         self, answers: Iterable[tuple[Block, bytes]], now_s: float

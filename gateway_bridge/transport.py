@@ -78,6 +78,11 @@ class Transport:
         """Whether the connection stands, as far as one can know without a request."""
         return self._client is not None and self._client.connected
 
+    @property
+    def awaits(self) -> bool:
+        """Whether a request waits for its answer."""
+        return self._asked is not None
+
     async def connect(self) -> None:
         """Connect; raises GatewayError saying in words why it does not come about."""
         self.close()
@@ -138,7 +143,6 @@ class Transport:
             if answer.exception in _NO_ANSWER:
                 raise MeterTimeout(text)
             raise MeterFault(text, answer.exception)
-        self._last_content = answer.content
         return answer.content
 
     def _check_id(self, answer: Answer) -> None:
@@ -190,6 +194,7 @@ class Transport:
         if not ours or answer.dev_id != asked.unit:
             self._not_ours(answer)
         elif misfit is None:
+            self._last_content = answer.content
             waiting.set_result(answer)
         elif self.echoes_ids:
             waiting.set_exception(MeterFault(misfit))
