@@ -91,7 +91,8 @@ class Recorder:
         while not stop.is_set():
             self._store(self._next_batch(), stop)
             if self._duty.mine():
-                self._replays.see_to_gaps()
+                if self._mqtt.connected:
+                    self._replays.see_to_gaps()
                 self._storage.see_to_history()
             if time.monotonic() >= self._info_due_s:
                 self._publish_info()

@@ -45,6 +45,7 @@ MOST_BRIDGES = 1000
 class _Talk:
     """Where we are with one bridge; times are those of the monotonic clock."""
 
+    request: str = ""
     due_s: float | None = None
     answer_due_s: float | None = None
     pause_s: float = GAP_S
@@ -120,6 +121,8 @@ class Replays:
             if name in settled.missing and told.sent:
                 talk.tries[name] = (told.after, tries + 1 if before == told.after else 1)
         self._tell_lost(bridge, settled.lost)
+        if answer.request != talk.request:
+            return  # to an earlier one: going on after both would be two conversations
         now_s = time.monotonic()
         talk.answer_due_s = None
         if answer.more:
@@ -145,6 +148,8 @@ class Replays:
             self._talk(bridge)
         for talk in self._talks.values():
             talk.answer_due_s = None
+            if talk.due_s is not None and talk.due_s <= now_s:
+                talk.due_s = None  # from before; a bridge that is there says so in a moment
             talk.ask_at(now_s + CONNECTED_S)
 
     def _notice_gaps(self, now_s: float) -> None:
@@ -188,11 +193,9 @@ class Replays:
         after = {name: there.upto for name, there in numbers.items() if there.upto}
         for name, upto in talk.passed.items():
             after[name] = max(upto, after.get(name, 0))
+        talk.request = uuid.uuid4().hex[:12]
         request = ReplayRequest(
-            recorder=self._name,
-            request=uuid.uuid4().hex[:12],
-            after=after,
-            direct=self._direct,
+            recorder=self._name, request=talk.request, after=after, direct=self._direct
         )
         self._publish(topics.bridge(bridge, "replay"), request.encode())
         self.asked += 1

@@ -88,6 +88,35 @@ def test_live_readings_come_between_those_that_are_sent_again(site: Site) -> Non
     assert len(seqs) > len(set(seqs))
 
 
+def test_a_conversation_goes_on_after_the_answer_to_the_last_request_alone(site: Site) -> None:
+    with site.broker(), site.recorder(), PlainClient(site.mqtt) as bridge:
+        bridge.subscribe("meters/_bridge/fake/replay")
+        bridge.publish("meters/_bridge/fake/status", "online", retain=True)
+        wait_until(lambda: bridge.payloads, what="a request")
+        first = json.loads(bridge.payloads[0])
+        bridge.publish("meters/_bridge/fake/status", "online", retain=True)
+        second = json.loads(wait_until(lambda: bridge.payloads[1:], what="another request")[0])
+
+        answer(bridge, first)
+        answer(bridge, second)
+        third = json.loads(wait_until(lambda: bridge.payloads[2:], what="the next slice")[0])
+        answer(bridge, second)
+        answer(bridge, first)
+        for number in range(3):  # the recorder has been through its round
+            bridge.publish("meters/x/reading", '{"power": 1}')
+            wait_until(lambda number=number: len(site.stored()) > number, what="a row")
+        assert len(bridge.payloads) == 3
+        answer(bridge, third)
+
+        wait_until(lambda: bridge.payloads[3:], what="the slice after that")
+
+
+def answer(bridge: PlainClient, request: dict[str, Any]) -> None:
+    """Answer a request as a bridge does that has sent a slice and has more."""
+    told = {"recorder": "main", "request": request["request"], "meters": {}, "more": True}
+    bridge.publish("meters/_bridge/fake/replayed", json.dumps(told))
+
+
 def test_a_bridge_without_a_journal_says_that_it_has_nothing(site: Site) -> None:
     with site.broker(), site.bridge(JOURNAL_HOURS=0), PlainClient(site.mqtt) as client:
         client.subscribe("meters/1/reading")
