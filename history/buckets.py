@@ -28,8 +28,8 @@ class Replacement:
 Span = tuple[int, int, int]
 """A bucket, and from which to before which place its readings stand in a list."""
 
-Figures = tuple[int, int, int, int, int, int, int | None]
-"""Bucket, n, mean, min, max, last, delta (None for a gauge)."""
+Row = tuple[int | None, ...]
+"""Level, meter, quantity, bucket, n, mean, min, max, last, delta (None for a gauge)."""
 
 
 def spans(times: Sequence[int]) -> list[Span]:
@@ -40,14 +40,19 @@ def spans(times: Sequence[int]) -> list[Span]:
 
 
 def summaries(
-    spans: Sequence[Span], values: Sequence[int], steps: Sequence[int] | None = None
-) -> Iterator[Figures]:
-    """Yield the figures of each bucket; `steps` is what a counter advanced by at each reading."""
+    meter: int,
+    quantity: int,
+    spans: Sequence[Span],
+    values: Sequence[int],
+    steps: Sequence[int] | None = None,
+) -> Iterator[Row]:
+    """Yield the row of each bucket; `steps` is what a counter advanced by at each reading."""
     for bucket, begin, end in spans:
         part = values[begin:end]
         n = end - begin
         delta = None if steps is None else sum(steps[begin:end])
-        yield bucket, n, round(sum(part) / n), min(part), max(part), part[-1], delta
+        figures = (n, round(sum(part) / n), min(part), max(part), part[-1], delta)
+        yield FIVE_MINUTES, meter, quantity, bucket, *figures
 
 
 def steps(

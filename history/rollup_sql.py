@@ -4,7 +4,8 @@ Every range is one seek per quantity; a range over level and meter alone
 would read the meter's whole history (the key is level, meter, quantity, bucket).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import peewee
@@ -20,6 +21,9 @@ _REPLACE = (
     "delta = excluded.delta"
 )
 _INSERT = "INSERT INTO rollup (level, meter, quantity, bucket, n, mean, min, max, last, delta) "
+_ROW = f"({', '.join('?' * 10)})"
+_ROWS_AT_ONCE = 24
+"""Rows of one statement; a statement for each row takes half as long again."""
 _FIGURES = (
     "SUM(r.n) AS n, CAST(ROUND(SUM(r.n * r.mean) * 1.0 / SUM(r.n)) AS BIGINT) AS mean, "
     "MIN(r.min) AS lowest, MAX(r.max) AS highest, MAX(r.bucket) AS newest, "
@@ -29,9 +33,10 @@ _PART = "r.level = ? AND r.meter = ? AND r.quantity = q.id AND r.bucket >= ? AND
 # Both forms make the planner seek once for each quantity, whatever it believes of the table.
 _PARTS = {
     "sqlite": f"SELECT q.id AS quantity, {_FIGURES} FROM quantities q CROSS JOIN rollup r "
-    f"WHERE {_PART} GROUP BY q.id",
+    f"WHERE q.id IN ({{numbers}}) AND {_PART} GROUP BY q.id",
     "postgresql": "SELECT q.id AS quantity, each.* FROM quantities q CROSS JOIN LATERAL "
-    f"(SELECT {_FIGURES} FROM rollup r WHERE {_PART}) each WHERE each.n IS NOT NULL",
+    f"(SELECT {_FIGURES} FROM rollup r WHERE {_PART}) each "
+    "WHERE q.id IN ({numbers}) AND each.n IS NOT NULL",
 }
 _COMBINE = (
     _INSERT + "SELECT ?, ?, s.quantity, ?, s.n, s.mean, s.lowest, s.highest, "
@@ -46,7 +51,7 @@ class RollupSql:
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
         on_sqlite = isinstance(database, peewee.SqliteDatabase)
-        self._combine = _COMBINE.format(parts=_PARTS["sqlite" if on_sqlite else "postgresql"])
+        self._parts = _PARTS["sqlite" if on_sqlite else "postgresql"]
 
     def due(self, meter: int, bucket: int, limit: int) -> list[Mark]:
         """Return the marked buckets after this one, in the order of meters and times."""
@@ -97,16 +102,19 @@ class RollupSql:
         )
 
     def put(self, rows: Sequence[Row]) -> None:
-        """Store roll-up rows in place of those that are there."""
-        run_many(self._database, f"{_INSERT} VALUES ({', '.join('?' * 10)}) {_REPLACE}", rows)
+        """Store roll-up rows in place of those that are there; no key twice."""
+        blocks = range(0, len(rows) - _ROWS_AT_ONCE + 1, _ROWS_AT_ONCE)
+        self._put([tuple(chain(*rows[place : place + _ROWS_AT_ONCE])) for place in blocks])
+        self._put(rows[len(blocks) * _ROWS_AT_ONCE :])
 
-    def combine(self, level: int, meter: int, bucket: int) -> None:
-        """Make an hour or a day again from the rows of the next finer level."""
+    def combine(self, level: int, meter: int, bucket: int, quantities: Collection[int]) -> None:
+        """Make an hour or a day of these quantities again from the next finer level."""
         finer = _FINER[level]
         end = bucket + width_s(level)
+        numbers = ", ".join(str(number) for number in sorted(quantities))
         run(
             self._database,
-            self._combine,
+            _COMBINE.format(parts=self._parts.format(numbers=numbers)),
             (level, meter, bucket, finer, meter, finer, meter, bucket, end),
         )
 
@@ -130,3 +138,9 @@ class RollupSql:
 
     def _rows(self, statement: str, parameters: Sequence[Any]) -> list[Row]:
         return fetch(self._database, statement, parameters)
+
+    def _put(self, some: Sequence[Row]) -> None:
+        """Run the statement for each of these, which are all of as many rows."""
+        if some:
+            values = ", ".join([_ROW] * (len(some[0]) // 10))
+            run_many(self._database, f"{_INSERT} VALUES {values} {_REPLACE}", some)

@@ -25,7 +25,7 @@ from history.times import from_ms
 
 logger = logging.getLogger(__name__)
 
-MOST_BUCKETS = 50
+MOST_BUCKETS = 48
 STEP_S = 0.03
 """A step is committed after so many buckets or so long, whichever comes first."""
 _COUNTERS = frozenset(COUNTERS)
@@ -74,17 +74,19 @@ class Rollups:
         """Make the next marked buckets again and return the last of them."""
         began_s = time.monotonic()
         with transaction(self._database):
-            due = self._lock(self._sql.due(*position, MOST_BUCKETS))
+            due = self._lock(_whole_meters(self._sql.due(*position, MOST_BUCKETS)))
             done: list[Mark] = []
+            changed: dict[int, set[int]] = {}
             while len(done) < len(due):
                 run = self._next_run(due, len(done))
-                self._five_minutes(run)
+                changed.setdefault(run[0][0], set()).update(self._five_minutes(run))
                 done += run
                 if time.monotonic() - began_s > STEP_S:
                     break
             for level in (HOUR, DAY):
                 for meter, bucket in sorted({(m, start_of(b, level)) for m, b in done}):
-                    self._sql.combine(level, meter, bucket)
+                    if changed[meter]:
+                        self._sql.combine(level, meter, bucket, changed[meter])
             self._sql.clear(done)
         return done[-1] if done else None
 
@@ -103,12 +105,14 @@ class Rollups:
         part = due[place : place + MOST_BUCKETS]
         return list(takewhile(lambda mark: mark[0] == meter and mark[1] < end, part))
 
-    def _five_minutes(self, run: Sequence[Mark]) -> None:
-        """Make neighbouring 5-minute buckets of one meter again from its readings."""
+    def _five_minutes(self, run: Sequence[Mark]) -> set[int]:
+        """Make neighbouring 5-minute buckets of one meter again; return their quantities."""
         meter, first = run[0]
         rows = self.made_from_readings(meter, first, run[-1][1] + width_s(FIVE_MINUTES))
         wanted = {bucket for _, bucket in run}
-        self._sql.put([row for row in rows if row[3] in wanted])
+        rows = [row for row in rows if row[3] in wanted]
+        self._sql.put(rows)
+        return {row[2] for row in rows}
 
     def made_from_readings(self, meter: int, begin: int, end: int) -> list[Row]:
         """Return the rows of 5 minutes as the readings make them, between two of their edges.
@@ -122,27 +126,23 @@ class Rollups:
         times, *columns = zip(*rows, strict=True)
         all_spans = spans(times)
         sent = {
-            name: column
+            name: present
             for name, column in zip(names, columns, strict=True)
-            if column.count(None) < len(column)
+            if (present := _present(times, column))
         }
         before = self._before(meter, times[0], [name for name in sent if name in _COUNTERS])
         events = self._replacements(meter)
         self._readings_per_bucket[meter] = -(-len(times) // len(all_spans))
         made: list[Row] = []
-        for name, column in sent.items():
+        for name, (own_times, values) in sent.items():
             number = self._numbers[name]
-            own_times, values = _without_gaps(times, column) if None in column else (times, column)
             own_spans = all_spans if own_times is times else spans(own_times)
             advances = None
             if name in _COUNTERS:
                 replaced = events.get(number, events.get(0, ()))
                 advances = steps(own_times, values, before.get(name), replaced)
                 self._tell_steps_back(meter, name, own_times, advances)
-            made += [
-                (FIVE_MINUTES, meter, number, *figures)
-                for figures in summaries(own_spans, values, advances)
-            ]
+            made += summaries(meter, number, own_spans, values, advances)
         return made
 
     def _before(self, meter: int, ts: int, counters: Sequence[str]) -> dict[str, Point]:
@@ -208,8 +208,21 @@ class Rollups:
         return True
 
 
-def _without_gaps(
+def _whole_meters(due: list[Mark]) -> list[Mark]:
+    """Leave a meter that may go on for the next step, lest its hours and days be made twice."""
+    if len(due) < MOST_BUCKETS or due[0][0] == due[-1][0]:
+        return due
+    return [mark for mark in due if mark[0] != due[-1][0]]
+
+
+def _present(
     times: Sequence[int], column: Sequence[int | None]
-) -> tuple[Sequence[int], Sequence[Any]]:
+) -> tuple[Sequence[int], Sequence[Any]] | None:
+    """Return times and values of the readings that have a quantity, None where none has."""
+    absent = column.count(None)
+    if not absent:
+        return times, column
+    if absent == len(column):
+        return None
     kept = [(ts, value) for ts, value in zip(times, column, strict=True) if value is not None]
     return [ts for ts, _ in kept], [value for _, value in kept]
