@@ -48,7 +48,9 @@ chaos: $(DEVELOPMENT) ## kill everything in random order and count, e.g. make ch
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(DEVELOPMENT) ## measure, each figure beside what it is compared with
-	@for each in benchmarks/*.py; do echo "== $$each"; PYTHONPATH=. $(BIN)/python $$each || exit; done
+	@missed=0; for each in benchmarks/*.py; do \
+		echo "== $$each"; PYTHONPATH=. $(BIN)/python $$each || missed=1; \
+	done; exit $$missed
 
 docs: $(DEVELOPMENT) ## write the generated pages: quantities, settings, .env.example
 	@$(BIN)/python docs/generate.py
