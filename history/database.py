@@ -214,6 +214,8 @@ def _remedy(error: BaseException) -> str:
         return "; free some space, readings wait meanwhile"
     if "locked" in text:
         return "; another program holds it"
+    if "malformed" in text:
+        return "; the file is damaged: put a backup in its place, bridges send what came since"
     if "not a database" in text:
         return "; DATABASE_URL names another program's file"
     return ""

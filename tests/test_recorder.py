@@ -209,6 +209,20 @@ def test_a_directory_that_does_not_exist_is_told_in_a_sentence(tmp_path: Path) -
     assert "Traceback" not in part.output
 
 
+def test_a_damaged_history_is_left_as_it_is_and_told_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "energy_meters.db"
+    opened(path).close()
+    damaged = path.read_bytes()[:100] + b"\xa5" * 4000 + path.read_bytes()[4100:]
+    path.write_bytes(damaged)
+
+    with Part.module("recorder", directory=tmp_path) as part:
+        assert part.process.wait(15) == 1
+
+    assert "the file is damaged: put a backup in its place" in part.output
+    assert "Traceback" not in part.output
+    assert path.read_bytes() == damaged
+
+
 def test_a_password_in_the_database_url_is_not_logged(tmp_path: Path) -> None:
     url = "postgresql://me:secret@127.0.0.1:1/meters"
     with Part.module("recorder", directory=tmp_path, DATABASE_URL=url) as part:
