@@ -1,17 +1,16 @@
 """How fast the history answers, and that it does not matter how long it is.
 
-    python -m benchmarks.history_queries [--millions 10]
+    python -m benchmarks.history_queries [--millions 10] [postgresql://... of an empty database]
 
-Two files of a year of 4 meters with 32 quantities: one of so many million values, one of a tenth.
-They are filled by SQL, which is quicker than recording a year; 5-minute roll-ups as by default for
-the last 90 days, those of the power for the whole year.
+Two files of a year of 4 meters with 32 quantities: one of so many million values, one of a tenth
+(of PostgreSQL only the larger). They are filled by SQL, which is quicker than recording a year;
+5-minute roll-ups as by default for the last 90 days, those of the power for the whole year.
 """
 
 import argparse
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import peewee
@@ -29,19 +28,23 @@ from history.tables import TABLES, Meter, QuantityNumber
 METERS, DAYS = 4, 365
 END = START + timedelta(days=DAYS)
 BERLIN = ZoneInfo("Europe/Berlin")
-_NUMBERS = "WITH RECURSIVE n (i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < {}) "
+_NUMBERS = (
+    "WITH RECURSIVE n (i) AS "
+    "(VALUES (CAST(0 AS BIGINT)) UNION ALL SELECT i + 1 FROM n WHERE i < {}) "
+)
 
 
-def filled(path: Path, values: float) -> peewee.Database:
+def filled(url: str, values: float) -> peewee.Database:
     """Return a new history of a year with about so many values."""
-    database = open_database(f"sqlite:///{path}")
+    database = open_database(url)
     migrate(database)
     each_ms = int(DAYS * 86_400_000 * METERS * len(NAMES) / values)
     with database.atomic():
         add_columns(database, NAMES)
         for meter in range(1, METERS + 1):
             _fill(database, meter, each_ms)
-    database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    on_sqlite = isinstance(database, peewee.SqliteDatabase)
+    database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)" if on_sqlite else "ANALYZE")
     return database
 
 
@@ -121,19 +124,20 @@ def main() -> None:
     """Fill two files and ask both the same, A B A B."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--millions", type=float, default=10, help="of values in the larger file")
-    millions = parser.parse_args().millions
+    parser.add_argument("url", nargs="?", help="an empty PostgreSQL database to measure instead")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=".") as name:
-        small = filled(Path(name) / "small.db", millions * 1e5)
-        large = filled(Path(name) / "large.db", millions * 1e6)
-        title(f"A year of {METERS} meters: {millions:g} M values, beside a tenth of them")
+        urls = [f"sqlite:///{name}/{size}.db" for size in ("large", "small")]
+        sizes = zip([given.url] if given.url else urls, (1e6, 1e5), strict=False)
+        databases = [filled(url, given.millions * size) for url, size in sizes]
+        where = "PostgreSQL" if given.url else "SQLite, beside a tenth of them"
+        title(f"A year of {METERS} meters: {given.millions:g} M values on {where}")
         for what, query, most_ms, other in QUERIES:
-            works = [on(large, query), on(small, query)]
-            taken, taken_small = interleaved(works)
-            ratio = taken / taken_small
-            fast = taken * 1000 <= most_ms
-            line(what, ms(taken), f"{ratio:.2f} of a tenth's", f"<= {most_ms:g} ms", fast)
+            taken, *smaller = interleaved([on(database, query) for database in databases])
+            beside = f"{taken / smaller[0]:.2f} of a tenth's" if smaller else ""
+            line(what, ms(taken), beside, f"<= {most_ms:g} ms", taken * 1000 <= most_ms)
             if other:
-                (without,) = interleaved([on(large, other)], rounds=3)
+                (without,) = interleaved([on(databases[0], other)], rounds=3)
                 line(
                     "    without what makes it quick", ms(without), f"{without / taken:,.0f} times"
                 )
