@@ -52,7 +52,9 @@ def _fill(database: peewee.Database, meter: int, each_ms: int) -> None:
     begin, end = epoch_ms(START), epoch_ms(END)
     Meter.create(name=str(meter), first_ts=begin, last_ts=end - each_ms, snapshots=True)
     columns = [
-        f"i * {each_ms} / 3600" if name in COUNTERS else f"ABS(i * {7919 + place} % 1000003)"
+        f"i * {each_ms} / 3600"
+        if name in COUNTERS
+        else f"i * {7919 + place} - i * {7919 + place} / 1000003 * 1000003"
         for place, name in enumerate(NAMES)
     ]
     database.execute_sql(
