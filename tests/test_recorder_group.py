@@ -110,9 +110,9 @@ def test_a_recorder_that_is_killed_stores_its_share_when_it_is_back(group: Group
 
 def test_programs_that_start_at_once_prepare_a_new_history_together(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from history.database import migrate, open_database\n"
+        "import sys, threading, time; from recorder.storage import Storage\n"
         "time.sleep(max(float(sys.argv[2]) - time.time(), 0))\n"
-        "migrate(open_database(sys.argv[1]))\n"
+        "assert Storage(sys.argv[1]).open(threading.Event())\n"
     )
     at_s = str(time.time() + 1.5)
     command = (sys.executable, "-c", program, f"sqlite:///{tmp_path}/new.db", at_s)
