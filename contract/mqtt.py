@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 KEEPALIVE_S = 30
 FIRST_DELAY_S = 0.5
-LONGEST_DELAY_S = 15.0
+LONGEST_DELAY_S = 5.0
 BRIEF_S = 5.0
 """A connection that ends sooner than this is no success yet: the delay goes on growing."""
 LOOP_S = 1.0

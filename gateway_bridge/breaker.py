@@ -26,12 +26,16 @@ class Breaker:
 
     def open(self) -> None:
         """Give the meter up, whatever it has answered."""
-        self.opened, self._probes = True, 0
+        self.opened = True
 
     def answered(self) -> bool:
         """Take note of an answer; True where it closes the breaker."""
         closes, self.opened, self.timeouts = self.opened, False, 0
         return closes
+
+    def well(self) -> None:
+        """Take note of a whole reading: from now on a probe comes soon again."""
+        self._probes = 0
 
     def probe_delay_s(self) -> float:
         """Return how long to wait before the next probe; each call makes the next one longer."""

@@ -120,16 +120,18 @@ class Connection:
         """Return registers of a unit; raises as Transport.read does."""
         started_s = time.monotonic()
         self.traffic.requests += 1
-        answers = self._transport.answers
+        self.lengths.asked(count)
+        answers, by_meter = self._transport.answers, True
         try:
             return await self._transport.read(unit, address, count, function)
         except MeterTimeout:
+            by_meter = False
             self._overheard = 0  # what comes now may be the late answer
             raise
         finally:
             self.traffic.busy_s += time.monotonic() - started_s
             if self._transport.answers > answers:
-                self._heard()
+                self._heard(by_meter=by_meter)
                 for unit, count in self._others:
                     self._anothers(unit, count)
             self._others.clear()  # without an answer of our own they may have been ours, damaged
@@ -190,7 +192,10 @@ class Connection:
                 return True
         return False
 
-    def _heard(self) -> None:
+    def _heard(self, *, by_meter: bool) -> None:
+        self._losses, self._heard_since_connect = 0, True
+        if self._silent_since_s is not None and not by_meter:
+            return  # it only says itself that no meter answers
         if self.trouble is not None or not self._ever_heard:
             since_s = self._silent_since_s or self._lost_at_s
             away_s = time.monotonic() - since_s
@@ -201,8 +206,8 @@ class Connection:
                 again,
                 "RTU" if self.gateway.serial else FRAMING_NAMES[self._transport.framing],
             )
-        self._losses, self.trouble, self._silent_since_s = 0, None, None
-        self._ever_heard = self._heard_since_connect = True
+        self.trouble, self._silent_since_s = None, None
+        self._ever_heard = True
 
     def _new_transport(self, framing: Framing) -> Transport:
         gateway = self.gateway

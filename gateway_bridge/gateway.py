@@ -7,8 +7,10 @@ given out; of a meter that does not answer nothing is given out at all.
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 from contract.errors import GatewayError, MeterFault, MeterRefusal, MeterTimeout
+from gateway_bridge.asking import read_block
 from gateway_bridge.blocks import REGISTERS_PER_VALUE, Block
 from gateway_bridge.connection import Connection
 from gateway_bridge.identity import identify
@@ -23,7 +25,8 @@ OFFLINE_AFTER_S = 2.0
 """A gateway that has been away for so long takes its meters offline."""
 SECOND_TRY_S = 1.0
 """After its first time-out a meter is asked again so soon, however long its interval."""
-REFUSED = frozenset({2, 3})
+RELEARN_S = 60.0
+"""For so long a meter may refuse what it answered before; then it is asked for less."""
 
 
 class GatewayPoller:
@@ -105,53 +108,36 @@ class GatewayPoller:
         values, events = meter.take_live(answers, time.monotonic())
         self._news.events(meter, events)
         meter.failures = 0
+        meter.breaker.well()
         if values:
             meter.tally.readings += 1
             self._sink.reading(meter, ts or datetime.now(UTC), values)
             self._news.online(meter)
 
     async def _identify(self, meter: PolledMeter) -> None:
-        async def ask(address: int, count: int, function: int) -> bytes:
-            unit = meter.meter.unit
-            self.connection.lengths.asked(Block(address, count))
-            return await self.connection.read(unit, address, count, function)
-
-        before = meter.slow
-        self._news.events(meter, meter.introduce(await identify(meter.meter.model, ask)))
+        ask, before = partial(self.connection.read, meter.meter.unit), meter.slow
+        briefly = meter.serial is None and meter.breaker.timeouts > 0
+        identity = await identify(meter.meter.model, ask, briefly=briefly)
+        self._news.events(meter, meter.introduce(identity))
         self._replanned(meter, before)
 
     async def _read(self, meter: PolledMeter, block: Block) -> bytes:
-        unit = meter.meter.unit
-        request = self.connection.lengths.choose(unit, meter.requests_for(block))
-        if request is None:
-            raise MeterFault("another client asks for as much; whose an answer is cannot be told")
-        self.connection.lengths.asked(request)
+        before = meter.live, meter.slow
         try:
-            answer = await self.connection.read(unit, request.address, request.count)
-        except MeterFault as error:
-            if error.code not in REFUSED or not meter.limits.learns_of(request):
-                raise
-            self._refused(meter, block, request, str(error))
-            raise MeterRefusal(str(error), error.code) from error
-        self.connection.lengths.answered(request)
-        meter.limits.answered(request)
+            answer = await read_block(self.connection, meter, block)
+        except MeterRefusal:
+            if before != (meter.live, meter.slow):
+                self._replanned(meter, before[1])
+            raise
         meter.breaker.answered()
         self._no_more_silence()
-        return answer[: 2 * block.count]
-
-    def _refused(self, meter: PolledMeter, block: Block, request: Block, why: str) -> None:
-        before = meter.slow
-        if request != block:
-            meter.cannot_grow(block, request)
-        elif meter.refused(block, why):
-            self._replanned(meter, before)
+        return answer
 
     async def _probe(self, meter: PolledMeter) -> None:
         """Ask a dead meter for one value; it is read fully as soon as it answers."""
         if self._silent:
             await self.connection.renew(meter.meter.unit)
         value = Block(meter.live[0].address, REGISTERS_PER_VALUE)
-        self.connection.lengths.asked(value)
         try:
             await self.connection.read(meter.meter.unit, value.address, value.count)
         except MeterFault as error:
@@ -164,13 +150,13 @@ class GatewayPoller:
 
     def _failed(self, job: Job, meter: PolledMeter, error: GatewayError) -> None:
         self.last_error = f"meter {meter.meter.meter_id} at {self.gateway.address}: {error}"
-        meter.missed()
+        meter.missed(live=job.kind != "slow")
         if isinstance(error, MeterTimeout):
             self._timed_out(job, meter, error)
         elif isinstance(error, MeterRefusal) and meter.registers:
             self.schedule.again(job, time.monotonic())
         elif isinstance(error, MeterFault):
-            self._faulted(meter, error)
+            self._faulted(job, meter, error)
         else:
             self._cut_off(job, meter, error)
         if meter.breaker.opened:
@@ -178,7 +164,10 @@ class GatewayPoller:
 
     def _timed_out(self, job: Job, meter: PolledMeter, error: MeterTimeout) -> None:
         meter.tally.timeouts += 1
-        if meter.breaker.timed_out():
+        if job.kind == "slow":  # whether it lives is for its live blocks to show
+            self._lacks(job, meter, error)
+            self.schedule.again(Job("live", job.meter_id), time.monotonic())
+        elif meter.breaker.timed_out():
             self._turns.stop(meter)
             self._news.offline(meter, str(error))
             if all(other.breaker.opened for other in self.meters.values()):
@@ -186,7 +175,11 @@ class GatewayPoller:
         else:
             self.schedule.again(job, time.monotonic() + SECOND_TRY_S)
 
-    def _faulted(self, meter: PolledMeter, error: MeterFault) -> None:
+    def _lacks(self, job: Job, meter: PolledMeter, error: GatewayError) -> None:
+        if meter.online and job.place < len(meter.slow):
+            self._news.events(meter, meter.lacks(meter.slow[job.place], str(error)))
+
+    def _faulted(self, job: Job, meter: PolledMeter, error: MeterFault) -> None:
         if not meter.registers:
             meter.start_over()
             self._give_up(
@@ -194,9 +187,12 @@ class GatewayPoller:
             )
             return
         meter.tally.faults += 1
+        if job.kind == "slow":
+            self._lacks(job, meter, error)
         if meter.failures < FAULTS_TO_OFFLINE:
             return
-        meter.limits.forget_answers()
+        if meter.online is False and meter.since_s() > RELEARN_S:
+            meter.limits.forget_answers()
         if error.code is None:  # each such answer costs its neighbours as much as a time-out
             self._give_up(meter, str(error))
         else:
@@ -243,6 +239,7 @@ class GatewayPoller:
     def _all_offline(self) -> None:
         for meter in self.meters.values():
             self._news.away(meter)
+            meter.identity = None  # it may come back as another meter
             if meter.breaker.opened:
                 self._turns.probe(meter, 0.0)
             else:

@@ -25,17 +25,19 @@ class Identity:
     low_word_first: bool = False
 
 
-async def identify(model: MeterModel, ask: Ask) -> Identity:
+async def identify(model: MeterModel, ask: Ask, *, briefly: bool = False) -> Identity:
     """Ask a meter who it is; what it refuses to say is left open.
+
+    `briefly` asks only for what any meter can answer: some are silent to function 3.
 
     With its words exchanged a system type of 3, or 50 Hz, reads as next to nothing: so the
     order shows. The three requests alternate between the two functions, so that an answer given
     to the wrong one of them shows too. Raises MeterTimeout, GatewayError and (for nonsense only)
     MeterFault.
     """
-    number = await _said(ask, model.serial_number, HOLDING)
+    number = await _said(ask, None if briefly else model.serial_number, HOLDING)
     hertz = await _said(ask, model.registers.get("frequency"), INPUT)
-    system_type = await _said(ask, model.system_type, HOLDING)
+    system_type = await _said(ask, None if briefly else model.system_type, HOLDING)
     low_word_first = _low_word_first(system_type, SYSTEM_TYPES.__contains__)
     if low_word_first is None:
         low_word_first = _low_word_first(hertz, lambda value: LOWEST_HERTZ < value < HIGHEST_HERTZ)

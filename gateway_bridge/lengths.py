@@ -32,9 +32,9 @@ class Lengths:
             return None
         return chosen
 
-    def asked(self, request: Block) -> None:
-        """Take note that a request goes out."""
-        self._asked = request.count
+    def asked(self, count: int) -> None:
+        """Take note that a request for so many registers goes out."""
+        self._asked = count
 
     def answered(self, request: Block) -> None:
         """Take note that a request was answered."""

@@ -19,20 +19,11 @@ from gateway_bridge.inversion import turned
 from gateway_bridge.limits import Limits
 from gateway_bridge.plausibility import Gate
 from gateway_bridge.site import CORE_NAMES, Meter
+from gateway_bridge.tally import Tally
 
 EVENTS_KEPT = 5
 LONGER_BY = (2, 4)
 """By so many registers a request may be longer than what is wanted."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has happened on a meter since the start."""
-
-    readings: int = 0
-    timeouts: int = 0
-    faults: int = 0
-    held: int = 0
 
 
 @dataclass(slots=True)
@@ -62,6 +53,7 @@ class PolledMeter:
     _refusal: str = ""
     _untold: list[str] = field(default_factory=list)
     _told_absent: set[int] = field(default_factory=set)
+    _told_lacking: set[Block] = field(default_factory=set)
     _since_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -130,18 +122,17 @@ class PolledMeter:
         self.replan()
         return (f"another meter answers now: serial number {self.serial}, before {before}",)
 
-    def refused(self, block: Block, why: str) -> bool:
-        """Plan without a block that the meter refused; True where it is another plan now.
+    def refused(self, block: Block, why: str) -> None:
+        """Plan without a block that the meter refused again and again.
 
         A meter that refuses everything is left without `registers`.
         """
         if not self.limits.refused(block):
-            return False
+            return
         if block.count > REGISTERS_PER_VALUE and not self._refusal:
             many = f"refuses {block.count} registers at once, and is asked for fewer ({why})"
             self._refusal, self._untold = many, [many]
         self.replan()
-        return True
 
     def start_over(self) -> None:
         """Forget what the meter refused: it is to be asked for everything again."""
@@ -171,16 +162,27 @@ class PolledMeter:
     def set_online(self, online: bool) -> None:
         """Take note that the meter is there, or is not any more."""
         self.online, self._since_s = online, time.monotonic()
+        if not online:
+            self.gate.interrupted()
+
+    def since_s(self) -> float:
+        """Return for how long the meter has been there, or been missed."""
+        return time.monotonic() - self._since_s
 
     def away_in_words(self) -> str:
         """Return since when the meter was missed, for the log; nothing if it was not."""
-        return (
-            "" if self.online is None else f" again after {time.monotonic() - self._since_s:.0f} s"
-        )
+        return "" if self.online is None else f" again after {self.since_s():.0f} s"
 
-    def missed(self) -> None:
+    def lacks(self, block: Block, why: str) -> tuple[str, ...]:
+        """Return what there is to tell, once, of a slow block that does not come."""
+        if block in self._told_lacking:
+            return ()
+        self._told_lacking.add(block)
+        return (f"gives no registers {block.address} to {block.end - 1}: {why}",)
+
+    def missed(self, *, live: bool) -> None:
         """Forget what waits for a reading: it would be of another time."""
-        self.failures += 1
+        self.failures += live
         self._slow_values = {}
 
     def _learnt(self) -> tuple[str, ...]:

@@ -111,6 +111,10 @@ class Gate:
                 kept[name] = value
         return Verdict(kept, len(values) - len(kept), complaints.sentences())
 
+    def interrupted(self) -> None:
+        """Let agreeing polls begin anew: between two that lie apart the meter may have differed."""
+        self._candidates.clear()
+
     def forget(self) -> None:
         """Begin anew: another meter answers now."""
         self._believed.clear()
@@ -144,7 +148,7 @@ class Gate:
         if value < last:
             return "held back, a counter reads 0" if value == 0 else "held back, a counter fell"
         if value > last + self._most(name, last, now_s - at_s):
-            return "held back, a counter rose faster than its wires can carry"
+            return "held back, a counter rose faster than its wires can carry (see max_current)"
         self._believed[name] = (value, now_s)
         self._candidates.pop(name, None)
         return None

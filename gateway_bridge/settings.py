@@ -35,7 +35,7 @@ def _units(value: object) -> object:
 
 def _unit_problem(word: str) -> str | None:
     if not word.isascii() or not word.isdigit():
-        return f"{word!r} is not a whole number"
+        return f"{word!r} is not a whole number (list them, as in 1,2,3)"
     if not 1 <= int(word) <= HIGHEST_UNIT:
         return f"{word} is not from 1 to {HIGHEST_UNIT}"
     return None

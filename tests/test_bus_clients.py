@@ -152,7 +152,7 @@ def test_a_length_that_another_client_used_is_free_again_after_a_while(
     lengths.overheard(1, 76)
 
     assert [lengths.choose(unit, requests) for unit in (1, 2)] == [Block(0, 78), Block(0, 76)]
-    lengths.asked(Block(0, 78))
+    lengths.asked(78)
     assert lengths.choose(1, requests) is None  # like the last one, or like another client's
 
     now_s = FORGET_S + 1e6

@@ -25,11 +25,11 @@ MOST_LINES = 5
 
 READ = {
     ("slow", 0.2), ("late", 0.1), ("split", 0.05), ("duplicate", None), ("garbage", 5.0),
-    ("garbage", 300.0), ("limit", 50.0),
+    ("garbage", 300.0),
 }  # fmt: skip
 OFFLINE = {
     ("dead", None), ("slow", 1.5), ("late", 1.5), ("late-after-next", None), ("split", 1.5),
-    ("exception", 1.0), ("exception", 2.0), ("exception", 3.0), ("exception", 4.0),
+    ("limit", 50.0), ("exception", 1.0), ("exception", 2.0), ("exception", 3.0), ("exception", 4.0),
     ("exception", 5.0), ("exception", 6.0), ("exception", 10.0), ("exception", 11.0),
     ("stale", None), ("wrong-function", None), ("wrong-unit", None), ("fewer", 2.0),
     ("more", 2.0), ("byte-count", 4.0), ("close", None), ("reset", None),

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from contract.errors import MeterFault, MeterTimeout
 from contract.quantities import DEFAULT_SET
 from gateway_bridge.blocks import LineCost
 from gateway_bridge.gateway import GatewayPoller
@@ -269,3 +270,119 @@ def test_a_full_line_is_read_at_the_pace_of_the_wire(
     play(story, units=(1, 2, 3), timing=timing, cost=cost, timeout_s=1.0)
 
     assert not caplog.records  # that the line is full is told with the plan, before the start
+
+
+def test_a_meter_exchanged_while_its_gateway_was_away_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story(simulator: Simulator, _poller: GatewayPoller, heard: Heard) -> None:
+        await until(lambda: heard.of("1"))
+        simulator.fault(None, "refuse")
+        await until(lambda: ("1", False) in heard.states)
+        simulator.set(1, "serial_number", 4711)
+        simulator.set(1, "energy_import", 0.5)
+        simulator.mend(None)
+        await until(lambda: heard.of("1")[-1]["energy"] == 0.5, what="the new meter's counter")
+
+    play(story)
+
+    assert any("serial number 4711" in r.getMessage() for r in caplog.records)
+
+
+def test_a_storm_of_refusals_leaves_no_trace() -> None:
+    async def story(simulator: Simulator, poller: GatewayPoller, heard: Heard) -> None:
+        await until(lambda: heard.of("1"))
+        plan, sizes = poller.meters["1"].live, {len(values) for values in heard.of("1")}
+        simulator.fault(1, "exception", 2)
+        await asyncio.sleep(20)
+        assert ("1", False) in heard.states
+        simulator.mend(1)
+        before = len(heard.of("1"))
+        await until(lambda: len(heard.of("1")) > before + 3)
+        assert poller.meters["1"].live == plan
+        assert {len(values) for values in heard.of("1")[before:]} == sizes
+        assert not poller.meters["1"].events
+
+    play(story)
+
+
+def test_a_meter_that_can_less_than_before_is_read_in_shorter_blocks_after_a_minute() -> None:
+    async def story(simulator: Simulator, poller: GatewayPoller, heard: Heard) -> None:
+        await until(lambda: heard.of("1"))
+        simulator.fault(1, "limit", 30)
+        await until(lambda: ("1", False) in heard.states)
+        before = len(heard.of("1"))
+        await until(lambda: len(heard.of("1")) > before + 3, timeout_s=90)
+        assert max(block.count for block in poller.meters["1"].live) <= 30
+        assert not heard.wrong()
+
+    play(story)
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_slow_registers_that_do_not_come_are_told_once_and_take_no_meter_offline(
+    silent: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(_simulator: Simulator, poller: GatewayPoller, heard: Heard) -> None:
+        ask = poller.connection.read
+
+        async def lacks_some(unit: int, address: int, count: int, function: int = 4) -> bytes:
+            if address >= 200 and silent:
+                raise MeterTimeout("no answer within 1 s")
+            if address >= 200 and function == 4:
+                raise MeterFault("exception 4 (device failure)", 4)
+            return await ask(unit, address, count, function)
+
+        monkeypatch.setattr(poller.connection, "read", lacks_some)
+        await asyncio.sleep(30)
+        assert len(heard.of("1")) > 30
+        assert ("1", False) not in heard.states
+
+    play(story, units=(1,), quantities=ALL, interval_s=0.5, slow_interval_s=2)
+
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == len(set(told)) == 3
+    assert all("gives no registers" in sentence for sentence in told)
+
+
+def test_a_meter_that_is_silent_about_itself_is_read_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(_simulator: Simulator, poller: GatewayPoller, heard: Heard) -> None:
+        ask = poller.connection.read
+
+        async def silent_to_3(unit: int, address: int, count: int, function: int = 4) -> bytes:
+            if function == 3:
+                raise MeterTimeout("no answer within 1 s")
+            return await ask(unit, address, count, function)
+
+        monkeypatch.setattr(poller.connection, "read", silent_to_3)
+        await until(lambda: len(heard.of("1")) > 3)
+
+    play(story, units=(1,))
+
+
+def test_a_gateway_that_says_itself_that_all_meters_are_dead_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def run() -> None:
+        simulator = Simulator((1, 2), timing=FAST, absent="exception")
+        pin(simulator)
+        async with simulator, polling(gateway_at(simulator)) as (poller, heard):
+            await until(lambda: heard.of("1") and heard.of("2"))
+            connects = poller.connection.traffic.connects
+            for unit in (1, 2):
+                simulator.fault(unit, "dead")
+            await asyncio.sleep(120)
+            assert poller.connection.trouble
+            assert poller.connection.traffic.connects - connects < 80  # ever fewer
+            before = len(heard.readings)
+            simulator.mend(1)
+            await until(lambda: len(heard.readings) > before, timeout_s=35)
+            assert poller.connection.trouble is None
+
+    run_leaping(run())
+
+    told = [r.getMessage() for r in caplog.records if "gateway" in r.getMessage()]
+    assert len(told) == 1
+    assert "no meter answers any more" in told[0]
