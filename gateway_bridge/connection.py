@@ -22,7 +22,7 @@ DELAY_SHARE = 0.15
 SLACK_S = 0.3
 """An answer may take this much longer than the line's own time for it."""
 FRAMING_NAMES: dict[Framing, str] = {"tcp": "Modbus TCP", "rtu": "RTU over TCP"}
-_CLOSED_AT_ONCE = (
+CLOSED_AT_ONCE = (
     "accepts connections and closes them again; is another client connected?"
     " Many gateways serve one only"
 )
@@ -153,7 +153,7 @@ class Connection:
         if tell:
             self.tell(str(error))
         elif self._losses > 2:
-            self.tell(str(error) if self._heard_since_connect else _CLOSED_AT_ONCE)
+            self.tell(str(error) if self._heard_since_connect else CLOSED_AT_ONCE)
 
     def tell(self, trouble: str) -> None:
         """Say what is wrong with the gateway, once."""

@@ -4,6 +4,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from gateway_bridge.models import METER_CODES, MODELS
 from gateway_bridge.simulator.line import LineTiming
 from tests.onsite import EVENING_S, Site, command
-from tests.parts import ROOT
+from tests.parts import ROOT, wait_until
 
 INSTANT = LineTiming(baud=0, reply_timeout_s=0.05)
 
@@ -83,6 +84,20 @@ def test_a_scan_of_a_gateway_for_one_client_works(tcp: Site, tmp_path: Path) -> 
     tcp.mend()
 
     assert "2 SDM630-Modbus V2" in said.text
+
+
+@pytest.mark.parametrize("asked", [["scan", "--units", "1-3", "--timeout", "0.1"], ["read", "1"]])
+def test_another_client_that_has_the_gateways_only_place_is_told(
+    asked: list[str], tcp: Site, tmp_path: Path
+) -> None:
+    tcp.fault(None, "client-limit", 1)
+    with socket.create_connection(("127.0.0.1", tcp.simulator.port)):
+        wait_until(lambda: tcp.simulator.gateway.clients)
+        said = command(*asked, "--at", tcp.address, directory=tmp_path)
+    tcp.mend()
+
+    assert "is another client connected?" in said.complaint
+    assert said.code == 1
 
 
 def test_a_scan_that_finds_nothing_says_so(tcp: Site, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from contract.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.blocks import REGISTERS_PER_VALUE, Block, decode
 from gateway_bridge.commands.probe import Outcome, Probe
-from gateway_bridge.connection import FRAMING_NAMES, SLACK_S
+from gateway_bridge.connection import CLOSED_AT_ONCE, FRAMING_NAMES, SLACK_S
 from gateway_bridge.identity import Identity, identify
 from gateway_bridge.inversion import turned
 from gateway_bridge.meter import PolledMeter
@@ -44,7 +44,7 @@ async def open_line(gateway: Gateway, unit: int) -> Probe:
 
     Raises GatewayError where there is no way to the gateway, MeterTimeout where nothing answers.
     """
-    tried = []
+    tried, closed = [], True
     for framing in framings(gateway):
         probe = Probe(gateway.where, framing, timeout_s=timeout_s(gateway))
         try:
@@ -55,7 +55,10 @@ async def open_line(gateway: Gateway, unit: int) -> Probe:
         if heard.of_a_meter or heard.outcome is Outcome.EXCEPTION:
             return probe
         probe.close()
+        closed = closed and heard.outcome is Outcome.CLOSED
         tried.append("RTU" if gateway.serial else FRAMING_NAMES[framing])
+    if closed:
+        raise GatewayError(f"{gateway.address}: {CLOSED_AT_ONCE}")
     raise MeterTimeout(
         f"unit {unit} at {gateway.address}: no answer in {' or '.join(tried)}; {DOCTOR}"
     )

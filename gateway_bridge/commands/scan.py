@@ -20,7 +20,7 @@ from gateway_bridge.commands.introduction import Found, introduced
 from gateway_bridge.commands.lines import DOCTOR, framings
 from gateway_bridge.commands.probe import Outcome, Probe
 from gateway_bridge.commands.screen import Screen, table
-from gateway_bridge.connection import FRAMING_NAMES
+from gateway_bridge.connection import CLOSED_AT_ONCE, FRAMING_NAMES
 from gateway_bridge.models import MODELS
 from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
 from gateway_bridge.site import Gateway
@@ -88,6 +88,7 @@ class Scan:
         self._framings = framings(gateway)
         self._probe: Probe | None = None
         self._late: set[int] = set()
+        self._closed: set[Framing] = set()
 
     async def run(self) -> None:
         """Ask every unit. Raises GatewayError where there is no way to the gateway."""
@@ -144,6 +145,10 @@ class Scan:
         if heard.outcome is Outcome.CLOSED:
             await probe.open()
             heard = await probe.ask(unit, 0, REGISTERS_PER_VALUE)
+        if heard.outcome is Outcome.CLOSED and not self.found:
+            self._closed.add(probe.framing)
+            if self._closed.issuperset(self._framings):
+                raise GatewayError(f"{self.gateway.address}: {CLOSED_AT_ONCE}")
         if heard.of_a_meter or heard.outcome is Outcome.EXCEPTION:
             self._framings = (probe.framing,)
         if heard.of_a_meter:
