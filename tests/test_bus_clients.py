@@ -222,7 +222,7 @@ def test_a_line_on_which_nothing_can_be_told_apart_is_waited_for_without_a_busy_
             assert poller.meters["1"].tally.faults < 60
             await asyncio.sleep(FORGET_S)
             before = len(heard.readings)
-            await until(lambda: len(heard.readings) > before + 1)
+            await until(lambda: len(heard.readings) > before + 1, timeout_s=70)  # by a probe
             assert not heard.wrong()
 
     run_leaping(story())
