@@ -153,7 +153,7 @@ def _meter(table: MeterTable, gateway: GatewayTable | None, settings: BridgeSett
         slow_interval_s=slow_s,
         quantities=quantity_set((*CORE_NAMES, *words)),
         wiring=table.wiring,
-        max_current_a=table.max_current,
+        max_current_a=table.max_current or model.max_current_a,
         max_voltage_v=table.max_voltage,
         low_word_first=_LOW_WORD_FIRST[table.word_order],
         inverted=table.invert,

@@ -82,7 +82,7 @@ class MeterTable(_Table):
     interval: Seconds | None = None
     slow_interval: Seconds | None = None
     quantities: Quantities | None = None
-    max_current: float = Field(100.0, gt=0, le=100_000)
+    max_current: float | None = Field(None, gt=0, le=100_000)
     max_voltage: float | None = Field(None, gt=0, le=1_000_000)
     word_order: Annotated[str, _one_of(*WORD_ORDERS)] = "auto"
 

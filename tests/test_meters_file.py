@@ -51,6 +51,14 @@ def test_the_example_is_a_site_of_three_lines(monkeypatch: pytest.MonkeyPatch) -
     assert barn.meters[0].interval_s == 30
 
 
+def test_a_meter_of_current_transformers_may_count_what_they_carry() -> None:
+    text = '[[gateway]]\naddress = "a"\n[[gateway.meter]]\nunit = 1\n[[gateway.meter]]\nunit = 2\n'
+
+    [gateway] = site(text + 'model = "sdm630mct"\n')
+
+    assert [meter.max_current_a for meter in gateway.meters] == [100, 9999]
+
+
 def test_the_page_explains_every_key() -> None:
     page = (ROOT / "docs/meters-file.md").read_text()
 

@@ -25,7 +25,8 @@ class MeterModel:
     registers answer 0, which is no measurement. `limit` is how many registers one request may
     ask for. `serial_number` (uint32) and `system_type` (float32: 1 = 1p2w, 2 = 3p3w, 3 = 3p4w)
     are holding registers (function 3), None where the model lacks them. `code` is what the model
-    answers at METER_CODE, None where that is not documented.
+    answers at METER_CODE, None where that is not documented. `max_current_a` is the most that it
+    can measure in a phase.
     """
 
     name: str
@@ -38,6 +39,7 @@ class MeterModel:
     serial_number: int | None = 0xFC00
     system_type: int | None = 0x000A
     code: int | None = None
+    max_current_a: float = 100.0
 
     def __post_init__(self) -> None:
         """Refuse a table that cannot be right; raises ValueError naming model and row."""

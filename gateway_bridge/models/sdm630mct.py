@@ -21,4 +21,5 @@ SDM630MCT = MeterModel(
     },
     absent={"3p4w": frozenset(), "3p3w": WITHOUT_NEUTRAL, "1p2w": ONE_PHASE},
     limit=60,
+    max_current_a=9999.0,
 )
