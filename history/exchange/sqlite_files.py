@@ -154,9 +154,12 @@ def tables_of(path: Path) -> set[str]:
 
 def opened(path: Path) -> sqlite3.Connection:
     """Open a foreign SQLite file for reading only; raises StorageError."""
+    database: sqlite3.Connection | None = None
     try:
         database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         database.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.Error as error:
+        if database:
+            database.close()
         raise StorageError(f"{path}: cannot be read as SQLite: {error}") from error
     return database

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from contract.errors import SettingsError
@@ -36,15 +37,14 @@ def main(arguments: Sequence[str]) -> int:
         path: source_of(path, meter=options.meter, zone=zone, names=names) for path in options.file
     }
     database = open_database(RecorderSettings.load().database_url)
-    migrate(database)
-    with in_words(database):
+    with closing(database), in_words(database):
+        migrate(database)
         for path, source in sources.items():
             with progress(path.name) as tell:
                 outcome = BringIn(database).run(source, tell)
             _tell(path, source, outcome)
         with progress("roll-ups"):
             BringIn(database).roll_up()
-        database.close()
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 
 import peewee
@@ -33,13 +34,12 @@ def main(arguments: Sequence[str]) -> int:
     with reading(settings.database_url):  # says so where there is none
         pass
     database = open_database(settings.database_url)
-    migrate(database)
-    with in_words(database):
+    with closing(database), in_words(database):
+        migrate(database)
         replace_meter(database, options.meter, ts, old, new)
         Rollups(database).run(float("inf"))
         say(f"meter {options.meter}: another meter from {format_time(ts)} on")
         _show_counters(database, options.meter, ts)
-        database.close()
     return 0
 
 
