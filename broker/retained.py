@@ -41,19 +41,22 @@ class RetainedMessages:
         self._trouble: str | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._read()
-            except sqlite3.DatabaseError as error:
-                if type(error) is not sqlite3.DatabaseError:  # one of its kinds: not damage
-                    raise
-                set_aside(path, str(error))
-                self._messages.clear()
-                self._bytes = 0
-                self._read()
+            self._read_or_begin_anew()
         except (OSError, sqlite3.Error) as error:
             raise BusError(
                 f"retained messages at {path}: {error}; move the file away to begin anew"
             ) from error
+
+    def _read_or_begin_anew(self) -> None:
+        try:
+            self._read()
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:  # one of its kinds: not damage
+                raise
+            set_aside(self._path, str(error))
+            self._messages.clear()
+            self._bytes = 0
+            self._read()
 
     def _read(self) -> None:
         with contextlib.closing(sqlite3.connect(self._path)) as database:

@@ -9,18 +9,21 @@ subscriber has heard, and what the simulated meters have answered.
 import argparse
 import json
 import random
+import sqlite3
 import struct
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from contract.readings import epoch_ms, parse_time
 from gateway_bridge.journal import FLUSH_S
 from gateway_bridge.models import MODELS
+from tests.parts import wait_until
 from tests.pipeline import RATE, Pipeline
 
 SETTLE_S = 90.0
@@ -88,7 +91,7 @@ class Chaos:
             blows.append(self._fill_disk)
         if self._pipeline.has_clock:
             blows.append(self._set_clock_back)
-        time.sleep(2)
+        wait_until(self._has_begun, what="the first rows")
         self._pipeline.back_up()
         ends_s = time.monotonic() + seconds
         left: list[object] = []
@@ -104,16 +107,13 @@ class Chaos:
 
     def compare(self) -> Outcome:
         """Wait until the history holds all that is in the journal; then look at every row."""
-        began_s = time.time()
-        time.sleep(FLUSH_S + 1)
+        began_s, written = time.time(), self._journal_size()
+        wait_until(lambda: self._journal_size() > written, what="the journal to be written")
         expected = self._journal()
-        while time.time() < began_s + SETTLE_S and not expected.keys() <= self._rows().keys():
-            time.sleep(0.5)
+        _patiently(lambda: expected.keys() <= self._rows().keys())
         self._outcome.settled_s = time.time() - began_s
         rows = self._rows()
-        until_s = time.time() + SETTLE_S  # for the journal to be written up to there
-        while time.time() < until_s and rows.keys() - self._journal().keys() - self._unheard(rows):
-            time.sleep(0.5)
+        _patiently(lambda: not rows.keys() - self._journal().keys() - self._unheard(rows))
         journal, heard, served = self._journal(), self._heard(), self._served()
         self._judge(rows, expected, journal, heard)
         self._outcome.never_served = [
@@ -224,6 +224,14 @@ class Chaos:
             found[meter, ts].add(_values(json.loads(text)))
         return found
 
+    def _journal_size(self) -> list[tuple[int]]:
+        return self._pipeline.rows(self._pipeline.journal, "SELECT COUNT(*) FROM readings")
+
+    def _has_begun(self) -> bool:
+        with suppress(sqlite3.OperationalError):
+            return bool(self._rows())
+        return False
+
     def _heard(self) -> dict[Key, set[Values]]:
         found: dict[Key, set[Values]] = defaultdict(set)
         for line in self._pipeline.log.output.splitlines():
@@ -252,6 +260,13 @@ class Chaos:
                 values = (_thousandths(power), _thousandths(energy))
                 found[str(served.unit)][values] = served.at_s
         return found
+
+
+def _patiently(condition: Callable[[], bool]) -> None:
+    """Wait until it holds, but not for ever: what does not come is then counted."""
+    ends_s = time.monotonic() + SETTLE_S
+    while not condition() and time.monotonic() < ends_s:
+        time.sleep(0.5)
 
 
 def _values(said: dict[str, float]) -> Values:

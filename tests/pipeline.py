@@ -1,7 +1,6 @@
 """The whole pipeline as real processes, for the chaos test: to be killed, stopped and robbed."""
 
 import asyncio
-import os
 import shutil
 import signal
 import sqlite3
@@ -15,6 +14,7 @@ from typing import Any, Self
 
 from gateway_bridge.simulator.line import LineTiming
 from gateway_bridge.simulator.simulator import Simulator
+from tests.disks import fill, mount
 from tests.parts import Part, free_port, listens, require, wait_until
 
 METERS = tuple(range(1, 21))
@@ -61,7 +61,8 @@ class Pipeline:
         self.parts: dict[str, Part] = {}
         self.clock = directory / "clock"
         self.set_clock(0)
-        self.disk = _mount(directory / "recorder")
+        self.history.parent.mkdir(parents=True)
+        self.disk = mount(self.history.parent, DISK_BYTES)
         self.log = Part(
             *(require("mosquitto_sub"), "-p", str(self.mqtt), "-i", "log", "-c", "-q", "1"),
             *("-t", "meters/+/reading"),
@@ -139,18 +140,15 @@ class Pipeline:
     def fill_disk(self, for_s: float) -> None:
         """Take all space from the history for a while."""
         ballast = self.history.with_name("ballast")
-        with ballast.open("wb", buffering=0) as file:
-            try:
-                while file.write(bytes(4096)):
-                    pass
-            except OSError:
-                pass
+        fill(ballast)
         time.sleep(for_s)
         ballast.unlink()
 
     def set_clock(self, by_s: float) -> None:
         """Set the clock of bridge and recorder, relative to the right time."""
-        self.clock.write_text(f"{by_s:+.0f}\n")
+        anew = self.clock.with_suffix(".new")
+        anew.write_text(f"{by_s:+.0f}\n")
+        anew.replace(self.clock)  # half a line would be another time
 
     @property
     def has_clock(self) -> bool:
@@ -173,12 +171,3 @@ class Pipeline:
             part.process.wait()
         if self.disk:
             subprocess.run(["umount", "-l", self.directory / "recorder"], check=False)
-
-
-def _mount(directory: Path) -> bool:
-    """Mount a small disk in memory, where we may."""
-    directory.mkdir(parents=True)
-    if os.geteuid() != 0 or not shutil.which("mount"):
-        return False
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", directory]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0

@@ -9,7 +9,6 @@ import logging
 
 import pytest
 
-from gateway_bridge.gateway import GatewayPoller
 from gateway_bridge.simulator.faults import FAULTS
 from gateway_bridge.simulator.line import LineTiming
 from gateway_bridge.simulator.simulator import Simulator
@@ -59,21 +58,8 @@ def meet(framing: str, fault: str, number: float | None, seconds: float) -> tupl
 
     Fails where meter 1 is not back after it.
     """
-    meanwhile, heard_in_all = Heard(), Heard()
 
-    async def story(simulator: Simulator, poller: GatewayPoller, heard: Heard) -> None:
-        await until(lambda: len(heard.of("1")) > 2 and len(heard.of("2")) > 2)
-        before = len(heard.readings)
-        simulator.fault(1, fault, number)
-        await asyncio.sleep(seconds)
-        meanwhile.readings = heard.readings[before:]
-        meanwhile.states = [("1", poller.meters["1"].online), ("2", poller.meters["2"].online)]
-        simulator.mend(1)
-        before = len(heard.of("1"))
-        await until(lambda: len(heard.of("1")) > before + 2, timeout_s=60)
-        heard_in_all.readings = heard.readings
-
-    async def run() -> None:
+    async def story() -> tuple[Heard, Heard]:
         simulator = Simulator((1, 2), timing=LINE, framing=framing)  # type: ignore[arg-type]
         pin(simulator)
         async with simulator:
@@ -81,10 +67,18 @@ def meet(framing: str, fault: str, number: float | None, seconds: float) -> tupl
                 simulator, framing=framing, interval_s=INTERVAL_S, timeout_s=TIMEOUT_S
             )
             async with polling(gateway) as (poller, heard):
-                await story(simulator, poller, heard)
+                await until(lambda: len(heard.of("1")) > 2 and len(heard.of("2")) > 2)
+                before = len(heard.readings)
+                simulator.fault(1, fault, number)
+                await asyncio.sleep(seconds)
+                states = [(meter_id, poller.meters[meter_id].online) for meter_id in ("1", "2")]
+                meanwhile = Heard(heard.readings[before:], states)
+                simulator.mend(1)
+                before = len(heard.of("1"))
+                await until(lambda: len(heard.of("1")) > before + 2, timeout_s=60)
+        return meanwhile, heard
 
-    run_leaping(run())
-    return meanwhile, heard_in_all
+    return run_leaping(story())
 
 
 @pytest.mark.parametrize(("framing", "fault", "number", "outcome"), cases())

@@ -18,6 +18,7 @@ from history.database import migrate, open_database
 from history.rollups import Rollups
 from history.writes import Writer
 from recorder.__main__ import COMMANDS, main
+from tests.disks import mount
 from tests.parts import Part
 from tests.postgresql import on_postgresql
 
@@ -268,8 +269,7 @@ def test_a_full_disk_is_told_in_a_sentence_and_nothing_is_left(
 ) -> None:
     disk = history.with_name("disk")
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
+    if not mount(disk, 16 * 1024):
         pytest.skip("this machine lets nobody mount")
     try:
         said = run(*command)

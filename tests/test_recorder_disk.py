@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from contract.readings import Reading
+from tests.disks import fill, mount
 from tests.parts import Part, require, wait_until
 from tests.plain_client import PlainClient
 
@@ -29,8 +30,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A small disk of its own; where none may be mounted the test is skipped, or fails in CI."""
     directory = tmp_path / "recorder"
     directory.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", directory]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
+    if not mount(directory, DISK_BYTES):
         reason = "a small disk can be mounted by root only"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
@@ -59,16 +59,6 @@ def stored(directory: Path) -> list[int]:
     path = f"file:{directory}/energy_meters.db?mode=ro"
     with closing(sqlite3.connect(path, uri=True)) as database:
         return [round(p) for (p,) in database.execute("SELECT power FROM readings ORDER BY ts")]
-
-
-def fill(ballast: Path) -> None:
-    """Write until nothing more goes onto the disk."""
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError:
-            pass
 
 
 def test_a_disk_that_is_full_is_told_once_and_all_is_stored_when_there_is_space(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from contract.errors import GatewayError, MeterFault, MeterTimeout
+from gateway_bridge.asking import REFUSED
 from gateway_bridge.blocks import REGISTERS_PER_VALUE, Block, decode
 from gateway_bridge.commands.probe import Outcome, Probe
 from gateway_bridge.connection import CLOSED_AT_ONCE, FRAMING_NAMES, SLACK_S
@@ -12,7 +13,6 @@ from gateway_bridge.meter import PolledMeter
 from gateway_bridge.site import Gateway, Meter
 from gateway_bridge.transport import Framing
 
-REFUSED = frozenset({2, 3})
 DOCTOR = "`python -m gateway_bridge doctor` finds out why"
 
 
