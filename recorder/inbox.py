@@ -13,6 +13,7 @@ from contract.quantities import BY_NAME
 from contract.readings import Reading, decode_reading
 from contract.replay import ReplayAnswer, decode
 from history.writes import Rejected
+from recorder.early import EarlyScalars
 from recorder.newcomers import Newcomers
 from recorder.refusals import Refusals
 
@@ -54,7 +55,9 @@ class Inbox:
         now_s: float,
     ) -> None:
         self._lock = threading.Lock()
+        meters, snapshot_meters = set(meters), set(snapshot_meters)
         self._intake = Intake(snapshot_meters, now_s)
+        self._early = EarlyScalars(meters - snapshot_meters)
         self._newcomers = Newcomers(meters, new_meters_per_hour)
         self._refusals = Refusals()
         self._unknown: set[str] = set()
@@ -69,7 +72,8 @@ class Inbox:
     ) -> Contents:
         """Return what a message brings, which is often nothing."""
         with self._lock:
-            if topics.parse(topic) is None:
+            parts = topics.parse(topic)
+            if parts is None:
                 return self._take_other(topic, payload, arrived, now_s)
             try:
                 readings = self._intake.take(
@@ -77,20 +81,28 @@ class Inbox:
                 )
             except PayloadError as error:
                 return self._refuse(topic, payload, error.reason, str(error), now_s)
-            if not readings:
+            if parts.leaf == "reading":
+                self._early.sends_readings(parts.meter_id)
+            elif not readings:
                 self._notice(topic)
-            return self._admit(readings, topic, payload, now_s)
+            return self._admit(self._early.hold(readings, now_s), topic, payload, now_s)
 
     def close_due(self, now_s: float) -> Contents:
         """Return the readings of meters whose burst of scalars is over."""
         with self._lock:
             contents = Contents()
-            for reading in self._intake.close_due(now_s):
+            sure = self._early.hold(self._intake.close_due(now_s), now_s)
+            for reading in (*sure, *self._early.due(now_s)):
                 topic = topics.scalar(reading.meter_id, next(iter(reading.values)))
                 admitted = self._admit([reading], topic, b"", now_s)
                 contents.readings += admitted.readings
                 contents.rejected += admitted.rejected
             return contents
+
+    def readings_were_late(self, now_s: float) -> None:
+        """Take note that the broker could not give out readings until now."""
+        with self._lock:
+            self._early.wait_anew(now_s)
 
     def _admit(self, readings: list[Reading], topic: str, payload: bytes, now_s: float) -> Contents:
         for reading in readings:

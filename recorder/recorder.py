@@ -33,6 +33,8 @@ LONGEST_BATCH_S = 0.2
 IDLE_S = 0.005
 """A queue that stays empty this long ends a batch: brokers stop at their in-flight window."""
 BURST_CHECK_S = 0.25
+SLOW_TURN_S = 1.0
+"""After a turn (batch, commit, upkeep) that takes longer the broker has readings held back."""
 MOST_QUEUED = 10_000
 FULL_PAUSE_S = 0.02
 INFO_INTERVAL_S = 60.0
@@ -65,7 +67,7 @@ class Recorder:
         self._started = datetime.now(UTC)
         self._last_commit: datetime | None = None
         self._given = self._stored = self._dropped = 0
-        self._info_due_s = 0.0
+        self._info_due_s = self._turn_s = 0.0
         self._mqtt = MqttClient(
             settings,
             "-".join(("meters-recorder", *filter(None, (self._group, self._name)))),
@@ -150,7 +152,11 @@ class Recorder:
                 break
             if len(batch) == 1:
                 ends_s = time.monotonic() + LONGEST_BATCH_S
-        closed = self._inbox.close_due(time.monotonic())
+        now_s = time.monotonic()
+        if now_s - self._turn_s > SLOW_TURN_S:
+            self._inbox.readings_were_late(now_s)
+        self._turn_s = now_s
+        closed = self._inbox.close_due(now_s)
         return [*batch, Delivery(closed, None, 0)]
 
     def _store(self, batch: Sequence[Delivery], give_up: threading.Event) -> bool:
