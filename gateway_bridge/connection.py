@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,7 +54,8 @@ class Connection:
     """The connection to one gateway, made anew whenever it is lost.
 
     `trouble` is None while the gateway answers, else a sentence about what is wrong. `shared` tells
-    that it gives us the answers to another client, too.
+    that it gives us the answers to another client, too; `doubts` how often, by unit id, an answer
+    came that might have been ours as well as the one that was taken for it.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -62,6 +64,7 @@ class Connection:
         self.trouble: str | None = None
         self.lengths = Lengths()
         self.shared = False
+        self.doubts: Counter[int] = Counter()
         self.traffic = Traffic()
         longest_s = gateway.cost.request_ms(max(m.model.limit for m in gateway.meters)) / 1000
         self.timeout_s = max(gateway.timeout_s, longest_s + SLACK_S)
@@ -76,6 +79,11 @@ class Connection:
     def stands(self) -> bool:
         """Whether there is a connection to ask over."""
         return self._transport.connected
+
+    @property
+    def mixes_answers(self) -> bool:
+        """Whether the answer to another client could be taken for ours."""
+        return not (self._transport.echoes_ids or self.gateway.serial)
 
     @property
     def outage_s(self) -> float:
@@ -132,8 +140,8 @@ class Connection:
             self.traffic.busy_s += time.monotonic() - started_s
             if self._transport.answers > answers:
                 self._heard(by_meter=by_meter)
-                for unit, count in self._others:
-                    self._anothers(unit, count)
+                for other in self._others:
+                    self._anothers(*other)
             self._others.clear()  # without an answer of our own they may have been ours, damaged
 
     @property
@@ -213,8 +221,9 @@ class Connection:
         gateway = self.gateway
         return Transport(gateway.where, framing, timeout_s=self.timeout_s, overhear=self._overhear)
 
-    def _overhear(self, unit: int, count: int) -> None:
+    def _overhear(self, unit: int, count: int, doubtful: bool) -> None:
         """Take note of an answer that does not look like ours; not yet, where ours is awaited."""
+        self.doubts[unit] += doubtful
         if not self._transport.awaits:
             self._anothers(unit, count)
         elif len(self._others) < MOST_OVERHEARD:

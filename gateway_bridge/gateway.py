@@ -13,6 +13,7 @@ from contract.errors import GatewayError, MeterFault, MeterRefusal, MeterTimeout
 from gateway_bridge.asking import read_block
 from gateway_bridge.blocks import REGISTERS_PER_VALUE, Block
 from gateway_bridge.connection import Connection
+from gateway_bridge.giving import Giving
 from gateway_bridge.identity import identify
 from gateway_bridge.meter import PolledMeter
 from gateway_bridge.news import News
@@ -45,6 +46,7 @@ class GatewayPoller:
         self.last_error: str | None = None
         self._sink = sink
         self._news = News(gateway.address, sink)
+        self._giving = Giving(self.connection, sink, self._news, self._failed)
         self._silent = False
         self._overload = Overload(known=self.busy_share() > 1)
 
@@ -61,17 +63,22 @@ class GatewayPoller:
             while True:
                 if self.connection.stands or await self.connection.establish(units):
                     await self._step()
-                if not self.connection.stands and self.connection.outage_s >= OFFLINE_AFTER_S:
-                    self._all_offline()
+                if not self.connection.stands:
+                    self._giving.settle()  # nothing more can come
+                    if self.connection.outage_s >= OFFLINE_AFTER_S:
+                        self._all_offline()
         finally:
+            self._giving.settle()
             self.connection.close()
 
     async def _step(self) -> None:
         """Do what is due next, or wait for it."""
         now_s = time.monotonic()
+        self._giving.settle_due(now_s)
         job = self.schedule.next(now_s)
         if not isinstance(job, Job):
-            await asyncio.sleep(self.schedule.idle_until(now_s) - now_s)
+            until_s = min(self.schedule.idle_until(now_s), self._giving.due_s)
+            await asyncio.sleep(until_s - now_s)
             return
         meter = self.meters[job.meter_id]
         trouble: GatewayError | None = None
@@ -80,6 +87,7 @@ class GatewayPoller:
         except GatewayError as error:
             trouble = error
         done_s = time.monotonic()
+        self._giving.settle_due(done_s)
         skipped = self.schedule.done(job, done_s)
         if trouble:
             self._failed(job, meter, trouble)
@@ -95,24 +103,17 @@ class GatewayPoller:
         if job.kind == "live":
             await self._read_live(meter)
         elif job.place < len(meter.slow):  # the meter may just have said that it has fewer
-            block = meter.slow[job.place]
-            answer = await self._read(meter, block)
-            self._news.events(meter, meter.take_slow(block, answer, time.monotonic()))
+            block, doubts = meter.slow[job.place], self._giving.doubts(meter)
+            self._giving.slow(meter, block, await self._read(meter, block), doubts)
 
     async def _read_live(self, meter: PolledMeter) -> None:
+        doubts = self._giving.doubts(meter)
         ts: datetime | None = None
         answers = []
         for block in meter.live:
             answers.append((block, await self._read(meter, block)))
             ts = ts or self.connection.sent_at
-        values, events = meter.take_live(answers, time.monotonic())
-        self._news.events(meter, events)
-        meter.failures = 0
-        meter.breaker.well()
-        if values:
-            meter.tally.readings += 1
-            self._sink.reading(meter, ts or datetime.now(UTC), values)
-            self._news.online(meter)
+        self._giving.live(meter, ts or datetime.now(UTC), answers, doubts)
 
     async def _identify(self, meter: PolledMeter) -> None:
         ask, before = partial(self.connection.read, meter.meter.unit), meter.slow
@@ -131,15 +132,16 @@ class GatewayPoller:
             raise
         meter.breaker.answered()
         self._no_more_silence()
+        self._giving.settle()
         return answer
 
     async def _probe(self, meter: PolledMeter) -> None:
         """Ask a dead meter for one value; it is read fully as soon as it answers."""
         if self._silent:
             await self.connection.renew(meter.meter.unit)
-        value = Block(meter.live[0].address, REGISTERS_PER_VALUE)
+        first = meter.live[0].address
         try:
-            await self.connection.read(meter.meter.unit, value.address, value.count)
+            await self.connection.read(meter.meter.unit, first, REGISTERS_PER_VALUE)
         except MeterFault as error:
             if error.code is None:
                 raise
@@ -168,8 +170,7 @@ class GatewayPoller:
             self._lacks(job, meter, error)
             self.schedule.again(Job("live", job.meter_id), time.monotonic())
         elif meter.breaker.timed_out():
-            self._turns.stop(meter)
-            self._news.offline(meter, str(error))
+            self._give_up(meter, str(error))
             if all(other.breaker.opened for other in self.meters.values()):
                 self._falls_silent()
         else:

@@ -44,7 +44,8 @@ class Transport:
     """A connection over which one task reads registers, one request at a time.
 
     A read must not be cancelled to go on reading afterwards; cancelling closes the connection.
-    `overhear` is told unit and count of registers of each answer that nobody here asked for.
+    `overhear` is told unit and count of registers of each answer that nobody here asked for, and
+    whether it might have been the one to the last request as well as the one that was taken.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Transport:
         framing: Framing,
         *,
         timeout_s: float,
-        overhear: Callable[[int, int], None] = lambda _unit, _count: None,
+        overhear: Callable[[int, int, bool], None] = lambda _unit, _count, _doubtful: None,
     ) -> None:
         self._where = where
         self.framing = framing
@@ -62,7 +63,7 @@ class Transport:
         self._client: Client | None = None
         self._asked: Asked | None = None
         self._misfit: str | None = None
-        self._last_content = b""
+        self._last = Answer(0, 0, b"\0\0")
         self._late: set[tuple[int, int]] = set()
         self.echoes_ids: bool | None = None if framing == "tcp" else False
         """Whether an answer bears the id of its request; None before the first."""
@@ -194,7 +195,7 @@ class Transport:
         if not ours or answer.dev_id != asked.unit:
             self._not_ours(answer)
         elif misfit is None:
-            self._last_content = answer.content
+            self._last = answer
             waiting.set_result(answer)
         elif self.echoes_ids:
             waiting.set_exception(MeterFault(misfit))
@@ -206,8 +207,8 @@ class Transport:
         what = answer.dev_id, answer.count
         if what in self._late:
             self._late.remove(what)
-        elif answer.pdu[0] == INPUT and answer.content != self._last_content:
-            self._overhear(*what)
+        elif answer.pdu[0] == INPUT and answer.content != self._last.content:
+            self._overhear(*what, what == (self._last.dev_id, self._last.count))
 
     def connection_changed(self, connected: bool) -> None:
         """Fail what waits for an answer when the connection is gone."""

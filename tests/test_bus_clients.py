@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway_bridge.blocks import Block
+from gateway_bridge.blocks import Block, LineCost
 from gateway_bridge.gateway import GatewayPoller
 from gateway_bridge.lengths import FORGET_S, Lengths
 from gateway_bridge.simulator.frames import encode_rtu
@@ -32,7 +32,13 @@ async def line(
     for name, number in fault.items():
         simulator.fault(None, name.replace("_", "-"), number)
     async with simulator:
-        gateway = gateway_at(simulator, framing=framing, interval_s=interval_s, timeout_s=1.0)
+        gateway = gateway_at(
+            simulator,
+            framing=framing,
+            interval_s=interval_s,
+            timeout_s=1.0,
+            cost=LineCost(baud=LINE.baud),
+        )
         async with polling(gateway) as (poller, heard):
             yield simulator, poller, heard
 
@@ -123,6 +129,29 @@ def test_answers_to_another_client_are_passed_over_and_told_once(
     assert "gives out the answers to another client here, too" in told(caplog)[0]
 
 
+@pytest.mark.parametrize("fault", [("rtu", {}), ("tcp", {"transaction_0": 0})])
+@pytest.mark.parametrize("after_s", [step / 20 for step in range(21)])
+def test_the_first_answer_to_another_client_is_not_given_out_though_it_fits(
+    after_s: float, fault: tuple[str, dict[str, float]]
+) -> None:
+    """As long as ours, never heard before, whenever it comes: ours follows and gives it away."""
+
+    async def story() -> None:
+        framing, faults = fault
+        async with line(framing, interval_s=1.0, to_all=0, **faults) as (simulator, _, heard):
+            await until(lambda: heard.of("1") and heard.of("2"))
+            await asyncio.sleep(after_s)
+            async with Master(simulator.port) as other:
+                for unit in (1, 2):
+                    await other.ask(request(framing, unit, 30, 76))
+            before = len(heard.readings)
+            await until(lambda: len(heard.readings) > before + 4)
+            assert not heard.wrong()
+            assert False not in {state for _, state in heard.states}
+
+    run_leaping(story())
+
+
 def test_nothing_is_given_out_of_a_meter_whose_answers_cannot_be_told_from_anothers() -> None:
     """Without ids only the length tells; here the other client asks in all lengths there are."""
 
@@ -133,8 +162,8 @@ def test_nothing_is_given_out_of_a_meter_whose_answers_cannot_be_told_from_anoth
             async with Master(simulator.port) as other:
                 for address, count in ((30, 76), (28, 78), (26, 80)):
                     await other.ask(request("rtu", 1, address, count))
-                before = len(heard.of("1"))
                 await until(lambda: heard.states[-1] == ("1", False), timeout_s=20)
+                before = len(heard.of("1"))
                 for _ in range(20):
                     await other.ask(request("rtu", 1, 30, 76))
                     await asyncio.sleep(0.1)
