@@ -88,6 +88,9 @@ async def _open(line: SerialLine, options: dict[str, Any], listener: Listener) -
 
 
 def _tame(client: Client, listener: Listener) -> None:
+    # The listener fails what comes too late: pymodbus's own way takes the event loop one round
+    # more for each request, and on Python 3.11 may swallow that a task is cancelled.
+    client.ctx.comm_params.timeout_connect = None  # type: ignore[assignment]
     client.set_max_no_responses(1_000_000)  # when to give up the connection is ours to say
     client.ctx.max_buffer_size = LARGEST_BUFFER
 

@@ -110,6 +110,9 @@ class Transport:
             raise GatewayError("is not connected")
         ask = client.read_input_registers if function == INPUT else client.read_holding_registers
         self._asked, self._misfit = Asked(unit, function, count), None
+        too_late = asyncio.get_running_loop().call_later(
+            self._timeout_s, self._fail_pending, client, TimeoutError()
+        )
         try:
             answer = await ask(address, count=count, device_id=unit)
         except ConnectionException as error:
@@ -124,17 +127,13 @@ class Transport:
         except MeterFault:
             self._doubt()
             raise
-        finally:
-            self._asked = None
-            self._cancel_if_asked()
-        return self._checked(cast(Answer, answer))
-
-    def _cancel_if_asked(self) -> None:
-        """Be cancelled even where the `wait_for` of Python 3.11 has swallowed it."""
-        task = asyncio.current_task()
-        if task and task.cancelling():
+        except asyncio.CancelledError:
             self.close()
-            raise asyncio.CancelledError
+            raise
+        finally:
+            too_late.cancel()
+            self._asked = None
+        return self._checked(cast(Answer, answer))
 
     def _checked(self, answer: Answer) -> bytes:
         self._check_id(answer)
