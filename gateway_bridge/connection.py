@@ -6,13 +6,13 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 from contract.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.blocks import REGISTERS_PER_VALUE
 from gateway_bridge.lengths import Lengths
 from gateway_bridge.site import Gateway
+from gateway_bridge.traffic import Traffic
 from gateway_bridge.transport import INPUT, Framing, Transport
 
 logger = logging.getLogger(__name__)
@@ -39,15 +39,6 @@ SHARED = (
 MOST_OVERHEARD = 100
 OVERHEARD_TO_TELL = 5
 """So many answers that nobody here asked for, with none of ours missing, are another client's."""
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What went over a connection since the start; `busy_s` is time spent waiting for answers."""
-
-    requests: int = 0
-    busy_s: float = 0.0
-    connects: int = 0
 
 
 class Connection:
@@ -137,8 +128,10 @@ class Connection:
             self._overheard = 0  # what comes now may be the late answer
             raise
         finally:
-            self.traffic.busy_s += time.monotonic() - started_s
+            took_s = time.monotonic() - started_s
+            self.traffic.busy_s += took_s
             if self._transport.answers > answers:
+                self.traffic.answered(took_s)
                 self._heard(by_meter=by_meter)
                 for other in self._others:
                     self._anothers(*other)
@@ -219,11 +212,19 @@ class Connection:
 
     def _new_transport(self, framing: Framing) -> Transport:
         gateway = self.gateway
-        return Transport(gateway.where, framing, timeout_s=self.timeout_s, overhear=self._overhear)
+        return Transport(
+            gateway.where,
+            framing,
+            timeout_s=self.timeout_s,
+            overhear=self._overhear,
+            doubt=self._doubt,
+        )
 
-    def _overhear(self, unit: int, count: int, doubtful: bool) -> None:
+    def _doubt(self, unit: int) -> None:
+        self.doubts[unit] += 1
+
+    def _overhear(self, unit: int, count: int) -> None:
         """Take note of an answer that does not look like ours; not yet, where ours is awaited."""
-        self.doubts[unit] += doubtful
         if not self._transport.awaits:
             self._anothers(unit, count)
         elif len(self._others) < MOST_OVERHEARD:

@@ -74,11 +74,9 @@ class GatewayPoller:
     async def _step(self) -> None:
         """Do what is due next, or wait for it."""
         now_s = time.monotonic()
-        self._giving.settle_due(now_s)
         job = self.schedule.next(now_s)
         if not isinstance(job, Job):
-            until_s = min(self.schedule.idle_until(now_s), self._giving.due_s)
-            await asyncio.sleep(until_s - now_s)
+            await asyncio.sleep(self.schedule.idle_until(now_s) - now_s)
             return
         meter = self.meters[job.meter_id]
         trouble: GatewayError | None = None
@@ -87,7 +85,6 @@ class GatewayPoller:
         except GatewayError as error:
             trouble = error
         done_s = time.monotonic()
-        self._giving.settle_due(done_s)
         skipped = self.schedule.done(job, done_s)
         if trouble:
             self._failed(job, meter, trouble)

@@ -6,6 +6,7 @@ as long as the first and different: before the next request is answered, and wit
 a request takes. So nothing waits for it but what has been read.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from gateway_bridge.sink import Sink
 from gateway_bridge.turns import Job
 
 LONGER = 1.5
-"""So many times what a request takes by the plan: nothing follows an answer any more."""
+"""After so many times what a request takes nothing follows an answer any more."""
 Answers = list[tuple[Block, bytes]]
 
 
@@ -29,7 +30,7 @@ Answers = list[tuple[Block, bytes]]
 class _Held:
     meter: PolledMeter
     doubts: int
-    until_s: float
+    timer: asyncio.TimerHandle
     take: Callable[[], None]
 
 
@@ -46,11 +47,6 @@ class Giving:
         self._connection, self._sink, self._news = connection, sink, news
         self._refused = refused
         self._held: _Held | None = None
-
-    @property
-    def due_s(self) -> float:
-        """When to settle at the latest, by the monotonic clock."""
-        return self._held.until_s if self._held else float("inf")
 
     def doubts(self, meter: PolledMeter) -> int:
         """Return what to hand over with the answers to what is asked from now on."""
@@ -71,22 +67,20 @@ class Giving:
         held, self._held = self._held, None
         if held is None:
             return
+        held.timer.cancel()
         if self.doubts(held.meter) > held.doubts:
             fault = "another client's answer came, too; which one is ours cannot be told"
             self._refused(Job("live", held.meter.meter.meter_id), held.meter, MeterFault(fault))
         else:
             held.take()
 
-    def settle_due(self, now_s: float) -> None:
-        """Settle what has been held back for long enough."""
-        if now_s >= self.due_s:
-            self.settle()
-
     def _hold(self, meter: PolledMeter, last: Block, take: Callable[[], None], doubts: int) -> None:
-        wait_s = LONGER * meter.cost.request_ms(last.count) / 1000
-        self._held = _Held(meter, doubts, time.monotonic() + wait_s, take)
         if not self._connection.mixes_answers:
-            self.settle()
+            take()
+            return
+        request_s = max(meter.cost.request_ms(last.count) / 1000, self._connection.traffic.pace_s)
+        timer = asyncio.get_running_loop().call_later(LONGER * request_s, self.settle)
+        self._held = _Held(meter, doubts, timer, take)
 
     def _take_live(self, meter: PolledMeter, ts: datetime, answers: Answers, now_s: float) -> None:
         values, events = meter.take_live(answers, now_s)

@@ -202,7 +202,8 @@ class PolledMeter:
         expected: list[str] = []
         low_word_first = self.low_word_first
         for block, answer in answers:
-            registers = self._inside_of[block]
+            # What waited to be given out may have been asked by an earlier plan.
+            registers = self._inside_of.get(block) or self._inside([block])
             expected += registers
             values |= decode(answer, block, registers, low_word_first=low_word_first)
         if self.meter.inverted:

@@ -44,8 +44,8 @@ class Transport:
     """A connection over which one task reads registers, one request at a time.
 
     A read must not be cancelled to go on reading afterwards; cancelling closes the connection.
-    `overhear` is told unit and count of registers of each answer that nobody here asked for, and
-    whether it might have been the one to the last request as well as the one that was taken.
+    `overhear` is told unit and count of registers of each answer that nobody here asked for;
+    `doubt` is told the unit where it may be the one to the last request, as the one taken may be.
     """
 
     def __init__(
@@ -54,12 +54,13 @@ class Transport:
         framing: Framing,
         *,
         timeout_s: float,
-        overhear: Callable[[int, int, bool], None] = lambda _unit, _count, _doubtful: None,
+        overhear: Callable[[int, int], None] = lambda _unit, _count: None,
+        doubt: Callable[[int], None] = lambda _unit: None,
     ) -> None:
         self._where = where
         self.framing = framing
         self._timeout_s = timeout_s
-        self._overhear = overhear
+        self._overhear, self._doubt_of = overhear, doubt
         self._client: Client | None = None
         self._asked: Asked | None = None
         self._misfit: str | None = None
@@ -204,10 +205,13 @@ class Transport:
 
     def _not_ours(self, answer: Answer) -> None:
         what = answer.dev_id, answer.count
+        new = answer.pdu[0] == INPUT and answer.content != self._last.content
+        if new and what == (self._last.dev_id, self._last.count):
+            self._doubt_of(answer.dev_id)
         if what in self._late:
             self._late.remove(what)
-        elif answer.pdu[0] == INPUT and answer.content != self._last.content:
-            self._overhear(*what, what == (self._last.dev_id, self._last.count))
+        elif new:
+            self._overhear(*what)
 
     def connection_changed(self, connected: bool) -> None:
         """Fail what waits for an answer when the connection is gone."""

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from contract.readings import Reading
 
 WAIT_S = 5.0
-"""For so long a new meter's scalars wait for a reading of it."""
+LONGEST_WAIT_S = 60.0
+"""For so long a new meter's scalars wait for a reading of it; for longer where none could come."""
 MOST_WAITING = 10_000
 MOST_KNOWN = 50_000
 """Beyond so many meters of scalars, one of them may have to wait once more."""
@@ -22,6 +23,7 @@ class EarlyScalars:
 
     def __init__(self, scalar_meters: Iterable[str]) -> None:
         self._scalar_meters = set(scalar_meters)
+        self._since_s: dict[str, float] = {}
         self._until_s: dict[str, float] = {}
         self._waiting: defaultdict[str, list[Reading]] = defaultdict(list)
         self._count = 0
@@ -39,6 +41,7 @@ class EarlyScalars:
             if not reading.from_scalars or meter_id in self._scalar_meters:
                 sure.append(reading)
                 continue
+            self._since_s.setdefault(meter_id, now_s)
             self._until_s.setdefault(meter_id, now_s + WAIT_S)
             self._waiting[meter_id].append(reading)
             self._count += 1
@@ -51,9 +54,19 @@ class EarlyScalars:
         due = [meter_id for meter_id, until_s in self._until_s.items() if until_s <= now_s]
         return [reading for meter_id in due for reading in self._release(meter_id)]
 
+    def rest(self) -> list[Reading]:
+        """Return what may be stored at the end: all but that of which no reading could come."""
+        on_time = [
+            m for m, since_s in self._since_s.items() if self._until_s[m] <= since_s + WAIT_S
+        ]
+        return [reading for meter_id in on_time for reading in self._release(meter_id)]
+
     def wait_anew(self, now_s: float) -> None:
         """Take note that readings could not come until now."""
-        self._until_s = dict.fromkeys(self._until_s, now_s + WAIT_S)
+        self._until_s = {
+            meter_id: min(now_s + WAIT_S, since_s + LONGEST_WAIT_S)
+            for meter_id, since_s in self._since_s.items()
+        }
 
     def _release(self, meter_id: str) -> list[Reading]:
         if len(self._scalar_meters) >= MOST_KNOWN:
@@ -62,6 +75,7 @@ class EarlyScalars:
         return self._let_go(meter_id)
 
     def _let_go(self, meter_id: str) -> list[Reading]:
+        self._since_s.pop(meter_id, None)
         self._until_s.pop(meter_id, None)
         readings = self._waiting.pop(meter_id, [])
         self._count -= len(readings)

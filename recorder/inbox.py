@@ -1,6 +1,7 @@
 """From a message to what is to be stored of it: readings, or the refusal."""
 
 import logging
+import math
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -82,22 +83,24 @@ class Inbox:
             except PayloadError as error:
                 return self._refuse(topic, payload, error.reason, str(error), now_s)
             if parts.leaf == "reading":
-                self._early.sends_readings(parts.meter_id)
-            elif not readings:
+                if payload:
+                    self._early.sends_readings(parts.meter_id)
+                return self._admit(readings, topic, payload, now_s)
+            if not readings:
                 self._notice(topic)
-            return self._admit(self._early.hold(readings, now_s), topic, payload, now_s)
+            return self._admit_scalars(self._early.hold(readings, now_s), now_s)
 
     def close_due(self, now_s: float) -> Contents:
         """Return the readings of meters whose burst of scalars is over."""
         with self._lock:
-            contents = Contents()
             sure = self._early.hold(self._intake.close_due(now_s), now_s)
-            for reading in (*sure, *self._early.due(now_s)):
-                topic = topics.scalar(reading.meter_id, next(iter(reading.values)))
-                admitted = self._admit([reading], topic, b"", now_s)
-                contents.readings += admitted.readings
-                contents.rejected += admitted.rejected
-            return contents
+            return self._admit_scalars([*sure, *self._early.due(now_s)], now_s)
+
+    def close_all(self, now_s: float) -> Contents:
+        """Return those of all bursts, at the end."""
+        with self._lock:
+            sure = self._early.hold(self._intake.close_due(math.inf), now_s)
+            return self._admit_scalars([*sure, *self._early.rest()], now_s)
 
     def readings_were_late(self, now_s: float) -> None:
         """Take note that the broker could not give out readings until now."""
@@ -110,6 +113,15 @@ class Inbox:
                 text = "too many new meters in this hour; see NEW_METERS_PER_HOUR"
                 return self._refuse(topic, payload, "too_many_meters", text, now_s)
         return Contents(readings)
+
+    def _admit_scalars(self, readings: list[Reading], now_s: float) -> Contents:
+        contents = Contents()
+        for reading in readings:
+            topic = topics.scalar(reading.meter_id, next(iter(reading.values)))
+            admitted = self._admit([reading], topic, b"", now_s)
+            contents.readings += admitted.readings
+            contents.rejected += admitted.rejected
+        return contents
 
     def _take_other(self, topic: str, payload: bytes, arrived: datetime, now_s: float) -> Contents:
         """Take a message that is on no topic of a meter."""

@@ -7,7 +7,6 @@ Whatever was not acknowledged comes again, and rows are unique by meter and time
 
 import json
 import logging
-import math
 import threading
 import time
 from collections.abc import Sequence
@@ -197,7 +196,7 @@ class Recorder:
                 return
 
     def _store_the_rest(self, stop: threading.Event) -> None:
-        rest = [Delivery(self._inbox.close_due(math.inf), None, 0)]
+        rest = [Delivery(self._inbox.close_all(time.monotonic()), None, 0)]
         while not self._queue.empty():
             rest.append(self._queue.get_nowait())
         for start in range(0, len(rest), MOST_IN_BATCH):

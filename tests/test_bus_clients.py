@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from contract.errors import MeterFault
 from gateway_bridge.blocks import Block, LineCost
 from gateway_bridge.gateway import GatewayPoller
 from gateway_bridge.lengths import FORGET_S, Lengths
@@ -16,7 +17,7 @@ from gateway_bridge.simulator.line import LineTiming
 from gateway_bridge.simulator.simulator import Simulator
 from tests.leaping import run_leaping
 from tests.modbus import Master, tcp
-from tests.polling import Heard, gateway_at, pin, polling, until
+from tests.polling import MODEL, Heard, gateway_at, pin, polling, until
 
 LINE = LineTiming(baud=38400)
 BOTH = pytest.mark.parametrize("framing", ["tcp", "rtu"])
@@ -148,6 +149,61 @@ def test_the_first_answer_to_another_client_is_not_given_out_though_it_fits(
             await until(lambda: len(heard.readings) > before + 4)
             assert not heard.wrong()
             assert False not in {state for _, state in heard.states}
+
+    run_leaping(story())
+
+
+@pytest.mark.parametrize("step", range(48))
+def test_nor_is_it_given_out_after_a_time_out_or_on_a_line_slower_than_planned(step: int) -> None:
+    """An answer that is still owed from a time-out is no excuse for one that might be ours."""
+
+    async def story() -> None:
+        simulator = Simulator((1,), timing=LineTiming(baud=2400), framing="rtu")
+        pin(simulator)
+        simulator.fault(None, "to-all", 0)
+        async with simulator:
+            gateway = gateway_at(simulator, framing="rtu", interval_s=3.0, timeout_s=1.0)
+            async with polling(gateway) as (poller, heard):
+                await until(lambda: heard.of("1"))
+                simulator.fault(1, "dead")
+                await until(lambda: poller.meters["1"].tally.timeouts)
+                simulator.mend(1)
+                await asyncio.sleep(10 + step / 8)
+                async with Master(simulator.port) as other:
+                    await other.ask(request("rtu", 1, 30, 76 + 2 * (step % 2)))
+                before = len(heard.readings)
+                await until(lambda: len(heard.readings) > before + 2, timeout_s=60)
+                assert not heard.wrong()
+
+    run_leaping(story())
+
+
+def test_a_register_that_the_meter_lacks_is_found_out_while_another_block_waits() -> None:
+    absent = 362
+
+    async def story() -> None:
+        async with Simulator((1,), timing=LineTiming(), framing="rtu") as simulator:
+            pin(simulator)
+            gateway = gateway_at(
+                simulator,
+                framing="rtu",
+                interval_s=5.0,
+                timeout_s=1.0,
+                quantities=tuple(MODEL.registers),
+                cost=LineCost(),
+            )
+            async with polling(gateway) as (poller, heard):
+                read = poller.connection.read
+
+                async def refusing(unit: int, address: int, count: int, *function: int) -> bytes:
+                    if not function and address <= absent < address + count:
+                        raise MeterFault("exception 2", 2)
+                    return await read(unit, address, count, *function)
+
+                poller.connection.read = refusing  # type: ignore[method-assign, assignment]
+                slow = next(q for q in MODEL.registers if MODEL.registers[q] == absent + 2)
+                await until(lambda: any(slow in r for r in heard.of("1")), timeout_s=120)
+                assert not heard.wrong()
 
     run_leaping(story())
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from contract.readings import Reading
-from recorder.early import MOST_WAITING, WAIT_S
+from recorder.early import LONGEST_WAIT_S, MOST_WAITING, WAIT_S
 from recorder.inbox import Inbox
 
 NOW = datetime(2026, 11, 22, 19, 20, 31, tzinfo=UTC)
@@ -72,7 +72,7 @@ def test_a_meter_known_for_its_scalars_need_not_wait() -> None:
 
 def test_a_recorder_that_stood_still_waits_anew_for_readings(bus: Bus) -> None:
     bus.burst()
-    bus.now_s += 60
+    bus.now_s += LONGEST_WAIT_S / 2
     bus.inbox.readings_were_late(bus.now_s)
     bus.wait(0)
     assert bus.powers == []
@@ -80,6 +80,34 @@ def test_a_recorder_that_stood_still_waits_anew_for_readings(bus: Bus) -> None:
     bus.say("meters/1/reading", '{"ts":"2026-11-22T19:20:30Z","power":7}')
     bus.wait(2 * WAIT_S)
     assert bus.powers == [7]
+
+
+def test_a_disk_that_is_always_slow_does_not_keep_scalars_waiting_for_ever(bus: Bus) -> None:
+    bus.burst()
+    for _ in range(round(LONGEST_WAIT_S)):
+        bus.wait(1.2)
+        bus.inbox.readings_were_late(bus.now_s)
+
+    assert bus.powers == [5, 6]
+
+
+def test_at_the_end_scalars_are_stored_unless_their_reading_could_not_come(bus: Bus) -> None:
+    bus.burst("early")
+    bus.now_s += 2
+    bus.inbox.readings_were_late(bus.now_s)
+    bus.burst("new")
+
+    rest = bus.inbox.close_all(bus.now_s).readings
+    assert [reading.meter_id for reading in rest] == ["new", "new"]
+
+
+def test_a_deleted_retained_reading_says_nothing_of_a_meters_scalars(bus: Bus) -> None:
+    bus.burst()
+    bus.say("meters/1/reading", "")
+    bus.wait(2 * WAIT_S)
+    bus.wait(WAIT_S)
+
+    assert bus.powers == [5, 6]
 
 
 def test_a_long_outage_does_not_make_mirrors_of_a_known_meter_readings() -> None:
