@@ -53,8 +53,9 @@ def parse_address(text: str, port: int = MODBUS_PORT) -> Address:
         return _serial(text)
     if text.startswith("/dev/"):
         return SerialLine(text)
-    host, given = _split(text.removeprefix("tcp://"))
-    if not host or any(c.isspace() or c in "/?#@" for c in host):
+    text = text.removeprefix("tcp://")
+    host, given = _split(text)
+    if not host or any(c.isspace() or c in "/?#@" for c in text):
         raise ValueError("should be a host, host:port, or serial:///dev/ttyUSB0?baud=9600")
     if given is not None:
         if not given.isascii() or not given.isdigit() or not 1 <= int(given) <= 65535:

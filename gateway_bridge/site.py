@@ -15,6 +15,8 @@ from gateway_bridge.tables import GatewayTable, MeterTable
 
 CORE_NAMES = ("voltage", "current", "power", "energy")
 """They are in every reading, whatever else is asked for."""
+SHORT_FORM = ("modbus_host", "modbus_port", "meter_ids")
+"""The settings that name a gateway and its meters, where there is no meters file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,13 @@ def site_from(settings: BridgeSettings) -> tuple[Gateway, ...]:
     if not path.exists() and "meters_file" not in settings.model_fields_set:
         return _short_form(settings)
     tables = read_meters_file(path).gateway
-    if settings.modbus_host is not None:
-        raise SettingsError(
-            f"MODBUS_HOST: {settings.modbus_host} is set, and {path} names gateways too;"
-            " remove one of the two"
-        )
+    for name in SHORT_FORM:
+        if name in settings.model_fields_set and getattr(settings, name) is not None:
+            given = _as_written(getattr(settings, name))
+            raise SettingsError(
+                f"{name.upper()}: {given} is set, and {path} names gateways and meters too;"
+                " remove one of the two"
+            )
     return tuple(_gateway(table, n, settings) for n, table in enumerate(tables, start=1))
 
 
@@ -109,6 +113,10 @@ def site_at(
         meters=tuple(_meter(MeterTable(unit=unit, model=model), None, settings) for unit in units),
         serial=serial,
     )
+
+
+def _as_written(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _short_form(settings: BridgeSettings) -> tuple[Gateway, ...]:

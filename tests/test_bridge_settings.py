@@ -53,6 +53,8 @@ def test_every_wrong_meter_id_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("POLL_INTERVAL", "often", "should be a number"),
         ("QUANTITIES", "core,volts", "'volts' is neither a quantity nor one of core, default"),
         ("MODBUS_FRAMING", "ascii", "'auto', 'tcp' or 'rtu'"),
+        ("MODBUS_HOST", "http://192.168.1.100", "should be a host, host:port, or serial"),
+        ("MODBUS_HOST", "192.168.1.100:none", "port 'none' should be a number"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_was_expected(

@@ -96,11 +96,17 @@ def test_an_inverted_meter_reads_the_other_counter() -> None:
     assert registers["energy_export"] == 0x48
 
 
-def test_both_ways_to_name_a_gateway_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODBUS_HOST", "192.168.1.100")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MODBUS_HOST", "192.168.1.100"), ("MODBUS_PORT", "8899"), ("METER_IDS", "1,2")],
+)
+def test_both_ways_to_name_gateways_and_meters_at_once_are_refused(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
 
     assert complaint('[[gateway]]\naddress = "h"\n' + ONE_METER) == (
-        "MODBUS_HOST: 192.168.1.100 is set, and meters.toml names gateways too;"
+        f"{name}: {value} is set, and meters.toml names gateways and meters too;"
         " remove one of the two"
     )
 
