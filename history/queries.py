@@ -5,7 +5,7 @@ Each query is a few seeks of the key (meter, ts), whatever the length of the his
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
@@ -15,7 +15,7 @@ import peewee
 from contract.readings import Reading, epoch_ms
 from history.columns import stored_quantities
 from history.series import columns
-from history.statements import fetch, fetch_one
+from history.statements import Row, fetch, fetch_one
 from history.tables import Meter
 from history.times import from_ms
 
@@ -70,8 +70,14 @@ def natural_order(meter_id: str) -> tuple[int, int, str]:
 
 def latest(meter_id: str) -> Reading | None:
     """Return a meter's newest reading: one seek, never a GROUP BY over readings."""
-    found = readings(meter_id, limit=1)
-    return found[0] if found else None
+    names = stored_quantities(_database())
+    row = fetch_one(
+        _database(),
+        f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
+        "WHERE meter = (SELECT id FROM meters WHERE name = ?) ORDER BY ts DESC LIMIT 1",
+        (meter_id,),
+    )
+    return Reading(meter_id, from_ms(row[0]), _values(names, row)) if row else None
 
 
 def exists(meter_id: str, ts: datetime) -> bool:
@@ -149,7 +155,7 @@ def _keys(meter: int, begin: int, end: int) -> Iterator[Key]:
 def _rows(keys: list[Key]) -> dict[Key, dict[str, float]]:
     """Return the values behind keys: those of one meter lie next to one another."""
     names = stored_quantities(_database())
-    found = {}
+    found: dict[Key, dict[str, float]] = {}
     for meter, part in groupby(sorted(keys, key=_meter_of), key=_meter_of):
         times = [ts for ts, _ in part]
         rows = fetch(
@@ -158,10 +164,13 @@ def _rows(keys: list[Key]) -> dict[Key, dict[str, float]]:
             "WHERE meter = ? AND ts >= ? AND ts <= ?",
             (meter, min(times), max(times)),
         )
-        for row in rows:
-            values = zip(names, row[1:], strict=True)
-            found[row[0], meter] = {name: v / 1000 for name, v in values if v is not None}
+        found |= {(row[0], meter): _values(names, row) for row in rows}
     return found
+
+
+def _values(names: Sequence[str], row: Row) -> dict[str, float]:
+    """Return what a row of a time and these quantities says, in their units."""
+    return {n: v / 1000 for n, v in zip(names, row[1:], strict=True) if v is not None}
 
 
 def _meter_of(key: Key) -> int:
