@@ -212,6 +212,8 @@ def _remedy(error: BaseException) -> str:
         return "; check who owns the file, -wal and -shm beside it, and the directory"
     if "disk is full" in text:
         return "; free some space, readings wait meanwhile"
+    if "disk I/O error" in text:  # also where there is no room for the -shm beside the file
+        return "; is the disk full, or does it fail?"
     if "locked" in text:
         return "; another program holds it"
     if "malformed" in text:

@@ -31,7 +31,7 @@ LONGEST_DELAY_S = 10.0
 UPKEEP_S = 0.05
 """So long the history may be seen to between two batches."""
 T = TypeVar("T")
-_PASSING = ("locked", "is full", "connection", "starting up")
+_PASSING = ("locked", "is full", "disk I/O error", "connection", "starting up")
 
 
 class Storage:

@@ -80,6 +80,24 @@ def test_a_disk_that_is_full_is_told_once_and_all_is_stored_when_there_is_space(
         assert recorder.output.count("works again after") == 1
 
 
+def test_a_recorder_that_starts_on_a_full_disk_waits_for_space(
+    disk: Path, tmp_path: Path, broker_port: int
+) -> None:
+    with start(disk, broker_port):
+        pass
+    fill(disk / "ballast")
+    url = f"sqlite:///{disk}/energy_meters.db"
+    with Part.module(  # its log lies elsewhere, or there would be no room for it
+        "recorder", directory=tmp_path / "log", DATABASE_URL=url, MQTT_PORT=broker_port
+    ) as recorder:
+        recorder.wait_for("trying again")
+        (disk / "ballast").unlink()
+        recorder.wait_for(f":{broker_port}: connected")
+        with PlainClient(broker_port) as client:
+            publish(client, range(10))
+            wait_until(lambda: stored(disk) == list(range(10)))
+
+
 def test_a_recorder_that_is_killed_on_a_full_disk_has_acknowledged_nothing_it_lacks(
     disk: Path, broker_port: int
 ) -> None:
