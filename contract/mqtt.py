@@ -114,7 +114,8 @@ class MqttClient:
             with contextlib.suppress(RuntimeError, ValueError):
                 info.wait_for_publish(flush_s)
         self._stopping.set()
-        self._paho.disconnect()
+        with contextlib.suppress(OSError):  # the thread may just be closing up, after a loss
+            self._paho.disconnect()
         if self._thread.is_alive():
             self._thread.join(flush_s + 1 if connected else NOT_CONNECTED_S)
         if not self._thread.is_alive():  # else it is connecting, and will close up itself

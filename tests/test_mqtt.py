@@ -264,3 +264,15 @@ def test_a_wrong_password_is_told_and_not_fatal(
         wait_until(lambda: "MQTT_USER" in str(client.trouble))
 
     assert not client.connected
+
+
+def test_a_client_that_is_stopped_while_its_connection_closes_up_says_nothing_of_it(
+    clients: Callable[..., MqttClient], port: int
+) -> None:
+    client = clients(port, "leaves")
+    assert client.wait_connected(5)
+    client._paho._sockpairW.close()  # type: ignore[union-attr]  # as its thread does at the end
+
+    client.stop()
+
+    assert not client.connected
