@@ -108,8 +108,7 @@ class MqttClient:
 
     def stop(self, flush_s: float = 2.0) -> None:
         """Say goodbye, send what is still queued for at most `flush_s`, and disconnect."""
-        connected = self.connected
-        if connected and self._status_topic:
+        if (connected := self.connected) and self._status_topic:
             info = self._paho.publish(self._status_topic, OFFLINE, qos=1, retain=True)
             with contextlib.suppress(RuntimeError, ValueError):
                 info.wait_for_publish(flush_s)
@@ -172,11 +171,11 @@ class MqttClient:
         return client
 
     def _run(self) -> None:
-        settings = self._settings
+        host, port = self._settings.mqtt_host, self._settings.mqtt_port
         while not self._stopping.is_set():
             self._answered = False
             try:
-                self._paho.connect(settings.mqtt_host, settings.mqtt_port, KEEPALIVE_S)
+                self._paho.connect(host, port, KEEPALIVE_S)
                 if self._stopping.is_set():
                     break
                 # not loop_forever: that has nothing by which `publish` could wake it
