@@ -43,7 +43,9 @@ async def open_client(
 ) -> Client:
     """Return a connected client; raises NotReached saying in words why there is none."""
     options: dict[str, Any] = {
-        "timeout": timeout_s,
+        # The listener fails what comes too late: pymodbus's own way takes the event loop one round
+        # more for each request, and on Python 3.11 may swallow that a task is cancelled.
+        "timeout": None,
         "retries": 0,
         "reconnect_delay": 0,
         "trace_connect": listener.connection_changed,
@@ -88,9 +90,6 @@ async def _open(line: SerialLine, options: dict[str, Any], listener: Listener) -
 
 
 def _tame(client: Client, listener: Listener) -> None:
-    # The listener fails what comes too late: pymodbus's own way takes the event loop one round
-    # more for each request, and on Python 3.11 may swallow that a task is cancelled.
-    client.ctx.comm_params.timeout_connect = None  # type: ignore[assignment]
     client.set_max_no_responses(1_000_000)  # when to give up the connection is ours to say
     client.ctx.max_buffer_size = LARGEST_BUFFER
 

@@ -88,7 +88,7 @@ def site_from(settings: BridgeSettings) -> tuple[Gateway, ...]:
         return _short_form(settings)
     tables = read_meters_file(path).gateway
     for name in SHORT_FORM:
-        if name in settings.model_fields_set and getattr(settings, name) is not None:
+        if name in settings.model_fields_set:
             given = _as_written(getattr(settings, name))
             raise SettingsError(
                 f"{name.upper()}: {given} is set, and {path} names gateways and meters too;"

@@ -5,8 +5,8 @@ out scalars. So the scalars of a new meter may come before the reading that they
 taken for a reading of their own they would be stored beside it, with another time.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from contract.readings import Reading
 
@@ -18,14 +18,19 @@ MOST_KNOWN = 50_000
 """Beyond so many meters of scalars, one of them may have to wait once more."""
 
 
+@dataclass(slots=True)
+class _Early:
+    since_s: float
+    until_s: float
+    readings: list[Reading] = field(default_factory=list)
+
+
 class EarlyScalars:
     """Holds back the readings made of scalars; `scalar_meters` are known to send nothing else."""
 
     def __init__(self, scalar_meters: Iterable[str]) -> None:
         self._scalar_meters = set(scalar_meters)
-        self._since_s: dict[str, float] = {}
-        self._until_s: dict[str, float] = {}
-        self._waiting: defaultdict[str, list[Reading]] = defaultdict(list)
+        self._waiting: dict[str, _Early] = {}
         self._count = 0
 
     def sends_readings(self, meter_id: str) -> None:
@@ -41,32 +46,27 @@ class EarlyScalars:
             if not reading.from_scalars or meter_id in self._scalar_meters:
                 sure.append(reading)
                 continue
-            self._since_s.setdefault(meter_id, now_s)
-            self._until_s.setdefault(meter_id, now_s + WAIT_S)
-            self._waiting[meter_id].append(reading)
+            early = self._waiting.setdefault(meter_id, _Early(now_s, now_s + WAIT_S))
+            early.readings.append(reading)
             self._count += 1
         while self._count > MOST_WAITING:
-            sure += self._release(next(iter(self._until_s)))
+            sure += self._release(next(iter(self._waiting)))
         return sure
 
     def due(self, now_s: float) -> list[Reading]:
         """Return the readings of meters that have sent nothing but scalars for long enough."""
-        due = [meter_id for meter_id, until_s in self._until_s.items() if until_s <= now_s]
+        due = [meter_id for meter_id, early in self._waiting.items() if early.until_s <= now_s]
         return [reading for meter_id in due for reading in self._release(meter_id)]
 
     def rest(self) -> list[Reading]:
         """Return what may be stored at the end: all but that of which no reading could come."""
-        on_time = [
-            m for m, since_s in self._since_s.items() if self._until_s[m] <= since_s + WAIT_S
-        ]
+        on_time = [m for m, each in self._waiting.items() if each.until_s <= each.since_s + WAIT_S]
         return [reading for meter_id in on_time for reading in self._release(meter_id)]
 
     def wait_anew(self, now_s: float) -> None:
         """Take note that readings could not come until now."""
-        self._until_s = {
-            meter_id: min(now_s + WAIT_S, since_s + LONGEST_WAIT_S)
-            for meter_id, since_s in self._since_s.items()
-        }
+        for early in self._waiting.values():
+            early.until_s = min(now_s + WAIT_S, early.since_s + LONGEST_WAIT_S)
 
     def _release(self, meter_id: str) -> list[Reading]:
         if len(self._scalar_meters) >= MOST_KNOWN:
@@ -75,8 +75,7 @@ class EarlyScalars:
         return self._let_go(meter_id)
 
     def _let_go(self, meter_id: str) -> list[Reading]:
-        self._since_s.pop(meter_id, None)
-        self._until_s.pop(meter_id, None)
-        readings = self._waiting.pop(meter_id, [])
+        early = self._waiting.pop(meter_id, None)
+        readings = early.readings if early else []
         self._count -= len(readings)
         return readings

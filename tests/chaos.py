@@ -264,9 +264,8 @@ class Chaos:
 
 def _patiently(condition: Callable[[], bool]) -> None:
     """Wait until it holds, but not for ever: what does not come is then counted."""
-    ends_s = time.monotonic() + SETTLE_S
-    while not condition() and time.monotonic() < ends_s:
-        time.sleep(0.5)
+    with suppress(AssertionError):
+        wait_until(condition, SETTLE_S, each_s=0.5)
 
 
 def _values(said: dict[str, float]) -> Values:

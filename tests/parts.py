@@ -69,8 +69,13 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(condition: Callable[[], T], timeout_s: float = 30, what: str = "") -> T:
-    """Return what `condition` returns as soon as it is true; fail when it never is."""
+def wait_until(
+    condition: Callable[[], T], timeout_s: float = 30, what: str = "", *, each_s: float = 0.02
+) -> T:
+    """Return what `condition` returns as soon as it is true; fail when it never is.
+
+    It is looked at every `each_s`: less often where looking takes the machine's time.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         value = condition()
@@ -78,7 +83,7 @@ def wait_until(condition: Callable[[], T], timeout_s: float = 30, what: str = ""
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout_s} s for {what or condition}; last: {value!r}")
-        time.sleep(0.02)
+        time.sleep(each_s)
 
 
 class Part:

@@ -178,7 +178,9 @@ def test_nor_is_it_given_out_after_a_time_out_or_on_a_line_slower_than_planned(s
     run_leaping(story())
 
 
-def test_a_register_that_the_meter_lacks_is_found_out_while_another_block_waits() -> None:
+def test_a_register_that_the_meter_lacks_is_found_out_while_another_block_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     absent = 362
 
     async def story() -> None:
@@ -200,7 +202,7 @@ def test_a_register_that_the_meter_lacks_is_found_out_while_another_block_waits(
                         raise MeterFault("exception 2", 2)
                     return await read(unit, address, count, *function)
 
-                poller.connection.read = refusing  # type: ignore[method-assign, assignment]
+                monkeypatch.setattr(poller.connection, "read", refusing)
                 slow = next(q for q in MODEL.registers if MODEL.registers[q] == absent + 2)
                 await until(lambda: any(slow in r for r in heard.of("1")), timeout_s=120)
                 assert not heard.wrong()
