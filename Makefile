@@ -16,7 +16,7 @@ PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet \
 
 .PHONY: help run test test-slow chaos check fix bench docs lock fresh clean set-up
 
-# For deploy/fresh-machine: what `make run` does before it runs.
+# For tools/fresh-machine: what `make run` does before it runs.
 set-up: $(RUNTIME)
 
 help: ## list these targets
@@ -27,11 +27,11 @@ run: $(RUNTIME) ## start everything; open http://localhost:8000 (Ctrl-C stops)
 	@$(BIN)/python -m meterflow
 
 test: $(DEVELOPMENT) ## run the tests, e.g. make test ARGS='-k intake'
-	@deploy/install-test-packages
+	@tools/install-test-packages
 	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 test-slow: $(DEVELOPMENT) ## run the tests that `make test` leaves out: RabbitMQ
-	@deploy/install-test-packages slow
+	@tools/install-test-packages slow
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 check: $(DEVELOPMENT) ## style and types: ruff and mypy --strict
@@ -44,8 +44,8 @@ fix: $(DEVELOPMENT) ## put style right where a machine can
 	@$(BIN)/ruff format .
 
 chaos: $(DEVELOPMENT) ## kill everything in random order and count, e.g. make chaos ARGS='--seed 7'
-	@deploy/install-test-packages
-	@$(BIN)/python -m tests.chaos $(ARGS)
+	@tools/install-test-packages
+	@$(BIN)/python -m tests.system.chaos $(ARGS)
 
 bench: $(DEVELOPMENT) ## measure, each figure beside what it is compared with
 	@missed=0; for each in benchmarks/*.py; do \
@@ -53,21 +53,21 @@ bench: $(DEVELOPMENT) ## measure, each figure beside what it is compared with
 	done; exit $$missed
 
 docs: $(DEVELOPMENT) ## write the generated pages: quantities, settings, .env.example
-	@$(BIN)/python docs/generate.py
+	@$(BIN)/python tools/generate_docs.py
 
 lock: ## choose the exact versions of constraints.txt anew (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 1; }
 	uv pip compile --universal --all-extras --upgrade --quiet -o constraints.txt pyproject.toml
 
 fresh: ## prove the set-up in clean Debian 12 and 13 trees (needs root and mmdebstrap)
-	@deploy/fresh-machine bookworm trixie
+	@tools/fresh-machine bookworm trixie
 
 clean: ## remove what make has made; readings and settings stay
 	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(RUNTIME): pyproject.toml constraints.txt
-	@$(PYTHON) deploy/check_python.py
+	@$(PYTHON) tools/check_python.py
 	@[ "$$($(BIN)/python -c '$(TELL_VERSION)' 2>/dev/null)" = "$(VERSION)" ] || rm -rf $(VENV)
 	@echo "Setting up $(VENV): about half a minute, once."
 	@$(PYTHON) -m venv --without-pip $(VENV)

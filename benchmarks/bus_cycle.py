@@ -17,10 +17,11 @@ from benchmarks.bus import ALL, MODEL, Line, Verdict, line
 from benchmarks.figures import title
 from contract.quantities import CORE_SET, DEFAULT_SET
 from gateway_bridge.address import TcpAddress
-from gateway_bridge.blocks import REGISTERS_PER_VALUE, LineCost, plan_blocks
-from gateway_bridge.simulator.line import LineTiming
-from gateway_bridge.simulator.simulator import Simulator
-from gateway_bridge.transport import Transport
+from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, plan_blocks
+from gateway_bridge.modbus.transport import Transport
+from gateway_bridge.models.line_cost import LineCost
+from simulator.line import LineTiming
+from simulator.simulator import Simulator
 
 SETS = {"core": tuple(CORE_SET), "default": tuple(DEFAULT_SET), "all": ALL}
 FASTER = {"core": 4.5, "default": 6.0, "all": 8.8}

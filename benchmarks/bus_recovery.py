@@ -9,13 +9,13 @@ import time
 
 from benchmarks.bus import Line, Verdict, line
 from benchmarks.figures import title
-from contract.errors import GatewayError
 from contract.quantities import CORE_SET
 from gateway_bridge.address import TcpAddress
-from gateway_bridge.simulator.line import LineTiming
-from gateway_bridge.simulator.simulator import Simulator
-from gateway_bridge.transport import Transport
-from tests.polling import until
+from gateway_bridge.modbus.errors import GatewayError
+from gateway_bridge.modbus.transport import Transport
+from simulator.line import LineTiming
+from simulator.simulator import Simulator
+from tests.support.polling import until
 
 TRIES = 5
 OUTAGES = (("refuse", 2.0, 2.0), ("refuse", 10.0, 2.0), ("refuse", 40.0, 8.0),

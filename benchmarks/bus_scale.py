@@ -16,11 +16,11 @@ import time
 from benchmarks.bus import MODEL, Heard, Verdict
 from benchmarks.figures import title
 from contract.quantities import DEFAULT_SET
-from gateway_bridge.blocks import LineCost
-from gateway_bridge.gateway import GatewayPoller
-from gateway_bridge.simulator.line import LineTiming
-from gateway_bridge.simulator.simulator import Simulator
-from gateway_bridge.site import Gateway, Meter
+from gateway_bridge.models.line_cost import LineCost
+from gateway_bridge.polling.poller import GatewayPoller
+from gateway_bridge.site.site import Gateway, Meter
+from simulator.line import LineTiming
+from simulator.simulator import Simulator
 
 METERS, ROUNDS = 10, 3
 INSTANT = LineCost(baud=10_000_000, turnaround_ms=0, pause_ms=0)

@@ -12,8 +12,8 @@ import sys
 
 from benchmarks.bus import Verdict
 from benchmarks.figures import title
-from tests.faulted import suffer_all
-from tests.leaping import run_leaping
+from tests.support.faulted import suffer_all
+from tests.support.leaping import run_leaping
 
 LINES = 20
 

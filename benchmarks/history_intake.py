@@ -22,7 +22,7 @@ from contract.readings import Reading, epoch_ms
 from history.database import migrate, open_database
 from history.exchange.archive import Archive
 from history.retention import Keep, Retention
-from history.rollups import Rollups
+from history.rollups.rollups import Rollups
 from history.statements import run_many
 from history.tables import TABLES
 from history.writes import Writer

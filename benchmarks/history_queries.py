@@ -17,12 +17,13 @@ import peewee
 
 from benchmarks.figures import NAMES, START, interleaved, line, ms, title
 from contract.readings import epoch_ms
-from history import energy, load, queries, series
+from history import energy, queries, series
+from history import load_curve as load
 from history.columns import add_columns
 from history.database import migrate, open_database
-from history.levels import FIVE_MINUTES, ROLLUPS
-from history.marks import COUNTERS
 from history.periods import Unit
+from history.rollups.dirty_buckets import COUNTERS
+from history.rollups.levels import FIVE_MINUTES, ROLLUPS
 from history.tables import TABLES, Meter, QuantityNumber
 
 METERS, DAYS = 4, 365

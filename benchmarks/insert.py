@@ -19,7 +19,7 @@ import peewee
 from benchmarks.figures import NAMES, line, readings, title
 from contract.readings import Reading, epoch_ms
 from history.database import migrate, open_database, transaction
-from history.raw import RawTable, Stamped
+from history.readings_table import RawTable, Stamped
 from history.tables import TABLES
 
 METERS, BATCH, EACH, ROUNDS = 20, 500, 2000, 7

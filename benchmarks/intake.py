@@ -25,7 +25,7 @@ from statistics import median, quantiles
 from benchmarks.figures import NAMES, line, ms, readings, title
 from contract import topics
 from contract.readings import Reading, epoch_ms
-from tests.parts import Part, free_port, listens, wait_until
+from tests.support.parts import Part, free_port, listens, wait_until
 
 METERS, ROUNDS = 20, 3
 LATENCY_S = 20
@@ -148,7 +148,7 @@ def latencies() -> list[float]:
         site, modbus = Site(Path(place), stack), free_port()
         units = ",".join(map(str, range(1, METERS + 1)))
         fast = ("--baud", "0", "--turnaround", "0", "--pause", "0")
-        simulator = ("gateway_bridge.simulator", "--port", str(modbus), "--units", units, *fast)
+        simulator = ("simulator", "--port", str(modbus), "--units", units, *fast)
         bridge = {"MODBUS_HOST": "127.0.0.1", "MODBUS_PORT": modbus, "METER_IDS": units}
         bridge |= {"MQTT_PORT": site.port, "POLL_INTERVAL": 1, "MODBUS_BAUD": 1_000_000}
         stack.enter_context(Part.module(*simulator, directory=Path(place)))

@@ -20,9 +20,9 @@ from statistics import median, quantiles
 
 from benchmarks.figures import line, ms, title
 from contract.readings import parse_time
-from tests.bridged import Site
-from tests.parts import Part, wait_until
-from tests.plain_client import PlainClient
+from tests.support.bridged import Site
+from tests.support.parts import Part, wait_until
+from tests.support.plain_client import PlainClient
 
 METERS, INTERVAL_S = 20, 0.2
 UNITS = ",".join(map(str, range(1, METERS + 1)))

@@ -10,8 +10,8 @@ from broker.listener import check_listener
 from broker.mosquitto import find_mosquitto, run_mosquitto
 from broker.settings import BrokerSettings
 from broker.users import add_user
-from contract.errors import BusError
-from contract.service import leave, load, parser_for
+from service.errors import BrokerError
+from service.lifecycle import leave, load, parser_for
 
 PURPOSE = "Start the MQTT broker, for this machine only unless it has users."
 SERVICE_USERS = Path("/etc/mosquitto/meters.passwd")
@@ -34,19 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(settings: BrokerSettings) -> None:
     """Be the broker that the settings ask for, until stopped.
 
-    Raises BusError where it cannot listen, or where Mosquitto is wanted and missing.
+    Raises BrokerError where it cannot listen, or where Mosquitto is wanted and missing.
     """
     check_listener(settings)
     program = None if settings.broker == "embedded" else find_mosquitto()
     if program:
         run_mosquitto(program, settings)
     if settings.broker == "mosquitto":
-        raise BusError(
+        raise BrokerError(
             "mosquitto is not installed: install it (Debian: apt install mosquitto), "
             "or set BROKER=embedded"
         )
     # Here, because amqtt takes longer to import than Mosquitto to start.
-    from broker.embedded import run_embedded
+    from broker.server import run_embedded
 
     run_embedded(settings)
 

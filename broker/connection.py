@@ -16,7 +16,7 @@ from amqtt.plugins.manager import PluginManager
 from amqtt.session import OutgoingApplicationMessage, Session
 
 from broker import packets
-from broker.complaints import Complaints
+from broker.log_filter import Complaints
 from broker.packets import MalformedPacket, Packet, Publish
 
 MOST_IN_FLIGHT = 1000

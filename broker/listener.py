@@ -4,14 +4,14 @@ import errno
 import socket
 
 from broker.settings import BrokerSettings, is_loopback
-from contract.errors import BusError
+from service.errors import BrokerError
 
 
 def check_listener(settings: BrokerSettings) -> None:
-    """Raise BusError where a broker without users must not listen, or cannot."""
+    """Raise BrokerError where a broker without users must not listen, or cannot."""
     host, port = settings.mqtt_host, settings.mqtt_port
     if not is_loopback(host) and not settings.broker_users_file:
-        raise BusError(
+        raise BrokerError(
             f"MQTT_HOST {host} is not of this machine alone, and the broker started here asks "
             "nobody for a password: set MQTT_HOST=127.0.0.1, or name users by BROKER_USERS_FILE, "
             "or for a network let Mosquitto run as a service (docs/brokers.md), and start none here"
@@ -25,7 +25,7 @@ def check_listener(settings: BrokerSettings) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise BusError(_in_words(host, port, error)) from error
+        raise BrokerError(_in_words(host, port, error)) from error
 
 
 def _in_words(host: str, port: int, error: OSError) -> str:

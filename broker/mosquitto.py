@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 from typing import NoReturn
 
-from broker.damage import damage_of, set_aside
+from broker.recovery import damage_of, set_aside
 from broker.rights import Rights
 from broker.settings import BrokerSettings
 from broker.users import read_users
-from contract.errors import BusError
+from service.errors import BrokerError
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def find_mosquitto() -> str | None:
 def run_mosquitto(program: str, settings: BrokerSettings) -> NoReturn:
     """Become Mosquitto: its log, its signals and its exit code are this process's own.
 
-    Raises BusError where the configuration cannot be read or written, SettingsError where the
+    Raises BrokerError where the configuration cannot be read or written, SettingsError where the
     file of users or of rights is not understood.
     """
     try:
@@ -40,7 +40,7 @@ def run_mosquitto(program: str, settings: BrokerSettings) -> NoReturn:
         logger.info("mosquitto (%s) listens on %s, by %s", program, address, configuration)
         os.execv(program, [program, "-c", str(configuration)])
     except OSError as error:
-        raise BusError(f"mosquitto at {program}: {error}") from error
+        raise BrokerError(f"mosquitto at {program}: {error}") from error
 
 
 def configuration_for(settings: BrokerSettings) -> Path:

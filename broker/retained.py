@@ -11,8 +11,8 @@ import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
-from broker.damage import set_aside
-from contract.errors import BusError
+from broker.recovery import set_aside
+from service.errors import BrokerError
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class RetainedMessages:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._read_or_begin_anew()
         except (OSError, sqlite3.Error) as error:
-            raise BusError(
+            raise BrokerError(
                 f"retained messages at {path}: {error}; move the file away to begin anew"
             ) from error
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract.errors import SettingsError
 from contract.topics import filter_matches
+from service.errors import SettingsError
 
 _ACCESSES = {"read": "r", "write": "w", "readwrite": "rw"}
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from contract.settings import Settings
+from service.settings import Settings
 
 
 class BrokerSettings(Settings):

@@ -15,7 +15,7 @@ import re
 import secrets
 from pathlib import Path
 
-from contract.errors import SettingsError
+from service.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 

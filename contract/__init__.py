@@ -1,3 +1,1 @@
-"""What is said on the wire: quantities, topics, readings, settings, errors and the MQTT client."""
-
-__version__ = "0.1.0"
+"""What is said on the wire: quantities, topics, readings, and the requests of a replay."""

@@ -30,7 +30,7 @@ from typing_extensions import TypedDict
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME, QUANTITIES, Quantity
 from contract.topics import METER_ID
-from contract.wording import plain
+from contract.validation import plain
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 MOST_AHEAD = timedelta(hours=1)

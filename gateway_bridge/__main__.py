@@ -8,10 +8,10 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from contract.errors import SettingsError
-from contract.service import leave, run_service
 from gateway_bridge.bridge import run
 from gateway_bridge.settings import BridgeSettings
+from service.errors import SettingsError
+from service.lifecycle import leave, run_service
 
 COMMANDS = {
     "scan": "look for meters on a line",

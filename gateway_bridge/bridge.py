@@ -4,11 +4,11 @@ import asyncio
 import logging
 import signal
 
-from contract.errors import SettingsError
-from gateway_bridge.gateway import GatewayPoller
-from gateway_bridge.publisher import Publisher
+from gateway_bridge.polling.poller import GatewayPoller
+from gateway_bridge.publishing.publisher import Publisher
 from gateway_bridge.settings import BridgeSettings
-from gateway_bridge.site import Gateway, site_from
+from gateway_bridge.site.site import Gateway, site_from
+from service.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 

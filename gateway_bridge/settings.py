@@ -8,8 +8,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from contract.quantities import quantity_set
-from contract.settings import Host, Port, ServiceName, Settings
 from gateway_bridge.address import parse_address
+from service.settings import Host, Port, ServiceName, Settings
 
 HIGHEST_UNIT = 247
 

@@ -8,8 +8,8 @@ from statistics import median_low
 
 import peewee
 
-from history.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, width_s
-from history.rollups import Rollups
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, width_s
+from history.rollups.rollups import Rollups
 from history.statements import Row, fetch, fetch_one
 from history.tables import Meter
 from history.times import from_ms

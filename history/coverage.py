@@ -6,7 +6,7 @@ level covers the whole of its range before it picks one.
 
 import peewee
 
-from history.levels import RAW, ROLLUPS, start_of, width_s
+from history.rollups.levels import RAW, ROLLUPS, start_of, width_s
 from history.statements import fetch_one
 
 Firsts = dict[int, int]

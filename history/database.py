@@ -14,11 +14,12 @@ from playhouse.db_url import connect as connect_by_url
 from playhouse.db_url import parse as parse_url
 from playhouse.migrations import Runner
 
-from contract.errors import SettingsError, StorageError
 from contract.quantities import QUANTITIES
 from history.columns import add_columns, present
+from history.errors import StorageError
 from history.tables import TABLES, QuantityNumber
 from history.views import VIEWS, create_views
+from service.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 logging.getLogger("peewee.migrations").setLevel(logging.ERROR)  # whoever migrates tells it

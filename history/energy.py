@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 import peewee
 
 from contract.readings import epoch_ms
-from history.levels import FIVE_MINUTES, HOUR, start_of
 from history.periods import Unit, edges
 from history.periods import start_of as start_of_period
+from history.rollups.levels import FIVE_MINUTES, HOUR, start_of
 from history.statements import fetch
 from history.tables import Meter
 from history.tariffs import Tariffs

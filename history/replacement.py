@@ -5,11 +5,11 @@ from datetime import datetime
 
 import peewee
 
-from contract.errors import StorageError
 from contract.readings import epoch_ms, format_time
 from history.columns import stored_quantities
 from history.database import transaction
-from history.marks import COUNTERS, Marks
+from history.errors import StorageError
+from history.rollups.dirty_buckets import COUNTERS, Marks
 from history.statements import fetch_one, run
 from history.tables import Meter, QuantityNumber
 from history.times import from_ms

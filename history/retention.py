@@ -13,8 +13,8 @@ import peewee
 from history.columns import stored_quantities
 from history.database import transaction
 from history.exchange.archive import Archive, month_of
-from history.levels import DAY, FIVE_MINUTES, HOUR, RAW, start_of
-from history.marks import COUNTERS
+from history.rollups.dirty_buckets import COUNTERS
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW, start_of
 from history.statements import fetch, fetch_one, run
 from history.tables import Meter, QuantityNumber
 

@@ -12,7 +12,7 @@ import peewee
 from contract.replay import Replayed, runs
 from history.database import transaction
 from history.numbers import Numbers, between
-from history.raw import Stamped
+from history.readings_table import Stamped
 from history.statements import fetch, run_many
 
 Columns = tuple[str | None, int, str]

@@ -16,7 +16,7 @@ from contract.quantities import BY_NAME
 from contract.readings import epoch_ms
 from history.columns import stored_quantities
 from history.coverage import covers, firsts, quantity_number
-from history.levels import RAW, ROLLUPS, start_of, width_s
+from history.rollups.levels import RAW, ROLLUPS, start_of, width_s
 from history.statements import Row, fetch
 from history.tables import Meter
 

@@ -8,7 +8,7 @@ import peewee
 
 from history.exchange.archive import Archive
 from history.retention import Keep, Retention, give_back
-from history.rollups import Rollups
+from history.rollups.rollups import Rollups
 from history.statements import run
 
 logger = logging.getLogger(__name__)

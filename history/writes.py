@@ -13,10 +13,10 @@ import peewee
 
 from contract.readings import Reading, epoch_ms, format_time
 from history.database import transaction
-from history.duties import Duties
-from history.levels import DAY, FIVE_MINUTES, bucket_of, width_s
-from history.marks import COUNTERS, Mark, Marks
-from history.raw import RawTable, Stamped
+from history.leases import Duties
+from history.readings_table import RawTable, Stamped
+from history.rollups.dirty_buckets import COUNTERS, Mark, Marks
+from history.rollups.levels import DAY, FIVE_MINUTES, bucket_of, width_s
 from history.sequences import Sequences, unfiled
 from history.statements import fetch, run_many
 from history.tables import Meter, RejectedMessage

@@ -14,11 +14,11 @@ import sys
 from typing import TextIO
 
 from broker.settings import is_loopback
-from contract import __version__
-from contract.errors import PipelineError
-from contract.service import leave
+from contract.errors import MeterflowError
 from meterflow.parts import RunSettings, parts, service
 from meterflow.supervisor import Supervisor
+from service import __version__
+from service.lifecycle import leave
 
 SIMULATOR_PORT = 5020
 START_S = 10.0
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 async def run(settings: RunSettings, output: TextIO) -> None:
-    """Run all parts until stopped. Raises PipelineError where a port is taken, or all ended."""
+    """Run all parts until stopped. Raises MeterflowError where a port is taken, or all ended."""
     _check_http(settings.http_host, settings.http_port)
     supervisor = Supervisor(output)
     loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ async def run(settings: RunSettings, output: TextIO) -> None:
     stopped = await supervisor.wait()
     await supervisor.stop_all()
     if not stopped:
-        raise PipelineError("all parts have ended; see above why")
+        raise MeterflowError("all parts have ended; see above why")
 
 
 async def _start_broker(settings: RunSettings, supervisor: Supervisor) -> None:
@@ -87,7 +87,7 @@ def _check_http(host: str, port: int) -> None:
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
         ).close()
     except OSError as error:
-        raise PipelineError(
+        raise MeterflowError(
             f"HTTP_PORT {port} on {host}: {os.strerror(error.errno or 0)}; "
             "is Meterflow running already? Stop it, or choose another HTTP_PORT "
             "(a second Meterflow also needs an MQTT_PORT and a DATABASE_URL of its own)"
@@ -98,7 +98,7 @@ def _simulator_port() -> int:
     for port in (SIMULATOR_PORT, 0):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as probe:
             return int(probe.getsockname()[1])
-    raise PipelineError("no free port on 127.0.0.1 for the simulator")
+    raise MeterflowError("no free port on 127.0.0.1 for the simulator")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import Field
 
 from broker.settings import BrokerSettings
-from contract.settings import Host, Port
 from gateway_bridge.settings import UnitIds
+from service.settings import Host, Port
 
 SIMULATED = {"MODBUS_HOST": "127.0.0.1", "POLL_INTERVAL": "1"}
 
@@ -68,6 +68,6 @@ def parts(settings: RunSettings, simulator_port: int) -> tuple[list[Part], list[
         environment["POLL_INTERVAL"] = settings.poll_interval
     line = ("--port", str(simulator_port), "--units", units)
     return (
-        [service("web"), service("gateway_bridge.simulator", *line)],
+        [service("web"), service("simulator", *line)],
         [service("recorder"), service("gateway_bridge", environment=environment)],
     )

@@ -10,16 +10,16 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from contract.errors import SettingsError
-from contract.service import leave, run_service, stop_event
 from recorder.recorder import Recorder
 from recorder.settings import RecorderSettings
 from recorder.storage import Storage
+from service.errors import SettingsError
+from service.lifecycle import leave, run_service, stop_event
 
 COMMANDS = {
     "status": ("status", "what the history holds, how large it is and will be"),
     "export": ("export", "readings into a CSV or Parquet file"),
-    "import": ("bring_in", "readings from such files, older loggers, Home Assistant"),
+    "import": ("importing", "readings from such files, older loggers, Home Assistant"),
     "backup": ("backup", "a copy of the history, while it is being written"),
     "check": ("check", "whether the file and its roll-ups are sound, and what is missing"),
     "replace-meter": ("replace_meter", "enter that another meter was put in"),

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from contract import topics
+from contract.assembler import Intake
 from contract.errors import PayloadError
-from contract.intake import Intake
 from contract.quantities import BY_NAME
 from contract.readings import Reading, decode_reading
 from contract.replay import ReplayAnswer, decode
 from history.writes import Rejected
-from recorder.early import EarlyScalars
-from recorder.newcomers import Newcomers
-from recorder.refusals import Refusals
+from recorder.new_meter_limit import Newcomers
+from recorder.rejections import Refusals
+from recorder.scalar_hold_back import EarlyScalars
 
 logger = logging.getLogger(__name__)
 

@@ -16,14 +16,15 @@ from queue import Empty, SimpleQueue
 
 from paho.mqtt.client import MQTTMessage
 
-from contract import __version__, topics
-from contract.mqtt import MqttClient, Subscription
+from contract import topics
 from contract.readings import format_time
-from recorder.duty import Duty
 from recorder.inbox import BridgeWord, Contents, Inbox
+from recorder.lease import Duty
 from recorder.replays import Replays
 from recorder.settings import RecorderSettings
 from recorder.storage import Storage
+from service import __version__
+from service.mqtt import MqttClient, Subscription
 
 logger = logging.getLogger(__name__)
 

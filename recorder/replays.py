@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from contract import topics
-from contract.errors import StorageError
 from contract.replay import ReplayAnswer, ReplayRequest
+from history.errors import StorageError
 from history.sequences import Gap
 from recorder.storage import Storage
 

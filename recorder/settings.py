@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from contract.settings import ServiceName, Settings
-from contract.zones import Zone, local_zone
 from history.exchange.archive import Archive
 from history.retention import Keep
+from service.settings import ServiceName, Settings
+from service.zones import Zone, local_zone
 
 Days = Annotated[int, Field(ge=0, le=36_500)]
 

@@ -11,13 +11,13 @@ from typing import TypeVar
 
 import peewee
 
-from contract.errors import StorageError
 from contract.readings import Reading
 from contract.replay import Replayed
 from history import queries
 from history.database import in_words, migrate, name_of, open_database
-from history.duties import Beat
+from history.errors import StorageError
 from history.exchange.archive import Archive
+from history.leases import Beat
 from history.numbers import Numbers
 from history.retention import Keep
 from history.sequences import Gap, Settled

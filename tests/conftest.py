@@ -10,9 +10,9 @@ import peewee
 import pytest
 
 from history.database import migrate, open_database
-from tests.parts import Part, free_port, listens, wait_until
-from tests.postgresql import emptied
-from tests.postgresql import server as postgresql_server
+from tests.support.parts import Part, free_port, listens, wait_until
+from tests.support.postgresql import emptied
+from tests.support.postgresql import server as postgresql_server
 
 # No deadline: the machine may be busy. The same examples each time where nobody looks on.
 hypothesis.settings.register_profile(

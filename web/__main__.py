@@ -6,7 +6,7 @@ import signal
 import gevent
 from gevent.event import Event
 
-from contract.service import run_service
+from service.lifecycle import run_service
 from web import create_app
 from web.context import KEY, Parts
 from web.server import serve

@@ -7,8 +7,9 @@ from flask import Flask, Response, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
-from contract.errors import PayloadError, StorageError
-from contract.wording import plain
+from contract.errors import PayloadError
+from contract.validation import plain
+from history.errors import StorageError
 
 RETRY_AFTER_S = 5
 _SENTENCES = {

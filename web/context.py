@@ -6,13 +6,13 @@ from zoneinfo import ZoneInfo
 
 from flask import current_app
 
-from contract.zones import local_zone
 from history.tariffs import Tariffs
-from web.bus import Bus
+from service.zones import local_zone
 from web.latest import Latest
 from web.relay import Relay
 from web.settings import WebSettings
 from web.stored import Stored
+from web.subscriber import Bus
 
 KEY = "meterflow"
 

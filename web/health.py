@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response
 
-from contract.errors import StorageError
+from history.errors import StorageError
 from web.answers import json_answer, refusal
 from web.context import parts
 

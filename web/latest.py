@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from contract import topics
+from contract.assembler import Intake
 from contract.errors import PayloadError
-from contract.intake import Intake
 from contract.quantities import BY_NAME
 from contract.readings import MAX_PAYLOAD_BYTES, Reading, decode_scalar
 

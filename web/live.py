@@ -12,9 +12,9 @@ from flask_socketio import SocketIO
 from simple_websocket import ConnectionClosed
 
 from contract import topics
-from contract.errors import StorageError
 from contract.readings import Reading
 from history import queries
+from history.errors import StorageError
 from web.context import Parts, parts
 from web.outgoing import text_frame
 from web.relay import MOST_FILTERS, Listener
@@ -29,7 +29,7 @@ _sock = Sock()
 
 
 def init_app(app: Flask, shared: Parts) -> None:
-    """Add the live interfaces to an app. Raises PipelineError where a package is in the way."""
+    """Add the live interfaces to an app. Raises MeterflowError where a package is in the way."""
     install()
     app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
     app.before_request(_check_raw)

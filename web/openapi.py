@@ -9,7 +9,7 @@ from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel
 
-from contract import __version__
+from service import __version__
 from web.answers import wrong_fields
 
 ASSETS = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"

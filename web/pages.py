@@ -2,8 +2,9 @@
 
 from flask import Blueprint, Response, make_response, render_template
 
-from contract import __version__, topics
+from contract import topics
 from contract.quantities import QUANTITIES
+from service import __version__
 
 blueprint = Blueprint("pages", __name__)
 

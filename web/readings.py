@@ -13,9 +13,10 @@ from paho.mqtt.client import MQTTMessageInfo
 from pydantic import BaseModel, Field
 
 from contract import topics
-from contract.errors import PayloadError, StorageError
+from contract.errors import PayloadError
 from contract.readings import Reading, ReadingBody, reading_from_body
 from history import queries
+from history.errors import StorageError
 from web.answers import json_answer, refusal, wrong_reading
 from web.context import parts
 from web.live import latest_reading

@@ -16,9 +16,9 @@ import gevent
 
 from contract import topics
 from contract.readings import Reading
-from web.bus import Bus
 from web.latest import Latest, News
 from web.outgoing import FrameSocket, text_frame
+from web.subscriber import Bus
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ import socket
 from flask import Flask
 from gevent import pywsgi
 
-from contract.errors import PipelineError, SettingsError
+from contract.errors import MeterflowError
+from service.errors import SettingsError
 from web.settings import WebSettings
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # publishes no types
 def serve(app: Flask, settings: WebSettings) -> pywsgi.WSGIServer:
     """Return a server that accepts connections.
 
-    Raises PipelineError where the port is taken, SettingsError where the address is none of ours.
+    Raises MeterflowError where the port is taken, SettingsError where the address is none of ours.
     """
     log = pywsgi.LoggingLogAdapter(logger, logging.DEBUG)
     seen = logger.isEnabledFor(logging.DEBUG)
@@ -51,15 +52,15 @@ def serve(app: Flask, settings: WebSettings) -> pywsgi.WSGIServer:
     return server
 
 
-def _in_words(error: OSError, settings: WebSettings) -> PipelineError:
+def _in_words(error: OSError, settings: WebSettings) -> MeterflowError:
     host, port = settings.http_host, settings.http_port
     if error.errno == errno.EADDRINUSE:
-        return PipelineError(
+        return MeterflowError(
             f"port {port} of {host} is taken by another program; "
             f"stop that one, or choose another port: HTTP_PORT={min(port + 1, 65535)}"
         )
     if error.errno == errno.EACCES:
-        return PipelineError(
+        return MeterflowError(
             f"port {port} of {host} may not be opened by this user; set HTTP_PORT to 1024 or more"
         )
     reason = str(error.strerror).partition(": (")[0]  # gevent adds the address, as a tuple

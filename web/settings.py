@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from contract.settings import Host, Port, Settings
-from contract.zones import Zone
+from service.settings import Host, Port, Settings
+from service.zones import Zone
 
 
 def _listed(value: object) -> object:

@@ -12,8 +12,8 @@ from typing import TypeVar
 import peewee
 from gevent.threadpool import ThreadPool
 
-from contract.errors import StorageError
 from history.database import in_words, is_current, name_of, open_database
+from history.errors import StorageError
 
 T = TypeVar("T")
 

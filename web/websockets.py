@@ -10,7 +10,7 @@ import gevent.selectors
 import simple_websocket
 from engineio.async_drivers.gevent import Thread
 
-from contract.errors import PipelineError
+from contract.errors import MeterflowError
 from web.outgoing import FrameSocket
 
 OUTGOING = "meterflow.outgoing"
@@ -57,10 +57,10 @@ class WebSocket(simple_websocket.Server):  # type: ignore[misc]  # publishes no 
 def install() -> None:
     """Make flask-sock and engineio use our WebSocket.
 
-    Raises PipelineError where gevent-websocket is installed: engineio would silently prefer it.
+    Raises MeterflowError where gevent-websocket is installed: engineio would silently prefer it.
     """
     if importlib.util.find_spec("geventwebsocket"):
-        raise PipelineError(
+        raise MeterflowError(
             "the package gevent-websocket is installed and replaces the WebSockets of this "
             "service; remove it: pip uninstall gevent-websocket"
         )

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from benchmarks.figures import line as print_line
-from gateway_bridge.blocks import LineCost
-from gateway_bridge.gateway import GatewayPoller
-from gateway_bridge.meter import PolledMeter
+from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.models import MODELS
-from gateway_bridge.simulator.line import LineTiming
-from gateway_bridge.simulator.simulator import Simulator
-from gateway_bridge.site import Gateway, Meter
-from tests.polling import until
+from gateway_bridge.models.line_cost import LineCost
+from gateway_bridge.polling.poller import GatewayPoller
+from gateway_bridge.site.site import Gateway, Meter
+from simulator.line import LineTiming
+from simulator.simulator import Simulator
+from tests.support.polling import until
 
 MODEL = MODELS["sdm630"]
 ALL = tuple(MODEL.registers)

@@ -3,11 +3,11 @@
 import argparse
 from dataclasses import replace
 
-from contract.errors import SettingsError
 from gateway_bridge.address import parse_address
 from gateway_bridge.models import MODELS
 from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
-from gateway_bridge.site import Gateway, site_at, site_from
+from gateway_bridge.site.site import Gateway, site_at, site_from
+from service.errors import SettingsError
 
 _AT = "host, host:port or serial:///dev/ttyUSB0?baud=9600; without it, what the settings name"
 

@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass, field, replace
 
 from rich.table import Table
 
-from contract.errors import GatewayError
 from gateway_bridge.commands import arguments
-from gateway_bridge.commands.broker_check import check_broker
+from gateway_bridge.commands.checks.broker import check_broker
+from gateway_bridge.commands.checks.line import Line, check_line
+from gateway_bridge.commands.checks.meter import check_meter
+from gateway_bridge.commands.checks.pace import check_clients, check_pace
+from gateway_bridge.commands.counting import COUNTERS, against_counters
 from gateway_bridge.commands.findings import Finding, Tell
-from gateway_bridge.commands.line_check import Line, check_line
 from gateway_bridge.commands.lines import MeterRead, read_meter
-from gateway_bridge.commands.meter_check import check_meter
-from gateway_bridge.commands.pace_check import check_clients, check_pace
 from gateway_bridge.commands.screen import Screen
-from gateway_bridge.counting import COUNTERS, against_counters
+from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.settings import BridgeSettings
-from gateway_bridge.site import Gateway, Meter
+from gateway_bridge.site.site import Gateway, Meter
 
 WATCH_S = 10.0
 _PURPOSE = (

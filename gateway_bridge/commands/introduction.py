@@ -3,13 +3,13 @@
 import struct
 from dataclasses import dataclass
 
-from contract.errors import MeterFault, MeterTimeout
-from gateway_bridge.blocks import REGISTERS_PER_VALUE, swap_words
 from gateway_bridge.commands.probe import Probe
-from gateway_bridge.identity import HIGHEST_HERTZ, LOWEST_HERTZ, SYSTEM_TYPES
+from gateway_bridge.meter.identity import HIGHEST_HERTZ, LOWEST_HERTZ, SYSTEM_TYPES
+from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, swap_words
+from gateway_bridge.modbus.errors import MeterFault, MeterTimeout
+from gateway_bridge.modbus.transport import HOLDING, INPUT, Framing
 from gateway_bridge.models import METER_CODES
 from gateway_bridge.models.model import METER_CODE
-from gateway_bridge.transport import HOLDING, INPUT, Framing
 
 _FREQUENCY, _SYSTEM_TYPE, _SERIAL_NUMBER = 0x46, 0x0A, 0xFC00
 

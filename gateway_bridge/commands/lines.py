@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 
-from contract.errors import GatewayError, MeterFault, MeterTimeout
-from gateway_bridge.asking import REFUSED
-from gateway_bridge.blocks import REGISTERS_PER_VALUE, Block, decode
 from gateway_bridge.commands.probe import Outcome, Probe
-from gateway_bridge.connection import CLOSED_AT_ONCE, FRAMING_NAMES, SLACK_S
-from gateway_bridge.identity import Identity, identify
-from gateway_bridge.inversion import turned
-from gateway_bridge.meter import PolledMeter
-from gateway_bridge.site import Gateway, Meter
-from gateway_bridge.transport import Framing
+from gateway_bridge.meter.identity import Identity, identify
+from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, Block, decode
+from gateway_bridge.meter.state import PolledMeter
+from gateway_bridge.modbus.connection import CLOSED_AT_ONCE, FRAMING_NAMES, SLACK_S
+from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
+from gateway_bridge.modbus.transport import Framing
+from gateway_bridge.models.inversion import turned
+from gateway_bridge.polling.asking import REFUSED
+from gateway_bridge.site.site import Gateway, Meter
 
 DOCTOR = "`python -m gateway_bridge doctor` finds out why"
 

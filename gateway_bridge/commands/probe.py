@@ -14,17 +14,11 @@ from enum import StrEnum
 
 import serial
 
-from contract.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.address import Address, SerialLine, TcpAddress
-from gateway_bridge.frames import (
-    Frame,
-    rtu_frames,
-    rtu_request,
-    tcp_frames,
-    tcp_request,
-)
-from gateway_bridge.link import not_connected, not_opened, resolve
-from gateway_bridge.transport import EXCEPTIONS, INPUT, Framing
+from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
+from gateway_bridge.modbus.frames import Frame, rtu_frames, rtu_request, tcp_frames, tcp_request
+from gateway_bridge.modbus.link import not_connected, not_opened, resolve
+from gateway_bridge.modbus.transport import EXCEPTIONS, INPUT, Framing
 
 CONNECT_S = 3.0
 SETTLE_S = 0.3

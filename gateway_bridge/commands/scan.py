@@ -13,18 +13,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from contract.errors import GatewayError
-from gateway_bridge.blocks import REGISTERS_PER_VALUE
 from gateway_bridge.commands import arguments
 from gateway_bridge.commands.introduction import Found, introduced
 from gateway_bridge.commands.lines import DOCTOR, framings
 from gateway_bridge.commands.probe import Outcome, Probe
 from gateway_bridge.commands.screen import Screen, table
-from gateway_bridge.connection import CLOSED_AT_ONCE, FRAMING_NAMES
+from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
+from gateway_bridge.modbus.connection import CLOSED_AT_ONCE, FRAMING_NAMES
+from gateway_bridge.modbus.errors import GatewayError
+from gateway_bridge.modbus.transport import Framing
 from gateway_bridge.models import MODELS
 from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
-from gateway_bridge.site import Gateway
-from gateway_bridge.transport import Framing
+from gateway_bridge.site.site import Gateway
 
 PATIENCE_S = 1.0
 """What to wait for a unit while it is not known how long the gateway itself waits: asked faster,

@@ -17,8 +17,8 @@ import peewee
 
 from contract.readings import epoch_ms
 from history.columns import stored_quantities
+from history.exchange.batch import Piece, stored_rows
 from history.exchange.new_file import new_file
-from history.exchange.piece import Piece, stored_rows
 from history.exchange.sources import parquet
 from history.statements import Row
 from history.tables import Meter

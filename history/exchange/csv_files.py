@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import IO, Self
 from zoneinfo import ZoneInfo
 
-from contract.errors import StorageError
 from contract.readings import format_time
+from history.errors import StorageError
+from history.exchange.batch import MOST_ROWS, Piece
 from history.exchange.layout import Layout, meter_name, thousandths, time_ms
-from history.exchange.piece import MOST_ROWS, Piece
 from history.statements import Row
 from history.times import from_ms
 

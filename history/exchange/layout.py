@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from contract.errors import PayloadError, StorageError
+from contract.errors import PayloadError
 from contract.quantities import BY_NAME
 from contract.readings import epoch_ms, parse_time
 from contract.topics import METER_ID
+from history.errors import StorageError
 
 _TIMES = ("ts", "time", "timestamp", "datetime", "created_at")
 _METERS = ("meter_id", "meter", "device_id")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from contract.errors import StorageError
+from history.errors import StorageError
 
 _TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": ""}
 

@@ -14,9 +14,9 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from contract.errors import StorageError
+from history.errors import StorageError
+from history.exchange.batch import Piece
 from history.exchange.layout import Layout, meter_name, thousandths, time_ms
-from history.exchange.piece import Piece
 
 _ROWS_PER_GROUP = 20_000
 _VALUE = pyarrow.decimal128(18, 3)

@@ -6,11 +6,12 @@ from pathlib import Path
 from types import ModuleType
 from zoneinfo import ZoneInfo
 
-from contract.errors import SettingsError, StorageError
 from contract.quantities import BY_NAME
+from history.errors import StorageError
+from history.exchange.batch import Source
 from history.exchange.csv_files import CsvSource
-from history.exchange.piece import Source
 from history.exchange.sqlite_files import TABLES, HomeAssistantSource, LoggerSource, tables_of
+from service.errors import SettingsError
 
 
 def parquet() -> ModuleType:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from contract.errors import StorageError
 from contract.quantities import BY_NAME, QUANTITIES
+from history.errors import StorageError
+from history.exchange.batch import MOST_ROWS, Piece
 from history.exchange.layout import Layout, meter_name, thousandths, time_ms
-from history.exchange.piece import MOST_ROWS, Piece
 from history.statements import Row
 
 TABLES = ("readings", "meter_readings")

@@ -8,10 +8,11 @@ from zoneinfo import ZoneInfo
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from contract.errors import SettingsError, StorageError
+from history.errors import StorageError
 from history.queries import natural_order
 from history.tables import Meter
-from recorder.commands.screen import ASIDE
+from recorder.commands.terminal import ASIDE
+from service.errors import SettingsError
 
 _TELL = "The history is the one that the setting DATABASE_URL names. It may be in use meanwhile."
 

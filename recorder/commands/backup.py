@@ -10,11 +10,11 @@ from pathlib import Path
 
 import peewee
 
-from contract.errors import StorageError
 from history.database import name_of, reading
+from history.errors import StorageError
 from history.exchange.sqlite_files import tables_of
 from recorder.commands.arguments import parser_for, progress
-from recorder.commands.screen import say, size
+from recorder.commands.terminal import say, size
 from recorder.settings import RecorderSettings
 
 

@@ -10,7 +10,7 @@ from history.database import name_of, reading
 from history.tables import Meter
 from history.times import from_ms
 from recorder.commands.arguments import add_meters, meters, parser_for, progress
-from recorder.commands.screen import amount, say, show, span, table
+from recorder.commands.terminal import amount, say, show, span, table
 from recorder.settings import RecorderSettings
 
 _MORE = """Gaps are told and are no fault of the history. Exit code 1 where the file is damaged or
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = parser_for("check", "Check the file, its roll-ups, and what is missing.", _MORE)
     add_meters(parser)
     options = parser.parse_args(arguments)
-    logging.getLogger("history.rollups").setLevel(logging.ERROR)
+    logging.getLogger("history.rollups.rollups").setLevel(logging.ERROR)
     settings = RecorderSettings.load()
     with reading(settings.database_url) as database:
         chosen = meters(options.meter)

@@ -10,20 +10,20 @@ from typing import IO, Any
 
 import peewee
 
-from contract.errors import SettingsError
 from contract.quantities import BY_NAME, QUANTITIES
 from contract.readings import epoch_ms
 from history.columns import stored_quantities
 from history.database import reading
 from history.exchange.archive import Archive, merged_rows
+from history.exchange.batch import MOST_ROWS, Piece
 from history.exchange.csv_files import CsvWriter
 from history.exchange.new_file import new_file
-from history.exchange.piece import MOST_ROWS, Piece
 from history.exchange.sources import parquet
 from history.tables import Meter
 from recorder.commands.arguments import add_meters, meters, moment, parser_for, progress
-from recorder.commands.screen import amount, say
+from recorder.commands.terminal import amount, say
 from recorder.settings import RecorderSettings
+from service.errors import SettingsError
 
 _FAR = 2**62
 

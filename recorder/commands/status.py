@@ -8,11 +8,11 @@ import peewee
 
 from history import queries
 from history.database import name_of, reading
-from history.forecast import in_a_year, level_sizes, size_of
-from history.levels import DAY, FIVE_MINUTES, HOUR, RAW
 from history.retention import Keep
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW
+from history.size_forecast import in_a_year, level_sizes, size_of
 from recorder.commands.arguments import parser_for
-from recorder.commands.screen import clock, say, show, size, span, table
+from recorder.commands.terminal import clock, say, show, size, span, table
 from recorder.settings import RecorderSettings
 
 _LEVELS = {RAW: "readings", FIVE_MINUTES: "5 minutes", HOUR: "hours", DAY: "days"}

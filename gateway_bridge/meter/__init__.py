@@ -1,0 +1,1 @@
+"""One meter: what to ask it, what it said, and whether to believe it."""

@@ -1,0 +1,241 @@
+"""A meter as the bridge sees it: what it is asked, what it has answered, whether it lives."""
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from contract.quantities import CORE_SET, DEFAULT_SET
+from gateway_bridge.meter.identity import Identity
+from gateway_bridge.meter.limits import Limits
+from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, Block, decode, plan_blocks
+from gateway_bridge.meter.plausibility import Gate
+from gateway_bridge.meter.tally import Tally
+from gateway_bridge.models.inversion import turned
+from gateway_bridge.models.line_cost import LineCost
+from gateway_bridge.polling.breaker import Breaker
+from gateway_bridge.site.site import CORE_NAMES, Meter
+
+EVENTS_KEPT = 5
+LONGER_BY = (2, 4)
+"""By so many registers a request may be longer than what is wanted."""
+
+
+@dataclass(slots=True)
+class PolledMeter:
+    """The state of one meter: its identity, its blocks, its breaker, its gate.
+
+    `online` is None until it has been heard or missed for the first time.
+    """
+
+    meter: Meter
+    cost: LineCost
+    online: bool | None = None
+    identity: Identity | None = None
+    serial: str | None = None
+    failures: int = 0
+    tally: Tally = field(default_factory=Tally)
+    breaker: Breaker = field(default_factory=Breaker)
+    events: deque[str] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    gate: Gate = field(init=False)
+    limits: Limits = field(init=False)
+    live: tuple[Block, ...] = field(init=False)
+    slow: tuple[Block, ...] = field(init=False)
+    registers: dict[str, int] = field(init=False)
+    _inside_of: dict[Block, dict[str, int]] = field(init=False)
+    _requests: dict[Block, tuple[Block, ...]] = field(init=False)
+    _slow_values: dict[str, float] = field(default_factory=dict)
+    _refusal: str = ""
+    _untold: list[str] = field(default_factory=list)
+    _told_absent: set[int] = field(default_factory=set)
+    _told_lacking: set[Block] = field(default_factory=set)
+    _since_s: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.gate = Gate(self.meter.max_current_a, self.meter.max_voltage_v)
+        self.limits = Limits(self.meter.model.limit)
+        self.replan()
+
+    @property
+    def wiring(self) -> str | None:
+        """How the meter is wired: as the settings say, else as it says itself, if either does."""
+        said = self.identity.wiring if self.identity else None
+        wiring = self.meter.wiring or said
+        return wiring if wiring in self.meter.model.wirings else None
+
+    @property
+    def low_word_first(self) -> bool:
+        """Which register of a value comes first: as the settings say, else as the meter shows."""
+        if self.meter.low_word_first is not None:
+            return self.meter.low_word_first
+        return self.identity is not None and self.identity.low_word_first
+
+    def live_names(self) -> frozenset[str]:
+        """Return the quantities of which each reading has a new value."""
+        return frozenset(name for block in self.live for name in self._inside_of[block])
+
+    def busy_share(self) -> float:
+        """Return which share of the line's time this meter takes."""
+        live_s, slow_s = (self.cost.total_ms(blocks) / 1000 for blocks in (self.live, self.slow))
+        return live_s / self.meter.interval_s + slow_s / self.meter.slow_interval_s
+
+    def replan(self) -> None:
+        """Plan the blocks anew, by what is known of the meter now."""
+        model = self.meter.model
+        there = set(model.quantities(self.wiring))
+        self.registers = {
+            name: model.registers[name]
+            for name in self.meter.quantities
+            if name in there and model.registers[name] not in self.limits.absent
+        }
+        live = set(self.meter.live & self.registers.keys() or self.registers)
+        live_blocks = self._plan(live)
+        slow_blocks = self._plan(self.registers.keys() - self._inside(live_blocks))
+        blocks = (*live_blocks, *slow_blocks)
+        self.live, self.slow = live_blocks, slow_blocks
+        self._inside_of = {block: self._inside([block]) for block in blocks}
+        self._requests = {block: self._requests_for(block) for block in blocks}
+
+    def requests_for(self, block: Block) -> tuple[Block, ...]:
+        """Return what may be asked for to get a block: itself, or a little more."""
+        return self._requests[block]
+
+    def cannot_grow(self, block: Block, request: Block) -> None:
+        """Take note that a request for more than a block is refused."""
+        shorter = [each for each in self._requests.get(block, ()) if each.count < request.count]
+        self._requests[block] = tuple(shorter) or (block,)
+
+    def introduce(self, identity: Identity) -> tuple[str, ...]:
+        """Take note of who answers; return what there is to tell of it."""
+        self.identity = identity
+        before, self.serial = self.serial, identity.serial or self.serial
+        self.replan()
+        if before in (None, self.serial):
+            return ()
+        self.gate.forget()
+        self.limits = Limits(self.meter.model.limit)
+        self.replan()
+        return (f"another meter answers now: serial number {self.serial}, before {before}",)
+
+    def refused(self, block: Block, why: str) -> None:
+        """Plan without a block that the meter refused again and again.
+
+        A meter that refuses everything is left without `registers`.
+        """
+        if not self.limits.refused(block):
+            return
+        if block.count > REGISTERS_PER_VALUE and not self._refusal:
+            many = f"refuses {block.count} registers at once, and is asked for fewer ({why})"
+            self._refusal, self._untold = many, [many]
+        self.replan()
+
+    def start_over(self) -> None:
+        """Forget what the meter refused: it is to be asked for everything again."""
+        self.limits, self.identity = Limits(self.meter.model.limit), None
+        self.replan()
+
+    def take_live(
+        self, answers: Iterable[tuple[Block, bytes]], now_s: float
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
+        """Return what may be published of the live blocks' answers, and what there is to tell.
+
+        What the slow blocks have brought since the last reading goes with it.
+        """
+        values, events = self._judged(answers, now_s)
+        if values:
+            values |= self._slow_values
+        self._slow_values = {}
+        ordered = {name: round(values[name], 3) + 0.0 for name in self.registers if name in values}
+        return ordered, (*events, *self._learnt())
+
+    def take_slow(self, block: Block, answer: bytes, now_s: float) -> tuple[str, ...]:
+        """Keep what a slow block says for the next reading; return what there is to tell."""
+        values, events = self._judged([(block, answer)], now_s)
+        self._slow_values |= values
+        return events
+
+    def set_online(self, online: bool) -> None:
+        """Take note that the meter is there, or is not any more."""
+        self.online, self._since_s = online, time.monotonic()
+        if not online:
+            self.gate.interrupted()
+
+    def since_s(self) -> float:
+        """Return for how long the meter has been there, or been missed."""
+        return time.monotonic() - self._since_s
+
+    def away_in_words(self) -> str:
+        """Return since when the meter was missed, for the log; nothing if it was not."""
+        return "" if self.online is None else f" again after {self.since_s():.0f} s"
+
+    def lacks(self, block: Block, why: str) -> tuple[str, ...]:
+        """Return what there is to tell, once, of a slow block that does not come."""
+        if block in self._told_lacking:
+            return ()
+        self._told_lacking.add(block)
+        return (f"gives no registers {block.address} to {block.end - 1}: {why}",)
+
+    def missed(self, *, live: bool) -> None:
+        """Forget what waits for a reading: it would be of another time."""
+        self.failures += live
+        self._slow_values = {}
+
+    def _learnt(self) -> tuple[str, ...]:
+        """Return what refusals have taught of the meter, now that it has answered in full."""
+        events, self._untold = self._untold, []
+        absent = self.limits.absent - self._told_absent
+        if absent:
+            self._told_absent |= absent
+            listed = ", ".join(map(str, sorted(absent)))
+            events.append(f"has no value at register {listed}: left out from now")
+        return tuple(events)
+
+    def _judged(
+        self, answers: Iterable[tuple[Block, bytes]], now_s: float
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
+        values: dict[str, float] = {}
+        expected: list[str] = []
+        low_word_first = self.low_word_first
+        for block, answer in answers:
+            # What waited to be given out may have been asked by an earlier plan.
+            registers = self._inside_of.get(block) or self._inside([block])
+            expected += registers
+            values |= decode(answer, block, registers, low_word_first=low_word_first)
+        if self.meter.inverted:
+            values = turned(values)
+        verdict = self.gate.judge(values, expected, now_s)
+        self.tally.held += verdict.held
+        return verdict.values, verdict.events
+
+    def _plan(self, names: set[str]) -> tuple[Block, ...]:
+        return plan_blocks(
+            (self.registers[name] for name in names),
+            self.cost,
+            self.limits.highest,
+            together=self._together(names),
+            allowed=self.limits.allows,
+        )
+
+    def _requests_for(self, block: Block) -> tuple[Block, ...]:
+        last = max(self.meter.model.registers.values()) + REGISTERS_PER_VALUE
+        longer = (Block(block.address, block.count + more) for more in LONGER_BY)
+        allowed = (each for each in longer if each.end <= last and self.limits.allows(each))
+        return (block, *allowed)
+
+    def _together(self, names: set[str]) -> set[int]:
+        """Return the addresses that are to share a block: of the widest set that one can hold."""
+        addresses: set[int] = set()
+        for group in (DEFAULT_SET, CORE_SET, CORE_NAMES):
+            addresses = {self.registers[name] for name in group if name in names}
+            width = max(addresses, default=0) - min(addresses, default=0) + REGISTERS_PER_VALUE
+            if width <= self.limits.highest:
+                break
+        return addresses
+
+    def _inside(self, blocks: Iterable[Block]) -> dict[str, int]:
+        blocks = list(blocks)
+        return {
+            name: address
+            for name, address in self.registers.items()
+            if any(block.address <= address < block.end for block in blocks)
+        }

@@ -1,0 +1,1 @@
+"""When to read which meter, which answers are ours, and which meters are alive."""

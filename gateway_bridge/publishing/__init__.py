@@ -1,0 +1,1 @@
+"""What leaves for the broker: readings, info, discovery, and the journal they are replayed from."""

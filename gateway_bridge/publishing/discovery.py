@@ -1,0 +1,133 @@
+"""Home Assistant's device-based discovery, derived from the catalogue. Pure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from contract import topics
+from contract.quantities import BY_NAME, Quantity
+from service import __version__
+
+ORIGIN = {"name": "Meterflow", "sw_version": __version__}
+BRIDGE_NODE = "meters_bridge"
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A meter as Home Assistant is to know it; `intervals_s` says how often each value comes."""
+
+    meter_id: str
+    name: str
+    maker: str
+    model: str
+    serial: str | None
+    intervals_s: Mapping[str, float]
+
+
+def meter_message(meter: Announced, bridge: str) -> tuple[str, str]:
+    """Return topic and payload that announce a meter and its quantities."""
+    device: dict[str, Any] = {
+        "identifiers": [f"meters_{meter.meter_id}"],
+        "name": meter.name,
+        "manufacturer": meter.maker,
+        "model": meter.model,
+        "via_device": f"meters_bridge_{bridge}",
+    }
+    if meter.serial:
+        device["serial_number"] = meter.serial
+    message = {
+        "device": device,
+        "origin": ORIGIN,
+        "availability": [
+            {"topic": topics.bridge(bridge, "status")},
+            {"topic": topics.status(meter.meter_id)},
+        ],
+        "availability_mode": "all",
+        "components": {
+            name: _sensor(meter.meter_id, BY_NAME[name], interval_s, shown=shown)
+            for name, interval_s, shown in _announced_quantities(meter.intervals_s)
+        },
+    }
+    return topics.discovery(meter.meter_id), _encode(message)
+
+
+def bridge_message(bridge: str) -> tuple[str, str]:
+    """Return topic and payload that announce the bridge itself, whether it is there."""
+    status = topics.bridge(bridge, "status")
+    message = {
+        "device": {
+            "identifiers": [f"meters_bridge_{bridge}"],
+            "name": f"Meterflow bridge {bridge}",
+            "manufacturer": "Meterflow",
+            "model": "Gateway bridge",
+            "sw_version": __version__,
+        },
+        "origin": ORIGIN,
+        "components": {
+            "connection": {
+                "platform": "binary_sensor",
+                "name": "Connection",
+                "unique_id": f"meters_bridge_{bridge}_connection",
+                "state_topic": status,
+                "device_class": "connectivity",
+                "payload_on": topics.ONLINE,
+                "payload_off": topics.OFFLINE,
+                "entity_category": "diagnostic",
+            },
+            "started": {
+                "platform": "sensor",
+                "name": "Started",
+                "unique_id": f"meters_bridge_{bridge}_started",
+                "state_topic": topics.bridge(bridge, "info"),
+                "value_template": "{{ value_json.started }}",
+                "device_class": "timestamp",
+                "entity_category": "diagnostic",
+                "availability": [{"topic": status}],
+            },
+        },
+    }
+    return topics.discovery(bridge, BRIDGE_NODE), _encode(message)
+
+
+def expires_after_s(interval_s: float) -> int:
+    """Return after how long without a value Home Assistant is to call it unavailable."""
+    return max(30, round(3 * interval_s + 5))
+
+
+def _announced_quantities(
+    intervals_s: Mapping[str, float],
+) -> Sequence[tuple[str, float, bool]]:
+    """Return name, interval and whether it is enabled at first; `energy` only if it has no twin."""
+    twin = "energy_import" in intervals_s
+    return [
+        (name, interval_s, BY_NAME[name].shown or name == "energy")
+        for name, interval_s in intervals_s.items()
+        if not (twin and name == "energy")
+    ]
+
+
+def _sensor(meter_id: str, quantity: Quantity, interval_s: float, *, shown: bool) -> dict[str, Any]:
+    kind = quantity.kind
+    sensor: dict[str, Any] = {
+        "platform": "sensor",
+        "name": quantity.label,
+        "unique_id": f"meters_{meter_id}_{quantity.name}",
+        "state_topic": topics.scalar(meter_id, quantity.name),
+        "state_class": kind.state_class,
+        "suggested_display_precision": kind.decimals,
+        "expire_after": expires_after_s(interval_s),
+    }
+    if kind.device_class:
+        sensor["device_class"] = kind.device_class
+    if kind.unit:
+        sensor["unit_of_measurement"] = kind.unit
+    if quantity.diagnostic:
+        sensor["entity_category"] = "diagnostic"
+    if not shown:
+        sensor["enabled_by_default"] = False
+    return sensor
+
+
+def _encode(message: Mapping[str, Any]) -> str:
+    return json.dumps(message, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,158 @@
+"""Sending again what a recorder lacks, so slowly that live readings keep coming first."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+
+from paho.mqtt.client import MQTTMessageInfo
+
+from contract import topics
+from contract.errors import PayloadError
+from contract.replay import ReplayAnswer, Replayed, ReplayRequest, decode, runs
+from gateway_bridge.publishing.journal import Journal
+from gateway_bridge.publishing.journal_file import Kept
+from gateway_bridge.publishing.numbering import Numbering
+from service.mqtt import MqttClient
+
+logger = logging.getLogger(__name__)
+
+SLICE = 2000
+"""So many readings make an answer; the recorder asks for the next ones when it has stored them."""
+IN_FLIGHT = 20
+"""A live reading waits behind at most so many that are sent again."""
+PAUSE_S = 0.04
+"""After each `IN_FLIGHT` readings, and so 500 readings a second at most."""
+ACKNOWLEDGED_S = 30.0
+CHECK_S = 0.01
+MOST_RECORDERS = 50
+
+
+class Replay:
+    """Answers recorders one after the other; a recorder's newer request replaces its older one.
+
+    Without a journal there is nothing to send, which the answers say. Lives in the event loop.
+    """
+
+    def __init__(
+        self,
+        bridge: str,
+        meters: Iterable[str],
+        client: MqttClient,
+        numbering: Numbering,
+        journal: Journal | None,
+    ) -> None:
+        self._bridge = bridge
+        self._meters = list(meters)
+        self._client = client
+        self._numbering = numbering
+        self._journal = journal
+        self._requests: dict[str, ReplayRequest] = {}
+        self._told: dict[str, int] = {}
+        self._asked = asyncio.Event()
+        self.sent = 0
+        """Counts readings that were sent again."""
+
+    def ask(self, payload: bytes) -> None:
+        """Take a recorder's request."""
+        try:
+            request = decode(ReplayRequest, payload)
+        except PayloadError as error:
+            logger.warning("replay: request not understood: %.200s", error)
+            return
+        if len(self._requests) < MOST_RECORDERS or request.recorder in self._requests:
+            self._requests[request.recorder] = request
+            self._asked.set()
+
+    async def run(self) -> None:
+        """Answer requests until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            while self._requests:
+                recorder = next(iter(self._requests))
+                await self._answer(self._requests.pop(recorder))
+
+    async def _answer(self, request: ReplayRequest) -> None:
+        """Send what the request lacks, up to a slice, and say what that was."""
+        answers: dict[str, Replayed] = {}
+        left = SLICE
+        for meter in self._meters:
+            if left <= 0:
+                break
+            after = request.after.get(meter, 0)
+            self._numbering.not_below(meter, after)
+            answer, readings = await self._look_up(meter, after, left)
+            if not await self._send(_topic(request, meter), readings):
+                return  # the broker is away: whoever lacks something asks again
+            left -= len(readings)
+            if answer:
+                answers[meter] = answer
+        answer_to = ReplayAnswer(
+            recorder=request.recorder, request=request.request, meters=answers, more=left <= 0
+        )
+        topic = topics.bridge(self._bridge, "replayed")
+        self._client.publish(topic, answer_to.encode(), qos=1, retain=False)
+        self._tell(request.recorder, SLICE - left, ends=left > 0)
+
+    def _tell(self, recorder: str, sent: int, *, ends: bool) -> None:
+        sent += self._told.pop(recorder, 0)
+        if not ends:
+            self._told[recorder] = sent
+        elif sent:
+            logger.info("recorder %s: %d readings sent again", recorder, sent)
+
+    async def _look_up(
+        self, meter: str, after: int, most: int
+    ) -> tuple[Replayed | None, Sequence[Kept]]:
+        given = self._numbering.last(meter)  # before the journal is asked: later ones are not ours
+        if self._journal is None:
+            return Replayed(after=after, upto=max(after, given), sent=[]), ()
+        found = await asyncio.to_thread(self._journal.after, meter, after, most)
+        numbers = [kept.seq for kept in found.readings]
+        last = numbers[-1] if numbers else 0
+        upto = last if len(numbers) == most else max(last, given)
+        if found.since > upto:
+            return None, ()
+        sent = runs(numbers)
+        return (
+            Replayed(after=found.since, upto=upto, sent=sent, oldest=found.oldest),
+            found.readings,
+        )
+
+    async def _send(self, topic: str, readings: Sequence[Kept]) -> bool:
+        """Publish readings, a few at a time; False where the broker does not take them."""
+        for start in range(0, len(readings), IN_FLIGHT):
+            under_way = [
+                self._client.publish(topic, kept.reading, qos=1, retain=False)
+                for kept in readings[start : start + IN_FLIGHT]
+                if self._client.connected
+            ]
+            self.sent += len(under_way)
+            await asyncio.sleep(PAUSE_S)
+            if not (await _acknowledged(under_way) and self._client.connected):
+                return False
+        return True
+
+
+def _topic(request: ReplayRequest, meter: str) -> str:
+    """Return where a request wants the readings of a meter."""
+    if request.direct:
+        return topics.recorder(request.recorder, "again")
+    return topics.reading(meter)
+
+
+async def _acknowledged(under_way: Sequence[MQTTMessageInfo]) -> bool:
+    """Wait until the broker has acknowledged messages; False where it does not."""
+    for _ in range(int(ACKNOWLEDGED_S / CHECK_S)):
+        if all(is_done(message) for message in under_way):
+            return True
+        await asyncio.sleep(CHECK_S)
+    return False
+
+
+def is_done(message: MQTTMessageInfo) -> bool:
+    """Tell whether there is nothing to wait for: a message is acknowledged, or was not taken."""
+    try:
+        return message.is_published()
+    except (RuntimeError, ValueError):
+        return True

@@ -1,0 +1,1 @@
+"""What the person configured: gateways and the meters behind them."""

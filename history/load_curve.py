@@ -1,0 +1,117 @@
+"""What a load curve has to tell: its peak, and what is drawn all the time."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import peewee
+
+from contract.quantities import BY_NAME
+from contract.readings import epoch_ms
+from history.columns import stored_quantities
+from history.coverage import covers, firsts, quantity_number
+from history.rollups.levels import FIVE_MINUTES, HOUR, RAW, start_of, width_s
+from history.statements import Row, fetch, fetch_one
+from history.tables import Meter
+from history.times import from_ms
+
+BASE_SHARE = 0.05
+"""The base load is what the load stays below for this share of the time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The highest value and when it was measured.
+
+    `exact_to_s` is 0 where the reading itself is still there, else the width of the roll-up that
+    tells of it; `ts` is then its beginning.
+    """
+
+    value: float
+    ts: datetime
+    exact_to_s: int
+
+
+def peak(meter_id: str, quantity: str, since: datetime, until: datetime) -> Peak | None:
+    """Return the highest value of a quantity between two times, the first where there are several.
+
+    At the edges of the range whole 5 minutes count, or whole hours once those are thinned out.
+    """
+    begin, end = epoch_ms(since), epoch_ms(until)
+    found = _place(meter_id, quantity, begin, end)
+    if found is None:
+        return None
+    database, meter, level = found
+    best = _highest(database, level, meter, quantity, begin, end)
+    for finer in [each for each in (FIVE_MINUTES, RAW) if each < level]:
+        if best is None:
+            return None
+        inside = _highest(
+            database, finer, meter, quantity, best[1], best[1] + width_s(level) * 1000
+        )
+        if inside is None or inside[0] < best[0]:
+            break
+        best, level = inside, finer
+    return Peak(best[0] / 1000, from_ms(best[1]), width_s(level)) if best else None
+
+
+def base_load(meter_id: str, since: datetime, until: datetime) -> float | None:
+    """Return the power in W that is drawn practically always between two times.
+
+    It is what the mean of 5 minutes (of an hour, once those are thinned out) stays below for a
+    twentieth of the time; times of export are left out. None without readings.
+    """
+    begin, end = epoch_ms(since), epoch_ms(until)
+    found = _place(meter_id, "power", begin, end, finest=FIVE_MINUTES)
+    if found is None or found[2] == RAW:
+        return None
+    database, meter, level = found
+    key = (level, meter, quantity_number(database, "power"))
+    span = (start_of(begin // 1000, level), end // 1000)
+    some = (
+        "FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
+        "AND bucket >= ? AND bucket < ? AND min >= 0"
+    )
+    ((count,),) = fetch(database, f"SELECT COUNT(*) {some}", (*key, *span))
+    row = fetch_one(
+        database,
+        f"SELECT mean {some} ORDER BY mean LIMIT 1 OFFSET ?",
+        (*key, *span, int(count * BASE_SHARE)),
+    )
+    return row[0] / 1000 if row else None
+
+
+def _place(
+    meter_id: str, quantity: str, begin: int, end: int, finest: int = HOUR
+) -> tuple[peewee.Database, int, int] | None:
+    """Return where to look: hours where the range is made of them, else the finest that covers."""
+    database: peewee.Database = Meter._meta.database
+    meter = Meter.get_or_none(Meter.name == meter_id)
+    if meter is None or quantity not in BY_NAME:
+        return None
+    begins = firsts(database, meter.id, quantity_number(database, quantity), begin, end)
+    aligned = begin % 3_600_000 == 0 and end % 3_600_000 == 0
+    order = (HOUR, FIVE_MINUTES) if aligned and finest == HOUR else (FIVE_MINUTES, HOUR)
+    level = next((level for level in order if covers(level, begins)), RAW)
+    return database, meter.id, level
+
+
+def _highest(
+    database: peewee.Database, level: int, meter: int, quantity: str, begin: int, end: int
+) -> Row | None:
+    """Return value (in thousandths) and time (in ms) of the highest of a level."""
+    if level == RAW:
+        if quantity not in stored_quantities(database):
+            return None
+        return fetch_one(
+            database,
+            f"SELECT {quantity}, ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? "
+            f"AND {quantity} IS NOT NULL ORDER BY {quantity} DESC, ts LIMIT 1",
+            (meter, begin, end),
+        )
+    return fetch_one(
+        database,
+        "SELECT max, bucket * 1000 FROM rollup WHERE level = ? AND meter = ? AND quantity = "
+        "(SELECT id FROM quantities WHERE name = ?) AND bucket >= ? AND bucket < ? "
+        "ORDER BY max DESC, bucket LIMIT 1",
+        (level, meter, quantity, start_of(begin // 1000, level), -(-end // 1000)),
+    )

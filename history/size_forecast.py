@@ -1,0 +1,136 @@
+"""How large the history is, level by level, and how large it will be in a year."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import peewee
+
+from history.database import name_of
+from history.retention import Keep
+from history.rollups.levels import DAY, HOUR, RAW, ROLLUPS, width_s
+from history.statements import fetch, fetch_one
+from history.times import from_ms
+
+VALUE_BYTES = 4.7
+ROLLUP_BYTES = 40
+"""As measured on SQLite; what a database really takes scales them."""
+YEAR_DAYS = 365
+_WINDOW_S = 7 * 86_400
+_LEAST_CALIBRATION = 5e6
+
+
+@dataclass(frozen=True, slots=True)
+class LevelSize:
+    """A level of the history: rows (values for readings), bytes, and bytes a day at this rate."""
+
+    level: int
+    kept_days: int
+    first: datetime | None
+    rows: int
+    size: float
+    daily: float
+
+    @property
+    def in_a_year(self) -> float:
+        """How many bytes it will have a year from now."""
+        if self.kept_days:
+            return self.daily * min(self.kept_days, YEAR_DAYS)
+        return self.size + self.daily * YEAR_DAYS
+
+
+def size_of(database: peewee.Database) -> tuple[int, int]:
+    """Return the bytes that a database takes, and how many of them are free."""
+    if not isinstance(database, peewee.SqliteDatabase):
+        return int(fetch(database, "SELECT pg_database_size(current_database())")[0][0]), 0
+    page = int(fetch(database, "PRAGMA page_size")[0][0])
+    free = int(fetch(database, "PRAGMA freelist_count")[0][0])
+    path = Path(name_of(database))
+    log = path.with_name(f"{path.name}-wal")
+    return path.stat().st_size + (log.stat().st_size if log.exists() else 0), free * page
+
+
+def level_sizes(database: peewee.Database, keep: Keep) -> list[LevelSize]:
+    """Return the size of each level, readings first."""
+    newest = fetch_one(database, "SELECT MAX(last_ts) / 1000, MIN(first_ts) / 1000 FROM meters")
+    if newest is None or newest[0] is None:
+        return []
+    end = newest[0] + 1
+    begin = max(end - _WINDOW_S, newest[1])
+    days = max(end - begin, width_s(HOUR)) / 86_400
+    kept = (keep.raw, keep.five_minutes, keep.hour, keep.day)
+    first_ms = [_first_reading(database), *(_first_rollup(database, level) for level in ROLLUPS)]
+    rows = [_values(database, first_ms[0], end), *(_rows(database, level) for level in ROLLUPS)]
+    daily = [
+        _values(database, begin * 1000, end) / days,
+        *(_rows(database, level, begin) / days for level in ROLLUPS),
+    ]
+    daily[-1] = daily[-2] / 24  # a day's row is there from its first hour on
+    each = [VALUE_BYTES, *[ROLLUP_BYTES] * len(ROLLUPS)]
+    scale = _scale(database, sum(n * size for n, size in zip(rows, each, strict=True)))
+    return [
+        LevelSize(
+            level,
+            kept[place],
+            from_ms(ms) if (ms := first_ms[place]) is not None else None,
+            rows[place],
+            rows[place] * each[place] * scale,
+            daily[place] * each[place] * scale,
+        )
+        for place, level in enumerate((RAW, *ROLLUPS))
+    ]
+
+
+def in_a_year(levels: Sequence[LevelSize]) -> tuple[float, float]:
+    """Return the bytes of all levels a year from now, and if every reading were kept."""
+    total = sum(level.in_a_year for level in levels)
+    raw = [level for level in levels if level.level == RAW]
+    whole = sum(level.size + level.daily * YEAR_DAYS - level.in_a_year for level in raw)
+    return total, total + max(whole, 0)
+
+
+def _scale(database: peewee.Database, expected: float) -> float:
+    size, free = size_of(database)
+    return (size - free) / expected if expected > _LEAST_CALIBRATION else 1.0
+
+
+def _first_reading(database: peewee.Database) -> int | None:
+    """Return since when all readings are there: single ones may be older."""
+    firsts = fetch(
+        database,
+        "SELECT (SELECT MIN(ts) FROM readings_raw WHERE meter = m.id AND ts >= m.closed_until) "
+        "FROM meters m",
+    )
+    return min((ts for (ts,) in firsts if ts is not None), default=None)
+
+
+def _first_rollup(database: peewee.Database, level: int) -> int | None:
+    row = fetch_one(
+        database,
+        "SELECT MIN((SELECT MIN(bucket) FROM rollup WHERE level = ? AND meter = m.id "
+        "AND quantity = q.id)) FROM meters m CROSS JOIN quantities q",
+        (level,),
+    )
+    return row[0] * 1000 if row and row[0] is not None else None
+
+
+def _values(database: peewee.Database, begin_ms: int | None, end: int) -> int:
+    """Return how many values the readings of a time have, by what is rolled up."""
+    begin = (begin_ms or end * 1000) // 1000
+    level = HOUR if end - begin < 30 * 86_400 else DAY
+    return int(_sum(database, "SUM(n)", level, begin - begin % width_s(level)))
+
+
+def _rows(database: peewee.Database, level: int, begin: int = 0) -> int:
+    return int(_sum(database, "COUNT(*)", level, begin))
+
+
+def _sum(database: peewee.Database, figure: str, level: int, begin: int) -> int:
+    row = fetch_one(
+        database,
+        f"SELECT SUM((SELECT {figure} FROM rollup WHERE level = ? AND meter = m.id "
+        "AND quantity = q.id AND bucket >= ?)) FROM meters m CROSS JOIN quantities q",
+        (level, begin),
+    )
+    return row[0] or 0 if row else 0

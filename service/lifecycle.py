@@ -1,0 +1,105 @@
+"""How every service starts and ends: --help from its settings, log, signals, exit codes.
+
+Exit codes: 0 after SIGTERM or SIGINT, 2 for a wrong setting, 1 for any other end.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TypeVar
+
+from contract.errors import MeterflowError
+from service import __version__
+from service.errors import SettingsError
+from service.settings import Settings, misspelt, names_in_env_file, shown
+
+logger = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=Settings)
+
+
+def run_service(
+    name: str,
+    purpose: str,
+    settings_class: type[S],
+    run: Callable[[S], None],
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Read the settings, call `run` with them, and leave the process with the right exit code."""
+    parser = parser_for(name, purpose, settings_class)
+    parser.parse_args(arguments)
+    leave(name, lambda: run(load(settings_class)))
+
+
+def load(settings_class: type[S]) -> S:
+    """Return the settings, set up the log by them, and say in one line what they are."""
+    settings = settings_class.load()
+    set_up_log(settings.log_level)
+    known = {field.upper() for field in settings_class.model_fields}
+    for given, meant in misspelt([*os.environ, *names_in_env_file()], known).items():
+        logger.warning("setting %s is not known; did you mean %s?", given, meant)
+    logger.info("version %s starts; settings: %s", __version__, settings.summary())
+    return settings
+
+
+def leave(name: str, run: Callable[[], None]) -> None:
+    """Call `run` and end the process: no traceback for what a person can mend."""
+    try:
+        run()
+    except SettingsError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        sys.exit(2)
+    except MeterflowError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        pass
+    sys.exit(0)
+
+
+def stop_event() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    event = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        event.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return event
+
+
+def set_up_log(level: str) -> None:
+    """Write the log to standard error: time, level, message."""
+    logging.Formatter.converter = time.localtime
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
+    )
+
+
+def parser_for(name: str, purpose: str, settings_class: type[Settings]) -> argparse.ArgumentParser:
+    """Return a parser whose --help lists the settings: name, default, meaning."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {name}",
+        description=purpose,
+        epilog=settings_help(settings_class),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+def settings_help(settings_class: type[Settings]) -> str:
+    """Return the table of settings that --help shows."""
+    lines = ["settings, from the environment or .env (name, default, meaning):"]
+    width = max(map(len, settings_class.model_fields))
+    for name, field in settings_class.model_fields.items():
+        default = shown(field.get_default(call_default_factory=True))
+        lines.append(f"  {name.upper():<{width}}  {default:<27}  {field.description}")
+    return "\n".join(lines)

@@ -1,0 +1,113 @@
+"""Settings: read once at start from the environment or `.env`, checked, passed on as arguments."""
+
+import difflib
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as PydanticSettingsError
+
+from contract.validation import plain
+from service.errors import SettingsError
+
+logger = logging.getLogger(__name__)
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
+_URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*(?=@)")
+
+
+def _no_blank(value: str) -> str:
+    if not value.strip() or re.search(r"\s", value):
+        raise ValueError("should be a host name or an address, without blanks")
+    return value
+
+
+Host = Annotated[str, AfterValidator(_no_blank)]
+
+
+class Settings(BaseSettings):
+    """What every service knows: the broker and the log."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, case_sensitive=False
+    )
+
+    mqtt_host: Host = Field("127.0.0.1", description="Host name or address of the MQTT broker.")
+    mqtt_port: Port = Field(1883, description="Port of the MQTT broker.")
+    mqtt_user: str | None = Field(None, description="User at the broker; empty: none.")
+    mqtt_password: SecretStr | None = Field(None, description="Password of that user.")
+    mqtt_tls: bool = Field(False, description="Speak TLS with the broker: true or false.")
+    mqtt_ca_file: Path | None = Field(
+        None, description="Certificates to trust for TLS; empty: those of the system."
+    )
+    log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Return the settings of this process; raises SettingsError naming each wrong one."""
+        try:
+            settings = cls(**{name: v for name, v in overrides.items() if v is not None})
+        except ValidationError as error:
+            raise SettingsError("\n".join(_problems(error))) from error
+        except UnicodeDecodeError as error:
+            raise SettingsError(".env: should be text in UTF-8") from error
+        except OSError as error:
+            raise SettingsError(f".env: cannot be read: {error.strerror}") from error
+        except PydanticSettingsError as error:
+            raise SettingsError(str(error)) from error
+        return settings
+
+    def summary(self) -> str:
+        """Return the settings that differ from their defaults, for one line of the log."""
+        changed = {
+            name: value
+            for name, value in self
+            if value != type(self).model_fields[name].get_default(call_default_factory=True)
+        }
+        told = ", ".join(f"{name.upper()}={shown(value)}" for name, value in changed.items())
+        return _URL_PASSWORD.sub(r"\1***", told) or "defaults"
+
+
+def shown(value: object) -> str:
+    """Return a value as a person would write it in `.env`; - for none, and no secrets."""
+    if value is None:
+        return "-"
+    if isinstance(value, SecretStr):
+        return "***"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def misspelt(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Return {name as given: the known name it is probably meant to be}."""
+    known = list(known)
+    wrong: dict[str, str] = {}
+    for name in given:
+        if name.upper() not in known:
+            close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)
+            if close:
+                wrong[name] = close[0]
+    return wrong
+
+
+def names_in_env_file(path: Path = Path(".env")) -> list[str]:
+    """Return the names that a `.env` file sets; none where there is no such file."""
+    return list(dotenv_values(path)) if path.is_file() else []
+
+
+def _problems(error: ValidationError) -> list[str]:
+    problems = []
+    for item in error.errors(include_url=False):
+        name = str(item["loc"][0]).upper() if item["loc"] else ""
+        text = plain(item)
+        got = "" if "PASSWORD" in name or "TOKEN" in name else f" (got {item['input']!r:.80})"
+        problems.append(f"{name}: {text}{got}" if name else text)
+    return problems

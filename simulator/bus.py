@@ -1,0 +1,160 @@
+"""The RS485 line: meters that answer one request at a time, in the time it takes on the wire."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from simulator.device import SimulatedMeter
+from simulator.faults import Faults
+from simulator.frames import Request, exception
+from simulator.line import LineTiming
+from simulator.registers import (
+    ILLEGAL_ADDRESS,
+    READ_HOLDING,
+    Rules,
+    WordOrder,
+    holding_answer,
+    input_answer,
+)
+from simulator.symptoms import miswiring, spoilt
+
+_TWIN_SEED = 977
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One exchange that a meter answered: what it was asked, and what it truly said, when."""
+
+    at_s: float
+    unit: int
+    function: int
+    address: int
+    count: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A PDU from the line; `collided` when two meters spoke at once and its bytes are mixed."""
+
+    pdu: bytes
+    collided: bool = False
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What passed on the line: requests and answers per unit, and how long it was busy."""
+
+    requests: dict[int, int] = field(default_factory=dict)
+    answers: dict[int, int] = field(default_factory=dict)
+    exceptions: dict[int, int] = field(default_factory=dict)
+    busy_s: float = 0.0
+    connections: int = 0
+    most_clients: int = 0
+    served: deque[Served] = field(default_factory=lambda: deque(maxlen=50_000))
+
+
+class Bus:
+    """Meters on one line. Starts of exchanges follow an exact schedule, whatever sleep costs."""
+
+    def __init__(
+        self,
+        meters: Mapping[int, SimulatedMeter],
+        timing: LineTiming,
+        faults: Faults,
+        *,
+        clock: Clock = time.time,
+        word_order: WordOrder = "high-first",
+    ) -> None:
+        self.meters = meters
+        self.timing = timing
+        self.faults = faults
+        self.statistics = Statistics()
+        self._clock = clock
+        self._word_order = word_order
+        self._free_at = -math.inf
+
+    async def exchange(self, request: Request) -> Answer | None:
+        """Put a request on the line and return what came back, None when nothing did in time.
+
+        One caller at a time: the gateway's worker.
+        """
+        start = max(time.monotonic(), self._free_at)
+        await self._sleep_until(start + self.timing.bytes_s(8) + self._turnaround_s())
+        answer = self._ask(request)
+        slow_s = self.faults.strikes(request.unit, "slow") or 0.0
+        if answer is None or slow_s > self.timing.reply_timeout_s:
+            end = start + self.timing.bytes_s(8) + self.timing.reply_timeout_s
+            answer = None
+        else:
+            end = start + self.timing.answered_s(8, len(answer.pdu) + 3) + slow_s
+        self._free_at = end + self.timing.free_s()
+        self.statistics.busy_s += self._free_at - start
+        await self._sleep_until(end)
+        return answer
+
+    def _turnaround_s(self) -> float:
+        return self.timing.turnaround_s if self.timing.baud else 0.0
+
+    async def _sleep_until(self, moment: float) -> None:
+        remaining = moment - time.monotonic()
+        if remaining > 0:
+            await asyncio.sleep(remaining)
+
+    def _ask(self, request: Request) -> Answer | None:
+        _add(self.statistics.requests, request.unit)
+        meter = self.meters.get(request.unit)
+        if meter is None or self.faults.strikes(request.unit, "dead") is not None:
+            return None
+        if self.faults.strikes(request.unit, "twin") is not None:
+            return self._ask_both(meter, request)
+        return Answer(self._counted(request.unit, self._answer(meter, request)))
+
+    def _ask_both(self, meter: SimulatedMeter, request: Request) -> Answer:
+        twin = SimulatedMeter(meter.unit, meter.model, seed=_TWIN_SEED)
+        first, second = self._answer(meter, request), self._answer(twin, request)
+        if self.faults.dice.random() < 0.5:
+            mixed = bytes(a & b for a, b in zip(first, second, strict=False))
+            return Answer(mixed, collided=True)
+        return Answer(self._counted(request.unit, self.faults.dice.choice((first, second))))
+
+    def _counted(self, unit: int, pdu: bytes) -> bytes:
+        _add(self.statistics.exceptions if pdu[0] & 0x80 else self.statistics.answers, unit)
+        return pdu
+
+    def _answer(self, meter: SimulatedMeter, request: Request) -> bytes:
+        code = self.faults.strikes(request.unit, "exception")
+        if code is not None:
+            return exception(request.function, int(code))
+        limit = self.faults.strikes(request.unit, "limit")
+        rules = Rules(
+            meter.model,
+            limit=meter.model.limit if limit is None else int(limit),
+            strict_holes=self.faults.strikes(request.unit, "strict-holes") is not None,
+        )
+        address, count = request.registers
+        refusal = rules.refusal(request.function, address, count, len(request.pdu))
+        if refusal is not None:
+            return exception(request.function, refusal)
+        if request.function == READ_HOLDING:
+            return holding_answer(meter.holding(self.timing.baud, self._word_order), address, count)
+        if not rules.readable(address, count):
+            return exception(request.function, ILLEGAL_ADDRESS)
+        return self._measured(meter, request.unit, address, count)
+
+    def _measured(self, meter: SimulatedMeter, unit: int, address: int, count: int) -> bytes:
+        now_s = self._clock()
+        image = meter.image(now_s, miswired=miswiring(unit, self.faults))
+        image = spoilt(image, meter, self.faults)
+        pdu = input_answer(image, address, count, self._word_order)
+        self.statistics.served.append(Served(now_s, unit, pdu[0], address, count, pdu[2:]))
+        return pdu
+
+
+def _add(counts: dict[int, int], unit: int) -> None:
+    counts[unit] = counts.get(unit, 0) + 1

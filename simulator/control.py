@@ -1,0 +1,127 @@
+"""Commands to a running simulator, one line each: pin a value, switch a fault, ask for counts.
+
+set UNIT QUANTITY VALUE             pin a quantity, or serial_number, or system_type
+clear UNIT [QUANTITY]               let it follow the load again
+fault UNIT|gateway NAME [N] [share=0.1] [times=3]
+fault UNIT|gateway NAME off         switch one fault off
+fault UNIT|gateway off              switch all off
+stats                               requests and answers per unit, as JSON
+Each line is answered with `ok`, JSON, or `error: ...`.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+
+from simulator.faults import SimulatorError
+from simulator.simulator import Simulator
+
+LONGEST_LINE = 1000
+_USAGE = "commands: set, clear, fault, stats; see python -m simulator --help"
+
+
+def obey(simulator: Simulator, line: str) -> str:
+    """Carry out one command and return the answer."""
+    try:
+        return _obey(simulator, line.split())
+    except SimulatorError as error:
+        return f"error: {error}"
+
+
+class Talk(asyncio.Protocol):
+    """One connection on the control port: lines in, an answer to each out."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where answers go."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Obey each complete line; whoever sends none in a long time is cut off."""
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            answer = obey(self.simulator, line.decode(errors="replace"))
+            self._transport.write(answer.encode() + b"\n")
+        if len(self._buffer) > LONGEST_LINE:
+            self._transport.close()
+
+
+async def serve(simulator: Simulator, host: str, port: int) -> asyncio.Server:
+    """Take commands on a port of this machine; raises SimulatorError where it is taken."""
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.create_server(lambda: Talk(simulator), host, port)
+    except OSError as error:
+        raise SimulatorError(
+            f"cannot take commands on {host}:{port}: {os.strerror(error.errno or 0)}; "
+            "choose another port"
+        ) from error
+
+
+def _obey(simulator: Simulator, words: Sequence[str]) -> str:
+    match list(words):
+        case ["set", unit, quantity, value]:
+            simulator.set(_unit(unit), quantity, _number(value))
+        case ["clear", unit, *quantity] if len(quantity) < 2:
+            simulator.clear(_unit(unit), *quantity)
+        case ["fault", scope, "off"]:
+            simulator.mend(_scope(scope))
+        case ["fault", scope, name, "off"]:
+            simulator.mend(_scope(scope), name)
+        case ["fault", scope, name, *rest]:
+            _switch_on(simulator, _scope(scope), name, rest)
+        case ["stats"]:
+            return _statistics(simulator)
+        case _:
+            raise SimulatorError(_USAGE)
+    return "ok"
+
+
+def _switch_on(simulator: Simulator, scope: int | None, name: str, rest: Sequence[str]) -> None:
+    argument, share, times = None, 1.0, None
+    for word in rest:
+        if word.startswith("share="):
+            share = _number(word.removeprefix("share="))
+        elif word.startswith("times="):
+            times = _unit(word.removeprefix("times="))
+        else:
+            argument = _number(word)
+    simulator.fault(scope, name, argument, share=share, times=times)
+
+
+def _statistics(simulator: Simulator) -> str:
+    statistics = simulator.statistics
+    return json.dumps(
+        {
+            "requests": statistics.requests,
+            "answers": statistics.answers,
+            "exceptions": statistics.exceptions,
+            "busy_s": round(statistics.busy_s, 6),
+            "connections": statistics.connections,
+            "clients": len(simulator.gateway.clients),
+            "most_clients": statistics.most_clients,
+        }
+    )
+
+
+def _scope(word: str) -> int | None:
+    return None if word == "gateway" else _unit(word)
+
+
+def _unit(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError as error:
+        raise SimulatorError(f"should be a whole number (got {word!r})") from error
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError as error:
+        raise SimulatorError(f"should be a number (got {word!r})") from error

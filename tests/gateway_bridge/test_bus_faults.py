@@ -1,0 +1,118 @@
+"""Each fault of a meter: what a subscriber hears of it, and of its neighbour on the line.
+
+Of faults of the whole gateway tell test_gateway.py, test_bus_line.py and test_bus_clients.py; of
+all of them in a random mixture test_bus_wrong_values.py.
+"""
+
+import asyncio
+import logging
+
+import pytest
+
+from simulator.faults import FAULTS
+from simulator.line import LineTiming
+from simulator.simulator import Simulator
+from tests.support.leaping import run_leaping
+from tests.support.polling import Heard, gateway_at, pin, polling, until
+
+LINE = LineTiming(baud=38400)
+TIMEOUT_S = 1.0
+INTERVAL_S = 0.5
+FAULTY_S = 20
+READINGS = FAULTY_S / INTERVAL_S
+MOST_LINES = 5
+
+READ = {
+    ("slow", 0.2), ("late", 0.1), ("split", 0.05), ("duplicate", None), ("garbage", 5.0),
+    ("garbage", 300.0),
+}  # fmt: skip
+OFFLINE = {
+    ("dead", None), ("slow", 1.5), ("late", 1.5), ("late-after-next", None), ("split", 1.5),
+    ("limit", 50.0), ("exception", 1.0), ("exception", 2.0), ("exception", 3.0), ("exception", 4.0),
+    ("exception", 5.0), ("exception", 6.0), ("exception", 10.0), ("exception", 11.0),
+    ("stale", None), ("wrong-function", None), ("wrong-unit", None), ("fewer", 2.0),
+    ("more", 2.0), ("byte-count", 4.0), ("close", None), ("reset", None),
+}  # fmt: skip
+SILENT = {("nan", None), ("inf", None), ("zero", None)}
+OF_ONE_FRAMING = {
+    "wrong-transaction": "tcp", "transaction-0": "tcp", "protocol": "tcp", "bad-crc": "rtu",
+}  # fmt: skip
+OF_COUNTERS = {"counter-zero", "counter-back", "jump"}
+ELSEWHERE = {"strict-holes", "twin", "reversed-ct", "swapped-cts", "ct-ratio"}
+"""test_gateway.py, test_bus_line.py, test_wiring.py and test_doctor.py have these."""
+
+Case = tuple[str, str, float | None, str]
+
+
+def cases() -> list[Case]:
+    """Yield framing, fault, its number, and what comes of it."""
+    both = {**dict.fromkeys(READ, "read"), **dict.fromkeys(OFFLINE, "offline")}
+    both |= dict.fromkeys(SILENT, "silent")
+    every = [(f, *fault, outcome) for fault, outcome in both.items() for f in ("tcp", "rtu")]
+    every += [(framing, name, None, "offline") for name, framing in OF_ONE_FRAMING.items()]
+    return sorted(every, key=str)
+
+
+def meet(framing: str, fault: str, number: float | None, seconds: float) -> tuple[Heard, Heard]:
+    """Let the fault strike meter 1 of two; return what was heard meanwhile, and in all.
+
+    Fails where meter 1 is not back after it.
+    """
+
+    async def story() -> tuple[Heard, Heard]:
+        simulator = Simulator((1, 2), timing=LINE, framing=framing)  # type: ignore[arg-type]
+        pin(simulator)
+        async with simulator:
+            gateway = gateway_at(
+                simulator, framing=framing, interval_s=INTERVAL_S, timeout_s=TIMEOUT_S
+            )
+            async with polling(gateway) as (poller, heard):
+                await until(lambda: len(heard.of("1")) > 2 and len(heard.of("2")) > 2)
+                before = len(heard.readings)
+                simulator.fault(1, fault, number)
+                await asyncio.sleep(seconds)
+                states = [(meter_id, poller.meters[meter_id].online) for meter_id in ("1", "2")]
+                meanwhile = Heard(heard.readings[before:], states)
+                simulator.mend(1)
+                before = len(heard.of("1"))
+                await until(lambda: len(heard.of("1")) > before + 2, timeout_s=60)
+        return meanwhile, heard
+
+    return run_leaping(story())
+
+
+@pytest.mark.parametrize(("framing", "fault", "number", "outcome"), cases())
+def test_a_faulty_meter_says_nothing_wrong_and_its_neighbour_goes_on(
+    framing: str, fault: str, number: float | None, outcome: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "gateway_bridge"):
+        meanwhile, in_all = meet(framing, fault, number, FAULTY_S)
+
+    assert not in_all.wrong()
+    assert len(meanwhile.of("2")) > 0.7 * READINGS, "up to three time-outs before it is given up"
+    assert dict(meanwhile.states) == {"1": outcome != "offline", "2": True}
+    if outcome == "read":
+        assert len(meanwhile.of("1")) > 0.6 * READINGS
+    else:
+        assert len(meanwhile.of("1")) == 0
+    assert len(caplog.records) <= MOST_LINES
+
+
+@pytest.mark.parametrize("framing", ["tcp", "rtu"])
+@pytest.mark.parametrize("fault", sorted(OF_COUNTERS))
+def test_a_counter_that_cannot_be_is_held_back_and_the_rest_is_given_out(
+    framing: str, fault: str
+) -> None:
+    meanwhile, in_all = meet(framing, fault, None, 2)
+
+    assert not in_all.wrong()
+    assert len(meanwhile.of("1")) > 2
+    assert all("voltage" in values and "energy" not in values for values in meanwhile.of("1"))
+    assert "energy" in in_all.of("1")[-1]
+
+
+def test_every_fault_of_a_meter_is_met() -> None:
+    of_meters = {name for name, kind in FAULTS.items() if kind.scope == "meter"}
+    met = {name for name, _ in READ | OFFLINE | SILENT} | OF_COUNTERS | OF_ONE_FRAMING.keys()
+
+    assert of_meters == met | ELSEWHERE

@@ -1,0 +1,309 @@
+"""`scan`, `read` and `plan` as a person on site sees them."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway_bridge.models import METER_CODES, MODELS
+from simulator.line import LineTiming
+from tests.support.onsite import EVENING_S, Site, command
+from tests.support.parts import ROOT, wait_until
+
+INSTANT = LineTiming(baud=0, reply_timeout_s=0.05)
+
+
+@pytest.fixture(scope="module")
+def tcp() -> Iterator[Site]:
+    """Three meters of different models behind a Modbus TCP gateway."""
+    models = {7: MODELS["sdm72v2"], 9: MODELS["sdm120"]}
+    with Site(units=(2, 7, 9), models=models, timing=INSTANT, clock=lambda: EVENING_S) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def rtu() -> Iterator[Site]:
+    """A meter with its words exchanged behind a transparent gateway."""
+    with Site(
+        units=(1,),
+        timing=INSTANT,
+        framing="rtu",
+        word_order="low-first",
+        clock=lambda: EVENING_S,
+    ) as site:
+        yield site
+
+
+def test_a_scan_finds_every_meter_and_says_who_it_is(tcp: Site, tmp_path: Path) -> None:
+    said = command(
+        "scan", "--at", tcp.address, "--units", "1-12", "--timeout", "0.1", directory=tmp_path
+    )
+
+    assert f"{tcp.address} speaks Modbus TCP" in said.text
+    assert "2 SDM630-Modbus V2 21001043 3p4w" in said.text
+    assert "7 SDM72D-M v2 21001128 3p4w" in said.text
+    assert "9 does not say 21001162" in said.text
+    assert said.code == 0
+
+
+def test_a_scan_finds_the_framing_and_the_word_order(rtu: Site, tmp_path: Path) -> None:
+    said = command(
+        "scan", "--at", rtu.address, "--units", "1-3", "--timeout", "0.1", directory=tmp_path
+    )
+
+    assert f"{rtu.address} speaks RTU over TCP" in said.text
+    assert "1 SDM630-Modbus V2 21001026 3p4w, low word first 23" in said.text
+    assert said.code == 0
+
+
+def test_a_scan_hears_a_meter_that_answers_after_its_turn(tcp: Site, tmp_path: Path) -> None:
+    tcp.fault(2, "late", 0.15, times=1)
+
+    said = command(
+        "scan", "--at", tcp.address, "--units", "1-5", "--timeout", "0.1", "--framing", "tcp",
+        directory=tmp_path,
+    )  # fmt: skip
+
+    assert "2 SDM630-Modbus V2" in said.text
+
+
+def test_a_scan_of_a_gateway_for_one_client_works(tcp: Site, tmp_path: Path) -> None:
+    tcp.fault(None, "client-limit", 1)
+
+    said = command(
+        "scan", "--at", tcp.address, "--units", "2", "--timeout", "0.1", directory=tmp_path
+    )
+    tcp.mend()
+
+    assert "2 SDM630-Modbus V2" in said.text
+
+
+@pytest.mark.parametrize("asked", [["scan", "--units", "1-3", "--timeout", "0.1"], ["read", "1"]])
+def test_another_client_that_has_the_gateways_only_place_is_told(
+    asked: list[str], tcp: Site, tmp_path: Path
+) -> None:
+    tcp.fault(None, "client-limit", 1)
+    with socket.create_connection(("127.0.0.1", tcp.simulator.port)):
+        wait_until(lambda: tcp.simulator.gateway.clients)
+        said = command(*asked, "--at", tcp.address, directory=tmp_path)
+    tcp.mend()
+
+    assert "is another client connected?" in said.complaint
+    assert said.code == 1
+
+
+def test_a_scan_that_finds_nothing_says_so(tcp: Site, tmp_path: Path) -> None:
+    said = command(
+        "scan", "--at", tcp.address, "--units", "20-22", "--timeout", "0.05", directory=tmp_path
+    )
+
+    assert "no meter answers on unit 20 to 22; `python -m gateway_bridge doctor`" in said.text
+    assert said.code == 1
+
+
+def test_a_scan_for_a_script_is_json(tcp: Site, tmp_path: Path) -> None:
+    said = command(
+        "scan", "--at", tcp.address, "--units", "7", "--timeout", "0.1", "--json",
+        directory=tmp_path,
+    )  # fmt: skip
+
+    [gateway] = json.loads(said.output)["gateways"]
+    [meter] = gateway["meters"]
+    assert (meter["unit"], meter["model"], meter["serial"]) == (7, "sdm72v2", "21001128")
+
+
+def test_a_scan_shows_its_progress_and_stops_at_ctrl_c(tmp_path: Path) -> None:
+    """On a terminal: a bar, and what was found until then."""
+    with Site(units=(1,), timing=INSTANT) as site:
+        ours, theirs = os.openpty()
+        words = ["scan", "--at", site.address, "--timeout", "0.2"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway_bridge", *words],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "TERM": "xterm"},
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+        )
+        os.close(theirs)
+        seen = ""
+        while "unit 4" not in seen:
+            assert select.select([ours], [], [], 15)[0], seen
+            seen += os.read(ours, 4096).decode()
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=15)
+        os.close(ours)
+
+    assert "%" in seen
+    assert "Stopped after unit" in output
+    assert "SDM630-Modbus V2" in output
+    assert process.returncode == 130
+
+
+def test_read_shows_a_meters_values_with_their_units(tcp: Site, tmp_path: Path) -> None:
+    said = command("read", "2", "--at", tcp.address, directory=tmp_path)
+
+    lines = said.output.splitlines()
+    assert lines[0] == "Meter 2: SDM630-Modbus V2, serial number 21001043, wiring 3p4w"
+    assert lines[1] == f"unit 2 at {tcp.address}, Modbus TCP, one request"
+    [volts] = [line.split() for line in lines if line.strip().startswith("Voltage ")]
+    assert volts[-1] == "V"
+    assert all(220 < float(value) < 240 for value in volts[1:-1])
+    assert len(volts) == 6
+    assert said.code == 0
+
+
+def test_read_turns_words_round_where_the_meter_has_them_exchanged(
+    rtu: Site, tmp_path: Path
+) -> None:
+    said = command("read", "--at", rtu.address, "--json", directory=tmp_path)
+
+    facts = json.loads(said.output)
+    assert facts["framing"] == "RTU over TCP"
+    assert facts["serial"] == "21001026"
+    assert 49 < facts["values"]["frequency"] < 51
+
+
+def test_read_asks_in_smaller_blocks_where_the_meter_wants_it(tcp: Site, tmp_path: Path) -> None:
+    tcp.fault(2, "limit", 20)
+    said = command("read", "2", "--at", tcp.address, directory=tmp_path)
+    tcp.mend()
+
+    assert "requests" in said.output.splitlines()[1]
+    assert "Frequency" in said.output
+    assert said.code == 0
+
+
+def test_read_of_a_meter_that_gives_no_numbers_says_which(tcp: Site, tmp_path: Path) -> None:
+    tcp.fault(2, "nan")
+    said = command(
+        "read", "2", "--at", tcp.address, "--quantities", "frequency", directory=tmp_path
+    )
+    tcp.mend()
+
+    assert "Not a number: voltage, current, power, energy, frequency" in said.text
+    assert said.code == 1
+
+
+def test_read_finds_a_meter_by_its_id_in_the_settings(tcp: Site, tmp_path: Path) -> None:
+    (tmp_path / "meters.toml").write_text(
+        f'[[gateway]]\naddress = "{tcp.address}"\n'
+        '[[gateway.meter]]\nid = "pump"\nname = "Heat pump"\nunit = 2\ninvert = true\n'
+        '[[gateway.meter]]\nid = "flat"\nunit = 9\nmodel = "sdm120"\n'
+    )
+
+    said = command("read", "pump", "--json", directory=tmp_path)
+    plain = command("read", "2", "--at", tcp.address, "--json", directory=tmp_path)
+    none = command("read", directory=tmp_path)
+
+    inverted, upright = json.loads(said.output)["values"], json.loads(plain.output)["values"]
+    assert inverted["power"] == -upright["power"]
+    assert inverted["energy_export"] == upright["energy_import"]
+    assert inverted["energy"] == upright["energy_export"]
+    assert inverted["current_l1"] == upright["current_l1"]
+    assert "which meter? there are pump, flat" in none.complaint
+    assert none.code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "code"),
+    [
+        (("read", "--at", "127.0.0.1:1"), "127.0.0.1:1: refuses the connection", 1),
+        (("scan", "--at", "127.0.0.1:1"), "127.0.0.1:1: refuses the connection", 1),
+        (("read", "--at", "no-such-host.invalid"), "there is no such host name", 1),
+        (("scan", "--at", "serial:///dev/ttyNONE"), "is the adapter plugged in?", 1),
+        (("read", "--at", "host:port"), "--at: port 'port' should be a number", 2),
+        (("scan", "--at", "h", "--units", "0-3"), "unit ids are from 1 to 247", 2),
+        (("scan", "--at", "h", "--timeout", "soon"), "should be 0.01 to 3600 seconds", 2),
+        (("read", "300", "--at", "h"), "a meter is named by its unit id, 1 to 247", 2),
+        (("read", "--at", "h", "--quantities", "volts"), "--quantities: 'volts' is neither", 2),
+        (("plan",), "no gateway is named", 2),
+        (("scn",), "there is no command 'scn'; did you mean scan?", 2),
+    ],
+)
+def test_what_cannot_be_done_gets_a_sentence_and_a_code(
+    words: tuple[str, ...], text: str, code: int, tmp_path: Path
+) -> None:
+    said = command(*words, directory=tmp_path)
+
+    assert text in said.complaint
+    assert said.code == code
+
+
+def test_a_gateway_that_is_silent_points_to_the_doctor(tcp: Site, tmp_path: Path) -> None:
+    tcp.fault(None, "silent")
+    said = command("read", "2", "--at", tcp.address, directory=tmp_path, MODBUS_TIMEOUT="0.1")
+    tcp.mend()
+
+    assert "no answer in Modbus TCP or RTU over TCP; `python -m gateway_bridge doctor`" in (
+        said.complaint
+    )
+    assert said.code == 1
+
+
+def test_a_plan_shows_the_requests_and_that_the_interval_can_be_kept(tmp_path: Path) -> None:
+    said = command(
+        "plan", "--at", "h", "--units", "1-3", directory=tmp_path, POLL_INTERVAL="1",
+        QUANTITIES="all",
+    )  # fmt: skip
+
+    assert "gateway at h:502, 9600 baud" in said.text
+    assert "1 SDM630-Modbus V2 1 s 0 to 75 76 33 236" in said.text
+    assert "60 s 334 to 381" in said.text
+    assert "A round of 3 meters takes 0.71 s, to be done each 1 s" in said.text
+    assert "The interval can be kept." in said.text
+    assert said.code == 0
+
+
+def test_a_plan_that_cannot_be_kept_says_what_would_help(tmp_path: Path) -> None:
+    said = command("plan", "--at", "h", "--units", "1-8", directory=tmp_path, POLL_INTERVAL="1")
+
+    assert "The interval cannot be kept" in said.text
+    assert "each about every 1.9 s" in said.text
+    assert "an interval of 2.1 s, or 38400 baud on the gateway and every meter" in said.text
+    assert said.code == 1
+
+
+def test_a_plan_for_a_script_is_json(tmp_path: Path) -> None:
+    said = command("plan", "--at", "h", "--json", directory=tmp_path, QUANTITIES="core")
+
+    [gateway] = json.loads(said.output)["gateways"]
+    [meter] = gateway["meters"]
+    assert gateway["keeps_interval"]
+    assert [(block["address"], block["count"]) for block in meter["blocks"]] == [(0, 74)]
+
+
+def test_the_help_lists_the_commands(tmp_path: Path) -> None:
+    said = command("--help", directory=tmp_path)
+
+    for name in ("scan", "read", "plan", "doctor"):
+        assert f"  {name} " in said.output
+    assert "MODBUS_HOST" in said.output
+    assert said.code == 0
+
+
+def test_the_codes_of_the_meters_are_those_of_the_makers() -> None:
+    assert METER_CODES[0x0070] == "sdm630"
+    assert METER_CODES[0x0089] == "sdm72v2"
+    assert "first series" in METER_CODES[0x0084]
+
+
+def test_a_scan_leaves_no_backlog_behind_however_long_the_gateway_waits(tmp_path: Path) -> None:
+    timing = LineTiming(baud=38_400, turnaround_s=0.002, pause_s=0.002, reply_timeout_s=0.4)
+    with Site(units=(1,), timing=timing) as site:
+        began_s = time.monotonic()
+        said = command("scan", "--at", site.address, "--units", "1-8", directory=tmp_path)
+        took_s = time.monotonic() - began_s
+        read = command("read", "1", "--at", site.address, directory=tmp_path, MODBUS_TIMEOUT="0.2")
+
+    assert "1 SDM630-Modbus V2" in said.text
+    assert read.code == 0
+    assert took_s < 7  # a second for each of seven absent units would be more

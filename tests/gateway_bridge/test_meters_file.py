@@ -1,0 +1,238 @@
+"""The meters file: what it makes of a site, and what it says to a person who mistypes it."""
+
+from pathlib import Path
+
+import pytest
+
+from contract.quantities import CORE_SET
+from gateway_bridge.address import SerialLine
+from gateway_bridge.settings import BridgeSettings
+from gateway_bridge.site.meters_file import read_meters_file
+from gateway_bridge.site.site import Gateway, site_from
+from gateway_bridge.site.tables import GatewayTable, MeterTable
+from service.errors import SettingsError
+from tests.support.parts import ROOT
+
+ONE_METER = "[[gateway.meter]]\nunit = 1\n"
+
+
+@pytest.fixture(autouse=True)
+def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def site(text: str, **settings: object) -> tuple[Gateway, ...]:
+    Path("meters.toml").write_text(text)
+    return site_from(BridgeSettings.load(**settings))
+
+
+def complaint(text: str) -> str:
+    Path("meters.toml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        site_from(BridgeSettings.load())
+    return str(caught.value)
+
+
+def test_the_example_is_a_site_of_three_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERS_FILE", str(ROOT / "meters.toml.example"))
+
+    cellar, workshop, barn = site_from(BridgeSettings.load())
+
+    assert (cellar.address, cellar.cost.baud) == ("192.168.1.100:502", 19200)
+    main, solar = cellar.meters
+    assert (main.meter_id, main.name, main.interval_s) == ("main", "Main meter", 1.0)
+    assert main.max_current_a == 63
+    assert (solar.model.name, solar.inverted) == ("sdm230", True)
+    assert (workshop.framing, workshop.port) == ("rtu", 4196)
+    assert set(workshop.meters[0].quantities) == {*CORE_SET, "frequency"}
+    assert workshop.meters[0].wiring == "3p3w"
+    assert barn.serial == SerialLine("/dev/ttyUSB0", 9600, "E")
+    assert (barn.framing, barn.cost.bits) == ("rtu", 11)
+    assert barn.meters[0].interval_s == 30
+
+
+def test_a_meter_of_current_transformers_may_count_what_they_carry() -> None:
+    text = '[[gateway]]\naddress = "a"\n[[gateway.meter]]\nunit = 1\n[[gateway.meter]]\nunit = 2\n'
+
+    [gateway] = site(text + 'model = "sdm630mct"\n')
+
+    assert [meter.max_current_a for meter in gateway.meters] == [100, 9999]
+
+
+def test_the_page_explains_every_key() -> None:
+    page = (ROOT / "docs/meters-file.md").read_text()
+
+    for table in (GatewayTable, MeterTable):
+        assert {key for key in table.model_fields if f"| `{key}` |" not in page} == set()
+
+
+def test_what_the_file_leaves_out_is_as_the_settings_have_it() -> None:
+    [gateway] = site(
+        '[[gateway]]\naddress = "h"\n' + ONE_METER,
+        poll_interval=3,
+        modbus_timeout=0.7,
+        quantities=("core",),
+        modbus_baud=38400,
+    )
+
+    [meter] = gateway.meters
+    assert (gateway.timeout_s, gateway.cost.baud, gateway.port) == (0.7, 38400, 502)
+    assert (meter.meter_id, meter.interval_s, meter.quantities) == ("1", 3, CORE_SET)
+
+
+def test_host_and_port_are_as_good_as_an_address() -> None:
+    [gateway] = site('[[gateway]]\nhost = "gateway.lan"\nport = 8899\n' + ONE_METER)
+
+    assert gateway.address == "gateway.lan:8899"
+
+
+def test_an_inverted_meter_reads_the_other_counter() -> None:
+    text = '[[gateway]]\naddress = "h"\n[[gateway.meter]]\nunit = 1\ninvert = true\n'
+
+    [gateway] = site(text)
+
+    registers = gateway.meters[0].model.registers
+    assert (registers["energy"], registers["energy_import"]) == (0x4A, 0x4A)
+    assert registers["energy_export"] == 0x48
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MODBUS_HOST", "192.168.1.100"), ("MODBUS_PORT", "8899"), ("METER_IDS", "1,2")],
+)
+def test_both_ways_to_name_gateways_and_meters_at_once_are_refused(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    assert complaint('[[gateway]]\naddress = "h"\n' + ONE_METER) == (
+        f"{name}: {value} is set, and meters.toml names gateways and meters too;"
+        " remove one of the two"
+    )
+
+
+def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERS_FILE", "mine.toml")
+
+    with pytest.raises(SettingsError, match=r"^mine\.toml: cannot be read: No such file"):
+        site_from(BridgeSettings.load())
+
+
+GATEWAY_LINES = {
+    'addres = "h"': "addres: there is no such key; did you mean address?",
+    "port = 99999": "port: should be 65535 or less (got 99999)",
+    'baud = "9600"': "baud: should be a whole number (got '9600')",
+    "baud = 9601": "baud: should be one of 1200, 2400, 4800, 9600, 19200, 38400",
+    'framing = "ascii"': "framing: should be 'auto', 'tcp' or 'rtu' (got 'ascii')",
+    "interval = 0": "interval: should be 0.1 or more (got 0)",
+    "timeout = 0": "timeout: should be 0.05 or more (got 0)",
+    'quantities = ["volts"]': "quantities: 'volts' is neither a quantity nor one of core",
+    'address = "x"': "address: give either address",
+}
+
+
+@pytest.mark.parametrize("line", GATEWAY_LINES)
+def test_a_wrong_line_of_a_gateway_is_named_with_what_was_expected(line: str) -> None:
+    said = complaint(f'[[gateway]]\nname = "cellar"\nhost = "h"\n{line}\n{ONE_METER}')
+
+    assert f"meters.toml, [[gateway]] cellar: {GATEWAY_LINES[line]}" in said
+
+
+METER_LINES = {
+    "unit = 300": "unit: should be 247 or less (got 300)",
+    'unit = "1"': "unit: should be a whole number (got '1')",
+    'modell = "sdm630"': "modell: there is no such key; did you mean model?",
+    'model = "sdm360"': "model: should be one of sdm630, sdm630v1, sdm630mct, sdm72v2, sdm120",
+    'wiring = "3p"': "wiring: should be one of 3p4w, 3p3w, 1p2w",
+    'invert = "yes"': "invert: should be true or false (got 'yes')",
+    "max_current = -3": "max_current: should be more than 0",
+    'word_order = "little"': "word_order: should be one of auto, high-first, low-first",
+    'model = "sdm120"\nwiring = "3p4w"': "wiring: SDM120-Modbus knows 1p2w",
+    'model = "sdm120"\nquantities = "power_l2"': "quantities: SDM120-Modbus has no power_l2",
+}
+
+
+@pytest.mark.parametrize("line", METER_LINES)
+def test_a_wrong_line_of_a_meter_is_named_with_what_was_expected(line: str) -> None:
+    unit = "" if line.startswith("unit") else "unit = 1\n"
+    text = (
+        f'[[gateway]]\nname = "cellar"\nhost = "h"\n[[gateway.meter]]\nid = "saw"\n{unit}{line}\n'
+    )
+
+    said = complaint(text)
+
+    assert f"meters.toml, [[gateway.meter]] saw of [[gateway]] cellar: {METER_LINES[line]}" in said
+
+
+def test_every_wrong_line_is_told_at_once() -> None:
+    said = complaint('[[gateway]]\nhost = ""\nbaud = 1\n[[gateway.meter]]\nunit = 0\nid = "a b"\n')
+
+    assert [line.partition(": ")[2].partition(":")[0] for line in said.splitlines()] == [
+        "host", "baud", "unit", "id",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "meters.toml, the file: gateway: is missing"),
+        ('[[gateway]]\nhost = "h"\n', "meters.toml, [[gateway]] 1: meter: is missing"),
+        ('[gateway]\nhost = "h"\n', "should be a list of tables, as in [[gateway]]"),
+        ("[[gateway]\n", "meters.toml: is no TOML: Expected ']]'"),
+        ('[[gateway]]\naddress = "serial:///dev/x?speed=1"\n', "'speed' is none of baud, parity"),
+        ('[[gateway]]\naddress = "serial:///dev/x"\nframing = "tcp"\n', "a serial line speaks rtu"),
+    ],
+)
+def test_a_file_that_is_wrong_as_a_whole_gets_a_sentence(text: str, said: str) -> None:
+    filled = text + ONE_METER if "serial" in text else text
+
+    assert said in complaint(filled)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ('host = "b"\n[[gateway.meter]]\nunit = 1\n', "id: '1' is there twice"),
+        ('host = "a"\n[[gateway.meter]]\nunit = 2\n', "address: a:502 is there twice"),
+        (
+            'host = "b"\nmeter = [{unit = 3, id = "x"}, {unit = 3, id = "y"}]\n',
+            "[[gateway]] 2: unit: 3 is there twice on one line",
+        ),
+    ],
+    ids=["id", "address", "unit"],
+)
+def test_what_must_not_be_there_twice_is_told(second: str, said: str) -> None:
+    text = f'[[gateway]]\nhost = "a"\n{ONE_METER}[[gateway]]\n{second}'
+
+    assert said in complaint(text)
+
+
+def test_a_file_in_another_encoding_gets_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "meters.toml"
+    path.write_bytes('name = "K\xfcche"\n'.encode("latin-1"))
+
+    with pytest.raises(SettingsError, match="should be text in UTF-8"):
+        read_meters_file(path)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("192.168.1.100", "192.168.1.100:502"),
+        ("192.168.1.100:4196", "192.168.1.100:4196"),
+        ("[fe80::1]:8899", "[fe80::1]:8899"),
+        ("fe80::1", "[fe80::1]:502"),
+        ("serial:///dev/ttyUSB0?baud=19200", "/dev/ttyUSB0"),
+    ],
+)
+def test_modbus_host_takes_every_kind_of_address(host: str, address: str) -> None:
+    [gateway] = site_from(BridgeSettings.load(modbus_host=host))
+
+    assert gateway.address == address
+
+
+def test_a_wrong_address_in_modbus_host_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODBUS_HOST", "serial:///dev/ttyUSB0?baud=9601")
+
+    with pytest.raises(SettingsError, match=r"^MODBUS_HOST: baud '9601' should be one of"):
+        BridgeSettings.load()

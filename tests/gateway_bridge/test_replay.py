@@ -1,0 +1,139 @@
+"""Journal and replay together: holes in the history close again, whatever made them."""
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.bridged import Site
+from tests.support.parts import wait_until
+from tests.support.plain_client import PlainClient
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A site of which only the simulator runs."""
+    site = Site(tmp_path)
+    with site.simulator():
+        yield site
+
+
+def test_what_a_bridge_had_read_before_it_was_killed_is_stored_when_all_are_there(
+    site: Site,
+) -> None:
+    with site.bridge() as bridge:
+        site.wait_for_readings()
+        bridge.stop(signal.SIGKILL)
+        before = site.kept()
+    with site.bridge(), site.broker(), site.recorder():
+        wait_until(lambda: before <= site.stored(), what="what the journal had")
+
+
+def test_a_hole_that_a_dying_broker_tore_is_closed(site: Site) -> None:
+    with site.bridge(), site.recorder():
+        with site.broker() as broker:
+            wait_until(site.stored, what="a first row")
+            broker.stop(signal.SIGKILL)
+        site.wait_for_readings()
+        with site.broker():
+            site.wait_for_readings()
+            before = site.kept()
+            wait_until(lambda: before <= site.stored(), 20, "all rows")
+
+
+def test_a_history_from_an_old_backup_fills_up_again(site: Site, tmp_path: Path) -> None:
+    with site.broker(), site.bridge():
+        with site.recorder():
+            wait_until(lambda: len(site.stored()) > 4, what="first rows")
+        shutil.copy(site.history, tmp_path / "backup.db")
+        old = site.stored()
+        with site.recorder():
+            wait_until(lambda: len(site.stored() - old) > 20, what="more rows")
+        shutil.copy(tmp_path / "backup.db", site.history)
+        lost = wait_until(lambda: site.kept() - site.stored(), what="what the backup lacks")
+
+        with site.recorder() as recorder:
+            wait_until(lambda: lost <= site.stored(), 20, "the rows that the backup lacked")
+
+        assert "no longer has" not in recorder.output
+
+
+def asked(client: PlainClient, after: dict[str, int]) -> dict[str, Any]:
+    """Ask the bridge for what came after these numbers, and return its answer."""
+    client.subscribe("meters/_bridge/gateway/replayed")
+    request = {"recorder": "me", "request": "7", "after": after}
+    client.publish("meters/_bridge/gateway/replay", json.dumps(request))
+    answer = wait_until(
+        lambda: [m.payload for m in list(client.messages) if m.topic.endswith("/replayed")]
+    )
+    return dict(json.loads(answer[0]))
+
+
+def test_live_readings_come_between_those_that_are_sent_again(site: Site) -> None:
+    with site.broker(), site.bridge() as bridge, PlainClient(site.mqtt) as client:
+        client.subscribe("meters/1/reading")
+        wait_until(lambda: len(client.messages) > 5)
+        answer = asked(client, {"2": 2**53 - 2_000_000})
+
+    assert bridge.output.count("sent again") == 1
+    assert (answer["recorder"], answer["request"], answer["more"]) == ("me", "7", False)
+    assert answer["meters"]["2"]["sent"] == []
+    [[first, last]] = answer["meters"]["1"]["sent"]
+    seqs = [json.loads(m.payload)["seq"] for m in client.messages if m.topic == "meters/1/reading"]
+    assert set(range(first, last + 1)) <= set(seqs)
+    assert len(seqs) > len(set(seqs))
+
+
+def test_a_conversation_goes_on_after_the_answer_to_the_last_request_alone(site: Site) -> None:
+    with site.broker(), site.recorder(), PlainClient(site.mqtt) as bridge:
+        bridge.subscribe("meters/_bridge/fake/replay")
+        bridge.publish("meters/_bridge/fake/status", "online", retain=True)
+        wait_until(lambda: bridge.payloads, what="a request")
+        first = json.loads(bridge.payloads[0])
+        bridge.publish("meters/_bridge/fake/status", "online", retain=True)
+        second = json.loads(wait_until(lambda: bridge.payloads[1:], what="another request")[0])
+
+        answer(bridge, first)
+        answer(bridge, second)
+        third = json.loads(wait_until(lambda: bridge.payloads[2:], what="the next slice")[0])
+        answer(bridge, second)
+        answer(bridge, first)
+        for number in range(3):  # the recorder has been through its round
+            bridge.publish("meters/x/reading", '{"power": 1}')
+            wait_until(lambda number=number: len(site.stored()) > number, what="a row")
+        assert len(bridge.payloads) == 3
+        answer(bridge, third)
+
+        wait_until(lambda: bridge.payloads[3:], what="the slice after that")
+
+
+def answer(bridge: PlainClient, request: dict[str, Any]) -> None:
+    """Answer a request as a bridge does that has sent a slice and has more."""
+    told = {"recorder": "main", "request": request["request"], "meters": {}, "more": True}
+    bridge.publish("meters/_bridge/fake/replayed", json.dumps(told))
+
+
+def test_a_bridge_without_a_journal_says_that_it_has_nothing(site: Site) -> None:
+    with site.broker(), site.bridge(JOURNAL_HOURS=0), PlainClient(site.mqtt) as client:
+        client.subscribe("meters/1/reading")
+        wait_until(lambda: client.messages)
+        told = asked(client, {})["meters"]["1"]
+
+    assert (told["sent"], told["oldest"]) == ([], None)
+    assert told["upto"] >= json.loads(client.payloads[0])["seq"]
+    assert not site.journal.exists()
+
+
+def test_nonsense_in_place_of_a_request_is_told_and_harmless(site: Site) -> None:
+    with site.broker(), site.bridge() as bridge, PlainClient(site.mqtt) as client:
+        client.subscribe("meters/1/reading")
+        wait_until(lambda: client.messages)
+        for payload in ("", "[]", '{"recorder": 7}', '{"after": {"#": 1}}', "9" * 100_000):
+            client.publish("meters/_bridge/gateway/replay", payload)
+        bridge.wait_for("request not understood")
+        before = len(client.messages)
+        wait_until(lambda: len(client.messages) > before + 3, what="readings")

@@ -1,0 +1,350 @@
+"""Readings in and out: whatever is exported comes back the same, and twice does no harm."""
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import peewee
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract.quantities import BY_NAME
+from contract.readings import Reading
+from history import queries
+from history.columns import stored_quantities
+from history.database import migrate, open_database
+from history.errors import StorageError
+from history.exchange.archive import Archive, merged_rows
+from history.exchange.batch import Piece
+from history.exchange.csv_files import CsvWriter
+from history.exchange.importing import BringIn, Outcome
+from history.exchange.new_file import new_file
+from history.exchange.parquet_files import ParquetWriter
+from history.exchange.sources import source_of
+from history.exchange.sqlite_files import _SUFFIXES
+from history.retention import Keep, Retention
+from history.rollups.levels import DAY
+from history.rollups.rollups import Rollups
+from history.tables import Meter, ReadingRow, Rollup
+from history.writes import Writer
+from tests.support.postgresql import BOTH
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DATABASES = BOTH
+KINDS = ("csv", "parquet")
+
+
+def reading(seconds: float, meter_id: str = "1", **values: float) -> Reading:
+    return Reading(meter_id, NOON + timedelta(seconds=seconds), values)
+
+
+def at(days_ago: float, energy: float, meter_id: str = "1") -> Reading:
+    return reading(-86_400 * days_ago, meter_id, energy=energy)
+
+
+def export(database: peewee.Database, path: Path, archive: Archive | None = None) -> None:
+    names = stored_quantities(database)
+    with new_file(path, text=path.suffix == ".csv") as file:
+        writer = (CsvWriter if path.suffix == ".csv" else ParquetWriter)(file, names)
+        for meter in Meter.select().order_by(Meter.id):
+            rows = list(merged_rows(database, archive, meter, names, 0, 2**62))
+            writer.write(Piece(meter.name, names, rows))
+        writer.close()
+
+
+def bring_in(database: peewee.Database, path: Path, **how: object) -> Outcome:
+    return BringIn(database).run(source_of(path, **how))  # type: ignore[arg-type]
+
+
+def write(database: peewee.Database, readings: Iterable[Reading]) -> None:
+    Writer(database).write(readings)
+    assert Rollups(database).run(float("inf"))
+
+
+def put_away(database: peewee.Database, directory: Path) -> Archive:
+    archive = Archive(directory)
+    list(Retention(database, Keep(raw=30), archive).steps(NOON.timestamp()))
+    return archive
+
+
+def total() -> float:
+    rows = Rollup.select(Rollup.delta).where(Rollup.level == DAY, Rollup.delta.is_null(False))
+    return round(sum(row.delta for row in rows), 3)
+
+
+def other(path: Path) -> peewee.Database:
+    """Return an empty history beside the one of the test; the models speak of it from now on."""
+    opened = open_database(f"sqlite:///{path}")
+    migrate(opened)
+    return opened
+
+
+# -- files of ours -----------------------------------------------------------------------------
+
+numbers = st.integers(-(10**9), 10**9).map(lambda value: value / 1000)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 10**9), st.sampled_from("12"), numbers), min_size=1))
+def test_what_is_exported_comes_back_the_same(
+    tmp_path: Path, kind: str, drawn: list[tuple[int, str, float]]
+) -> None:
+    for old in tmp_path.glob("*.db*"):
+        old.unlink()
+    source = other(tmp_path / "a.db")
+    Writer(source).write([Reading(m, NOON + timedelta(milliseconds=t), {"power": p, "energy": 1.5})
+                          for t, m, p in drawn])  # fmt: skip
+    wanted = queries.readings(limit=1000)
+    export(source, tmp_path / f"all.{kind}")
+    source.close()
+
+    target = other(tmp_path / "b.db")
+    first = bring_in(target, tmp_path / f"all.{kind}")
+    again = bring_in(target, tmp_path / f"all.{kind}")
+
+    assert queries.readings(limit=1000) == wanted
+    assert (first.stored, again.stored, again.known) == (len(wanted), 0, len(wanted))
+    target.close()
+
+
+def test_parquet_takes_a_fraction_of_the_table(database: peewee.Database, tmp_path: Path) -> None:
+    write(database, [reading(i, power=100 + i % 7, voltage=230 + i % 5 / 10) for i in range(9000)])
+    rows = ReadingRow.select().count()
+
+    export(database, tmp_path / "all.parquet")
+
+    assert (tmp_path / "all.parquet").stat().st_size / rows / 2 < 1.7
+
+
+def test_a_file_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text("before")
+
+    def break_off() -> None:
+        with new_file(path, text=True) as file:
+            file.write("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# -- files of others ---------------------------------------------------------------------------
+
+
+def test_a_table_of_somebody_else_is_understood(database: peewee.Database, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("Time,Power,note,energy\n2026-03-01 12:00:00,1.5,a,\n1772366460,2,b,7\n")
+
+    outcome = bring_in(database, path, meter="old", zone=ZoneInfo("Europe/Berlin"))
+
+    found = [(f"{r.ts:%H:%M}", dict(r.values)) for r in queries.readings("old")]
+    assert found == [("12:01", {"power": 2.0, "energy": 7.0}), ("11:00", {"power": 1.5})]
+    assert (outcome.given, outcome.stored) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("power\n1\n", "has no column ts, time or timestamp"),
+        ("ts,power\n", "has no column meter_id; name the meter with --meter"),
+        ("ts,meter_id,watts\n", "has no column named after a quantity, such as power"),
+        ("ts,meter_id,power\n2026,1,1\nsoon,1,1\n", "line 3: no time: 'soon'"),
+        ("ts,meter_id,power\n1,1,1\n1,1,much\n", "line 3: could not convert"),
+        ("ts,meter_id,power\n1,1,9e99\n", "line 2: power: 9e+99 is outside"),
+        ("ts,meter_id,power\n1,1,nan\n", "line 2: power: nan is outside"),
+        ("ts,meter_id,power\n1,two words,1\n", "line 2: no meter's id: 'two words'"),
+        ("ts,meter_id,power\n1,1\n", "line 2: too few columns"),
+        ("\xff\xfe\0\0", "beginning: 'utf-8' codec can't decode"),
+        ("PAR1 and then nonsense", "cannot be read as Parquet"),
+        ("SQLite format 3\0 and then nonsense", "cannot be read as SQLite: file is not a database"),
+    ],
+)
+def test_a_file_that_is_no_good_is_told_with_its_line(
+    database: peewee.Database, tmp_path: Path, text: str, says: str
+) -> None:
+    path = tmp_path / "wrong.csv"
+    path.write_bytes(text.encode("latin-1"))
+
+    with pytest.raises(StorageError) as caught:
+        bring_in(database, path)
+
+    assert str(caught.value).startswith(f"{path}")
+    assert says in str(caught.value)
+
+
+def sqlite_file(path: Path, *statements: str) -> Path:
+    with closing(sqlite3.connect(path)) as made, made:
+        for statement in statements:
+            made.execute(statement)
+    return path
+
+
+def test_the_table_of_a_simple_logger_comes_in(database: peewee.Database, tmp_path: Path) -> None:
+    path = sqlite_file(
+        tmp_path / "old.db",
+        "CREATE TABLE smart_meter (id INTEGER PRIMARY KEY, name TEXT)",
+        "CREATE TABLE meter_readings (id INTEGER PRIMARY KEY, meter_id INTEGER, "
+        "timestamp DATETIME, voltage FLOAT, current FLOAT, power FLOAT, energy FLOAT)",
+        "INSERT INTO meter_readings VALUES (1, 3, '2025-03-01 10:00:00.123456', 230.5, NULL, 7, 1)",
+    )
+
+    outcomes = [bring_in(database, path).stored for _ in range(2)]
+
+    assert outcomes == [1, 0]
+    assert queries.readings("3") == [
+        Reading(
+            "3",
+            datetime(2025, 3, 1, 10, 0, 0, 123_000, tzinfo=UTC),
+            {"voltage": 230.5, "power": 7.0, "energy": 1.0},
+        )
+    ]
+
+
+def home_assistant(path: Path) -> Path:
+    start = 1_772_366_400  # 2026-03-01 12:00
+    rows = ", ".join(f"(1, {start + h * 3600}, 0.5, NULL, NULL), "
+                     f"(2, {start + h * 3600}, NULL, {1000 + h}, {h})"
+                     for h in range(3))  # fmt: skip
+    return sqlite_file(
+        path,
+        "CREATE TABLE statistics_meta (id INTEGER PRIMARY KEY, statistic_id TEXT, "
+        "unit_of_measurement TEXT)",
+        "CREATE TABLE statistics (metadata_id INTEGER, start_ts FLOAT, mean FLOAT, state FLOAT, "
+        "sum FLOAT)",
+        "INSERT INTO statistics_meta VALUES (1, 'sensor.meter_7_power', 'kW'), "
+        "(2, 'sensor.boiler', 'Wh'), (3, 'sensor.outside', '°C')",
+        f"INSERT INTO statistics VALUES {rows}, (3, {start}, 21, NULL, NULL)",
+    )
+
+
+def test_statistics_of_home_assistant_come_in(database: peewee.Database, tmp_path: Path) -> None:
+    path = home_assistant(tmp_path / "home-assistant_v2.db")
+    source = source_of(path, names={"sensor.boiler": "boiler/energy"})
+
+    outcome = BringIn(database).run(source)
+
+    assert outcome.stored == 6
+    assert [dict(r.values) for r in queries.readings("7")] == [{"power": 500.0}] * 3
+    assert [(f"{r.ts:%H:%M:%S}", dict(r.values)) for r in queries.readings("boiler")] == [
+        ("14:59:59", {"energy": 1.002}),
+        ("13:59:59", {"energy": 1.001}),
+        ("12:59:59", {"energy": 1.0}),
+    ]
+    assert any("sensor.outside: left out" in note for note in source.notes)
+
+
+# -- what has been thinned out -----------------------------------------------------------------
+
+
+def test_older_years_are_filled_in_below_a_history_that_has_been_thinned_out(
+    database: peewee.Database, tmp_path: Path
+) -> None:
+    write(database, [at(day, 1000 - day) for day in range(100, 0, -1)])
+    list(Retention(database).steps(NOON.timestamp()))
+    before = total()
+    path = tmp_path / "old.csv"
+    lines = [f"{at(day, 0).ts.isoformat()},1,{1000 - day}" for day in range(400, 50, -1)]
+    path.write_text("\n".join(["ts,meter_id,energy", *lines]))
+
+    first = bring_in(database, path)
+    assert Rollups(database).run(float("inf"))
+    list(Retention(database).steps(NOON.timestamp()))
+    again = bring_in(database, path)
+    assert Rollups(database).run(float("inf"))
+
+    assert (first.stored, first.too_old) == (300, 50)
+    assert (again.stored, again.too_old) == (0, 350)
+    assert total() == before + 299
+
+
+def test_readings_that_are_being_brought_in_are_not_deleted_before_they_are_rolled_up(
+    database: peewee.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(database, [at(100, 1.0), at(99, 2.0), at(1, 3.0)])
+    retention = Retention(database)
+    writer = Writer(database, fill_in=True)
+    predecessors = retention._predecessors
+
+    def and_meanwhile_more(meter: int, end: int) -> set[int]:
+        writer.write([at(200, 0.5)])
+        return predecessors(meter, end)
+
+    monkeypatch.setattr(retention, "_predecessors", and_meanwhile_more)
+    list(retention.steps(NOON.timestamp()))
+
+    assert at(200, 0.5).ts in [r.ts for r in queries.readings("1")]
+
+
+# -- the archive -------------------------------------------------------------------------------
+
+
+def test_what_leaves_the_table_stands_in_the_archive(
+    database: peewee.Database, tmp_path: Path
+) -> None:
+    sent = [at(day / 2, 1000 - day) for day in range(240, 0, -1)]
+    write(database, sent)
+
+    archive = put_away(database, tmp_path)
+
+    files = [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.glob("*/*.parquet"))]
+    assert files == ["1/2026-07.parquet", "1/2026-08.parquet", "1/2026-09.parquet"]
+    meter = Meter.get(Meter.name == "1")
+    rows = list(merged_rows(database, archive, meter, ("energy",), 0, 2**62))
+    assert rows == [(round(r.ts.timestamp() * 1000), r.values["energy"] * 1000) for r in sent]
+    assert ReadingRow.select().count() == len([r for r in sent if r.ts.month >= 10]) + 1
+
+
+def test_the_archive_is_written_once(database: peewee.Database, tmp_path: Path) -> None:
+    write(database, [at(day, 1000 - day) for day in range(120, 0, -1)])
+    put_away(database, tmp_path)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*")}
+
+    put_away(database, tmp_path)
+
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*")} == files
+
+
+def test_a_month_that_gets_more_later_has_a_second_file(
+    database: peewee.Database, tmp_path: Path
+) -> None:
+    write(database, [at(day, 1000 - day) for day in range(120, 0, -2)])
+    put_away(database, tmp_path)
+    Writer(database, fill_in=True).write([at(day, 1000 - day) for day in range(119, 90, -2)])
+    assert Rollups(database).run(float("inf"))
+
+    archive = put_away(database, tmp_path)
+
+    meter = Meter.get(Meter.name == "1")
+    rows = list(merged_rows(database, archive, meter, ("energy",), 0, 2**62))
+    assert [row[0] for row in rows] == sorted({row[0] for row in rows})
+    assert len(rows) == 60 + 15
+    assert [path.name for path in archive.months("1")[0].files] == [
+        "2026-07.2.parquet",
+        "2026-07.parquet",
+    ]
+
+
+def test_an_archive_that_cannot_be_written_keeps_the_readings(
+    database: peewee.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(database, [at(day, 1000 - day) for day in range(120, 0, -1)])
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+
+    with pytest.raises(StorageError, match="cannot be written: No space left"):
+        put_away(database, tmp_path)
+
+    assert ReadingRow.select().count() == 120
+    assert list(tmp_path.glob("1/*")) == []
+
+
+def test_every_quantity_can_be_told_by_the_id_of_an_entity() -> None:
+    assert set(_SUFFIXES.values()) == set(BY_NAME)

@@ -1,0 +1,194 @@
+"""Retention: the file stops growing, and nothing that stays becomes wrong."""
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import peewee
+import pytest
+
+from contract.readings import Reading, epoch_ms
+from history import queries
+from history.retention import VACUUM_PAGES, Keep, Retention, give_back
+from history.rollups.rollups import Rollups
+from history.tables import Meter, ReadingRow, RejectedMessage, Rollup
+from history.upkeep import Upkeep
+from history.writes import Writer
+from tests.support.postgresql import BOTH, on_sqlite
+
+DATABASES = BOTH
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+HORIZON = datetime(2026, 10, 23, tzinfo=UTC)
+ALL = float("inf")
+
+
+def at(days_ago: float, **values: float) -> Reading:
+    return Reading("1", NOW - timedelta(days=days_ago), values or {"power": 1.0})
+
+
+def thin_out(database: peewee.Database, keep: Keep | None = None) -> int:
+    return sum(Retention(database, keep).steps(NOW.timestamp()))
+
+
+def roll_up(database: peewee.Database) -> None:
+    assert Rollups(database).run(ALL)
+
+
+def levels() -> dict[int, int]:
+    query = Rollup.select(Rollup.level, peewee.fn.COUNT(Rollup.bucket)).group_by(Rollup.level)
+    return dict(query.tuples())
+
+
+def total() -> float:
+    """Return what all counters advanced by."""
+    rows = Rollup.select(Rollup.delta).where(Rollup.level == 60, Rollup.delta.is_null(False))
+    return sum(row.delta for row in rows)
+
+
+def test_readings_go_after_30_days_and_their_rollups_stay(database: peewee.Database) -> None:
+    Writer(database).write([at(100), at(31), at(29), at(1)])
+    roll_up(database)
+
+    thin_out(database)
+
+    assert [r.ts for r in queries.readings("1")] == [at(1).ts, at(29).ts]
+    assert levels() == {5: 3, 60: 4, 1440: 4}
+
+
+def test_each_level_is_kept_for_as_long_as_is_said(database: peewee.Database) -> None:
+    Writer(database).write([at(d) for d in (400, 100, 31, 1)])
+    roll_up(database)
+
+    thin_out(database, Keep(raw=0, five_minutes=10, hour=50, day=200))
+
+    assert ReadingRow.select().count() == 4
+    assert levels() == {5: 1, 60: 2, 1440: 3}
+
+
+def test_nothing_goes_that_is_not_rolled_up(database: peewee.Database) -> None:
+    Writer(database).write([at(100), at(60)])
+
+    assert thin_out(database) == 0
+
+    roll_up(database)
+    Writer(database).write([at(59)])
+    thin_out(database)
+    assert [r.ts for r in queries.readings("1")] == [at(59).ts]
+
+
+def test_the_reading_before_the_horizon_stays_to_be_compared_with(
+    database: peewee.Database,
+) -> None:
+    writer = Writer(database)
+    writer.write([at(33, energy=1.0), at(32, energy=2.0, charge=7.0), at(31, energy=5.0)])
+    roll_up(database)
+
+    thin_out(database)
+    writer.write([at(10, energy=9.0, charge=8.5)])
+    roll_up(database)
+
+    assert {r.ts for r in queries.readings("1")} == {at(d).ts for d in (32, 31, 10)}
+    assert total() == 8.0 + 1.5
+
+
+def test_a_reading_from_before_the_horizon_is_refused_counted_and_told_once(
+    database: peewee.Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = Writer(database)
+    writer.write([at(40), at(1)])
+    roll_up(database)
+    thin_out(database)
+
+    assert writer.write([at(35), at(2)]) == 1
+    assert writer.write([at(36), at(37)]) == 0
+
+    assert writer.too_old == 3
+    assert [record.message for record in caplog.records] == [
+        "meter 1: readings from before 2026-10-23T00:00:00.000Z refused: "
+        "its history has been thinned out up to then"
+    ]
+
+
+def test_a_longer_retention_does_not_open_again_what_is_gone(database: peewee.Database) -> None:
+    writer = Writer(database)
+    writer.write([at(40, energy=1.0), at(1, energy=2.0)])
+    roll_up(database)
+    thin_out(database)
+
+    thin_out(database, Keep(raw=0))
+
+    assert writer.write([at(35, energy=1.5)]) == 0
+    assert Meter.get().closed_until == epoch_ms(HORIZON)
+
+
+def test_old_readings_of_a_new_meter_are_rolled_up_before_they_go(
+    database: peewee.Database,
+) -> None:
+    Writer(database).write([at(1000 + i, energy=5000.0 - i) for i in range(20)])
+    roll_up(database)
+    thin_out(database)
+
+    assert ReadingRow.select().count() == 1
+    assert total() == 19
+
+
+def test_deleting_takes_short_transactions(database: peewee.Database) -> None:
+    Writer(database).write([at(40 + i / 1000) for i in range(5000)])
+    roll_up(database)
+
+    steps = list(Retention(database).steps(NOW.timestamp()))
+
+    assert sum(steps) == 5000
+    assert max(steps) <= 2000
+
+
+@on_sqlite
+def test_free_space_is_given_back_in_slices(database: peewee.Database) -> None:
+    file = Path(str(database.database))
+    filler = [{"ts": 0, "topic": "t", "reason": "r", "detail": "d", "payload": "x" * 4000}] * 2500
+    RejectedMessage.insert_many(filler).execute()
+    RejectedMessage.delete().execute()
+    database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = file.stat().st_size
+
+    free = list(give_back(database))
+
+    database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert all(more - less == VACUUM_PAGES for more, less in pairwise(free))
+    assert file.stat().st_size < before - 1000 * 4096
+
+
+def test_upkeep_rolls_up_and_thins_out_a_little_at_a_time(
+    database: peewee.Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    old = midnight - timedelta(days=50)
+    Writer(database).write(
+        [Reading("1", old + timedelta(minutes=i), {"power": 1.0}) for i in range(500)]
+    )
+    upkeep = Upkeep(database)
+
+    rounds = 0
+    while upkeep.due():
+        upkeep.run(time.monotonic())
+        rounds += 1
+
+    assert rounds > 3
+    assert levels() == {5: 100, 60: 9, 1440: 1}
+    assert "history: thinned out, 500 rows deleted" in caplog.messages
+
+
+def test_upkeep_begins_anew_after_an_error(
+    database: peewee.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upkeep = Upkeep(database)
+    with monkeypatch.context() as broken:
+        broken.setattr(Rollups, "steps", lambda _: iter([1 / 0]))
+        with pytest.raises(ZeroDivisionError):
+            upkeep.run(ALL)
+
+    assert not upkeep.due()

@@ -1,0 +1,131 @@
+"""A group of recorders and what is missing: one of them asks, and it comes to that one alone."""
+
+import json
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import peewee
+import pytest
+
+from contract.readings import epoch_ms, parse_time
+from history.database import migrate
+from history.leases import Beat, Duties
+from recorder import lease as duty
+from recorder.lease import Duty
+from recorder.storage import Storage
+from tests.support.bridged import Site
+from tests.support.parts import Part, require, wait_until
+from tests.support.plain_client import PlainClient
+from tests.support.postgresql import BOTH
+
+DATABASES = BOTH
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A site of which only the simulator runs."""
+    require("mosquitto")
+    site = Site(tmp_path)
+    with site.simulator():
+        yield site
+
+
+def member(site: Site, name: str) -> Part:
+    part = site.recorder(RECORDER_GROUP="night", RECORDER_NAME=name)
+    part.wait_for(f":{site.mqtt}: connected")
+    return part
+
+
+def sampled_ms(payload: bytes) -> int:
+    ts = parse_time(json.loads(payload)["ts"])
+    assert ts
+    return epoch_ms(ts)
+
+
+def test_a_group_closes_the_hole_that_a_dying_broker_tore(site: Site) -> None:
+    with site.bridge(), site.broker() as broker, member(site, "one"), member(site, "two"):
+        wait_until(site.stored, what="a first row")
+        broker.stop(signal.SIGKILL)
+        shutil.rmtree(site.directory / "broker")
+        site.wait_for_readings()
+        with site.broker(), PlainClient(site.mqtt) as client:
+            client.subscribe("meters/+/reading")
+            client.subscribe("meters/_bridge/gateway/replay")
+            site.wait_for_readings()
+            before = site.kept()
+            wait_until(lambda: before <= site.stored(), 60, "all rows")
+
+            seqs = [m.payload for m in client.messages if m.topic == "meters/1/reading"]
+            asked = [json.loads(m.payload) for m in client.messages if "_bridge" in m.topic]
+            assert len({each["recorder"] for each in asked}) == 1
+            assert all(each["direct"] for each in asked)
+            assert len(seqs) <= len(set(seqs)) + 1, "sent again to all who read the meters"
+
+
+def test_what_the_broker_sets_aside_for_a_dead_recorder_is_stored_by_the_other(site: Site) -> None:
+    with site.bridge(), site.broker(), member(site, "one") as one, member(site, "two") as two:
+        wait_until(lambda: "is on duty" in one.output + two.output)
+        on_duty, other = (one, two) if "is on duty" in one.output else (two, one)
+        wait_until(site.stored, what="a first row")
+        other.stop(signal.SIGKILL)
+
+        with PlainClient(site.mqtt) as client:
+            client.subscribe("meters/+/reading")
+            wait_until(lambda: len(client.messages) > 20, what="readings")
+            heard = {(m.topic.split("/")[1], sampled_ms(m.payload)) for m in client.messages}
+        wait_until(lambda: heard <= site.stored(), 60, "all rows")
+
+        assert "no longer has" not in on_duty.output
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Duty, Duty]]:
+    """Two recorders of a group that look at each call who is on duty."""
+    monkeypatch.setattr(duty, "BEAT_S", 0)
+    storage = Storage(f"sqlite:///{tmp_path}/history.db")
+    assert storage.open(threading.Event())
+    yield Duty(storage, "night", "one"), Duty(storage, "night", "two")
+    storage.close()
+
+
+def test_one_of_a_group_is_on_duty_and_whoever_stops_hands_over(pair: tuple[Duty, Duty]) -> None:
+    one, two = pair
+
+    assert [one.mine(), two.mine(), one.mine(), two.mine()] == [True, False, True, False]
+
+    one.leave()
+    assert [two.mine(), one.mine()] == [True, False]
+
+
+def test_who_gives_no_sign_is_relieved_and_notices(
+    pair: tuple[Duty, Duty], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = pair
+    assert [one.mine(), two.mine()] == [True, False]
+
+    monkeypatch.setattr(duty, "TAKEN_OVER_S", 0)
+
+    assert two.mine()
+    monkeypatch.setattr(duty, "TAKEN_OVER_S", 1000)
+    assert not one.mine()
+
+
+def test_a_recorder_without_a_group_is_always_on_duty(tmp_path: Path) -> None:
+    storage = Storage(f"sqlite:///{tmp_path}/never_opened.db")
+
+    assert all(Duty(storage, None, "same").mine() for _ in range(2))
+
+
+def test_a_duty_is_taken_by_one_of_those_who_saw_the_same(database: peewee.Database) -> None:
+    migrate(database)
+    duties = Duties(database)
+    seen = duties.seen("night")
+
+    taken = duties.take("night", "one", seen)
+
+    assert (seen, taken) == (Beat("", 0), Beat("one", 1))
+    assert duties.take("night", "two", seen) is None
+    assert duties.seen("night") == taken

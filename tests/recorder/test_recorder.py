@@ -1,0 +1,420 @@
+"""The recorder: every reading becomes one row, whatever happens meanwhile."""
+
+import json
+import logging
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.readings import Reading
+from history.retention import Keep
+from recorder.inbox import Inbox
+from recorder.rejections import Refusals
+from recorder.storage import Storage
+from tests.support.parts import Part, wait_until
+from tests.support.plain_client import PlainClient
+
+START = datetime(2026, 11, 22, 19, 0, tzinfo=UTC)
+FULL = "SELECT RAISE(ABORT, 'database or disk is full')"
+
+
+def reading(number: int, meter_id: str = "1") -> Reading:
+    return Reading(meter_id, START + timedelta(seconds=number), {"power": float(number)}, number)
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    """Return what another program sees in the database; nothing where there is none yet."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            return database.execute(query).fetchall()
+    except sqlite3.OperationalError:
+        return []
+
+
+def execute(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path, timeout=10)) as database, database:
+        database.execute(statement)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """Where the recorder of a test keeps its readings."""
+    return tmp_path / "recorder" / "energy_meters.db"
+
+
+@pytest.fixture
+def recorder(broker_port: int, history: Path) -> Iterator[Part]:
+    """A recorder that has connected."""
+    with start(broker_port, history) as part:
+        yield part
+
+
+@pytest.fixture
+def client(broker_port: int) -> Iterator[PlainClient]:
+    with PlainClient(broker_port) as connected:
+        yield connected
+
+
+def start(broker_port: int, history: Path, **settings: object) -> Part:
+    part = Part.module("recorder", directory=history.parent, MQTT_PORT=broker_port, **settings)
+    part.wait_for(f":{broker_port}: connected")
+    return part
+
+
+def stored(history: Path) -> list[int]:
+    """Return the powers that are stored, in W and in the order of time."""
+    return [round(power) for (power,) in rows(history, "SELECT power FROM readings ORDER BY ts")]  # type: ignore[call-overload]
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_scalar_published_by_hand_ends_as_a_row(client: PlainClient, history: Path) -> None:
+    client.publish("meters/esp1/power", "123", qos=0)
+
+    query = "SELECT meter, power, voltage FROM readings"
+    wait_until(lambda: rows(history, query) == [("esp1", 123.0, None)])
+
+
+@pytest.mark.usefixtures("recorder")
+def test_a_reading_that_comes_twice_is_stored_once(client: PlainClient, history: Path) -> None:
+    for number in (1, 1, 2):
+        client.publish("meters/1/reading", reading(number).encode())
+
+    wait_until(lambda: 2 in stored(history))
+    assert stored(history) == [1, 2]
+
+
+def test_readings_of_the_time_when_no_recorder_ran_are_stored(
+    recorder: Part, client: PlainClient, broker_port: int, history: Path
+) -> None:
+    recorder.stop()
+    for number in range(5):
+        client.publish("meters/1/reading", reading(number).encode())
+
+    with start(broker_port, history):
+        wait_until(lambda: stored(history) == [0, 1, 2, 3, 4])
+
+
+def test_a_recorder_that_is_killed_loses_nothing_and_stores_nothing_twice(
+    recorder: Part, client: PlainClient, broker_port: int, history: Path
+) -> None:
+    wanted = list(range(1500))
+    for number in wanted:
+        client.begin_publish("meters/1/reading", reading(number).encode())
+    wait_until(lambda: stored(history))
+    recorder.stop(signal.SIGKILL)
+
+    with start(broker_port, history):
+        wait_until(lambda: len(stored(history)) == len(wanted))
+        assert stored(history) == wanted
+
+
+def test_a_full_disk_is_told_once_and_nothing_is_lost(
+    recorder: Part, client: PlainClient, history: Path
+) -> None:
+    execute(history, f"CREATE TRIGGER full BEFORE INSERT ON readings_raw BEGIN {FULL}; END")
+    for number in range(3):
+        client.publish("meters/1/reading", reading(number).encode())
+    recorder.wait_for("database or disk is full")
+
+    execute(history, "DROP TRIGGER full")
+
+    recorder.wait_for("works again after")
+    wait_until(lambda: stored(history) == [0, 1, 2])
+    assert recorder.output.count("disk is full") == 1
+
+
+def test_what_a_troubled_recorder_could_not_store_comes_again(
+    recorder: Part, client: PlainClient, broker_port: int, history: Path
+) -> None:
+    execute(history, f"CREATE TRIGGER full BEFORE INSERT ON readings_raw BEGIN {FULL}; END")
+    client.publish("meters/1/reading", reading(7).encode())
+    recorder.wait_for("database or disk is full")
+    assert recorder.stop() == 0
+    execute(history, "DROP TRIGGER full")
+
+    with start(broker_port, history):
+        wait_until(lambda: stored(history) == [7])
+
+
+def test_an_unusable_message_is_kept_for_a_person_and_the_recorder_goes_on(
+    recorder: Part, client: PlainClient, history: Path
+) -> None:
+    client.publish("meters/1/reading", '{"power": "much"}')
+    client.publish("meters/two words/reading", reading(1).encode())
+    client.publish("meters/1/reading", reading(2).encode())
+
+    wait_until(lambda: stored(history) == [2])
+    kept = rows(history, "SELECT topic, reason FROM rejected_messages ORDER BY id")
+    assert kept == [("meters/1/reading", "bad_value"), ("meters/two words/reading", "bad_topic")]
+    assert "power" in recorder.output
+
+
+def test_stopping_stores_what_has_arrived_and_says_goodbye(
+    recorder: Part, client: PlainClient, history: Path
+) -> None:
+    client.subscribe("meters/_recorder/main/status")
+    client.publish("meters/esp1/power", "1")
+    client.publish("meters/esp1/voltage", "230")  # 2 s before the burst would close by itself
+    client.publish("meters/other/power", "x")
+    recorder.wait_for("meters/other/power: message refused")
+
+    assert recorder.stop() == 0
+
+    assert rows(history, "SELECT power, voltage FROM readings") == [(1.0, 230.0)]
+    wait_until(lambda: client.payloads == ["online", "offline"])
+    assert "Traceback" not in recorder.output
+
+
+def test_the_recorder_tells_what_it_has_done(recorder: Part, client: PlainClient) -> None:
+    client.publish("meters/1/reading", reading(1).encode())
+    client.publish("meters/1/reading", "{")
+    recorder.wait_for("message refused")
+    recorder.stop()
+
+    client.subscribe("meters/_recorder/main/info")
+
+    wait_until(lambda: client.messages)
+    told = json.loads(client.payloads[0])
+    assert (told["stored"], told["rejected"], told["trouble"]) == (1, 1, None)
+
+
+def test_a_history_that_is_replaced_under_the_recorder_is_noticed(
+    recorder: Part, client: PlainClient, history: Path
+) -> None:
+    client.publish("meters/1/reading", reading(1).encode())
+    wait_until(lambda: stored(history) == [1])
+    for file in history.parent.glob("energy_meters.db*"):
+        file.unlink()
+
+    client.publish("meters/1/reading", reading(2).encode())
+
+    wait_until(lambda: stored(history) == [2])
+    assert "another file lies there now" in recorder.output
+
+
+def test_a_directory_that_does_not_exist_is_told_in_a_sentence(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/nowhere/energy.db"
+    with Part.module("recorder", directory=tmp_path, DATABASE_URL=url) as part:
+        assert part.process.wait(15) == 1
+
+    assert "check that its directory exists" in part.output
+    assert "Traceback" not in part.output
+
+
+def test_a_damaged_history_is_left_as_it_is_and_told_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "energy_meters.db"
+    opened(path).close()
+    damaged = path.read_bytes()[:100] + b"\xa5" * 4000 + path.read_bytes()[4100:]
+    path.write_bytes(damaged)
+
+    with Part.module("recorder", directory=tmp_path) as part:
+        assert part.process.wait(15) == 1
+
+    assert "the file is damaged: put a backup in its place" in part.output
+    assert "Traceback" not in part.output
+    assert path.read_bytes() == damaged
+
+
+def test_a_password_in_the_database_url_is_not_logged(tmp_path: Path) -> None:
+    url = "postgresql://me:secret@127.0.0.1:1/meters"
+    with Part.module("recorder", directory=tmp_path, DATABASE_URL=url) as part:
+        part.wait_for("trying again")
+        assert part.stop() == 0
+
+    assert "secret" not in part.output
+
+
+def test_a_locked_history_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("history.database.BUSY_TIMEOUT_S", 0.05)
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "energy_meters.db"
+    storage = Storage(f"sqlite:///{path}")
+    storage.open(threading.Event())
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        storage.on_change = lambda: other.execute("ROLLBACK") if storage.trouble else None
+
+        assert storage.write([reading(1)], [], threading.Event()) == 1
+
+    storage.close()
+    assert "locked" in caplog.text
+    assert "works again" in caplog.text
+
+
+def test_a_write_is_given_up_when_the_recorder_is_to_stop(tmp_path: Path) -> None:
+    storage = Storage(f"sqlite:///{tmp_path}/energy_meters.db")
+    stop = threading.Event()
+    storage.open(stop)
+    execute(tmp_path / "energy_meters.db", "DROP TABLE readings_raw")
+    storage.on_change = stop.set
+
+    assert storage.write([reading(1)], [], stop) is None
+    storage.close()
+
+
+NONSENSE = [
+    b"",
+    b"\xff\xfe\x00",
+    b"NaN",
+    b"1e400",
+    b"9" * 5000,
+    b"[" * 100_000,
+    b'{"power": NaN}',
+    b'{"power": 1e400}',
+    b'{"power": true, "ts": [], "seq": -1}',
+    b'{"power": 1, "ts": 1e308}',
+    b'{"power": 1, "ts": -99999999999999}',
+    b'{"power": 1, "ts": "0001-01-01T00:00:00+14:00"}',
+    b'{"power": 1, "seq": 99999999999999999999999999}',
+    b'{"power": 1, "meter_id": "\\ud800"}',
+    b'{"power": ' + b"1" * 100_000 + b"}",
+    bytes(200_000),
+]
+
+
+def test_no_nonsense_keeps_the_recorder_from_good_readings(
+    recorder: Part, client: PlainClient, history: Path
+) -> None:
+    for payload in NONSENSE:
+        for topic in (
+            "meters/1/reading",
+            "meters/2/power",
+            "meters/2/reading",
+            "meters/\u00fc/reading",
+        ):
+            client.begin_publish(topic, payload)
+    client.publish("meters/good/reading", reading(5, "good").encode())
+
+    query = "SELECT power FROM readings WHERE meter = 'good'"
+    wait_until(lambda: rows(history, query) == [(5.0,)])
+    assert recorder.stop() == 0
+
+
+@given(
+    topic=st.text(max_size=20) | st.sampled_from(["meters/1/reading", "meters/1/power"]),
+    payload=st.binary(max_size=50) | st.from_regex(r'\{"power": .{0,9}\}').map(str.encode),
+    retained=st.booleans(),
+)
+def test_any_message_is_stored_refused_or_ignored(
+    topic: str, payload: bytes, retained: bool
+) -> None:
+    inbox = Inbox([], [], new_meters_per_hour=2, now_s=0)
+
+    contents = inbox.take(topic, payload, retained=retained, arrived=START, now_s=0)
+
+    assert len(contents.readings) + len(contents.rejected) <= 1
+
+
+@pytest.fixture
+def inbox() -> Inbox:
+    return Inbox(["known"], [], new_meters_per_hour=2, now_s=0)
+
+
+def take(inbox: Inbox, topic: str, payload: str, now_s: float = 0) -> tuple[int, int]:
+    """Return how many readings and how many refusals a message brings."""
+    contents = inbox.take(topic, payload.encode(), retained=False, arrived=START, now_s=now_s)
+    return len(contents.readings), len(contents.rejected)
+
+
+def test_made_up_meters_are_limited_and_known_ones_are_not(inbox: Inbox) -> None:
+    for name in ("a", "b"):
+        assert take(inbox, f"meters/{name}/reading", '{"power": 1}') == (1, 0)
+
+    assert take(inbox, "meters/c/reading", '{"power": 1}') == (0, 1)
+    assert take(inbox, "meters/known/reading", '{"power": 1}') == (1, 0)
+    assert take(inbox, "meters/a/reading", '{"power": 1}') == (1, 0)
+    assert take(inbox, "meters/c/reading", '{"power": 1}', now_s=3600) == (1, 0)
+
+
+def test_a_quantity_that_nobody_knows_is_told_once(
+    inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        assert take(inbox, "meters/known/pwoer", "5") == (0, 0)
+        assert take(inbox, "meters/known/status", "online") == (0, 0)
+
+    assert caplog.text.count("meters/known/pwoer") == 1
+    assert "status" not in caplog.text
+
+
+def test_a_flood_of_nonsense_is_counted_but_not_kept() -> None:
+    refusals = Refusals()
+
+    kept = [refusals.keep("meters/1/power", "bad_value", "x", now_s=0) for _ in range(1000)]
+
+    assert (kept.count(True), refusals.count) == (10, 1000)
+    assert refusals.keep("meters/1/power", "bad_value", "x", now_s=60)
+
+
+def test_a_flood_of_topics_costs_bounded_memory(caplog: pytest.LogCaptureFixture) -> None:
+    refusals = Refusals()
+
+    kept = [refusals.keep(f"meters/{n}/power", "bad_value", "x", 0) for n in range(5000)]
+
+    assert kept.count(True) == 1000
+    assert len(caplog.records) <= 20
+
+
+def test_the_first_of_each_kind_is_kept_and_told_in_a_flood_of_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refusals = Refusals()
+    for n in range(5000):
+        refusals.keep(f"meters/{n}/reading", "too_many_meters", "x", 0)
+
+    kept = [refusals.keep(f"meters/late{n}/reading", "bad_json", "x", 0) for n in range(3)]
+
+    assert kept == [True, False, False]
+    assert "meters/late0/reading: message refused (bad_json)" in caplog.text
+
+
+def opened(path: Path, keep: Keep | None = None) -> Storage:
+    storage = Storage(f"sqlite:///{path}", keep)
+    assert storage.open(threading.Event())
+    return storage
+
+
+def test_the_history_is_rolled_up_and_thinned_out_beside_the_intake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("history.upkeep.ROLL_UP_EVERY_S", 0)
+    path, never = tmp_path / "history.db", threading.Event()
+    storage = opened(path, Keep(raw=10))
+    old = Reading("1", datetime.now(UTC) - timedelta(days=20), {"power": 1.0})
+    new = Reading("1", datetime.now(UTC), {"power": 2.0})
+
+    storage.write([old, new], [], never)
+    wait_until(lambda: storage.see_to_history() or stored(path) == [2])
+
+    assert rows(path, "SELECT COUNT(*) FROM rollup WHERE level = 60") == [(2,)]
+    assert storage.write([old], [], never) == 0
+    assert storage.too_old == 1
+    storage.close()
+    assert storage.too_old == 1
+
+
+def test_trouble_with_rollups_is_told_once_and_readings_go_on_being_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("history.upkeep.ROLL_UP_EVERY_S", 0)
+    path, never = tmp_path / "history.db", threading.Event()
+    storage = opened(path)
+    execute(path, "CREATE TRIGGER no BEFORE INSERT ON rollup BEGIN SELECT RAISE(ABORT, 'no'); END")
+
+    for number in range(3):
+        assert storage.write([reading(number)], [], never) == 1
+        storage.see_to_history()
+
+    assert [r.message for r in caplog.records] == [f"database {path}: no; its roll-ups wait"]
+    storage.close()

@@ -1,0 +1,278 @@
+"""The MQTT client of every service: patient, persistent, and known to be gone when it is."""
+
+import contextlib
+import logging
+import random
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+
+from service.mqtt import MqttClient, Subscription
+from service.settings import Settings
+from tests.support.parts import Part, free_port, listens, require, wait_until
+
+LIVES_AND_SAYS_SO = """
+from service.mqtt import MqttClient
+from service.settings import Settings
+import time
+client = MqttClient(Settings(), "alive", status_topic="meters/_bridge/test/status")
+client.start()
+time.sleep(100)
+"""
+
+
+@contextmanager
+def mosquitto(port: int, directory: Path) -> Iterator[Part]:
+    with Part(require("mosquitto"), "-p", str(port), directory=directory) as part:
+        wait_until(lambda: listens(port), what="mosquitto")
+        yield part
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[int]:
+    """The port of a Mosquitto of this test alone."""
+    number = free_port()
+    with mosquitto(number, tmp_path):
+        yield number
+
+
+@pytest.fixture
+def clients() -> Iterator[Callable[..., MqttClient]]:
+    """Start clients, and stop them afterwards."""
+    started: list[MqttClient] = []
+
+    def start(port: int, client_id: str, **options: object) -> MqttClient:
+        settings = Settings(mqtt_host="127.0.0.1", mqtt_port=port)
+        client = MqttClient(settings, client_id, **options)  # type: ignore[arg-type]
+        started.append(client)
+        client.start()
+        return client
+
+    yield start
+    for client in started:
+        client.stop(flush_s=0.2)
+
+
+@contextmanager
+def listening(port: int, topic: str, directory: Path) -> Iterator[Part]:
+    with Part(
+        require("mosquitto_sub"), "-p", str(port), "-v", "-t", topic, directory=directory
+    ) as part:
+        yield part
+
+
+def test_a_client_starts_without_a_broker_and_connects_when_it_comes(
+    clients: Callable[..., MqttClient], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    port = free_port()
+    client = clients(port, "early")
+    wait_until(lambda: "nothing listens there" in str(client.trouble))
+    client.publish("meters/1/reading", "{}", qos=1, retain=True)
+
+    with mosquitto(port, tmp_path), listening(port, "meters/#", tmp_path) as seen:
+        seen.wait_for("meters/1/reading {}")
+
+    told = [r.getMessage() for r in caplog.records if "nothing listens" in r.getMessage()]
+    assert told == [
+        f"broker 127.0.0.1:{port}: nothing listens there; is the broker running?; trying again"
+    ]
+
+
+def test_a_client_comes_back_when_the_broker_was_killed(
+    clients: Callable[..., MqttClient], tmp_path: Path
+) -> None:
+    port, heard = free_port(), threading.Event()
+    with mosquitto(port, tmp_path) as first:
+        client = clients(
+            port,
+            "loyal",
+            subscriptions=(Subscription("meters/+/reading", 1),),
+            on_message=lambda _message: heard.set(),
+        )
+        assert client.wait_connected(10)
+        first.process.kill()
+        wait_until(lambda: not client.connected)
+
+    with mosquitto(port, tmp_path):
+        assert client.wait_connected(10)
+        command = [require("mosquitto_pub"), "-p", str(port), "-t", "meters/1/reading", "-m", "{}"]
+        subprocess.check_call(command)
+
+        assert heard.wait(10)
+        assert client.connection == 2
+
+
+def test_a_listener_that_is_no_broker_is_told_as_such(
+    clients: Callable[..., MqttClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            clients(server.server_address[1], "polite")
+            wait_until(lambda: "gives no answer in MQTT; is it a broker" in caplog.text)
+        finally:
+            server.shutdown()
+
+
+def test_two_programs_of_one_client_id_are_told_why_they_lose_their_connections(
+    clients: Callable[..., MqttClient], port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2):
+        clients(port, "twin")
+
+    wait_until(lambda: "does another program go by the client id twin?" in caplog.text, 20)
+
+
+def test_the_last_will_tells_that_a_killed_service_is_gone(port: int, tmp_path: Path) -> None:
+    with (
+        listening(port, "meters/_bridge/+/status", tmp_path) as seen,
+        Part(
+            sys.executable, "-c", LIVES_AND_SAYS_SO, directory=tmp_path, MQTT_PORT=port
+        ) as service,
+    ):
+        seen.wait_for("meters/_bridge/test/status online")
+
+        service.process.kill()
+
+        seen.wait_for("meters/_bridge/test/status offline")
+
+
+def test_a_clean_stop_says_goodbye_and_sends_what_waits(
+    clients: Callable[..., MqttClient], port: int, tmp_path: Path
+) -> None:
+    client = clients(port, "polite", status_topic="meters/_bridge/test/status")
+    assert client.wait_connected(10)
+    client.publish("meters/1/reading", "{}", qos=1, retain=True)
+
+    client.stop()
+
+    with listening(port, "meters/#", tmp_path) as seen:
+        seen.wait_for("meters/_bridge/test/status offline")
+        seen.wait_for("meters/1/reading {}")
+
+
+def test_a_stop_does_not_wait_for_a_broker_that_does_not_answer() -> None:
+    with socket.socket() as listening, contextlib.ExitStack() as stack:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(3):  # a full queue: whoever connects now gets no answer at all
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        client = MqttClient(Settings(mqtt_port=listening.getsockname()[1]), "patient")
+        client.start()
+        wait_until(lambda: client._thread.is_alive())
+        began_s = time.monotonic()
+        client.stop()
+        assert time.monotonic() - began_s < 0.7
+        stack.close()
+        listening.close()
+        client._thread.join(10)
+        assert not client._thread.is_alive()
+
+
+def test_a_message_that_was_not_acknowledged_comes_again(
+    clients: Callable[..., MqttClient], port: int
+) -> None:
+    first: list[paho.MQTTMessage] = []
+    again: list[paho.MQTTMessage] = []
+    options = {
+        "subscriptions": (Subscription("meters/+/reading", 1),),
+        "clean_session": False,
+        "manual_ack": True,
+    }
+    forgetful = clients(port, "recorder", on_message=first.append, **options)
+    forgetful.wait_connected(10)
+    clients(port, "bridge").publish("meters/1/reading", b"{}", qos=1, retain=False)
+    wait_until(lambda: first)
+    forgetful.stop()
+
+    careful = clients(port, "recorder", on_message=again.append, **options)
+    wait_until(lambda: again)
+    careful.ack([(again[0], careful.connection - 1)])  # of an older connection: does nothing
+    careful.ack([(again[0], careful.connection)])
+
+    assert again[0].payload == b"{}"
+    careful.stop()
+    third = clients(port, "recorder", on_message=again.append, **options)
+    third.wait_connected(10)
+    clients(port, "bridge2").publish("meters/1/reading", b"{2}", qos=1, retain=False)
+    wait_until(lambda: again[-1].payload == b"{2}")
+    assert [message.payload for message in again] == [b"{}", b"{2}"]
+
+
+@pytest.mark.parametrize("manual_ack", [False, True])
+def test_messages_of_any_length_arrive_whole_and_in_their_order(
+    clients: Callable[..., MqttClient], port: int, manual_ack: bool
+) -> None:
+    heard: list[tuple[str, bytes, int, bool]] = []
+
+    def take(message: paho.MQTTMessage) -> None:
+        heard.append((message.topic, message.payload, message.qos, message.retain))
+        if manual_ack:
+            hears.ack([(message, hears.connection)])
+
+    to_all = [Subscription("t/#", 1)]
+    hears = clients(port, "hears", subscriptions=to_all, on_message=take, manual_ack=manual_ack)
+    hears.wait_connected(10)
+    speaks = clients(port, "speaks")
+    speaks.publish("t/first", b"", qos=1, retain=False)
+    wait_until(lambda: heard)
+    dice = random.Random(7)
+    lengths = [
+        0,
+        1,
+        110,
+        125,
+        127,
+        16_000,
+        65_535,
+        70_000,
+        *(dice.randrange(900) for _ in range(400)),
+    ]
+    sent = [
+        (f"t/ä{number}", dice.randbytes(length), 1, False) for number, length in enumerate(lengths)
+    ]
+
+    for topic, payload, qos, retain in sent:
+        speaks.publish(topic, payload, qos=qos, retain=retain)
+
+    wait_until(lambda: len(heard) > len(sent))
+    assert heard[1:] == sent
+
+
+def test_a_wrong_password_is_told_and_not_fatal(
+    tmp_path: Path, clients: Callable[..., MqttClient]
+) -> None:
+    port = free_port()
+    configuration = tmp_path / "closed.conf"
+    configuration.write_text(f"user root\nlistener {port} 127.0.0.1\nallow_anonymous false\n")
+    with Part(require("mosquitto"), "-c", str(configuration), directory=tmp_path):
+        wait_until(lambda: listens(port), what="mosquitto")
+        client = clients(port, "stranger")
+
+        wait_until(lambda: "MQTT_USER" in str(client.trouble))
+
+    assert not client.connected
+
+
+def test_a_client_that_is_stopped_while_its_connection_closes_up_says_nothing_of_it(
+    clients: Callable[..., MqttClient], port: int
+) -> None:
+    client = clients(port, "leaves")
+    assert client.wait_connected(5)
+    client._paho._sockpairW.close()  # type: ignore[union-attr]  # as its thread does at the end
+
+    client.stop()
+
+    assert not client.connected

@@ -1,0 +1,173 @@
+"""The whole pipeline as real processes, for the chaos test: to be killed, stopped and robbed."""
+
+import asyncio
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from collections import deque
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Self
+
+from simulator.line import LineTiming
+from simulator.simulator import Simulator
+from tests.support.disks import fill, mount
+from tests.support.parts import Part, free_port, listens, require, wait_until
+
+METERS = tuple(range(1, 21))
+INTERVAL_S = 0.4
+RATE = len(METERS) / INTERVAL_S
+DISK_BYTES = 24_000_000
+_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+class Meters(threading.Thread):
+    """Simulated meters in this process, so that every answer they have given can be looked up."""
+
+    def __init__(self) -> None:
+        super().__init__(name="meters", daemon=True)
+        timing = LineTiming(baud=0, turnaround_s=0, pause_s=0)
+        self.simulator = Simulator(METERS, timing=timing)
+        self.simulator.statistics.served = deque()
+        self.port = 0
+        self._ready = threading.Event()
+        self.start()
+        self._ready.wait(10)
+
+    def run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        async with self.simulator:
+            self.port = self.simulator.port
+            self._ready.set()
+            await asyncio.Event().wait()
+
+
+class Pipeline:
+    """Bridge, broker and recorder, and a subscriber of another make that writes down all it hears.
+
+    Each part has a directory of its own; the recorder's is a small disk where root may mount one.
+    """
+
+    def __init__(self, directory: Path, broker: str) -> None:
+        self.directory = directory
+        self.meters = Meters()
+        self.mqtt = free_port()
+        self.kind = broker
+        self.parts: dict[str, Part] = {}
+        self.clock = directory / "clock"
+        self.set_clock(0)
+        self.history.parent.mkdir(parents=True)
+        self.disk = mount(self.history.parent, DISK_BYTES)
+        self.log = Part(
+            *(require("mosquitto_sub"), "-p", str(self.mqtt), "-i", "log", "-c", "-q", "1"),
+            *("-t", "meters/+/reading"),
+            directory=directory,
+        )
+
+    @property
+    def history(self) -> Path:
+        return self.directory / "recorder" / "energy_meters.db"
+
+    @property
+    def journal(self) -> Path:
+        return self.directory / "bridge" / "state" / "journal-gateway.db"
+
+    def start(self, name: str) -> None:
+        """Start a part, if it does not run."""
+        if name in self.parts:
+            return
+        settings: dict[str, Any] = {"MQTT_PORT": self.mqtt}
+        if name == "broker":
+            settings["BROKER"] = self.kind
+        if name == "gateway_bridge":
+            settings |= {
+                "MODBUS_HOST": "127.0.0.1",
+                "MODBUS_PORT": self.meters.port,
+                "MODBUS_BAUD": 1_000_000,
+                "METER_IDS": ",".join(map(str, METERS)),
+                "POLL_INTERVAL": INTERVAL_S,
+                "QUANTITIES": "power,energy",
+            }
+        if name != "broker" and _FAKETIME:
+            settings |= {
+                "LD_PRELOAD": _FAKETIME,
+                "FAKETIME_TIMESTAMP_FILE": self.clock,
+                "FAKETIME_DONT_FAKE_MONOTONIC": 1,
+                "FAKETIME_CACHE_DURATION": 1,
+                "NO_FAKE_STAT": 1,
+            }
+        place = self.directory / name.replace("gateway_", "")
+        self.parts[name] = Part.module(name, directory=place, **settings)
+        if name == "broker":
+            wait_until(lambda: listens(self.mqtt), what="the broker")
+
+    def kill(self, name: str) -> None:
+        """End a part without a warning."""
+        if part := self.parts.pop(name, None):
+            part.process.kill()
+            part.process.wait()
+
+    def freeze(self, name: str, for_s: float) -> None:
+        """Let a part stand still for a while."""
+        process = self.parts[name].process
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(for_s)
+        process.send_signal(signal.SIGCONT)
+
+    def forget_broker_state(self) -> None:
+        """Delete all that the broker keeps."""
+        shutil.rmtree(self.directory / "broker" / "state", ignore_errors=True)
+
+    def back_up(self) -> None:
+        """Copy the history as it is now."""
+        with (
+            closing(sqlite3.connect(self.history)) as here,
+            closing(sqlite3.connect(self.directory / "backup.db")) as there,
+        ):
+            here.backup(there)
+
+    def restore(self) -> None:
+        """Put the copy in the place of the history."""
+        for file in self.history.parent.glob("energy_meters.db*"):
+            file.unlink()
+        shutil.copy(self.directory / "backup.db", self.history)
+
+    def fill_disk(self, for_s: float) -> None:
+        """Take all space from the history for a while."""
+        ballast = self.history.with_name("ballast")
+        fill(ballast)
+        time.sleep(for_s)
+        ballast.unlink()
+
+    def set_clock(self, by_s: float) -> None:
+        """Set the clock of bridge and recorder, relative to the right time."""
+        anew = self.clock.with_suffix(".new")
+        anew.write_text(f"{by_s:+.0f}\n")
+        anew.replace(self.clock)  # half a line would be another time
+
+    @property
+    def has_clock(self) -> bool:
+        return _FAKETIME is not None
+
+    def rows(self, path: Path, query: str) -> list[tuple[Any, ...]]:
+        """Return what another program sees in a database."""
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
+            return database.execute(query).fetchall()
+
+    def __enter__(self) -> Self:
+        for name in ("broker", "gateway_bridge", "recorder"):
+            self.start(name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for part in [self.log, *self.parts.values()]:
+            part.process.send_signal(signal.SIGCONT)
+            part.process.kill()
+            part.process.wait()
+        if self.disk:
+            subprocess.run(["umount", "-l", self.directory / "recorder"], check=False)

@@ -1,0 +1,113 @@
+"""A gateway poller against the simulator, both in one event loop, and what comes out of it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from contract.quantities import BY_NAME, DEFAULT_SET
+from gateway_bridge.meter.state import PolledMeter
+from gateway_bridge.models import MODELS
+from gateway_bridge.models.line_cost import LineCost
+from gateway_bridge.polling.poller import GatewayPoller
+from gateway_bridge.polling.sink import Sink
+from gateway_bridge.site.site import Gateway, Meter
+from simulator.line import LineTiming
+from simulator.simulator import Simulator
+
+FAST = LineTiming(baud=0, turnaround_s=0.0, pause_s=0.0, reply_timeout_s=0.1)
+FAST_COST = LineCost(baud=10_000_000, turnaround_ms=0, pause_ms=0)
+MODEL = MODELS["sdm630"]
+
+
+@dataclass
+class Heard:
+    """A sink that keeps all it hears."""
+
+    readings: list[tuple[str, datetime, dict[str, float]]] = field(default_factory=list)
+    states: list[tuple[str, bool | None]] = field(default_factory=list)
+
+    def reading(self, meter: PolledMeter, ts: datetime, values: dict[str, float]) -> None:
+        self.readings.append((meter.meter.meter_id, ts, values))
+
+    def changed(self, meter: PolledMeter) -> None:
+        state = (meter.meter.meter_id, meter.online)
+        if state not in self.states[-1:]:
+            self.states.append(state)
+
+    def of(self, meter_id: str) -> list[dict[str, float]]:
+        return [values for said_by, _, values in self.readings if said_by == meter_id]
+
+    def wrong(self) -> list[str]:
+        """What was given out that is not what `pin` put there."""
+        return [
+            f"meter {meter_id} {name}: {value}"
+            for meter_id, _, values in self.readings
+            for name, value in values.items()
+            if abs(value - pinned(int(meter_id), name)) > 0.001
+        ]
+
+
+def pinned(unit: int, name: str) -> float:
+    """A value that tells its unit and its register."""
+    value = MODEL.registers[name] + 1 + unit / 4
+    return value / 1000 if BY_NAME[name].kind.highest < 2 else value
+
+
+def pin(simulator: Simulator) -> None:
+    """Have every register of every meter tell whose it is."""
+    for unit in simulator.meters:
+        for name in MODEL.registers:
+            simulator.set(unit, name, pinned(unit, name))
+
+
+def gateway_at(
+    simulator: Simulator,
+    *,
+    framing: str = "tcp",
+    interval_s: float = 0.1,
+    slow_interval_s: float = 60.0,
+    quantities: tuple[str, ...] = DEFAULT_SET,
+    cost: LineCost = FAST_COST,
+    timeout_s: float = 0.3,
+) -> Gateway:
+    """The site that a bridge would make of a simulator."""
+    meters = tuple(
+        Meter(str(unit), unit, MODEL, f"Meter {unit}", interval_s, slow_interval_s, quantities)
+        for unit in simulator.meters
+    )
+    return Gateway("g", "127.0.0.1", simulator.port, framing, timeout_s, cost, meters)  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def polling(gateway: Gateway) -> AsyncIterator[tuple[GatewayPoller, Heard]]:
+    """Run a poller for as long as the block lasts, and keep what it says."""
+    heard = Heard()
+    async with polling_into(gateway, heard) as poller:
+        yield poller, heard
+
+
+@contextlib.asynccontextmanager
+async def polling_into(gateway: Gateway, sink: Sink) -> AsyncIterator[GatewayPoller]:
+    """Run a poller for as long as the block lasts."""
+    poller = GatewayPoller(gateway, sink)
+    task = asyncio.create_task(poller.run())
+    try:
+        yield poller
+    finally:
+        if task.done():
+            task.result()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 10, what: str = "") -> None:
+    """Wait until a condition holds; fail where it never does."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            while not condition():  # noqa: ASYNC110 - the condition is the other side's
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"waited {timeout_s} s for {what or condition}") from None

@@ -1,0 +1,94 @@
+"""The arrows between the rooms, read from the imports themselves."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.parts import ROOT
+
+SERVICES = {"broker", "gateway_bridge", "recorder", "simulator", "web"}
+ROOMS = SERVICES | {"contract", "history", "meterflow", "service"}
+STDLIB_ONLY = ("contract/quantities.py", "contract/topics.py")
+
+ALLOWED = {
+    "contract": {"contract"},
+    "service": {"service", "contract"},
+    "history": {"history", "service", "contract"},
+    "broker": {"broker", "service", "contract"},
+    "gateway_bridge": {"gateway_bridge", "service", "contract"},
+    "simulator": {"simulator", "gateway_bridge", "service", "contract"},
+    "recorder": {"recorder", "history", "service", "contract"},
+    "web": {"web", "history", "service", "contract"},
+    "meterflow": {"meterflow", "service", "contract", "broker", "gateway_bridge"},
+}
+
+
+def sources(room: str) -> Iterator[Path]:
+    return (ROOT / room).rglob("*.py")
+
+
+def imports(path: Path) -> set[str]:
+    """Return the dotted names that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import in line {node.lineno}"
+            names.add(f"{node.module}")
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def packages(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_a_room_imports_only_along_the_arrows(room: str) -> None:
+    known = ROOMS | {"tests"}
+
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sources(room)
+        for name in (packages(path) & known) - ALLOWED[room]
+    }
+
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", STDLIB_ONLY)
+def test_the_tables_of_the_contract_need_only_the_standard_library(module: str) -> None:
+    assert packages(ROOT / module) <= sys.stdlib_module_names
+
+
+def test_the_launcher_knows_of_the_broker_only_its_settings() -> None:
+    names = {name for path in sources("meterflow") for name in imports(path)}
+
+    assert {name for name in names if name.startswith("broker.")} <= {
+        "broker.settings",
+        "broker.settings.BrokerSettings",
+        "broker.settings.is_loopback",
+    }
+
+
+def test_the_simulator_knows_of_the_bridge_only_the_register_tables() -> None:
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sources("simulator")
+        for name in imports(path)
+        if name.startswith("gateway_bridge.") and not name.startswith("gateway_bridge.models")
+    }
+
+    assert not wrong
+
+
+def test_a_name_that_says_nothing_names_no_module() -> None:
+    banned = {"utils", "helpers", "common", "misc", "manager", "handler", "processor", "tmp"}
+
+    named = {path.stem for room in ROOMS for path in sources(room)}
+
+    assert not named & banned

@@ -1,0 +1,201 @@
+"""`make run`: all parts together, each line with a name, nothing left behind."""
+
+import asyncio
+import io
+import signal
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from meterflow.parts import Part as Program
+from meterflow.parts import RunSettings, parts
+from meterflow.supervisor import Supervisor
+from service.errors import SettingsError
+from tests.support.parts import Part, free_port, listens, require, wait_until
+
+TICKS = "import time\nwhile True: print('tick', flush=True); time.sleep(0.02)"
+STUBBORN = (
+    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "print('deaf', flush=True)\ntime.sleep(60)"
+)
+
+
+def supervise(programs: dict[str, str], until: str = "never") -> tuple[list[str], bool]:
+    """Run Python programs by name, until a text is printed or all have ended.
+
+    Return the lines, and whether the programs had to be stopped.
+    """
+    output = io.StringIO()
+
+    async def run() -> bool:
+        supervisor = Supervisor(output)
+        for name, code in programs.items():
+            await supervisor.start(Program(name, ("-c", code)))
+        waiting = asyncio.create_task(supervisor.wait())
+        async with asyncio.timeout(15):
+            while until not in output.getvalue() and not waiting.done():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        if not waiting.done():
+            supervisor.asked_to_stop()
+        stopped = await waiting
+        await supervisor.stop_all()
+        return stopped
+
+    stopped = asyncio.run(run())
+    return output.getvalue().splitlines(), stopped
+
+
+def test_each_line_begins_with_the_name_of_its_part() -> None:
+    lines, stopped = supervise({"recorder": "print('one\\ntwo')"})
+
+    assert lines[:2] == ["recorder       | one", "recorder       | two"]
+    assert not stopped
+
+
+def test_a_part_that_dies_is_told_and_the_others_go_on() -> None:
+    dies = "import os, signal, sys; os.kill(os.getpid(), signal.SIGKILL)"
+    ends = "raise SystemExit(3)"
+    lines, stopped = supervise(
+        {"web": TICKS, "recorder": dies, "broker": ends}, until="broker ended"
+    )
+
+    text = "\n".join(lines)
+    assert stopped
+    assert "broker ended (exit code 3); the others go on; start it again with: " in text
+    assert "web ended" not in text
+
+
+def test_a_part_ended_by_a_signal_is_told_with_its_name() -> None:
+    dies = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+
+    lines, _ = supervise({"recorder": dies})
+
+    assert "recorder ended (by SIGKILL)" in "\n".join(lines)
+
+
+def test_a_part_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meterflow.supervisor.STOP_S", 0.2)
+
+    lines, stopped = supervise({"web": STUBBORN}, until="deaf")
+
+    assert stopped
+    assert "web does not stop" in lines[-1]
+
+
+def test_a_line_without_end_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("meterflow.supervisor.LONGEST_LINE", 1000)
+
+    lines, _ = supervise({"web": "print('x' * 100_000)\nprint('after')"})
+
+    assert "web            | after" in lines
+
+
+def settings(monkeypatch: pytest.MonkeyPatch, directory: Path, **given: str) -> RunSettings:
+    monkeypatch.chdir(directory)
+    for name in ("MODBUS_HOST", "METERS_FILE", "METER_IDS", "POLL_INTERVAL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    return RunSettings.load()
+
+
+def test_wrong_unit_ids_are_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r"^METER_IDS: 'x' is not a whole number"):
+        settings(monkeypatch, tmp_path, METER_IDS="1,x")
+
+
+def test_without_a_gateway_simulated_meters_are_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    beside, after = parts(settings(monkeypatch, tmp_path, METER_IDS="4, 5 # two"), 5021)
+
+    assert beside[1].arguments[-4:] == ("--port", "5021", "--units", "4,5")
+    assert after[1].environment["MODBUS_HOST"] == "127.0.0.1"
+    assert after[1].environment["MODBUS_PORT"] == "5021"
+    assert after[1].environment["POLL_INTERVAL"] == "1"
+
+
+@pytest.mark.parametrize("given", [{"MODBUS_HOST": "gateway.lan"}, {"METERS_FILE": "mine.toml"}])
+def test_with_a_gateway_nothing_is_simulated_and_nothing_overridden(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str]
+) -> None:
+    beside, after = parts(settings(monkeypatch, tmp_path, **given), 5021)
+
+    assert [part.name for part in beside + after] == ["web", "recorder", "gateway_bridge"]
+    assert not any(part.environment for part in beside + after)
+
+
+@pytest.fixture
+def ports() -> dict[str, int]:
+    return {"MQTT_PORT": free_port(), "HTTP_PORT": free_port()}
+
+
+@pytest.fixture
+def everything(tmp_path: Path, ports: dict[str, int]) -> Iterator[Part]:
+    """All parts, started by one command, with the pages being served."""
+    with Part.module("meterflow", directory=tmp_path, **ports) as part:
+        part.wait_for(f"open http://localhost:{ports['HTTP_PORT']}", 30)
+        yield part
+
+
+def stored(history: Path) -> int:
+    try:
+        with closing(sqlite3.connect(f"file:{history}?mode=ro", uri=True)) as database:
+            return int(database.execute("SELECT count(*) FROM readings").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def nobody_listens(ports: dict[str, int]) -> bool:
+    return not any(listens(port) for port in ports.values())
+
+
+def test_one_command_brings_readings_into_the_history_and_ctrl_c_ends_it(
+    everything: Part, ports: dict[str, int], tmp_path: Path
+) -> None:
+    wait_until(lambda: stored(tmp_path / "energy_meters.db") >= 3, 30)
+
+    assert everything.stop(signal.SIGINT) == 0
+
+    assert nobody_listens(ports)
+    assert "ended" not in everything.output
+    assert "Traceback" not in everything.output
+
+
+def test_nothing_is_left_behind_when_the_command_itself_is_killed(
+    everything: Part, ports: dict[str, int]
+) -> None:
+    everything.stop(signal.SIGKILL)
+
+    wait_until(lambda: nobody_listens(ports))
+
+
+def test_a_broker_that_runs_already_is_used(tmp_path: Path, ports: dict[str, int]) -> None:
+    port = ports["MQTT_PORT"]
+    broker = Part(require("mosquitto"), "-p", str(port), directory=tmp_path / "broker")
+    with broker, Part.module("meterflow", directory=tmp_path, **ports) as everything:
+        everything.wait_for(f"a broker listens on 127.0.0.1:{port} already: using it")
+        everything.wait_for("open http://", 30)
+
+        assert everything.stop() == 0
+        assert listens(port)
+
+
+def test_pages_whose_port_is_taken_are_told_in_a_sentence(
+    tmp_path: Path, ports: dict[str, int]
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", ports["HTTP_PORT"])),
+        Part.module("meterflow", directory=tmp_path, **ports) as everything,
+    ):
+        assert everything.process.wait(15) == 1
+
+    assert f"HTTP_PORT {ports['HTTP_PORT']} on 127.0.0.1" in everything.output
+    assert "Traceback" not in everything.output
+    assert nobody_listens(ports)

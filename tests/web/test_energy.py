@@ -1,0 +1,135 @@
+"""Energy over REST: periods by the site's clock, their cost, and the running one."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+from flask.testing import FlaskClient
+
+from contract.readings import Reading
+from history.rollups.rollups import Rollups
+from history.writes import Writer
+from service.errors import SettingsError
+from tests.support.parts import free_port
+from web import create_app
+from web.context import KEY
+from web.settings import WebSettings
+
+NOW = datetime.now(UTC).replace(second=0, microsecond=0)
+Make = Callable[..., FlaskClient]
+
+
+@pytest.fixture
+def history(database: peewee.Database) -> str:
+    """The URL of a history in March and of today: a meter that counts 0.5 kWh each half hour."""
+    start = datetime(2026, 3, 27, 23, tzinfo=UTC)
+    steps = [start + timedelta(minutes=30 * i) for i in range(48 * 4)]
+    recent = [NOW - timedelta(minutes=30 * i) for i in range(48 * 3, -1, -1)]
+    Writer(database).write(
+        Reading("1", ts, {"power": 1000.0 + i, "energy": i / 2})
+        for i, ts in enumerate([*steps, *recent])
+    )
+    assert Rollups(database).run(float("inf"))
+    return f"sqlite:///{database.database}"
+
+
+@pytest.fixture
+def make(history: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Makes clients of a site in Berlin."""
+    monkeypatch.chdir(tmp_path)
+    opened: list[FlaskClient] = []
+
+    def make_client(**settings: Any) -> FlaskClient:
+        known = {"database_url": history, "mqtt_port": free_port(), "timezone": "Europe/Berlin"}
+        app = create_app(WebSettings(_env_file=None, **(known | settings)))
+        opened.append(app.test_client())
+        return opened[-1]
+
+    yield make_client
+    for client in opened:
+        client.application.extensions[KEY].stored.close()
+
+
+MARCH = "from=2026-03-28T12:00:00%2B01:00&to=2026-03-30T12:00:00%2B02:00"
+
+
+def test_days_are_those_of_the_site(make: Make) -> None:
+    answer = make().get(f"/meters/1/energy?{MARCH}").json
+
+    assert answer["timezone"] == "Europe/Berlin"
+    assert answer["currency"] is None
+    assert answer["periods"] == [
+        {"from": begin, "to": end, "imported": kwh, "exported": None, "cost": None}
+        for begin, end, kwh in [
+            ("2026-03-28T00:00:00+01:00", "2026-03-29T00:00:00+01:00", 23.5),
+            ("2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00", 23.0),
+            ("2026-03-30T00:00:00+02:00", "2026-03-31T00:00:00+02:00", 24.0),
+        ]
+    ]
+
+
+def test_prices_of_a_file_make_costs(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "tariffs.toml").write_text("[[tariff]]\nvalid_from = 2026-01-01\nprice = 0.5\n")
+
+    answer = make().get(f"/meters/1/energy?{MARCH}").json
+
+    assert answer["currency"] == "EUR"
+    assert [period["cost"] for period in answer["periods"]] == [11.75, 11.5, 12.0]
+
+
+def test_the_running_day_stands_beside_the_day_before(make: Make) -> None:
+    running = make().get("/meters/1/energy").json["running"]
+
+    assert running["before_so_far"]["imported"] == pytest.approx(running["now"]["imported"], abs=1)
+    assert running["before"]["imported"] == pytest.approx(24, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("period", "count"), [("hour", 24), ("day", 7), ("week", 4), ("month", 11), ("year", 5)]
+)
+def test_without_a_range_the_newest_periods_are_told(make: Make, period: str, count: int) -> None:
+    periods = make().get(f"/meters/1/energy?period={period}").json["periods"]
+
+    assert count <= len(periods) <= count + 1
+    assert datetime.fromisoformat(periods[-1]["to"]) >= NOW
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/meters/nobody/energy", 404),
+        ("/meters/1/energy?period=fortnight", 422),
+        ("/meters/1/energy?from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", 422),
+        ("/meters/1/energy?period=hour&from=2000-01-01T00:00:00Z", 422),
+    ],
+)
+def test_what_cannot_be_answered_is_told(make: Make, path: str, status: int) -> None:
+    answer = make().get(path)
+
+    assert answer.status_code == status
+    assert answer.json["detail"]
+
+
+def test_wrong_prices_end_the_start_with_a_sentence(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "tariffs.toml").write_text("[[tariff]]\nprice = 0.5\n")
+
+    with pytest.raises(SettingsError, match=r"tariffs.toml: tariff.0.valid_from: field required"):
+        make()
+    with pytest.raises(SettingsError, match=r"none.toml"):
+        make(tariffs_file=Path("none.toml"))
+
+
+def test_a_chart_can_have_its_extremes(make: Make) -> None:
+    answer = make().get(f"/meters/1/series?quantities=power&extremes=true&points=10&{MARCH}").json
+
+    assert answer["level"] == 60
+    assert list(answer) == ["level", "ts", "power", "power_min", "power_max"]
+    assert all(
+        low < mean < high
+        for low, mean, high in zip(
+            *(answer[f"power{e}"] for e in ("_min", "", "_max")), strict=True
+        )
+    )

@@ -1,0 +1,404 @@
+"""The live interfaces as a real process with a real broker and a real recorder serves them."""
+
+import http.client
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import paho.mqtt.publish
+import pytest
+import socketio
+import websocket
+
+from tests.support.parts import Part, free_port, listens, require, wait_until
+
+CURL_BODY = '{"meter_id": 1, "voltage": 230.5, "current": 5.2, "power": 1200.0, "energy": 1500.0}'
+
+
+class Site:
+    """A broker, a recorder and the web service, each a process on a port of its own."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self.directory = directory
+        self.mqtt, self.http = free_port(), free_port()
+        self._stack = stack
+        self.broker = self.start_broker()
+        self.recorder = self.start("recorder")
+        self.web = self.start("web", HTTP_PORT=self.http)
+        self.web.wait_for(f"listening: open http://localhost:{self.http}")
+        wait_until(lambda: self.get("/readyz")[0] == 200, what="web to be ready")
+
+    def start(self, module: str, **settings: object) -> Part:
+        part = Part.module(module, directory=self.directory, MQTT_PORT=self.mqtt, **settings)
+        return self._stack.enter_context(part)
+
+    def start_broker(self) -> Part:
+        broker = Part(require("mosquitto"), "-p", str(self.mqtt), directory=self.directory)
+        self._stack.enter_context(broker)
+        wait_until(lambda: listens(self.mqtt), what="mosquitto")
+        return broker
+
+    def publish(self, *messages: tuple[str, str], retain: bool = False) -> None:
+        paho.mqtt.publish.multiple(
+            [{"topic": t, "payload": p, "qos": 1, "retain": retain} for t, p in messages],
+            port=self.mqtt,
+        )
+
+    def read(self, meter_id: str, power: float, ts: datetime | None = None) -> None:
+        stamp = (ts or datetime.now(UTC)).isoformat()
+        self.publish((f"meters/{meter_id}/reading", json.dumps({"ts": stamp, "power": power})))
+
+    def get(self, path: str) -> tuple[int, Any]:
+        try:
+            with urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def post(self, body: dict[str, Any]) -> tuple[int, Any]:
+        request = Request(
+            f"http://127.0.0.1:{self.http}/readings/",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urlopen(request, timeout=5) as answer:
+            return answer.status, json.load(answer)
+
+    @contextmanager
+    def raw(self, meter_id: str, **options: Any) -> Iterator[websocket.WebSocket]:
+        url = f"ws://127.0.0.1:{self.http}/ws/{meter_id}"
+        connection = websocket.create_connection(url, timeout=5, **options)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def browser(self) -> Iterator["Browser"]:
+        browser = Browser(self.http)
+        try:
+            yield browser
+        finally:
+            browser.client.disconnect()
+
+
+class Browser:
+    """A Socket.IO client, and what it was told."""
+
+    def __init__(self, port: int) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.broker: list[dict[str, Any]] = []
+        self.client = socketio.Client(reconnection=False)
+        self.client.on("message", self.messages.append)
+        self.client.on("broker", self.broker.append)
+        self.client.connect(f"http://127.0.0.1:{port}", transports=["websocket"])
+
+    def subscribe(self, wanted: object) -> Any:
+        return self.client.call("subscribe", wanted, timeout=5)
+
+    def payloads(self, topic: str) -> list[Any]:
+        return [each["payload"] for each in list(self.messages) if each["topic"] == topic]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with ExitStack() as stack:
+        yield Site(tmp_path_factory.mktemp("site"), stack)
+
+
+def test_the_curl_of_the_readme_stores_a_reading(site: Site) -> None:
+    command = (
+        f'curl -s -w "%{{http_code}}" -X POST "http://localhost:{site.http}/readings/" '
+        '-H "Content-Type: application/json" '
+        f"-d '{CURL_BODY}'"
+    )
+
+    answer = subprocess.check_output(command, shell=True, text=True)
+
+    assert answer.endswith("201")
+    stored = json.loads(answer[:-3])
+    assert (stored["meter_id"], stored["voltage"], stored["energy"]) == ("1", 230.5, 1500.0)
+    assert stored in site.get("/readings/")[1]
+
+
+def test_a_posted_reading_passes_on_the_bus_for_everybody(site: Site) -> None:
+    site.post({"meter_id": "posted", "power": 5.5, "ts": "2026-11-22T12:00:00.1239Z"})
+
+    with site.browser() as browser:
+        browser.subscribe("meters/posted/#")
+        wait_until(lambda: len(browser.messages) == 2, what="what the broker has retained")
+
+    assert browser.payloads("meters/posted/power") == [5.5]
+    assert browser.payloads("meters/posted/reading")[0]["ts"] == "2026-11-22T12:00:00.123Z"
+
+
+def test_a_posted_reading_of_long_ago_does_not_become_the_latest(site: Site) -> None:
+    site.post({"meter_id": "late", "power": 2, "ts": "2026-11-22T12:00:00Z"})
+
+    status, _ = site.post({"meter_id": "late", "power": 1, "ts": "2026-11-22T11:00:00Z"})
+
+    with site.browser() as browser:
+        browser.subscribe("meters/late/#")
+        wait_until(lambda: len(browser.messages) == 2, what="what the broker has retained")
+    assert status == 201
+    assert browser.payloads("meters/late/power") == [2]
+    assert [r["power"] for r in site.get("/readings/late")[1]] == [2, 1]
+
+
+def test_a_posted_reading_that_nobody_stores_is_accepted_only(site: Site) -> None:
+    port = free_port()
+    with site.start("web", HTTP_PORT=port, DATABASE_URL="sqlite:///nobody_records_here.db") as web:
+        web.wait_for("connected")
+        body = json.dumps({"meter_id": "lost", "power": 1})
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("POST", "/readings/", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+
+        assert answer.status == 202
+        assert json.load(answer)["power"] == 1
+        connection.close()
+
+
+def test_the_raw_socket_sends_the_stored_reading_and_then_each_live_one(site: Site) -> None:
+    site.post({"meter_id": "raw", "power": 1})
+
+    with site.raw("raw") as connection:
+        first = json.loads(connection.recv())
+        site.read("raw", 2)
+        second = json.loads(connection.recv())
+
+    assert (first["power"], second["power"]) == (1, 2)
+    assert set(second) == {"ts", "meter_id", "power"}
+
+
+def test_the_raw_socket_never_goes_back_in_time(site: Site) -> None:
+    newest = datetime.now(UTC)
+    site.read("back", 1, newest)
+    wait_until(lambda: site.get("/readings/back")[0] == 200)
+
+    with site.raw("back") as connection:
+        connection.recv()
+        site.read("back", 1, newest)
+        site.read("back", 0, newest.replace(year=2025))
+        site.read("back", 2)
+
+        assert json.loads(connection.recv())["power"] == 2
+
+
+def test_a_meter_of_scalars_alone_is_live_as_readings(site: Site) -> None:
+    with site.raw("esp1") as connection, site.browser() as browser:
+        browser.subscribe(["meters/esp1/reading", "meters/esp1/power"])
+        site.publish(("meters/esp1/power", "123"), ("meters/esp1/voltage", "230"))
+
+        reading = json.loads(connection.recv())
+        wait_until(lambda: browser.payloads("meters/esp1/reading"))
+
+    assert (reading["power"], reading["voltage"]) == (123, 230)
+    assert browser.payloads("meters/esp1/power") == [123]
+
+
+def test_a_browser_gets_what_it_subscribes_to_as_json_values(site: Site) -> None:
+    site.publish(("meters/kinds/status", "online"), retain=True)
+    with site.browser() as browser:
+        assert browser.subscribe("meters/kinds/+") == ["meters/kinds/+"]
+        site.publish(("meters/kinds/info", '{"name": "Cellar", "interval": 10}'))
+        site.read("kinds", 4)
+        site.read("other", 4)
+        wait_until(lambda: len(browser.messages) == 3)
+
+    assert browser.payloads("meters/kinds/status") == ["online"]
+    assert browser.payloads("meters/kinds/info") == [{"name": "Cellar", "interval": 10}]
+    assert browser.payloads("meters/kinds/reading")[0]["power"] == 4
+
+
+def test_a_browser_that_unsubscribes_hears_no_more(site: Site) -> None:
+    with site.browser() as browser:
+        browser.subscribe(["meters/gone/reading", "meters/stays/reading"])
+        left = browser.client.call("unsubscribe", "meters/gone/reading", timeout=5)
+        site.read("gone", 1)
+        site.read("stays", 1)
+        wait_until(lambda: browser.payloads("meters/stays/reading"))
+
+    assert left == ["meters/stays/reading"]
+    assert browser.payloads("meters/gone/reading") == []
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "#", "+/1/reading", "homeassistant/#", "$SYS/#", "meters", "meters/#/reading",
+        "meters/1+/reading", 5, None, [], [["meters/1/#"]], {"topic": "meters/1/#"},
+        "meters/" + "x" * 300, [f"meters/{n}/#" for n in range(101)],
+    ],
+    ids=lambda wanted: str(wanted)[:20],
+)  # fmt: skip
+def test_a_filter_that_is_none_of_ours_is_refused_in_words(site: Site, wanted: object) -> None:
+    with site.browser() as browser:
+        answer = browser.subscribe(wanted)
+
+    assert isinstance(answer, str)
+    assert "filter" in answer
+
+
+def test_a_topic_reaches_a_browser_at_most_four_times_a_second_and_ends_with_the_last(
+    site: Site,
+) -> None:
+    with site.browser() as browser:
+        browser.subscribe("meters/fast/power")
+        began = time.monotonic()
+        for n in range(60):
+            site.publish(("meters/fast/power", str(n)))
+        took_s = time.monotonic() - began
+        wait_until(lambda: browser.payloads("meters/fast/power")[-1:] == [59])
+
+    assert len(browser.payloads("meters/fast/power")) <= 4 * took_s + 2
+
+
+def refused(site: Site, path: str, origin: str) -> int:
+    with pytest.raises(websocket.WebSocketBadStatusException) as refusal:
+        websocket.create_connection(f"ws://127.0.0.1:{site.http}{path}", origin=origin, timeout=5)
+    return int(refusal.value.status_code)
+
+
+def test_the_pages_of_others_may_not_listen(site: Site) -> None:
+    assert refused(site, "/ws/1", "http://evil.example") == 403
+    assert refused(site, "/ws/1", "http://[") == 403
+    socket_io = "/socket.io/?EIO=4&transport=websocket"
+    assert refused(site, socket_io, "http://evil.example") == 400
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:{port}", "http://localhost:3000"])
+def test_our_own_pages_and_those_of_the_settings_may_listen(site: Site, origin: str) -> None:
+    origin = origin.format(port=site.http)
+    site.post({"meter_id": "origin", "power": 1})
+
+    with site.raw("origin", origin=origin) as connection:
+        assert json.loads(connection.recv())["power"] == 1
+    socket_io = f"ws://127.0.0.1:{site.http}/socket.io/?EIO=4&transport=websocket"
+    connection = websocket.create_connection(socket_io, origin=origin, timeout=5)
+    assert connection.recv().startswith("0{")
+    connection.close()
+
+
+def test_an_impossible_meter_is_refused_before_the_connection_stands(site: Site) -> None:
+    assert refused(site, "/ws/_bridge", f"http://127.0.0.1:{site.http}") == 404
+
+
+def test_socket_io_is_offered_over_websocket_alone(site: Site) -> None:
+    with pytest.raises(HTTPError, match="400") as refusal:
+        urlopen(f"http://127.0.0.1:{site.http}/socket.io/?EIO=4&transport=polling", timeout=5)
+    refusal.value.close()
+
+
+def test_compression_is_not_taken_though_browsers_offer_it(site: Site) -> None:
+    offer = ["Sec-WebSocket-Extensions: permessage-deflate"]
+
+    with site.raw("1", header=offer) as connection:
+        assert "sec-websocket-extensions" not in connection.getheaders()
+
+
+def test_requests_of_a_kept_connection_do_not_wait_for_acknowledgements(site: Site) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", site.http, timeout=5)
+    took_s = []
+    for _ in range(30):
+        began = time.perf_counter()
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+        took_s.append(time.perf_counter() - began)
+    connection.close()
+
+    assert median(took_s) < 0.03, "Nagle's algorithm costs 44 ms for each request"
+
+
+@pytest.mark.parametrize("others", [1, 0], ids=["subscribed at once", "one after the other"])
+def test_a_browser_that_pauses_gets_every_frame_whole(site: Site, others: int) -> None:
+    """16 kB of info for each of 300 meters is more than the kernel holds for a slow reader."""
+    count = 300
+    site.publish(
+        *(
+            (f"meters/big{n}/info", json.dumps({"name": f"{n}", "padding": "x" * 15_000}))
+            for n in range(count)
+        ),
+        retain=True,
+    )
+    wait_until(lambda: len(site.get("/meters/")[1]) >= count)
+    connection = websocket.create_connection(
+        f"ws://127.0.0.1:{site.http}/socket.io/?EIO=4&transport=websocket",
+        timeout=10,
+        sockopt=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)],
+    )
+    connection.recv()
+    connection.send("40")
+    for pattern in ["meters/+/info"] if others else [f"meters/big{n}/info" for n in range(90)]:
+        connection.send(f'42["subscribe","{pattern}"]')
+    with site.browser() as quick:
+        quick.subscribe("meters/quick/reading")
+        site.read("quick", 1)
+        wait_until(lambda: quick.payloads("meters/quick/reading"), 5, "a frame for who reads")
+
+    names = set()
+    while len(names) < (count if others else 90):
+        text = connection.recv()
+        if text == "2":
+            connection.send("3")
+        elif text.startswith('42["message"'):
+            names.add(json.loads(text[2:])[1]["payload"]["name"])
+    connection.close()
+    assert {"0", "89"} <= names
+
+
+def test_a_broker_that_comes_back_is_told_and_heard_again(site: Site) -> None:
+    with site.browser() as browser, site.raw("again") as connection:
+        wait_until(lambda: browser.broker == [{"connected": True, "trouble": None}])
+        browser.subscribe("meters/again/reading")
+        site.broker.stop()
+        wait_until(lambda: not browser.broker[-1]["connected"])
+        assert browser.broker[-1]["trouble"]
+        with pytest.raises(HTTPError, match="503") as refusal:
+            site.post({"meter_id": "again", "power": 1})
+        refusal.value.close()
+
+        site.broker = site.start_broker()
+        wait_until(lambda: browser.broker[-1]["connected"], 20)
+        site.read("again", 7)
+
+        assert json.loads(connection.recv())["power"] == 7
+        wait_until(lambda: browser.payloads("meters/again/reading"))
+
+
+def test_a_taken_port_is_told_in_one_sentence(site: Site) -> None:
+    with site.start("web", HTTP_PORT=site.http) as second:
+        assert second.process.wait(15) == 1
+        last = second.output.strip().splitlines()[-1]
+
+    assert last.startswith(f"web: port {site.http} of 127.0.0.1 is taken by another program")
+    assert "HTTP_PORT=" in last
+    assert "Traceback" not in second.output
+
+
+def test_garbage_on_the_port_disturbs_nobody(site: Site) -> None:
+    with socket.create_connection(("127.0.0.1", site.http), timeout=5) as connection:
+        connection.sendall(b"\x88\x82nonsense\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
+
+    assert site.get("/healthz")[0] == 200
+
+
+def test_the_service_stops_cleanly_while_browsers_are_connected(site: Site) -> None:
+    """And with it: whatever these tests did, the log holds no traceback."""
+    with site.raw("1"), site.browser():
+        code = site.web.stop()
+
+    assert code == 0
+    assert site.web.output.strip().endswith("stopped")
+    assert "Traceback" not in site.web.output
