@@ -13,7 +13,7 @@ from contract.errors import PayloadError
 from contract.quantities import BY_NAME
 from contract.readings import Reading, decode_reading
 from contract.replay import ReplayAnswer, decode
-from history.writes import Rejected
+from history.readings_table import Rejected
 from recorder.new_meter_limit import Newcomers
 from recorder.rejections import Refusals
 from recorder.scalar_hold_back import EarlyScalars

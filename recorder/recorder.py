@@ -95,7 +95,7 @@ class Recorder:
             if self._duty.mine():
                 if self._mqtt.connected:
                     self._replays.see_to_gaps()
-                self._storage.see_to_history()
+                self._storage.run_upkeep()
             if time.monotonic() >= self._info_due_s:
                 self._publish_info()
         self._leave_group(stop)

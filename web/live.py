@@ -171,7 +171,7 @@ def meter_socket(socket: WebSocket, meter_id: str) -> None:
 
 def latest_reading(meter_id: str) -> Reading | None:
     """Return a meter's newest reading, stored or just heard; raises StorageError."""
-    stored = parts().stored.ask(lambda: queries.latest(meter_id), empty=None)
+    stored = parts().stored.ask(lambda db: queries.latest(db, meter_id), empty=None)
     heard = parts().latest.newest(meter_id)
     known = [reading for reading in (stored, heard) if reading]
     return max(known, key=lambda reading: reading.ts, default=None)

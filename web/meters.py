@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import peewee
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
@@ -12,6 +13,7 @@ from pydantic import BaseModel, Field
 from contract.quantities import BY_NAME
 from contract.readings import Reading, format_time
 from history import queries
+from history.series import columns as history_columns
 from history.series import series as history_series
 from web.answers import json_answer, refusal
 from web.context import parts
@@ -52,7 +54,7 @@ class SeriesQuery(BaseModel):
 def list_meters() -> Response:
     """Those of the history, and those that were only heard; each with its latest reading."""
     heard = dict(parts().latest.meters)
-    rows = parts().stored.ask(lambda: _rows(heard), empty=list[Row]())
+    rows = parts().stored.ask(lambda db: _rows(db, heard), empty=list[Row]())
     stored = {entry.meter_id: (entry, reading) for entry, reading in rows}
     ids = sorted({*stored, *heard}, key=queries.natural_order)
     return json_answer(json.dumps([_meter(i, stored.get(i), heard.get(i)) for i in ids]))
@@ -75,9 +77,9 @@ def series(path: MeterPath, query: SeriesQuery) -> Response:
     if not is_known(path.meter_id):
         return unknown_meter(path.meter_id)
 
-    def encoded() -> str:
-        chart = _with_extremes if query.extremes else queries.columns
-        columns = chart(path.meter_id, names, since, until, query.points)
+    def encoded(database: peewee.Database) -> str:
+        chart = _with_extremes if query.extremes else history_columns
+        columns = chart(database, path.meter_id, names, since, until, query.points)
         return json.dumps(columns, separators=(",", ":"))
 
     empty = json.dumps({name: [] for name in ("ts", *names)})
@@ -85,9 +87,14 @@ def series(path: MeterPath, query: SeriesQuery) -> Response:
 
 
 def _with_extremes(
-    meter_id: str, names: list[str], since: datetime, until: datetime, points: int
+    database: peewee.Database,
+    meter_id: str,
+    names: list[str],
+    since: datetime,
+    until: datetime,
+    points: int,
 ) -> dict[str, Any]:
-    chart = history_series(meter_id, names, since, until, points)
+    chart = history_series(database, meter_id, names, since, until, points)
     columns: dict[str, Any] = {"level": chart.level, "ts": chart.ts}
     for name, column in chart.columns.items():
         columns |= {name: column.mean, f"{name}_min": column.min, f"{name}_max": column.max}
@@ -107,14 +114,14 @@ def unknown_meter(meter_id: str) -> Response:
     return refusal(404, f"nothing was ever heard of a meter {meter_id[:40]!r}; see /meters/")
 
 
-def _rows(heard: dict[str, Unit]) -> list[Row]:
+def _rows(database: peewee.Database, heard: dict[str, Unit]) -> list[Row]:
     """Return the meters of the history; the newest reading is looked up where none was heard."""
     rows: list[Row] = []
-    for entry in queries.meters():
+    for entry in queries.meters(database):
         unit = heard.get(entry.meter_id)
         live = unit.newest if unit else None
         is_newest = live is not None and live.ts >= entry.last_seen
-        rows.append((entry, live if is_newest else queries.latest(entry.meter_id)))
+        rows.append((entry, live if is_newest else queries.latest(database, entry.meter_id)))
     return rows
 
 

@@ -6,13 +6,12 @@ share one thread would share one database connection. So each thread of the pool
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import peewee
 from gevent.threadpool import ThreadPool
 
-from history.database import in_words, is_current, name_of, open_database
+from history.database import exists, is_current, name_of, open_database, storage_errors
 from history.errors import StorageError
 
 T = TypeVar("T")
@@ -28,7 +27,7 @@ class Stored:
         self._pool = ThreadPool(THREADS)
         self._current = False
 
-    def ask(self, query: Callable[[], T], *, empty: T) -> T:
+    def ask(self, query: Callable[[peewee.Database], T], *, empty: T) -> T:
         """Return what `query` returns, or `empty` while no recorder has made the database.
 
         The query must be done with the database when it returns. Raises StorageError.
@@ -45,7 +44,7 @@ class Stored:
 
     def check(self) -> None:
         """Raise StorageError where the history cannot be read, or is not there yet."""
-        if not self.ask(lambda: True, empty=False):
+        if not self.ask(lambda _: True, empty=False):
             name = name_of(self._database)
             raise StorageError(f"database {name}: not there yet; is the recorder running?")
 
@@ -60,7 +59,7 @@ class Stored:
         together.wait(5)
         self._database.close()
 
-    def _ask(self, query: Callable[[], T], empty: T) -> T | StorageError:
+    def _ask(self, query: Callable[[peewee.Database], T], empty: T) -> T | StorageError:
         """Return the answer or the error: the pool would print a traceback of what is raised."""
         try:
             return self._ask_once(query, empty)
@@ -72,23 +71,23 @@ class Stored:
             self._database.close()
             return error
 
-    def _ask_once(self, query: Callable[[], T], empty: T) -> T:
-        with in_words(self._database):
+    def _ask_once(self, query: Callable[[peewee.Database], T], empty: T) -> T:
+        with storage_errors(self._database):
             self._current = self._current or self._is_prepared()
             if not self._current:
                 return empty
             self._database.connect(reuse_if_open=True)
-            return query()
+            return query(self._database)
 
     def _is_prepared(self) -> bool:
-        name = name_of(self._database)
-        if isinstance(self._database, peewee.SqliteDatabase) and not Path(name).exists():
+        if not exists(self._database):
             return False
         self._database.connect(reuse_if_open=True)
         if "readings_raw" not in self._database.get_tables():
             return False
         if not is_current(self._database):
             raise StorageError(
-                f"database {name}: made by another version; start the recorder of this one"
+                f"database {name_of(self._database)}: made by another version; "
+                "start the recorder of this one"
             )
         return True

@@ -12,7 +12,7 @@ import pytest
 
 from contract.readings import epoch_ms, parse_time
 from history.database import migrate
-from history.leases import Beat, Duties
+from history.leases import Lease, Leases
 from recorder import lease as duty
 from recorder.lease import Duty
 from recorder.storage import Storage
@@ -119,13 +119,13 @@ def test_a_recorder_without_a_group_is_always_on_duty(tmp_path: Path) -> None:
     assert all(Duty(storage, None, "same").mine() for _ in range(2))
 
 
-def test_a_duty_is_taken_by_one_of_those_who_saw_the_same(database: peewee.Database) -> None:
+def test_a_lease_is_acquired_by_one_of_those_that_saw_the_same(database: peewee.Database) -> None:
     migrate(database)
-    duties = Duties(database)
-    seen = duties.seen("night")
+    leases = Leases(database)
+    seen = leases.read("night")
 
-    taken = duties.take("night", "one", seen)
+    taken = leases.acquire("night", "one", seen)
 
-    assert (seen, taken) == (Beat("", 0), Beat("one", 1))
-    assert duties.take("night", "two", seen) is None
-    assert duties.seen("night") == taken
+    assert (seen, taken) == (Lease("", 0), Lease("one", 1))
+    assert leases.acquire("night", "two", seen) is None
+    assert leases.read("night") == taken

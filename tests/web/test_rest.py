@@ -15,8 +15,7 @@ from flask.testing import FlaskClient
 
 from contract.readings import Reading
 from history.database import migrate, open_database
-from history.tables import TABLES
-from history.writes import Writer
+from history.readings_table import Writer
 from tests.support.parts import free_port
 from web import create_app
 from web.context import KEY, Parts
@@ -52,8 +51,7 @@ def store(client: FlaskClient, database: peewee.Database) -> Callable[..., None]
     assert client
 
     def write(*readings: Reading) -> None:
-        with database.bind_ctx(TABLES):
-            Writer(database).write(readings)
+        Writer(database).write(readings)
 
     return write
 
@@ -281,7 +279,6 @@ def test_the_history_is_picked_up_when_a_recorder_has_made_it(tmp_path: Path) ->
     migrate(database)
     Writer(database).write(hour())
     database.close()
-    parts(client).stored._database.bind(TABLES)  # a process has one history; this one has two
     after = client.get("/readings/1")
     parts(client).stored.close()
 
@@ -326,7 +323,7 @@ def test_a_slow_query_holds_up_nobody(client: FlaskClient) -> None:
             gevent.sleep(0.01)
 
     ticking = gevent.spawn(tick)
-    parts(client).stored.ask(lambda: time.sleep(0.4), empty=None)
+    parts(client).stored.ask(lambda _: time.sleep(0.4), empty=None)
     ticking.kill()
 
     assert len(ticks) > 8
