@@ -5,14 +5,13 @@ Bounded, so that a flood of topics costs no more memory than a thousand meters d
 
 import json
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from contract import topics
-from contract.assembler import Intake
+from contract.assembler import Assembler
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME
 from contract.readings import MAX_PAYLOAD_BYTES, Reading, decode_scalar
@@ -22,9 +21,6 @@ logger = logging.getLogger(__name__)
 MOST_METERS = 1000
 MOST_SERVICES = 100
 LARGEST_INFO_BYTES = 16_384
-_SERVICE_TOPIC = re.compile(
-    rf"{topics.ROOT}/(_(?:bridge|recorder)/[A-Za-z0-9][A-Za-z0-9_-]{{0,31}})/(status|info)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,7 @@ class Latest:
     """The last words of every meter and service, and what is new in a message."""
 
     def __init__(self) -> None:
-        self._intake = Intake()
+        self._assembler = Assembler()
         self._meters: dict[str, Unit] = {}
         self._services: dict[str, Unit] = {}
         self._full = False
@@ -108,10 +104,9 @@ class Latest:
         """Return what is new in a message; what the contract does not know is nothing new."""
         if len(message.payload) > MAX_PAYLOAD_BYTES:
             return []
-        service = _SERVICE_TOPIC.fullmatch(message.topic)
-        if service:
-            return self._take_service(service[1], service[2], message)
         parts = topics.parse(message.topic)
+        if isinstance(parts, topics.ServiceTopic):
+            return self._take_service(parts, message)
         if parts is None:
             return []
         try:
@@ -122,9 +117,12 @@ class Latest:
 
     def close_due(self, now_s: float, arrived: datetime) -> list[News]:
         """Return the readings of meters that send only scalars, as their bursts end."""
-        return self._heard(self._intake.close_due(now_s), arrived)
+        return self._heard(self._assembler.close_due(now_s), arrived)
 
-    def _take_service(self, path: str, leaf: str, message: Message) -> list[News]:
+    def _take_service(self, topic: topics.ServiceTopic, message: Message) -> list[News]:
+        path, leaf = f"_{topic.service}/{topic.name}", topic.leaf
+        if leaf not in {"status", "info"}:
+            return []
         if path not in self._services and len(self._services) >= MOST_SERVICES:
             return []
         payload = _words(leaf, message.payload)
@@ -139,8 +137,8 @@ class Latest:
             value = decode_scalar(parts.leaf, message.payload)
             payload = None if value is None else json.dumps(value)
             news = _tell(self._unit(parts.meter_id), message.topic, parts.leaf, payload)
-        readings = self._intake.take(
-            message.topic,
+        readings = self._assembler.take(
+            parts,
             message.payload,
             retained=message.retained,
             arrived=message.arrived,
@@ -168,7 +166,7 @@ class Latest:
         if len(self._meters) >= MOST_METERS:
             forgotten = next(iter(self._meters))
             del self._meters[forgotten]
-            self._intake.forget(forgotten)
+            self._assembler.forget(forgotten)
             if not self._full:
                 logger.warning("more than %d meters: only the latest are live", MOST_METERS)
             self._full = True
