@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from gateway_bridge.models import MeterModel
 from gateway_bridge.models.model import Register
-from simulator.electricity import counters, demands, distortions, gauges
+from simulator.electricity import counters, demands, distortions, gauges, others
 from simulator.load import MONDAY, PROFILES, Phases, week_of
 
 _BAUDS = (2400, 4800, 9600, 19200, 38400)
@@ -81,7 +81,8 @@ class SimulatedMeter:
         )
         if self.model.signed_currents:
             values |= _signed_currents(values)
-        return values | self._demands(minute)
+        values |= self._demands(minute)
+        return values | others(self.model.registers.keys() - values.keys(), values, now_s)
 
     def image(self, now_s: float, miswired: Miswiring | None = None) -> dict[Register, float]:
         """Return {register: value} of what it measures; pinned ones stay as they were set."""

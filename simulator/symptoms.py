@@ -34,7 +34,8 @@ def spoilt(
     for name, sign in (("counter-back", -1), ("jump", 1)):
         step = faults.strikes(unit, name)
         if step is not None:
-            image |= {each: image[each] + sign * step for each in _counters(meter)}
+            counters = _counters(meter) & image.keys()
+            image |= {each: image[each] + sign * step for each in counters}
     return image
 
 
