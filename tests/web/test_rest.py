@@ -344,10 +344,11 @@ def test_every_answer_says_what_a_page_may_do(client: FlaskClient, path: str) ->
 def test_a_page_holds_the_catalogue(client: FlaskClient) -> None:
     page = client.get("/meter/1").text
 
-    catalogue = page.partition('id="quantities">')[2].partition("</script>")[0]
+    catalogue = page.partition('id="catalogue">')[2].partition("</script>")[0]
     power = next(each for each in json.loads(catalogue) if each["name"] == "power")
     assert power == {
-        "name": "power", "label": "Power", "unit": "W", "decimals": 0, "counter": False
+        "name": "power", "label": "Power", "unit": "W", "decimals": 0, "counter": False,
+        "additive": True, "kilo": True,
     }  # fmt: skip
 
 
