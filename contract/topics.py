@@ -26,6 +26,7 @@ HOME_ASSISTANT_STATUS = "homeassistant/status"
 
 
 _BRIDGE_TOPIC = re.compile(rf"{ROOT}/_bridge/({METER_ID.pattern})/([a-z]+)")
+_SERVICE_TOPIC = re.compile(rf"{ROOT}/_(bridge|recorder)/({METER_ID.pattern})/([a-z]+)")
 _SENT_AGAIN = re.compile(rf"{ROOT}/_recorder/{METER_ID.pattern}/again")
 
 
@@ -62,6 +63,20 @@ def parse_bridge(topic: str) -> BridgeTopic | None:
     """Return name and leaf of a bridge's topic, or None for any other topic."""
     found = _BRIDGE_TOPIC.fullmatch(topic)
     return BridgeTopic(*found.groups()) if found else None
+
+
+class ServiceTopic(NamedTuple):
+    """A topic `meters/_<service>/<name>/<leaf>` taken apart; the service is bridge or recorder."""
+
+    service: str
+    name: str
+    leaf: str
+
+
+def parse_service(topic: str) -> ServiceTopic | None:
+    """Return the parts of a bridge's or recorder's topic, or None for any other topic."""
+    found = _SERVICE_TOPIC.fullmatch(topic)
+    return ServiceTopic(*found.groups()) if found else None
 
 
 def is_sent_again(topic: str) -> bool:
