@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from contract import topics
-from contract.assembler import Intake
+from contract.assembler import Assembler
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME
 from contract.readings import MAX_PAYLOAD_BYTES, Reading, decode_scalar
@@ -40,7 +40,7 @@ class Message:
         cls, topic: str, payload: bytes, *, retained: bool, arrived: datetime, now_s: float
     ) -> Self | None:
         """Return the message; None where its topic is not of the contract, or it is too large."""
-        parsed = topics.parse(topic) or topics.parse_service(topic)
+        parsed = topics.parse(topic)
         if parsed is None or len(payload) > MAX_PAYLOAD_BYTES:
             return None
         return cls(topic, parsed, payload, retained, arrived, now_s)
@@ -74,7 +74,7 @@ class Latest:
     """The latest messages of every meter and service, and what a new message changes in them."""
 
     def __init__(self) -> None:
-        self._intake = Intake()
+        self._assembler = Assembler()
         self._meters: dict[str, Source] = {}
         self._services: dict[str, Source] = {}
         self._full = False
@@ -124,7 +124,7 @@ class Latest:
 
     def close_due(self, now_s: float, arrived: datetime) -> list[Update]:
         """Return the readings of meters that send only scalars, as their bursts end."""
-        return self._readings(self._intake.close_due(now_s), arrived)
+        return self._readings(self._assembler.close_due(now_s), arrived)
 
     def _handle_service(self, parsed: topics.ServiceTopic, message: Message) -> list[Update]:
         path = f"_{parsed.service}/{parsed.name}"
@@ -144,8 +144,8 @@ class Latest:
             value = decode_scalar(leaf, message.payload)
             payload = None if value is None else json.dumps(value)
             updates = _set(self._meter(meter_id), message.topic, leaf, payload)
-        readings = self._intake.take(
-            message.topic,
+        readings = self._assembler.take(
+            parsed,
             message.payload,
             retained=message.retained,
             arrived=message.arrived,
@@ -173,7 +173,7 @@ class Latest:
         if len(self._meters) >= MOST_METERS:
             forgotten = next(iter(self._meters))
             del self._meters[forgotten]
-            self._intake.forget(forgotten)
+            self._assembler.forget(forgotten)
             if not self._full:
                 logger.warning(
                     "more than %d meters: only the most recent are shown live", MOST_METERS
