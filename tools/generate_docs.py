@@ -9,7 +9,7 @@ from service.settings import Settings, shown
 
 ROOT = Path(__file__).parent.parent
 SERVICES = ("broker", "gateway_bridge", "recorder", "web")
-EVERY_PART = "all parts"
+EVERY_PART = "All parts"
 
 
 def settings_of(service: str) -> type[Settings]:
