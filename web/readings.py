@@ -70,9 +70,9 @@ def list_of_meter(path: MeterPath, query: RangeQuery) -> Response:
     },
 )
 def post_reading(body: ReadingBody) -> Response:
-    """Without `ts` the reading gets its time of arrival. A second reading of a `ts` is ignored."""
+    """Without `ts` the reading gets its time of arrival. A repeated `ts` changes nothing."""
     try:
-        reading = _whole_ms(reading_from_body(body, arrived=datetime.now(UTC)))
+        reading = _timed(reading_from_body(body, arrived=datetime.now(UTC)))
     except PayloadError as error:
         return invalid_reading(error)
     broker = parts().subscriber
@@ -113,10 +113,12 @@ def _listed(meter_id: str | None, query: RangeQuery) -> Response:
     return json_response(parts().history.query(encoded, empty="[]"))
 
 
-def _whole_ms(reading: Reading) -> Reading:
-    """Cut the time to milliseconds, as the table holds it, so that the row can be found."""
-    ts = reading.ts
-    return replace(reading, ts=ts.replace(microsecond=ts.microsecond // 1000 * 1000))
+def _timed(reading: Reading) -> Reading:
+    """Return a reading whose time is a millisecond of the table: its own, or a free one."""
+    ts = reading.ts.replace(microsecond=reading.ts.microsecond // 1000 * 1000)
+    if reading.stamped_on_arrival:
+        ts = parts().arrivals.stamp(reading.meter_id, ts)
+    return replace(reading, ts=ts)
 
 
 def _publish(reading: Reading) -> MQTTMessageInfo:
