@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import gevent
+import peewee
 from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
@@ -106,8 +107,10 @@ def check_body() -> Response | None:
 
 
 def _listed(meter_id: str | None, query: RangeQuery) -> Response:
-    def encoded() -> str:
-        found = queries.readings(meter_id, since=query.since, until=query.until, limit=query.limit)
+    def encoded(database: peewee.Database) -> str:
+        found = queries.readings(
+            database, meter_id, since=query.since, until=query.until, limit=query.limit
+        )
         return f"[{','.join(reading.encode() for reading in found)}]"
 
     return json_response(parts().history.query(encoded, empty="[]"))
@@ -142,9 +145,9 @@ def _wait_for_row(reading: Reading) -> Reading | None:
     deadline_s = time.monotonic() + STORED_WITHIN_S
     ts = reading.ts
 
-    def row() -> list[Reading]:
+    def row(database: peewee.Database) -> list[Reading]:
         return queries.readings(
-            reading.meter_id, since=ts, until=ts + timedelta(milliseconds=1), limit=1
+            database, reading.meter_id, since=ts, until=ts + timedelta(milliseconds=1), limit=1
         )
 
     while time.monotonic() < deadline_s:
