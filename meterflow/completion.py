@@ -9,6 +9,7 @@ from pathlib import Path
 
 import argcomplete
 from argcomplete.lexers import split_line
+from argcomplete.shell_integration import shellcode
 
 from meterflow.verbs import Verb
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     shell = parser.parse_args(arguments).shell
     # bash and zsh call the command as it was typed; fish needs a path outside PATH.
     program = str(Path(sys.executable).with_name("meterflow")) if shell == "fish" else None
-    code = argcomplete.shellcode(["meterflow"], shell=shell, argcomplete_script=program)
+    code = shellcode(["meterflow"], shell=shell, argcomplete_script=program)
     sys.stdout.write(f"{code}\n")
 
 
