@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 import peewee
@@ -48,7 +49,7 @@ class _History:
 class Storage:
     """Writes batches, each once; a write that fails is tried again.
 
-    `on_change` is called when trouble begins, changes and ends. For one thread only.
+    For one thread only.
     """
 
     def __init__(self, url: str, keep: Keep | None = None, archive: Archive | None = None) -> None:
@@ -66,7 +67,6 @@ class Storage:
         self._upkeep_troubles = Reporter(
             logger, subject, advice="its roll-ups wait", level=logging.ERROR
         )
-        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:
@@ -91,21 +91,31 @@ class Storage:
         """
         return self._try(self._open, give_up, lambda error: error.transient) is not None
 
-    def meters(self) -> list[str]:
-        """Return the meters that have readings."""
+    def meters(self) -> dict[str, datetime]:
+        """Return the meters that have readings, each with the time of its newest."""
         with storage_errors(self._database):
-            return [meter.meter_id for meter in queries.meters(self._database)]
+            return {meter.meter_id: meter.last_seen for meter in queries.meters(self._database)}
 
     def snapshot_meters(self) -> list[str]:
         """Return the meters that are known to send whole readings."""
         return self._history.writer.snapshot_meters if self._history else []
 
     def write(
-        self, readings: Sequence[Reading], rejected: Sequence[Rejected], give_up: threading.Event
+        self,
+        readings: Sequence[Reading],
+        rejected: Sequence[Rejected],
+        give_up: threading.Event,
+        on_change: Callable[[], None] = lambda: None,
     ) -> int | None:
-        """Store a batch and return how many rows were new; None where `give_up` came first."""
+        """Store a batch and return how many rows were new; None where `give_up` came first.
+
+        Calls `on_change` when trouble begins, changes and ends.
+        """
         return self._try(
-            lambda: self._ready().writer.write(readings, rejected), give_up, lambda _: True
+            lambda: self._ready().writer.write(readings, rejected),
+            give_up,
+            lambda _: True,
+            on_change,
         )
 
     def settle(
@@ -174,6 +184,7 @@ class Storage:
         attempt: Callable[[], T],
         give_up: threading.Event,
         worth_waiting: Callable[[StorageError], bool],
+        on_change: Callable[[], None] = lambda: None,
     ) -> T | None:
         delay_s = FIRST_DELAY_S
         while True:
@@ -185,10 +196,10 @@ class Storage:
                 if not worth_waiting(error):
                     raise
                 if self._troubles.failed(self._without_subject(error)):
-                    self.on_change()
+                    on_change()
             else:
                 if self._troubles.works():
-                    self.on_change()
+                    on_change()
                 return result
             if give_up.wait(delay_s * random.uniform(0.8, 1.2)):
                 return None

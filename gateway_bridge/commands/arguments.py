@@ -15,7 +15,7 @@ _AT = "host, host:port or serial:///dev/ttyUSB0?baud=9600; without it, what the 
 def parser(command: str, purpose: str, *, at_a_line: bool = True) -> argparse.ArgumentParser:
     """Return a parser with the arguments that commands share."""
     made = argparse.ArgumentParser(
-        prog=f"python -m gateway_bridge {command}", description=purpose, allow_abbrev=False
+        prog=f"meterflow {command}", description=purpose, allow_abbrev=False
     )
     made.add_argument("--json", action="store_true", help="print the outcome as JSON")
     if at_a_line:

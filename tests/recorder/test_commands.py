@@ -212,7 +212,7 @@ def test_a_history_moves_to_postgresql(
         (["stats"], 2, "there is no command 'stats'; did you mean status?"),
         (["import", "nothing.csv"], 1, "nothing.csv: cannot be read: No such file or directory"),
         (["import", "."], 1, ".: cannot be read: Is a directory"),
-        (["import", HISTORY, "--zone", "Mars"], 2, "'Mars' is no time zone"),
+        (["import", HISTORY, "--zone", "Mars"], 2, "'Mars' is not a time zone"),
         (["import", HISTORY, "--map", "a=b"], 2, "--map a=b: should be entity=meter/quantity"),
         (["export", "no/such/x.csv"], 1, "no/such/x.csv: cannot be written: No such file"),
         (["export", "x.csv", "--from", "soon"], 2, "'soon': should be a day or a time"),
