@@ -7,7 +7,7 @@ from gateway_bridge.commands.probe import Probe
 from gateway_bridge.meter.identity import HIGHEST_HERTZ, LOWEST_HERTZ, SYSTEM_TYPES
 from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, swap_words
 from gateway_bridge.modbus.errors import MeterFault, MeterTimeout
-from gateway_bridge.modbus.transport import HOLDING, INPUT, Framing
+from gateway_bridge.modbus.frames import HOLDING, INPUT, Framing
 from gateway_bridge.models import METER_CODES
 from gateway_bridge.models.model import METER_CODE
 

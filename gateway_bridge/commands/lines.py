@@ -8,9 +8,8 @@ from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, Block, decode
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.modbus.connection import CLOSED_AT_ONCE, FRAMING_NAMES, SLACK_S
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
-from gateway_bridge.modbus.transport import Framing
+from gateway_bridge.modbus.frames import REFUSED, Framing
 from gateway_bridge.models.inversion import turned
-from gateway_bridge.polling.asking import REFUSED
 from gateway_bridge.site.site import Gateway, Meter
 
 DOCTOR = "`python -m gateway_bridge doctor` finds out why"
@@ -90,9 +89,9 @@ async def read_meter(probe: Probe, meter: Meter, gateway: Gateway) -> MeterRead:
         polled.limits.answered(block)
         done[block] = None
         values |= decode(answer, block, polled.registers, low_word_first=polled.low_word_first)
-    assert polled.identity
+    assert polled.state.identity
     return MeterRead(
-        identity=polled.identity,
+        identity=polled.state.identity,
         values=turned(values) if meter.inverted else values,
         asked=tuple(polled.registers),
         blocks=tuple(done),

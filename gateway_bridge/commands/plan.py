@@ -56,8 +56,8 @@ class LinePlan:
         for meter in self.meters:
             for block, interval_s in _blocks(meter):
                 shown.add_row(
-                    f"{meter.meter.meter_id}",
-                    meter.meter.model.title,
+                    f"{meter.config.meter_id}",
+                    meter.config.model.title,
                     f"{interval_s:g} s",
                     f"{block.address} to {block.end - 1}",
                     f"{block.count}",
@@ -84,9 +84,9 @@ class LinePlan:
     def _meter_facts(self, meter: PolledMeter) -> dict[str, Any]:
         cost = self.gateway.cost
         return {
-            "meter_id": meter.meter.meter_id,
-            "unit": meter.meter.unit,
-            "model": meter.meter.model.name,
+            "meter_id": meter.config.meter_id,
+            "unit": meter.config.unit,
+            "model": meter.config.model.name,
             "live_ms": round(cost.total_ms(meter.live), 1),
             "blocks": [
                 {
@@ -103,7 +103,7 @@ class LinePlan:
     def _words(self) -> list[str]:
         count = len(self.meters)
         meters = "one meter" if count == 1 else f"{count} meters"
-        intervals = sorted({meter.meter.interval_s for meter in self.meters})
+        intervals = sorted({meter.config.interval_s for meter in self.meters})
         each = " or ".join(f"{interval_s:g} s" for interval_s in intervals)
         words = [
             f"A round of {meters} takes {self.round_s:.2f} s, to be done each {each};"
@@ -119,11 +119,11 @@ class LinePlan:
         return words + self._remedies()
 
     def _real_interval_s(self) -> float:
-        return self.share * min(meter.meter.interval_s for meter in self.meters)
+        return self.share * min(meter.config.interval_s for meter in self.meters)
 
     def _remedies(self) -> list[str]:
         """Say what would give the line room."""
-        longer_s = max(meter.meter.interval_s for meter in self.meters) * self.share / FULL
+        longer_s = max(meter.config.interval_s for meter in self.meters) * self.share / FULL
         remedies = [f"It has room with: an interval of {longer_s:.1f} s"]
         for baud in BAUDS:
             if not self.gateway.cost.baud < baud <= FASTEST_METER:
@@ -149,7 +149,7 @@ def _planned(gateway: Gateway, cost: LineCost) -> list[PolledMeter]:
 
 def _blocks(meter: PolledMeter) -> list[tuple[Block, float]]:
     """Return each block of a meter and how often it is asked for, in seconds."""
-    config = meter.meter
+    config = meter.config
     live = [(block, config.interval_s) for block in meter.live]
     return live + [(block, config.slow_interval_s) for block in meter.slow]
 

@@ -16,14 +16,21 @@ import serial
 
 from gateway_bridge.address import Address, SerialLine, TcpAddress
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
-from gateway_bridge.modbus.frames import Frame, rtu_frames, rtu_request, tcp_frames, tcp_request
+from gateway_bridge.modbus.frames import (
+    EXCEPTIONS,
+    INPUT,
+    NO_ANSWER,
+    Frame,
+    Framing,
+    Request,
+    encode,
+    find,
+    other,
+)
 from gateway_bridge.modbus.link import not_connected, not_opened, resolve
-from gateway_bridge.modbus.transport import EXCEPTIONS, INPUT, Framing
 
 CONNECT_S = 3.0
 SETTLE_S = 0.3
-NO_METER = frozenset({10, 11})
-"""With these exceptions a gateway says that no meter answers."""
 
 
 class Outcome(StrEnum):
@@ -51,7 +58,7 @@ class Heard:
     def of_a_meter(self) -> bool:
         """Whether a meter has said something, be it that it refuses."""
         return self.outcome is Outcome.ANSWER or (
-            self.outcome is Outcome.EXCEPTION and self.code not in NO_METER
+            self.outcome is Outcome.EXCEPTION and self.code not in NO_ANSWER
         )
 
 
@@ -102,7 +109,8 @@ class Probe:
                     raw += came
                     answer = self._find(bytes(raw), unit, function)
                     if answer is not None:
-                        return _judged(answer, count, time.monotonic() - began_s)
+                        asked = Request(unit, function, count)
+                        return _judged(answer, asked, time.monotonic() - began_s)
             outcome = Outcome.CLOSED
         except TimeoutError:
             self._missed = unit
@@ -118,7 +126,7 @@ class Probe:
             return heard.data
         if heard.outcome is Outcome.EXCEPTION:
             text = f"exception {heard.code} ({EXCEPTIONS.get(heard.code, 'unknown')})"
-            missing = heard.code in NO_METER
+            missing = heard.code in NO_ANSWER
             raise MeterTimeout(text) if missing else MeterFault(text, heard.code)
         if heard.outcome is Outcome.SILENCE:
             raise MeterTimeout(f"no answer within {self.timeout_s:g} s")
@@ -161,11 +169,8 @@ class Probe:
             self._reader.feed_eof()
 
     async def _send(self, unit: int, request: bytes) -> None:
-        if self.framing == "rtu":
-            frame = rtu_request(unit, request)
-        else:
-            self._transaction = self._transaction % 65_535 + 1
-            frame = tcp_request(unit, request, self._transaction)
+        self._transaction = self._transaction % 65_535 + 1
+        frame = encode(self.framing, unit, request, self._transaction)
         if self._device:
             os.write(self._device.fileno(), frame)
         elif self._writer:
@@ -182,20 +187,17 @@ class Probe:
         try:
             async with asyncio.timeout(0.001):
                 while came := await self._reader.read(4096):
-                    self.others.update(frame.unit for frame in self._frames(came))
+                    self.others.update(frame.unit for frame in find(self.framing, came))
         except (TimeoutError, OSError):
             return
 
-    def _frames(self, raw: bytes) -> list[Frame]:
-        return list(rtu_frames(raw) if self.framing == "rtu" else tcp_frames(raw))
-
-    def _find(self, raw: bytes, unit: int, function: int) -> bytes | None:
-        """Return the PDU that answers; of other units that spoke take note."""
-        for frame in self._frames(raw):
+    def _find(self, raw: bytes, unit: int, function: int) -> Frame | None:
+        """Return the frame that answers; of other units that spoke take note."""
+        for frame in find(self.framing, raw):
             if frame.unit != unit:
                 self.others.add(frame.unit)
-            elif frame.pdu[0] & 0x7F == function and self._is_of_now(frame):
-                return frame.pdu
+            elif frame.function == function and self._is_of_now(frame):
+                return frame
         return None
 
     def _is_of_now(self, frame: Frame) -> bool:
@@ -207,17 +209,17 @@ class Probe:
     def _without_answer(self, raw: bytes) -> Outcome:
         if not raw:
             return Outcome.SILENCE
-        frames = self._frames(raw)
+        frames = list(find(self.framing, raw))
         if frames:  # right ones, but late, or of others
             late = any(frame.unit == self._missed for frame in frames)
             return Outcome.SILENCE if late else Outcome.OTHER_UNIT
-        other = tcp_frames(raw) if self.framing == "rtu" else rtu_frames(raw)
-        return Outcome.OTHER_FRAMING if list(other) else Outcome.DAMAGED
+        in_other = list(find(other(self.framing), raw))
+        return Outcome.OTHER_FRAMING if in_other else Outcome.DAMAGED
 
 
-def _judged(pdu: bytes, count: int, took_s: float) -> Heard:
-    if pdu[0] & 0x80:
-        return Heard(Outcome.EXCEPTION, took_s, code=pdu[1])
-    if len(pdu) != 2 + 2 * count or pdu[1] != 2 * count:
+def _judged(frame: Frame, asked: Request, took_s: float) -> Heard:
+    if frame.exception is not None:
+        return Heard(Outcome.EXCEPTION, took_s, code=frame.exception)
+    if asked.misfit(frame):
         return Heard(Outcome.DAMAGED, took_s)
-    return Heard(Outcome.ANSWER, took_s, data=pdu[2:])
+    return Heard(Outcome.ANSWER, took_s, data=frame.content)

@@ -21,7 +21,7 @@ from gateway_bridge.commands.screen import Screen, table
 from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
 from gateway_bridge.modbus.connection import CLOSED_AT_ONCE, FRAMING_NAMES
 from gateway_bridge.modbus.errors import GatewayError
-from gateway_bridge.modbus.transport import Framing
+from gateway_bridge.modbus.frames import Framing
 from gateway_bridge.models import MODELS
 from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
 from gateway_bridge.site.site import Gateway

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, swap_words
 from gateway_bridge.modbus.errors import MeterFault
-from gateway_bridge.modbus.transport import HOLDING, INPUT
+from gateway_bridge.modbus.frames import HOLDING, INPUT
 from gateway_bridge.models import MeterModel
 
 SYSTEM_TYPES = {1.0: "1p2w", 2.0: "3p3w", 3.0: "3p4w"}

@@ -22,8 +22,9 @@ class Limits:
     """Addresses that were refused alone."""
     highest: int = field(init=False)
     """How many registers at once it is worth asking for."""
+    known: set[Block] = field(default_factory=set)
+    """Blocks that were answered."""
     _answered: int = 0
-    _known: set[Block] = field(default_factory=set)
     _refusals: dict[Block, int] = field(default_factory=dict)
     _regions: list[tuple[Block, int]] = field(default_factory=list)
 
@@ -42,16 +43,16 @@ class Limits:
 
     def learns_of(self, block: Block) -> bool:
         """Tell whether a refusal says what the meter can; not where it has answered this before."""
-        return block not in self._known
+        return block not in self.known
 
     def forget_answers(self) -> None:
         """Learn of every refusal from now on: it may be another meter, or another gateway."""
-        self._known.clear()
+        self.known.clear()
         self._answered = 0
 
     def answered(self, block: Block) -> None:
         """Take note of a block that was answered."""
-        self._known.add(block)
+        self.known.add(block)
         self._answered = max(self._answered, block.count)
         self._refusals.pop(block, None)
 

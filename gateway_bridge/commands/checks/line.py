@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from gateway_bridge.address import TcpAddress
 from gateway_bridge.commands.findings import Finding, Tell
 from gateway_bridge.commands.lines import timeout_s
-from gateway_bridge.commands.probe import NO_METER, Heard, Outcome, Probe
+from gateway_bridge.commands.probe import Heard, Outcome, Probe
 from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
 from gateway_bridge.modbus.connection import FRAMING_NAMES
 from gateway_bridge.modbus.errors import GatewayError
+from gateway_bridge.modbus.frames import NO_ANSWER, Framing
 from gateway_bridge.modbus.link import NotReached, resolve
-from gateway_bridge.modbus.transport import Framing
 from gateway_bridge.site.site import Gateway, Meter
 
 USUAL_PORTS = (502, 4196, 8899, 20108, 26)
@@ -201,7 +201,7 @@ def _no_answer(gateway: Gateway, outcomes: list[Heard]) -> Finding:
     """Say what it means that no meter answered, by what came instead."""
     kinds = {heard.outcome for heard in outcomes}
     units = ", ".join(str(meter.unit) for meter in gateway.meters)
-    if any(heard.code in NO_METER for heard in outcomes):
+    if any(heard.code in NO_ANSWER for heard in outcomes):
         text = f"the gateway answers for itself that no meter does (unit {units})"
         return Finding("line", "fault", text, f"the way to the gateway is right; {_CHECK_LINE}")
     if Outcome.DAMAGED in kinds:

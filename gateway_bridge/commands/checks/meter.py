@@ -6,11 +6,11 @@ from dataclasses import replace
 from gateway_bridge.commands.checks.line import Line
 from gateway_bridge.commands.findings import Finding, Level, Tell
 from gateway_bridge.commands.lines import MeterRead, read_meter
-from gateway_bridge.commands.probe import NO_METER, Heard, Outcome
+from gateway_bridge.commands.probe import Heard, Outcome
 from gateway_bridge.commands.wiring import suspicions, unjudged
 from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
 from gateway_bridge.modbus.errors import GatewayError
-from gateway_bridge.modbus.transport import EXCEPTIONS, HOLDING
+from gateway_bridge.modbus.frames import EXCEPTIONS, HOLDING, NO_ANSWER
 from gateway_bridge.models import METER_CODES, MODELS
 from gateway_bridge.models.model import METER_CODE
 from gateway_bridge.site.site import Gateway, Meter
@@ -106,8 +106,8 @@ def _never(step: str, meter: Meter, heard: list[Heard]) -> Finding:
             "the gateway says that it is busy",
             "stop other clients that poll it: its queue is full",
         )
-    if codes - NO_METER:
-        code = min(codes - NO_METER)
+    if codes - NO_ANSWER:
+        code = min(codes - NO_ANSWER)
         return Finding(
             step,
             "fault",
