@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from gateway_bridge.commands.probe import Outcome, Probe
 from gateway_bridge.meter.identity import Identity, identify
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, Block, decode
+from gateway_bridge.meter.plan import Block, Layout
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.modbus.connection import CLOSED_AT_ONCE, FRAMING_NAMES, SLACK_S
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
-from gateway_bridge.modbus.frames import REFUSED, Framing
+from gateway_bridge.modbus.frames import REFUSED, SMALLEST_READ, Framing
 from gateway_bridge.models.inversion import turned
 from gateway_bridge.site.site import Gateway, Meter
 
@@ -50,7 +50,7 @@ async def open_line(gateway: Gateway, unit: int) -> Probe:
             await probe.open()
         except GatewayError as error:
             raise GatewayError(f"{gateway.address}: {error}") from error
-        heard = await probe.ask(unit, 0, REGISTERS_PER_VALUE)
+        heard = await probe.ask(unit, 0, SMALLEST_READ)
         if heard.of_a_meter or heard.outcome is Outcome.EXCEPTION:
             return probe
         probe.close()
@@ -78,7 +78,7 @@ async def read_meter(probe: Probe, meter: Meter, gateway: Gateway) -> MeterRead:
     done: dict[Block, None] = {}
     while block := _next_block(polled, done):
         try:
-            answer = await probe.read(meter.unit, block.address, block.count)
+            answer = await ask(block.address, block.count, meter.model.functions[0])
         except MeterFault as error:
             if error.code not in REFUSED:
                 raise
@@ -88,11 +88,16 @@ async def read_meter(probe: Probe, meter: Meter, gateway: Gateway) -> MeterRead:
             continue
         polled.limits.answered(block)
         done[block] = None
-        values |= decode(answer, block, polled.registers, low_word_first=polled.low_word_first)
+        layout = Layout(block, polled.registers)
+        values |= layout.decode(answer, low_word_first=polled.low_word_first)
     assert polled.state.identity
     return MeterRead(
         identity=polled.state.identity,
-        values=turned(values) if meter.inverted else values,
+        values=(
+            turned(values, signed_currents=meter.model.signed_currents)
+            if meter.inverted
+            else values
+        ),
         asked=tuple(polled.registers),
         blocks=tuple(done),
     )

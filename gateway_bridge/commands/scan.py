@@ -18,10 +18,9 @@ from gateway_bridge.commands.introduction import Found, introduced
 from gateway_bridge.commands.lines import DOCTOR, framings
 from gateway_bridge.commands.probe import Outcome, Probe
 from gateway_bridge.commands.screen import Screen, table
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
 from gateway_bridge.modbus.connection import CLOSED_AT_ONCE, FRAMING_NAMES
 from gateway_bridge.modbus.errors import GatewayError
-from gateway_bridge.modbus.frames import Framing
+from gateway_bridge.modbus.frames import SMALLEST_READ, Framing
 from gateway_bridge.models import MODELS
 from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
 from gateway_bridge.site.site import Gateway
@@ -141,10 +140,10 @@ class Scan:
             bar.advance(task, 1 / len(self._framings))
 
     async def _look_for(self, unit: int, probe: Probe) -> None:
-        heard = await probe.ask(unit, 0, REGISTERS_PER_VALUE)
+        heard = await probe.ask(unit, 0, SMALLEST_READ)
         if heard.outcome is Outcome.CLOSED:
             await probe.open()
-            heard = await probe.ask(unit, 0, REGISTERS_PER_VALUE)
+            heard = await probe.ask(unit, 0, SMALLEST_READ)
         if heard.outcome is Outcome.CLOSED and not self.found:
             self._closed.add(probe.framing)
             if self._closed.issuperset(self._framings):
@@ -163,9 +162,9 @@ class Scan:
         """
         known = min(self.found, key=lambda meter: meter.took_s)
         probe.timeout_s = known.took_s + SLACK_S
-        await probe.ask(absent, 0, REGISTERS_PER_VALUE)
+        await probe.ask(absent, 0, SMALLEST_READ)
         probe.timeout_s = LONGEST_S
-        behind = await probe.ask(known.unit, 0, REGISTERS_PER_VALUE)
+        behind = await probe.ask(known.unit, 0, SMALLEST_READ)
         if behind.of_a_meter:
             waited_s = known.took_s + SLACK_S + max(0.0, behind.took_s - known.took_s)
             self._timeout_s = waited_s + SLACK_S / 2

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Iterable
 
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
-from gateway_bridge.modbus.frames import INPUT, Framing, other
+from gateway_bridge.modbus.frames import INPUT, SMALLEST_READ, Framing, other
 from gateway_bridge.modbus.transport import Transport
 from gateway_bridge.site.site import Gateway
 
@@ -18,8 +18,6 @@ DELAY_SHARE = 0.15
 """Share of the outage so far after which the next attempt follows: soon after a short one."""
 SLACK_S = 0.3
 """Seconds that an answer may take in addition to the line's own time."""
-FEWEST = 2
-"""Registers in the request that finds out the framing."""
 FRAMING_NAMES: dict[Framing, str] = {"tcp": "Modbus TCP", "rtu": "RTU over TCP"}
 CLOSED_AT_ONCE = (
     "accepts connections and closes them again; is another client connected?"
@@ -155,7 +153,7 @@ class Connection:
                 if framing != self.transport.framing:
                     await self._connect(framing)
                 try:
-                    await self.read(unit, 0, FEWEST)
+                    await self.read(unit, 0, SMALLEST_READ)
                 except (MeterTimeout, MeterFault):
                     if not self._answered_since_connect:
                         continue

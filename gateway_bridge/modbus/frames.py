@@ -24,6 +24,8 @@ NO_ANSWER = frozenset({10, 11})
 """Exceptions by which a gateway reports that the meter does not answer."""
 REFUSED = frozenset({2, 3})
 """Exceptions of a meter that lacks some of the registers, or refuses so many at once."""
+SMALLEST_READ = 2
+"""Registers to ask for at a unit of which nothing is known: one value of most meters."""
 LONGEST = 254
 """The most bytes that the length field of a Modbus TCP frame can announce."""
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from gateway_bridge.meter.plan import Block
-from gateway_bridge.modbus.frames import INPUT, NO_ANSWER, Frame
+from gateway_bridge.modbus.frames import HOLDING, INPUT, NO_ANSWER, Frame
 from gateway_bridge.modbus.transport import Answered, LineEvent, Sent, Stray, Unanswered
 
 FORGET_S = 600.0
@@ -31,6 +31,7 @@ HOLD_SHARE = 1.5
 STRAYS_TO_REPORT = 5
 """Stray answers, with none of ours missing, that prove another client."""
 MOST_UNSURE = 100
+READS = (HOLDING, INPUT)
 
 
 class Verdict(Enum):
@@ -146,7 +147,7 @@ class Attribution:
     def _stray(self, event: Stray) -> None:
         frame, last = event.frame, self._last
         what = frame.unit, frame.count
-        is_new = frame.pdu[0] == INPUT and (last is None or frame.content != last.content)
+        is_new = frame.pdu[0] in READS and (last is None or frame.content != last.content)
         if is_new and last and what == (last.unit, last.count):
             self._doubts[frame.unit] += 1
         if what in self._owed:

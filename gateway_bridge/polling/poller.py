@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from gateway_bridge.meter.identity import identify
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, Block
+from gateway_bridge.meter.plan import Block
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.modbus.connection import Connection
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterRefusal, MeterTimeout
@@ -148,13 +148,13 @@ class GatewayPoller:
 
     async def _read(self, meter: PolledMeter, block: Block) -> bytes:
         """Return the registers of a block; raises as Connection.read does, and MeterRefusal."""
-        unit = meter.config.unit
+        unit, function = meter.config.unit, meter.config.model.functions[0]
         self._observe()
         request = self._attribution.choose(unit, meter.requests_for(block), time.monotonic())
         if request is None:
             raise MeterFault(f"{NOT_TOLD_APART}: it asks for the same number of registers")
         try:
-            answer = await self.connection.read(unit, request.address, request.count)
+            answer = await self.connection.read(unit, request.address, request.count, function)
         except MeterFault as error:
             if error.code not in REFUSED or not meter.limits.learns_of(request):
                 raise
@@ -192,9 +192,12 @@ class GatewayPoller:
         """Ask a silent meter for one value; where it answers it is read again."""
         if self._is_silent:
             await self.connection.renew(meter.config.unit)
-        first = meter.live[0].address
+        model = meter.config.model
+        first = model.probe
         try:
-            await self.connection.read(meter.config.unit, first, REGISTERS_PER_VALUE)
+            await self.connection.read(
+                meter.config.unit, first.address, first.count, model.functions[0]
+            )
         except MeterFault as error:
             if error.code is None:
                 raise

@@ -8,10 +8,9 @@ from gateway_bridge.address import TcpAddress
 from gateway_bridge.commands.findings import Finding, Tell
 from gateway_bridge.commands.lines import timeout_s
 from gateway_bridge.commands.probe import Heard, Outcome, Probe
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
 from gateway_bridge.modbus.connection import FRAMING_NAMES
 from gateway_bridge.modbus.errors import GatewayError
-from gateway_bridge.modbus.frames import NO_ANSWER, Framing
+from gateway_bridge.modbus.frames import NO_ANSWER, SMALLEST_READ, Framing
 from gateway_bridge.modbus.link import NotReached, resolve
 from gateway_bridge.site.site import Gateway, Meter
 
@@ -160,7 +159,7 @@ async def _asked(probe: Probe, unit: int) -> Heard:
                 await probe.open()
             except GatewayError:
                 return heard
-            heard = await probe.ask(unit, 0, REGISTERS_PER_VALUE)
+            heard = await probe.ask(unit, 0, SMALLEST_READ)
     return heard
 
 

@@ -8,11 +8,9 @@ from gateway_bridge.commands.findings import Finding, Level, Tell
 from gateway_bridge.commands.lines import MeterRead, read_meter
 from gateway_bridge.commands.probe import Heard, Outcome
 from gateway_bridge.commands.wiring import suspicions, unjudged
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.modbus.frames import EXCEPTIONS, HOLDING, NO_ANSWER
 from gateway_bridge.models import METER_CODES, MODELS
-from gateway_bridge.models.model import METER_CODE
 from gateway_bridge.site.site import Gateway, Meter
 
 TRIES = 4
@@ -56,10 +54,13 @@ async def _tried(line: Line, meter: Meter) -> tuple[list[Heard], set[bytes]]:
     """Ask for a value and the serial number in turn, several times."""
     heard, serials = [], set()
     for _ in range(TRIES):
-        heard.append(await line.probe.ask(meter.unit, 0, REGISTERS_PER_VALUE))
-        number = meter.model.serial_number
+        model, first = meter.model, meter.model.probe
+        heard.append(
+            await line.probe.ask(meter.unit, first.address, first.count, model.functions[0])
+        )
+        number = model.serial_number
         if number is not None and heard[-1].outcome is Outcome.ANSWER:
-            said = await line.probe.ask(meter.unit, number, REGISTERS_PER_VALUE, HOLDING)
+            said = await line.probe.ask(meter.unit, number.address, number.count, HOLDING)
             if said.outcome is Outcome.ANSWER:
                 serials.add(said.data)
             elif said.outcome is not Outcome.EXCEPTION:
@@ -131,9 +132,13 @@ def _twins(meter: Meter) -> str:
 
 async def _another_model(step: str, line: Line, meter: Meter) -> Finding | None:
     """Return that a meter says it is another model than the settings do, where it says so."""
-    heard = await line.probe.ask(meter.unit, METER_CODE, 1, HOLDING)
-    name = METER_CODES.get(int.from_bytes(heard.data, "big")) if heard.data else None
-    if name in (None, meter.model.name) or meter.model.code is None:
+    register = meter.model.code_register
+    if register is None:
+        return None
+    heard = await line.probe.ask(meter.unit, register, 1, HOLDING)
+    code = int.from_bytes(heard.data, "big")
+    name = METER_CODES.get((register, code)) if heard.data else None
+    if name in (None, meter.model.name):
         return None
     assert name
     title = MODELS[name].title if name in MODELS else name

@@ -4,8 +4,8 @@ from gateway_bridge.address import BAUDS, SerialLine
 from gateway_bridge.commands.checks.line import Line
 from gateway_bridge.commands.findings import Finding, Tell
 from gateway_bridge.commands.probe import Heard, Outcome, Probe
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
 from gateway_bridge.modbus.errors import GatewayError
+from gateway_bridge.modbus.frames import SMALLEST_READ
 from gateway_bridge.site.site import Gateway
 
 FASTEST_BAUD = 38_400
@@ -19,12 +19,12 @@ async def check_clients(gateway: Gateway, line: Line, tell: Tell) -> None:
     second = Probe(gateway.where, line.probe.framing, timeout_s=line.probe.timeout_s)
     try:
         await second.open()
-        heard = await second.ask(line.unit, 0, REGISTERS_PER_VALUE)
+        heard = await second.ask(line.unit, 0, SMALLEST_READ)
     except GatewayError:
         heard = Heard(Outcome.CLOSED, 0.0)
     finally:
         second.close()
-    still = await line.probe.ask(line.unit, 0, REGISTERS_PER_VALUE)
+    still = await line.probe.ask(line.unit, 0, SMALLEST_READ)
     if still.outcome is Outcome.CLOSED:
         await line.probe.open()
     if heard.of_a_meter and still.of_a_meter:
@@ -42,7 +42,7 @@ async def check_clients(gateway: Gateway, line: Line, tell: Tell) -> None:
 
 async def check_pace(gateway: Gateway, line: Line, tell: Tell) -> None:
     """Compare what answers take with what the wire needs."""
-    short = await _fastest(line, REGISTERS_PER_VALUE)
+    short = await _fastest(line, SMALLEST_READ)
     long = await _fastest(line, LONG)
     if short is None or long is None:
         if short is not None and not await _refuses(line):
@@ -62,7 +62,7 @@ async def check_pace(gateway: Gateway, line: Line, tell: Tell) -> None:
         )
         return
     tell(Finding("speed", "ok", f"{LONG} registers take {1000 * long:.0f} ms"))
-    _compare_baud(gateway, (long - short) / (2 * (LONG - REGISTERS_PER_VALUE)), tell)
+    _compare_baud(gateway, (long - short) / (2 * (LONG - SMALLEST_READ)), tell)
 
 
 async def _fastest(line: Line, count: int) -> float | None:
@@ -89,7 +89,7 @@ def _only_short(line: Line) -> Finding:
     return Finding(
         "speed",
         "fault",
-        f"unit {line.unit} answers {REGISTERS_PER_VALUE} registers, but not {LONG}",
+        f"unit {line.unit} answers {SMALLEST_READ} registers, but not {LONG}",
         "raise the gateway's waiting time for the RS485 side (often called command time-out or max"
         " wait) to 500 ms or more",
     )
