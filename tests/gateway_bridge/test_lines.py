@@ -74,6 +74,14 @@ def test_an_adapter_that_another_program_uses_is_told(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_device_path_that_contains_lock_is_not_taken_for_a_locked_device(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.mkdir()
+
+    with pytest.raises(GatewayError, match="cannot be opened as a serial line"):
+        asyncio.run(Transport(SerialLine(str(path)), "rtu", timeout_s=0.3).connect())
+
+
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
 def test_low_words_first_are_noticed_and_no_value_is_wrong(framing: str) -> None:
     async def story() -> None:
