@@ -24,7 +24,7 @@ def test_a_serial_line_is_read_like_a_gateway_and_nothing_is_wrong(tmp_path: Pat
             simulator.open_serial(tmp_path / "line")
             pin(simulator)
             line = SerialLine(str(tmp_path / "line"))
-            gateway = replace(gateway_at(simulator), serial=line, framing="rtu")
+            gateway = replace(gateway_at(simulator), where=line, framing="rtu")
             async with polling(gateway) as (poller, heard):
                 await until(lambda: len(heard.of("1")) > 5 and len(heard.of("2")) > 5)
                 simulator.fault(1, "late", 0.4, times=1)
@@ -44,7 +44,7 @@ def test_an_adapter_that_is_unplugged_and_plugged_in_again_goes_on(
         async with Simulator((1,), timing=FAST, framing="rtu") as simulator:
             simulator.open_serial(tmp_path / "line")
             line = SerialLine(str(tmp_path / "line"))
-            gateway = replace(gateway_at(simulator), serial=line, framing="rtu")
+            gateway = replace(gateway_at(simulator), where=line, framing="rtu")
             async with polling(gateway) as (poller, heard):
                 await until(lambda: heard.readings)
                 simulator._serial.pop().end()

@@ -58,9 +58,9 @@ async def _reached(gateway: Gateway, tell: Tell) -> bool:
             return False
         step, remedy = _REACH.get(error.why, ("device" if gateway.serial else "port", ""))
         text = str(error)
-        if error.why == "refused":
-            tell(Finding("network", "ok", f"{gateway.host} is there"))
-            text, remedy = "refuses connections", await _other_ports(gateway)
+        if error.why == "refused" and isinstance(gateway.where, TcpAddress):
+            tell(Finding("network", "ok", f"{gateway.where.host} is there"))
+            text, remedy = "refuses connections", await _other_ports(gateway.where)
         tell(Finding(step, "fault", f"{gateway.address} {text}", remedy))
         return False
     finally:
@@ -72,14 +72,14 @@ async def _reached(gateway: Gateway, tell: Tell) -> bool:
     return True
 
 
-async def _other_ports(gateway: Gateway) -> str:
+async def _other_ports(where: TcpAddress) -> str:
     """Say where else something listens, of the ports that gateways have as delivered."""
-    host = await resolve(TcpAddress(gateway.host, gateway.port))
-    tried = [port for port in USUAL_PORTS if port != gateway.port]
+    host = await resolve(where)
+    tried = [port for port in USUAL_PORTS if port != where.port]
     open_ports = await asyncio.gather(*(_listens(host, port) for port in tried))
     found = [str(port) for port, listens in zip(tried, open_ports, strict=True) if listens]
     if found:
-        return f"port {' and '.join(found)} is open: try --at {gateway.host}:{found[0]}"
+        return f"port {' and '.join(found)} is open: try --at {where.host}:{found[0]}"
     return (
         "look up the port on the gateway's page, and that it works as a TCP server (not client);"
         f" of the usual ports {', '.join(map(str, tried))} none is open"
