@@ -14,7 +14,6 @@ from typing import Annotated, Any, NotRequired
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StrictFloat,
@@ -29,13 +28,13 @@ from typing_extensions import TypedDict
 
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME, QUANTITIES, Quantity
-from contract.topics import METER_ID
-from contract.validation import plain
+from contract.times import epoch_ms as epoch_ms
+from contract.times import format_time as format_time
+from contract.times import parse_time as parse_time
+from contract.validation import Id, payload_error
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 MOST_AHEAD = timedelta(hours=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)
 MAX_PAYLOAD_BYTES = 65536
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _MORE_DECIMALS = re.compile(rb"\.\d{4}")
@@ -69,15 +68,6 @@ class Reading:
         return json.dumps(self.to_dict(), separators=(",", ":"), allow_nan=False)
 
 
-def _meter_id(value: object) -> object:
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not METER_ID.fullmatch(text):
-        raise ValueError(
-            "should be 1 to 32 letters, digits, '_' or '-', beginning with a letter or digit"
-        )
-    return text
-
-
 def _number(quantity: Quantity) -> Any:
     kind = quantity.kind
     description = f"{quantity.label} in {kind.unit}" if kind.unit else quantity.label
@@ -87,9 +77,7 @@ def _number(quantity: Quantity) -> Any:
 
 _HEAD: dict[str, Any] = {
     "meter_id": Annotated[
-        str | None,
-        BeforeValidator(_meter_id),
-        Field(description="Which meter; a whole number is taken as its text."),
+        Id, Field(description="Id of the meter; a whole number is taken as its text.")
     ],
     "ts": Annotated[
         StrictStr | StrictInt | StrictFloat | None,
@@ -141,8 +129,8 @@ def reading_from_body(body: BaseModel, *, arrived: datetime) -> Reading:
 def _reading(
     given: dict[str, Any], arrived: datetime, meter_id: str | None, *, rounded: bool
 ) -> Reading:
-    said_id, ts = given.pop("meter_id", None), parse_time(given.pop("ts", None))
-    seq = given.pop("seq", None)
+    said_id, stamp = given.pop("meter_id", None), given.pop("ts", None)
+    ts, seq = None if stamp is None else parse_time(stamp), given.pop("seq", None)
     if meter_id and said_id and said_id != meter_id:
         text = f"is {said_id!r}, but the topic says {meter_id!r}"
         raise PayloadError("id_mismatch", [("meter_id", text)])
@@ -172,50 +160,3 @@ def decode_scalar(quantity: str, payload: bytes) -> float | None:
         text = f"should be from {kind.lowest:g} to {kind.highest:g} {kind.unit} (got {text[:40]})"
         raise PayloadError("bad_value", [(quantity, text)])
     return round(value, 3)
-
-
-def parse_time(value: str | float | None) -> datetime | None:
-    """Return the UTC time of a `ts`: RFC 3339 with a zone, or epoch s, or (from 1e11) epoch ms.
-
-    Raises PayloadError where it is none of these.
-    """
-    if value is None:
-        return None
-    try:
-        if isinstance(value, int | float):
-            return datetime.fromtimestamp(value / 1000 if value >= 1e11 else value, UTC)
-        ts = datetime.fromisoformat(value)
-        if ts.tzinfo is None:
-            raise ValueError
-        return ts.astimezone(UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        text = f"should be a time with a zone, as in 2026-11-22T19:20:31.123Z (got {value!r:.60})"
-        raise PayloadError("bad_ts", [("ts", text)]) from error
-
-
-def format_time(ts: datetime) -> str:
-    """Return a UTC time as the contract writes it: RFC 3339 with milliseconds and Z."""
-    return ts.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def epoch_ms(ts: datetime) -> int:
-    """Return a time as the database holds it, cut to the millisecond that `format_time` shows."""
-    return (ts - _EPOCH) // _MS
-
-
-def payload_error(error: ValidationError) -> PayloadError:
-    """Return pydantic's complaint in our words: each field, what was expected, what came."""
-    problems = []
-    reason = "bad_value"
-    for item in error.errors(include_url=False, include_context=False):
-        field = ".".join(str(part) for part in item["loc"][:1])
-        if item["type"] == "json_invalid":
-            reason = "bad_json"
-        elif item["type"] in {"model_type", "dict_type"}:
-            reason = "not_an_object"
-        text = plain(item)
-        if field and isinstance(item["input"], str | int | float):
-            text += f" (got {item['input']!r:.60})"
-        if (field, text) not in problems:
-            problems.append((field, text))
-    return PayloadError(reason, problems)

@@ -10,15 +10,12 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from contract.readings import payload_error
-from contract.topics import METER_ID
+from contract.validation import Id, payload_error
 
 MOST_METERS = 10_000
 HIGHEST_SEQ = 2**53
 
-MeterId = Annotated[str, Field(pattern=rf"^{METER_ID.pattern}$")]
 Seq = Annotated[int, Field(ge=0, le=HIGHEST_SEQ)]
-Name = MeterId
 Word = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -36,9 +33,9 @@ class ReplayRequest(_Message):
     With `direct` the readings go to `meters/_recorder/<recorder>/again` and nowhere else.
     """
 
-    recorder: Name
+    recorder: Id
     request: Word
-    after: dict[MeterId, Seq] = Field(default_factory=dict, max_length=MOST_METERS)
+    after: dict[Id, Seq] = Field(default_factory=dict, max_length=MOST_METERS)
     direct: bool = False
 
 
@@ -58,9 +55,9 @@ class Replayed(_Message):
 class ReplayAnswer(_Message):
     """What was sent on a request, meter by meter; with `more` there is more to ask for."""
 
-    recorder: Name
+    recorder: Id
     request: Word
-    meters: dict[MeterId, Replayed] = Field(max_length=MOST_METERS)
+    meters: dict[Id, Replayed] = Field(max_length=MOST_METERS)
     more: bool = False
 
 

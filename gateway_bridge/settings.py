@@ -8,8 +8,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from contract.quantities import quantity_set
+from contract.validation import Id
 from gateway_bridge.address import parse_address
-from service.settings import Host, Port, ServiceName, Settings
+from service.settings import Host, Port, Settings
 
 HIGHEST_UNIT = 247
 FramingSetting = Literal["auto", "tcp", "rtu"]
@@ -106,7 +107,7 @@ class BridgeSettings(Settings):
         Path("meters.toml"),
         description="File with several gateways and their meters, instead of MODBUS_HOST.",
     )
-    bridge_name: ServiceName = Field("gateway", description="Name of this bridge on MQTT.")
+    bridge_name: Id = Field("gateway", description="Name of this bridge on MQTT.")
     journal_file: Path | None = Field(
         None,
         description="Journal of readings for replay (empty = state/journal-NAME.db).",

@@ -6,9 +6,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from contract.validation import Id
 from history.exchange.archive import Archive
 from history.retention import Keep
-from service.settings import ServiceName, Settings
+from service.settings import Settings
 from service.zones import Zone, local_zone
 
 Days = Annotated[int, Field(ge=0, le=36_500)]
@@ -21,10 +22,10 @@ class RecorderSettings(Settings):
         "sqlite:///energy_meters.db",
         description="Where readings are kept: sqlite:///FILE or postgresql://HOST/NAME.",
     )
-    recorder_name: ServiceName = Field(
+    recorder_name: Id = Field(
         "main", description="Name of this recorder; its session at the broker goes by it."
     )
-    recorder_group: ServiceName | None = Field(
+    recorder_group: Id | None = Field(
         None,
         description="Recorders of one group share the readings; empty: this one takes all.",
     )

@@ -1,6 +1,5 @@
 """Settings: read once at start from the environment or `.env`, checked, passed on as arguments."""
 
-import difflib
 import logging
 import re
 from collections.abc import Iterable
@@ -14,12 +13,12 @@ from pydantic_settings import SettingsError as PydanticSettingsError
 
 from contract.validation import plain
 from service.errors import SettingsError
+from service.spelling import closest
 
 logger = logging.getLogger(__name__)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-ServiceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
 _URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*(?=@)")
 
 
@@ -91,10 +90,8 @@ def misspelt(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     known = list(known)
     wrong: dict[str, str] = {}
     for name in given:
-        if name.upper() not in known:
-            close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)
-            if close:
-                wrong[name] = close[0]
+        if name.upper() not in known and (meant := closest(name.upper(), known, likeness=0.85)):
+            wrong[name] = meant
     return wrong
 
 

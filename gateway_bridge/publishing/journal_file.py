@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from service.files import file_identity
+
 _SCHEMA = (
     # Rows lie in the order of time, and the index is small: with the readings themselves ordered
     # by meter and number, an SD card would have to write two to four times as much (measured).
@@ -43,7 +45,7 @@ class JournalFile:
     @property
     def opened(self) -> bool:
         """Whether the file is open and still lies where it was."""
-        return self._database is not None and self._identity == self._identity_now()
+        return self._database is not None and self._identity == file_identity(self.path)
 
     def open(self) -> bool:
         """Open the file, made where there is none; True where it was closed cleanly last time."""
@@ -57,7 +59,7 @@ class JournalFile:
         # user_version serves as the mark of a clean end: it is free, and in the file's head.
         [(mark,)] = self._run("PRAGMA user_version")
         self._run(f"PRAGMA user_version = {_IN_USE}")
-        self._identity = self._identity_now()
+        self._identity = file_identity(self.path)
         return bool(mark == _CLEAN)
 
     def close(self) -> None:
@@ -139,10 +141,3 @@ class JournalFile:
 
     def _run(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement, parameters).fetchall()
-
-    def _identity_now(self) -> tuple[int, int] | None:
-        # SQLite goes on writing to a file that was deleted or replaced under it.
-        with contextlib.suppress(OSError):
-            found = self.path.stat()
-            return found.st_dev, found.st_ino
-        return None

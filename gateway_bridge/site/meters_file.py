@@ -3,17 +3,15 @@
 An error message names the file, the table, the key and the value.
 """
 
-import difflib
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -21,37 +19,22 @@ from pydantic import (
 )
 
 from contract.quantities import BY_NAME
-from contract.topics import METER_ID
+from contract.validation import Id
 from gateway_bridge.address import BAUDS, MODBUS_PORT, Address, SerialLine, parse_address
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.model import WIRINGS
 from gateway_bridge.settings import HIGHEST_UNIT, FramingSetting, QuantityWords
 from service.errors import SettingsError
 from service.settings import Port
+from service.spelling import did_you_mean
 
 WORD_ORDERS = ("auto", "high-first", "low-first")
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """Return what a word was probably meant to be, as the end of a sentence."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _meter_id(value: str) -> str:
-    if not METER_ID.fullmatch(value):
-        raise ValueError("should be 1 to 32 letters, digits, _ or -, and begin with no sign")
-    return value
 
 
 def _one_of(*choices: str) -> AfterValidator:
     def check(value: str) -> str:
         if value not in choices:
-            raise ValueError(f"should be one of {', '.join(choices)}{meant(value, choices)}")
+            raise ValueError(f"should be one of {', '.join(choices)}{did_you_mean(value, choices)}")
         return value
 
     return AfterValidator(check)
@@ -68,7 +51,6 @@ def _address(value: str) -> str:
     return value
 
 
-MeterId = Annotated[str, BeforeValidator(_as_text), AfterValidator(_meter_id)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400)]
 Quantities = Annotated[QuantityWords, Field(strict=False)]
@@ -82,7 +64,7 @@ class MeterTable(_Table):
     """One [[gateway.meter]]. A missing key takes the gateway's value or the default."""
 
     unit: int = Field(ge=1, le=HIGHEST_UNIT)
-    id: MeterId | None = None
+    id: Id | None = None
     name: Name | None = None
     model: Annotated[str, _one_of(*MODELS)] = "sdm630"
     wiring: Annotated[str, _one_of(*WIRINGS)] | None = None
@@ -113,7 +95,7 @@ class MeterTable(_Table):
 class GatewayTable(_Table):
     """One [[gateway]] and the meters on its line."""
 
-    name: Annotated[str, AfterValidator(_meter_id)] | None = None
+    name: Id | None = None
     address: Annotated[str, AfterValidator(_address)] | None = None
     host: Annotated[str, AfterValidator(_address)] | None = None
     port: Port | None = None
@@ -219,7 +201,7 @@ def _message(item: Any, key: str, kind: type[BaseModel]) -> str:
     """Return what is wrong with a key: the expected value and the one in the file."""
     if item["type"] == "extra_forbidden":
         known = list(kind.model_fields)
-        hint = meant(key, known) or f"; known keys: {', '.join(known)}"
+        hint = did_you_mean(key, known) or f"; known keys: {', '.join(known)}"
         return f"{key}: unknown key{hint}"
     if item["type"] == "missing":
         return f"{key}: is missing"

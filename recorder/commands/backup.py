@@ -13,9 +13,9 @@ import peewee
 from history.database import name_of, reading
 from history.errors import StorageError
 from history.exchange.sqlite_files import tables_of
-from recorder.commands.arguments import parser_for, progress
-from recorder.commands.terminal import say, size
+from recorder.commands.arguments import parser_for, progress, say
 from recorder.settings import RecorderSettings
+from service.terminal import size
 
 
 def main(arguments: Sequence[str]) -> int:

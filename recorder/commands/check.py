@@ -9,9 +9,9 @@ from history.checks import DAY_S, days_of, differs, file_problems, gaps
 from history.database import name_of, reading
 from history.tables import Meter
 from history.times import from_ms
-from recorder.commands.arguments import add_meters, meters, parser_for, progress
-from recorder.commands.terminal import amount, say, show, span, table
+from recorder.commands.arguments import add_meters, meters, parser_for, progress, say, show
 from recorder.settings import RecorderSettings
+from service.terminal import amount, span, table
 
 _MORE = """Gaps are told and are no fault of the history. Exit code 1 where the file is damaged or
 roll-ups do not say what their readings say."""

@@ -20,10 +20,10 @@ from history.exchange.csv_files import CsvWriter
 from history.exchange.new_file import new_file
 from history.exchange.sources import parquet
 from history.tables import Meter
-from recorder.commands.arguments import add_meters, meters, moment, parser_for, progress
-from recorder.commands.terminal import amount, say
+from recorder.commands.arguments import add_meters, meters, moment, parser_for, progress, say
 from recorder.settings import RecorderSettings
 from service.errors import SettingsError
+from service.terminal import amount
 
 _FAR = 2**62
 

@@ -10,10 +10,10 @@ from history.database import in_words, migrate, open_database
 from history.exchange.batch import Source
 from history.exchange.importing import BringIn, Outcome
 from history.exchange.sources import source_of
-from recorder.commands.arguments import parser_for, progress
-from recorder.commands.terminal import amount, say
+from recorder.commands.arguments import parser_for, progress, say
 from recorder.settings import RecorderSettings
 from service.errors import SettingsError
+from service.terminal import amount
 from service.zones import zone_of
 
 _MORE = """What a file is, is told by its content: CSV or Parquet with the columns ts (time,

@@ -12,10 +12,10 @@ from contract.readings import format_time
 from history.database import in_words, migrate, open_database, reading
 from history.replacement import counters_around, replace_meter
 from history.rollups.rollups import Rollups
-from recorder.commands.arguments import moment, parser_for
-from recorder.commands.terminal import say, show, table
+from recorder.commands.arguments import moment, parser_for, say, show
 from recorder.settings import RecorderSettings
 from service.errors import SettingsError
+from service.terminal import table
 
 _MORE = """Without this entry a counter that goes on at another value counts as use, or as a reset.
 With it, totals go on across the change: what the old meter counted up to its end, and the new one

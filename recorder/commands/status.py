@@ -11,9 +11,9 @@ from history.database import name_of, reading
 from history.retention import Keep
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW
 from history.size_forecast import in_a_year, level_sizes, size_of
-from recorder.commands.arguments import parser_for
-from recorder.commands.terminal import clock, say, show, size, span, table
+from recorder.commands.arguments import parser_for, say, show
 from recorder.settings import RecorderSettings
+from service.terminal import clock, size, span, table
 
 _LEVELS = {RAW: "readings", FIVE_MINUTES: "5 minutes", HOUR: "hours", DAY: "days"}
 

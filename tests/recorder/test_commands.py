@@ -212,7 +212,11 @@ def test_a_history_moves_to_postgresql(
         (["import", HISTORY, "--map", "a=b"], 2, "--map a=b: should be entity=meter/quantity"),
         (["export", "no/such/x.csv"], 1, "no/such/x.csv: cannot be written: No such file"),
         (["export", "x.csv", "--from", "soon"], 2, "'soon': should be a day or a time"),
-        (["export", "x.csv", "--meter", "9"], 1, "meter 9: has no history (there is: 1, 2)"),
+        (
+            ["export", "x.csv", "--meter", "9"],
+            1,
+            "meter 9: has no history; meters with history: 1, 2",
+        ),
         (["export", "x.csv", "--quantities", "x"], 2, "--quantities: 'x' is no quantity"),
         (["backup", HISTORY], 1, "is the history itself; name another file"),
         (["backup", "no/such/x.db"], 1, "no/such/x.db: cannot be written: unable to open"),
