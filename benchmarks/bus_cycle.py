@@ -17,7 +17,7 @@ from benchmarks.bus import ALL, MODEL, Line, Verdict, line
 from benchmarks.figures import title
 from contract.quantities import CORE_SET, DEFAULT_SET
 from gateway_bridge.address import TcpAddress
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, plan_blocks
+from gateway_bridge.meter.plan import SMALLEST_READ, plan_blocks
 from gateway_bridge.modbus.transport import Transport
 from gateway_bridge.models.line_cost import LineCost
 from simulator.line import LineTiming
@@ -78,10 +78,11 @@ async def one_by_one(name: str, baud: int) -> float:
     async with Simulator((1,), timing=LineTiming(baud=baud)) as simulator:
         transport = Transport(TcpAddress("127.0.0.1", simulator.port), "tcp", timeout_s=1.0)
         await transport.connect()
-        await transport.read(1, 0, REGISTERS_PER_VALUE)
+        await transport.read(1, 0, SMALLEST_READ)
         began_s = time.monotonic()
         for quantity in SETS[name]:
-            await transport.read(1, MODEL.registers[quantity], REGISTERS_PER_VALUE)
+            register = MODEL.registers[quantity]
+            await transport.read(1, register.address, register.count)
         took_s = time.monotonic() - began_s
         transport.close()
         return took_s

@@ -7,18 +7,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from gateway_bridge.models.model import WordOrder
 from simulator.device import SimulatedMeter
 from simulator.faults import Faults
 from simulator.frames import Request, exception
 from simulator.line import LineTiming
-from simulator.registers import (
-    ILLEGAL_ADDRESS,
-    READ_HOLDING,
-    Rules,
-    WordOrder,
-    holding_answer,
-    input_answer,
-)
+from simulator.registers import ILLEGAL_ADDRESS, Image, Rules, answer, in_one_block
 from simulator.symptoms import miswiring, spoilt
 
 _TWIN_SEED = 977
@@ -141,19 +135,26 @@ class Bus:
         refusal = rules.refusal(request.function, address, count, len(request.pdu))
         if refusal is not None:
             return exception(request.function, refusal)
-        if request.function == READ_HOLDING:
-            return holding_answer(meter.holding(self.timing.baud, self._word_order), address, count)
-        if not rules.readable(address, count):
-            return exception(request.function, ILLEGAL_ADDRESS)
-        return self._measured(meter, request.unit, address, count)
+        if rules.asks_for_code(request.function, address, count):
+            return self._encoded(meter, request, meter.code())
+        if rules.reads_values(request.function, address, count):
+            return self._measured(meter, request)
+        holding = meter.holding(self.timing.baud)
+        if rules.reads_holding(request.function) and in_one_block(holding, address, count):
+            return self._encoded(meter, request, holding)
+        return exception(request.function, ILLEGAL_ADDRESS)
 
-    def _measured(self, meter: SimulatedMeter, unit: int, address: int, count: int) -> bytes:
+    def _measured(self, meter: SimulatedMeter, request: Request) -> bytes:
         now_s = self._clock()
-        image = meter.image(now_s, miswired=miswiring(unit, self.faults))
-        image = spoilt(image, meter, self.faults)
-        pdu = input_answer(image, address, count, self._word_order)
-        self.statistics.served.append(Served(now_s, unit, pdu[0], address, count, pdu[2:]))
+        image = meter.image(now_s, miswired=miswiring(request.unit, self.faults))
+        pdu = self._encoded(meter, request, spoilt(image, meter, self.faults))
+        self.statistics.served.append(
+            Served(now_s, request.unit, pdu[0], *request.registers, pdu[2:])
+        )
         return pdu
+
+    def _encoded(self, meter: SimulatedMeter, request: Request, image: Image) -> bytes:
+        return answer(meter.model, image, request, self._word_order)
 
 
 def _add(counts: dict[int, int], unit: int) -> None:

@@ -2,19 +2,14 @@
 
 import math
 import random
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from gateway_bridge.models import MeterModel
-from gateway_bridge.models.model import METER_CODE
-from simulator.electricity import counters, demands, distortions, gauges
+from gateway_bridge.models.model import Register
+from simulator.electricity import counters, demands, distortions, gauges, others
 from simulator.load import MONDAY, PROFILES, Phases, week_of
-from simulator.registers import WordOrder, pack
-
-DEMAND_PERIOD, SYSTEM_TYPE, PULSE_WIDTH, PARITY = 0x0002, 0x000A, 0x000C, 0x0012
-NODE, BAUD, REGISTER_ORDER, SERIAL_NUMBER = 0x0014, 0x001C, 0x0028, 0xFC00
 
 _BAUDS = (2400, 4800, 9600, 19200, 38400)
 _NOISE = 0.06
@@ -47,8 +42,8 @@ class SimulatedMeter:
         self.unit = unit
         self.model = model
         self.serial_number = 21_000_000 + 1_009 * seed + 17 * unit
-        self.system_type = 3.0
-        self.pinned: dict[int, float] = {}
+        self.system_type = _system_type(model)
+        self.pinned: dict[Register, float] = {}
         self._name = f"{seed} {unit}"
         dice = random.Random(self._name)
         self._scale = dice.uniform(0.6, 1.5) if unit > 3 or seed != 1 else 1.0
@@ -84,36 +79,69 @@ class SimulatedMeter:
             scale=self._scale,
             first_kwh=self._first_kwh,
         )
-        return values | self._demands(minute)
+        if self.model.signed_currents:
+            values |= _signed_currents(values)
+        values |= self._demands(minute)
+        return values | others(self.model.registers.keys() - values.keys(), values, now_s)
 
-    def image(self, now_s: float, miswired: Miswiring | None = None) -> dict[int, float]:
-        """Return {address: value} of the input registers; pinned ones stay as they were set."""
+    def image(self, now_s: float, miswired: Miswiring | None = None) -> dict[Register, float]:
+        """Return {register: value} of what it measures; pinned ones stay as they were set."""
         values = self.measure(now_s, miswired)
-        found = {address: values[name] for name, address in self.model.registers.items()}
+        found = {
+            register: values[name]
+            for name, register in self.model.registers.items()
+            if register.parts == 1
+        }
         return found | self.pinned
 
-    def holding(self, baud: int, order: WordOrder) -> Mapping[int, bytes]:
-        """Return {address: its registers} of the holding registers of this series."""
-        code = _BAUDS.index(baud) if baud in _BAUDS else _BAUDS.index(9600)
-        floats = {
-            DEMAND_PERIOD: 60.0,
-            SYSTEM_TYPE: self.system_type,
-            PULSE_WIDTH: 100.0,
-            PARITY: 0.0,
-            NODE: float(self.unit),
-            BAUD: float(code),
-            REGISTER_ORDER: 2141.0,
-        }
-        packed = {address: pack(value, order) for address, value in floats.items()}
-        packed[SERIAL_NUMBER] = struct.pack(">I", self.serial_number)
-        if self.model.code is not None:
-            packed[METER_CODE] = struct.pack(">H", self.model.code)
-        return packed
+    def code(self) -> dict[Register, float | str]:
+        """Return the register that holds the code of the model."""
+        return {Register(self.model.code_register or 0, "uint16"): self.model.code or 0}
+
+    def holding(self, baud: int) -> dict[Register, float | str]:
+        """Return {register: value} of the holding registers."""
+        model = self.model
+        found = _eastron_menu(self.unit, baud) if model.maker == "Eastron" else {}
+        if model.serial_number:
+            text = model.serial_number.type == "text"
+            found[model.serial_number] = str(self.serial_number) if text else self.serial_number
+        if model.system_type:
+            found[model.system_type] = self.system_type
+        return found
 
     def _demands(self, minute: int) -> dict[str, float]:
         if self._demands_of[0] != minute:
             self._demands_of = (minute, demands(self._week, minute, self._scale))
         return self._demands_of[1]
+
+
+def _system_type(model: MeterModel) -> float:
+    """Return what the meter reports for the usual wiring of its model."""
+    usual = (value for value, wiring in model.system_types.items() if wiring == model.wirings[0])
+    return next(usual, 3.0)
+
+
+def _signed_currents(values: Mapping[str, float]) -> dict[str, float]:
+    """Return the currents with the sign of their phase's power, and their sum."""
+    phases = ("l1", "l2", "l3")
+    signed = {
+        f"current_{phase}": math.copysign(values[f"current_{phase}"], values[f"power_{phase}"])
+        for phase in phases
+    }
+    return signed | {"current": sum(signed.values())}
+
+
+def _eastron_menu(unit: int, baud: int) -> dict[Register, float | str]:
+    """Return the menu settings that an Eastron meter shows as holding registers."""
+    code = _BAUDS.index(baud if baud in _BAUDS else 9600)
+    return {
+        Register(0x0002): 60.0,  # demand period
+        Register(0x000C): 100.0,  # pulse width
+        Register(0x0012): 0.0,  # parity
+        Register(0x0014): float(unit),
+        Register(0x001C): float(code),  # baud rate
+        Register(0x0028): 2141.0,  # reads so in the right word order
+    }
 
 
 @lru_cache(maxsize=4096)

@@ -1,10 +1,14 @@
 """What a meter shows, derived from complex power (W + j var), voltage and sums over time."""
 
 import math
+from collections.abc import Iterable
 
-from simulator.load import CHANNELS, Phases, Week, neutral, rates
+from contract.quantities import BY_NAME, Kind
+from simulator.load import CHANNELS, MONDAY, Phases, Week, neutral, rates
 
 THOUSANDTHS_PER_HOUR = 60 * 1000
+USUAL = 20.0
+"""What an unknown gauge shows, where its range allows it: a room's temperature, a share."""
 
 
 def gauges(phases: Phases, voltages: tuple[float, ...]) -> dict[str, float]:
@@ -122,3 +126,24 @@ def _highest(name: str) -> str:
 
 def _degrees(power: complex) -> float:
     return math.degrees(math.atan2(power.imag, power.real))
+
+
+def others(names: Iterable[str], known: dict[str, float], now_s: float) -> dict[str, float]:
+    """Return values for quantities that nothing here measures, by their kind in the catalogue.
+
+    Each is that of a measured quantity of the same kind; where there is none, it is within the
+    range of its kind, and grows by one unit an hour if it is a counter.
+    """
+    measured = {BY_NAME[name].kind: value for name, value in reversed(known.items())}
+    return {
+        name: measured[kind] if (kind := BY_NAME[name].kind) in measured else _usual(kind, now_s)
+        for name in names
+    }
+
+
+def _usual(kind: Kind, now_s: float) -> float:
+    if kind.counter:
+        return min(kind.lowest + max(0.0, now_s - MONDAY) / 3600, kind.highest)
+    middle = min(max(USUAL, kind.lowest), kind.highest)
+    swing = min(1.0, middle - kind.lowest, kind.highest - middle)
+    return middle + swing * math.sin(now_s / 600)

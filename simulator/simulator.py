@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from gateway_bridge.models import MODELS, MeterModel
+from gateway_bridge.models.model import Register, WordOrder
 from simulator.bus import Bus, Clock, Statistics
 from simulator.clients import SerialClient, TcpClient
 from simulator.device import SimulatedMeter
@@ -18,7 +19,6 @@ from simulator.faults import Faults, SimulatorError
 from simulator.frames import Framing
 from simulator.gateway import Absent, Gateway
 from simulator.line import LineTiming
-from simulator.registers import WordOrder
 
 
 class Simulator:
@@ -111,7 +111,7 @@ class Simulator:
         elif quantity == "system_type":
             meter.system_type = value
         else:
-            meter.pinned[self._address(meter, quantity)] = value
+            meter.pinned[self._register(meter, quantity)] = value
 
     def clear(self, unit: int, quantity: str | None = None) -> None:
         """Let a quantity of a meter, or all of them, follow the load again."""
@@ -119,7 +119,7 @@ class Simulator:
         if quantity is None:
             meter.pinned.clear()
         else:
-            meter.pinned.pop(self._address(meter, quantity), None)
+            meter.pinned.pop(self._register(meter, quantity), None)
 
     def fault(
         self,
@@ -191,7 +191,8 @@ class Simulator:
             raise SimulatorError(f"no meter {unit}; there are {', '.join(map(str, self.meters))}")
         return self.meters[unit]
 
-    def _address(self, meter: SimulatedMeter, quantity: str) -> int:
-        if quantity not in meter.model.registers:
+    def _register(self, meter: SimulatedMeter, quantity: str) -> Register:
+        register = meter.model.registers.get(quantity)
+        if register is None or register.parts > 1:
             raise SimulatorError(f"{meter.model.title} has no quantity {quantity!r}")
-        return meter.model.registers[quantity]
+        return register

@@ -4,6 +4,7 @@ import math
 from functools import partial
 
 from contract.quantities import BY_NAME
+from gateway_bridge.models.model import Register
 from simulator.device import Miswiring, SimulatedMeter
 from simulator.faults import Faults
 from simulator.load import ROTATIONS, Phases
@@ -20,7 +21,9 @@ def miswiring(unit: int, faults: Faults) -> Miswiring | None:
     return None if ratio is None else partial(_scaled, ratio)
 
 
-def spoilt(image: dict[int, float], meter: SimulatedMeter, faults: Faults) -> dict[int, float]:
+def spoilt(
+    image: dict[Register, float], meter: SimulatedMeter, faults: Faults
+) -> dict[Register, float]:
     """Return the registers of a meter as its faults show them."""
     unit = meter.unit
     for name, value in (("nan", math.nan), ("inf", math.inf), ("zero", 0.0)):
@@ -31,13 +34,14 @@ def spoilt(image: dict[int, float], meter: SimulatedMeter, faults: Faults) -> di
     for name, sign in (("counter-back", -1), ("jump", 1)):
         step = faults.strikes(unit, name)
         if step is not None:
-            image |= {address: image[address] + sign * step for address in _counters(meter)}
+            counters = _counters(meter) & image.keys()
+            image |= {each: image[each] + sign * step for each in counters}
     return image
 
 
-def _counters(meter: SimulatedMeter) -> set[int]:
+def _counters(meter: SimulatedMeter) -> set[Register]:
     registers = meter.model.registers
-    return {address for name, address in registers.items() if BY_NAME[name].kind.counter}
+    return {register for name, register in registers.items() if BY_NAME[name].kind.counter}
 
 
 def _reversed(phase: int, phases: Phases) -> Phases:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gateway_bridge.commands.probe import Probe
 from gateway_bridge.meter.identity import Identity, identify
-from gateway_bridge.meter.plan import Block, decode
+from gateway_bridge.meter.plan import Block, Layout
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.modbus.errors import MeterFault
 from gateway_bridge.models.inversion import turned
@@ -42,7 +42,7 @@ async def read_meter(probe: Probe, meter: Meter, gateway: Gateway) -> MeterRead:
     done: dict[Block, None] = {}
     while block := _next_block(polled, done):
         try:
-            answer = await probe.read(meter.unit, block.address, block.count)
+            answer = await ask(block.address, block.count, meter.model.functions[0])
         except MeterFault as error:
             if error.code not in REFUSED:
                 raise
@@ -52,11 +52,14 @@ async def read_meter(probe: Probe, meter: Meter, gateway: Gateway) -> MeterRead:
             continue
         polled.limits.answered(block)
         done[block] = None
-        values |= decode(answer, block, polled.registers, low_word_first=polled.low_word_first)
+        layout = Layout(block, polled.registers)
+        values |= layout.decode(answer, low_word_first=polled.low_word_first)
+    if meter.inverted:
+        values = turned(values, signed_currents=meter.model.signed_currents)
     assert polled.identity
     return MeterRead(
         identity=polled.identity,
-        values=turned(values) if meter.inverted else values,
+        values=values,
         asked=tuple(polled.registers),
         blocks=tuple(done),
     )

@@ -164,4 +164,4 @@ def _blocks(meter: PolledMeter) -> list[tuple[Block, float]]:
 
 
 def _names(meter: PolledMeter, block: Block) -> list[str]:
-    return [name for name, at in meter.registers.items() if block.address <= at < block.end]
+    return [name for name, register in meter.registers.items() if block.holds(register)]

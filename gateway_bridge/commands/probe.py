@@ -15,7 +15,7 @@ from enum import StrEnum
 import serial
 
 from gateway_bridge.address import Address, SerialLine, TcpAddress
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
+from gateway_bridge.meter.plan import SMALLEST_READ
 from gateway_bridge.modbus.connection import CLOSED_AT_ONCE, FRAMING_NAMES, SLACK_S
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.modbus.frames import Frame, rtu_frames, rtu_request, tcp_frames, tcp_request
@@ -239,7 +239,7 @@ async def open_probe(gateway: Gateway, unit: int) -> Probe:
             await probe.open()
         except GatewayError as error:
             raise GatewayError(f"{gateway.address}: {error}") from error
-        response = await probe.request(unit, 0, REGISTERS_PER_VALUE)
+        response = await probe.request(unit, 0, SMALLEST_READ)
         if response.from_meter or response.outcome is Outcome.EXCEPTION:
             return probe
         probe.close()

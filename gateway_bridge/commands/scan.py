@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +16,12 @@ from gateway_bridge.commands.probe import (
     framing_name,
     framings,
 )
-from gateway_bridge.meter.identity import HIGHEST_HERTZ, LOWEST_HERTZ, SYSTEM_TYPES
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, swap_words
+from gateway_bridge.meter.identity import identify
+from gateway_bridge.meter.plan import SMALLEST_READ, Block, Layout
 from gateway_bridge.modbus.connection import CLOSED_AT_ONCE
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
-from gateway_bridge.modbus.transport import HOLDING, INPUT, Framing
-from gateway_bridge.models import METER_CODES, MODELS
-from gateway_bridge.models.model import METER_CODE
+from gateway_bridge.modbus.transport import HOLDING, Framing
+from gateway_bridge.models import CODE_REGISTERS, METER_CODES, MODELS, MeterModel
 from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
 from gateway_bridge.site.site import Gateway
 from service.terminal import Screen, table
@@ -35,7 +33,8 @@ LONGEST_S = 3.0
 SLACK_S = 0.15
 GROUP = 10
 """Number of unit ids to request in one framing before the other is tried."""
-_FREQUENCY, _SYSTEM_TYPE, _SERIAL_NUMBER = 0x46, 0x0A, 0xFC00
+_SILENT = 0
+"""Fault code of a request to which a meter is silent; no exception has it."""
 _PURPOSE = """\
 Find the meters on a line: request each unit id in Modbus TCP and in RTU over TCP.
 Stop the bridge first: many gateways serve one client only. Each unit id without
@@ -86,15 +85,11 @@ class Found:
     framing: Framing
     took_s: float
     serial: str | None = None
+    model: str | None = None
     code: int | None = None
     wiring: str | None = None
     volts: float | None = None
     low_word_first: bool = False
-
-    @property
-    def model(self) -> str | None:
-        """The model by the meter's code; None if the meter has no code or the code is unknown."""
-        return None if self.code is None else METER_CODES.get(self.code)
 
     @property
     def title(self) -> str:
@@ -201,10 +196,10 @@ class Scan:
             bar.advance(task, 1 / len(self._framings))
 
     async def _request(self, unit: int, probe: Probe) -> None:
-        response = await probe.request(unit, 0, REGISTERS_PER_VALUE)
+        response = await probe.request(unit, 0, SMALLEST_READ)
         if response.outcome is Outcome.CLOSED:
             await probe.open()
-            response = await probe.request(unit, 0, REGISTERS_PER_VALUE)
+            response = await probe.request(unit, 0, SMALLEST_READ)
         if response.outcome is Outcome.CLOSED and not self.found:
             self._closed.add(probe.framing)
             if self._closed.issuperset(self._framings):
@@ -224,9 +219,9 @@ class Scan:
         """
         known = min(self.found, key=lambda meter: meter.took_s)
         probe.timeout_s = known.took_s + SLACK_S
-        await probe.request(absent, 0, REGISTERS_PER_VALUE)
+        await probe.request(absent, 0, SMALLEST_READ)
         probe.timeout_s = LONGEST_S
-        behind = await probe.request(known.unit, 0, REGISTERS_PER_VALUE)
+        behind = await probe.request(known.unit, 0, SMALLEST_READ)
         if behind.from_meter:
             waited_s = known.took_s + SLACK_S + max(0.0, behind.took_s - known.took_s)
             self._timeout_s = waited_s + SLACK_S / 2
@@ -252,43 +247,54 @@ class Scan:
         return (late & set(self._units)) - {meter.unit for meter in self.found}
 
 
-async def _identified(probe: Probe, unit: int, took_s: float, volts: bytes) -> Found:
-    """Return a meter with what it reports about itself; requests that it rejects leave None."""
+async def _identified(probe: Probe, unit: int, took_s: float, first: bytes) -> Found:
+    """Return a meter with what it reports about itself; `first` are its first registers.
 
-    async def read(address: int, count: int, function: int) -> bytes | None:
+    A meter without a known code is identified like an SDM630.
+    """
+
+    async def ask(address: int, count: int, function: int) -> bytes:
         try:
             return await probe.read(unit, address, count, function)
-        except (MeterFault, MeterTimeout):
-            return None
+        except (MeterFault, MeterTimeout) as error:
+            raise MeterFault(str(error), _SILENT) from error
 
-    serial = await read(_SERIAL_NUMBER, REGISTERS_PER_VALUE, HOLDING)
-    code = await read(METER_CODE, 1, HOLDING)
-    system_type = await read(_SYSTEM_TYPE, REGISTERS_PER_VALUE, HOLDING)
-    hertz = await read(_FREQUENCY, REGISTERS_PER_VALUE, INPUT)
-    low_word_first = hertz is not None and (
-        not _is_frequency(hertz) and _is_frequency(swap_words(hertz))
-    )
-    if low_word_first:
-        volts = swap_words(volts)
-        system_type = swap_words(system_type) if system_type else None
+    register, code = await _code(probe, unit)
+    name = None if code is None else METER_CODES.get((register, code))
+    model = MODELS.get(name or "", MODELS["sdm630"])
+    identity = await identify(model, ask)
     return Found(
         unit=unit,
         framing=probe.framing,
         took_s=took_s,
-        serial=str(int.from_bytes(serial, "big")) if serial else None,
-        code=int.from_bytes(code, "big") if code else None,
-        wiring=SYSTEM_TYPES.get(_float(system_type)) if system_type else None,
-        volts=_float(volts) if volts else None,
-        low_word_first=low_word_first,
+        serial=identity.serial,
+        model=name,
+        code=code,
+        wiring=identity.wiring,
+        volts=_volts(model, first, low_word_first=identity.low_word_first),
+        low_word_first=identity.low_word_first,
     )
 
 
-def _is_frequency(answer: bytes) -> bool:
-    return LOWEST_HERTZ < _float(answer) < HIGHEST_HERTZ
+async def _code(probe: Probe, unit: int) -> tuple[int, int | None]:
+    """Return a code register of the meter and its value; the value is None if there is none."""
+    found: tuple[int, int | None] = (0, None)
+    for register in CODE_REGISTERS:
+        try:
+            answer = await probe.read(unit, register, 1, HOLDING)
+        except MeterTimeout:
+            break
+        except MeterFault:
+            continue
+        found = register, int.from_bytes(answer, "big")
+        if found in METER_CODES:
+            break
+    return found
 
 
-def _float(answer: bytes) -> float:
-    return float(struct.unpack(">f", answer)[0])
+def _volts(model: MeterModel, first: bytes, *, low_word_first: bool) -> float | None:
+    layout = Layout(Block(0, SMALLEST_READ), {"volts": model.probe})
+    return layout.decode(first, low_word_first=low_word_first).get("volts") if first else None
 
 
 def _span(units: Iterable[int]) -> str:

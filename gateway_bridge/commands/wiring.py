@@ -190,7 +190,7 @@ def _ratio(values: Values) -> Iterator[Suspicion]:
         if None in found or (not phase and "voltage_l1" in values):
             continue
         volt, ampere, factor, power = (value or 0.0 for value in found)
-        made = volt * ampere * abs(factor)
+        made = abs(volt * ampere * factor)
         if max(made, abs(power)) >= LEAST_VA:
             factors[phase] = abs(power) / made if made else math.inf
     wrong = {phase: factor for phase, factor in factors.items() if abs(factor - 1) > TOLERANCE}

@@ -1,15 +1,14 @@
-"""Identity: what a meter says of itself: serial number, wiring, word order."""
+"""Identity: what a meter reports about itself: serial number, wiring, word order."""
 
-import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, swap_words
+from gateway_bridge.meter.plan import Block, Layout
 from gateway_bridge.modbus.errors import MeterFault
-from gateway_bridge.modbus.transport import HOLDING, INPUT
+from gateway_bridge.modbus.transport import HOLDING
 from gateway_bridge.models import MeterModel
+from gateway_bridge.models.model import Register
 
-SYSTEM_TYPES = {1.0: "1p2w", 2.0: "3p3w", 3.0: "3p4w"}
 LOWEST_HERTZ, HIGHEST_HERTZ = 45.0, 65.0
 
 Ask = Callable[[int, int, int], Awaitable[bytes]]
@@ -18,7 +17,7 @@ Ask = Callable[[int, int, int], Awaitable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a meter is; None where it does not say."""
+    """Who a meter is; None where it does not report it."""
 
     serial: str | None = None
     wiring: str | None = None
@@ -26,51 +25,77 @@ class Identity:
 
 
 async def identify(model: MeterModel, ask: Ask, *, briefly: bool = False) -> Identity:
-    """Ask a meter who it is; what it refuses to say is left open.
+    """Ask a meter who it is; what it refuses to answer stays open.
 
-    `briefly` asks only for what any meter can answer: some are silent to function 3.
+    `briefly` asks only for what every meter can answer: some are silent to function 3. Nothing is
+    asked that the model lacks.
 
-    With its words exchanged a system type of 3, or 50 Hz, reads as next to nothing: so the
-    order shows. The three requests alternate between the two functions, so that an answer given
-    to the wrong one of them shows too. Raises MeterTimeout, GatewayError and (for nonsense only)
-    MeterFault.
+    Where a menu of the meter decides on the word order: with its words exchanged a system type of
+    3, or 50 Hz, reads as next to nothing, so the order shows. The three requests then alternate
+    between the two functions, so that an answer given to the wrong one of them shows too. Raises
+    MeterTimeout, GatewayError and (for nonsense only) MeterFault.
     """
-    number = await _said(ask, None if briefly else model.serial_number, HOLDING)
-    hertz = await _said(ask, model.registers.get("frequency"), INPUT)
-    system_type = await _said(ask, None if briefly else model.system_type, HOLDING)
-    low_word_first = _low_word_first(system_type, SYSTEM_TYPES.__contains__)
-    if low_word_first is None:
-        low_word_first = _low_word_first(hertz, lambda value: LOWEST_HERTZ < value < HIGHEST_HERTZ)
-    if low_word_first and system_type:
-        system_type = swap_words(system_type)
-    # The manuals let the order be chosen for float values only: the serial number is none.
+    frequency = model.registers.get("frequency") if model.word_order is None else None
+    kind = None if briefly else model.system_type
+    serial = None if briefly else model.serial_number
+    number = await _answer(ask, serial, HOLDING)
+    hertz = await _answer(ask, frequency, model.functions[0])
+    system_type = await _answer(ask, kind, HOLDING)
+    fixed = model.word_order == "low-first"
+    low_word_first: bool | None = fixed
+    if model.word_order is None:
+        low_word_first = _order(kind, system_type, model.system_types.__contains__)
+        if low_word_first is None:
+            low_word_first = _order(frequency, hertz, _is_frequency)
+    wiring = _number(kind, system_type, low_word_first=bool(low_word_first))
     return Identity(
-        serial=str(int.from_bytes(number, "big")) if number else None,
-        wiring=SYSTEM_TYPES.get(_float(system_type)) if system_type else None,
+        # The menu decides on the order of float values only: the serial number is not one.
+        serial=_serial(serial, number, low_word_first=fixed),
+        wiring=None if wiring is None else model.system_types.get(wiring),
         low_word_first=bool(low_word_first),
     )
 
 
-async def _said(ask: Ask, address: int | None, function: int) -> bytes | None:
-    """Return what a register says; None where the meter has none, or refuses."""
-    if address is None:
+async def _answer(ask: Ask, register: Register | None, function: int) -> bytes | None:
+    """Return what a register answers; None where the meter has none, or refuses."""
+    if register is None:
         return None
     try:
-        return await ask(address, REGISTERS_PER_VALUE, function)
+        return await ask(register.address, register.count, function)
     except MeterFault as error:
         if error.code is None:
             raise
         return None
 
 
-def _low_word_first(answer: bytes | None, makes_sense: Callable[[float], bool]) -> bool | None:
-    """Tell in which order an answer makes sense; None where it does in neither."""
-    if answer is None:
+def _order(
+    register: Register | None, answer: bytes | None, makes_sense: Callable[[float], bool]
+) -> bool | None:
+    """Return whether an answer makes sense with the low word first; None where it never does."""
+    for low_word_first in (False, True):
+        number = _number(register, answer, low_word_first=low_word_first)
+        if number is not None and makes_sense(number):
+            return low_word_first
+    return None
+
+
+def _is_frequency(value: float) -> bool:
+    return LOWEST_HERTZ < value < HIGHEST_HERTZ
+
+
+def _serial(register: Register | None, answer: bytes | None, *, low_word_first: bool) -> str | None:
+    """Return a serial number; some meters fill the registers of a text with NUL."""
+    if register is None or answer is None:
         return None
-    if makes_sense(_float(answer)):
-        return False
-    return True if makes_sense(_float(swap_words(answer))) else None
+    if register.type == "text":
+        return answer.replace(b"\0", b"").decode("ascii", "replace").strip() or None
+    return f"{_number(register, answer, low_word_first=low_word_first):.0f}"
 
 
-def _float(answer: bytes) -> float:
-    return float(struct.unpack(">f", answer)[0])
+def _number(
+    register: Register | None, answer: bytes | None, *, low_word_first: bool
+) -> float | None:
+    if register is None or answer is None:
+        return None
+    layout = Layout(Block(register.address, register.count), {"": register})
+    return layout.decode(answer, low_word_first=low_word_first).get("")

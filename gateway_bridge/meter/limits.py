@@ -1,4 +1,4 @@
-"""Limits: which blocks a meter refuses, learnt from its exceptions. Pure.
+"""Limits: which blocks a meter refuses, learned from its exceptions. Pure.
 
 By the manual an SDM630 answers 80 registers at once. Some refuse more than 50, 20 or 10, and some
 models lack a register that others have. So a refused block is asked for in smaller ones, down to
@@ -7,9 +7,10 @@ single values; a value that is refused alone does not exist there.
 
 from dataclasses import dataclass, field
 
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, Block
+from gateway_bridge.meter.plan import Block
+from gateway_bridge.models.model import Register
 
-STEPS = (80, 50, 20, 10, 2)
+STEPS = (80, 50, 20, 10, 2, 1)
 REFUSALS = 2
 
 
@@ -18,10 +19,10 @@ class Limits:
     """What one meter has refused, and what its blocks must therefore keep to."""
 
     by_manual: int = STEPS[0]
-    absent: set[int] = field(default_factory=set)
-    """Addresses that were refused alone."""
+    absent: set[Block] = field(default_factory=set)
+    """Single values that were refused."""
     highest: int = field(init=False)
-    """How many registers at once it is worth asking for."""
+    """The number of registers at once that is worth asking for."""
     _answered: int = 0
     _known: set[Block] = field(default_factory=set)
     _refusals: dict[Block, int] = field(default_factory=dict)
@@ -31,51 +32,59 @@ class Limits:
         self.highest = self.by_manual
 
     def allows(self, block: Block) -> bool:
-        """Tell whether a block is worth asking for, by what is known."""
+        """Return whether a block is worth asking for, by what is known."""
         if block.count > self.highest:
             return False
-        if any(_overlap(block, Block(address, REGISTERS_PER_VALUE)) for address in self.absent):
+        if any(_overlap(block, value) for value in self.absent):
             return False
         return all(
             block.count <= count or not _overlap(block, region) for region, count in self._regions
         )
 
+    def lacks(self, register: Register) -> bool:
+        """Return whether the meter has refused a value alone."""
+        return Block(register.address, register.count) in self.absent
+
     def learns_of(self, block: Block) -> bool:
-        """Tell whether a refusal says what the meter can; not where it has answered this before."""
+        """Return whether a refusal shows a limit; not where the meter has answered this before."""
         return block not in self._known
 
     def forget_answers(self) -> None:
-        """Learn of every refusal from now on: it may be another meter, or another gateway."""
+        """Learn from every refusal again: it may be another meter, or another gateway."""
         self._known.clear()
         self._answered = 0
 
     def answered(self, block: Block) -> None:
-        """Take note of a block that was answered."""
+        """Record a block that the meter answered."""
         self._known.add(block)
         self._answered = max(self._answered, block.count)
         self._refusals.pop(block, None)
 
-    def refused(self, block: Block) -> bool:
-        """Take note of a block that the meter refused with exception 02 or 03.
+    def refused(self, block: Block, *, alone: bool) -> bool:
+        """Record a block that the meter refused with exception 02 or 03.
 
-        Once may be an accident; True where it is enough to change the plan.
+        `alone` where it is one value only. One refusal may be an accident; return whether it is
+        enough to change the plan.
         """
         self._refusals[block] = self._refusals.get(block, 0) + 1
         if self._refusals[block] < REFUSALS:
             return False
         self._refusals.clear()
-        self._learn(block)
+        if alone:
+            self._learn_absent(block)
+        else:
+            self._learn_shorter(block)
         return True
 
-    def _learn(self, block: Block) -> None:
-        if block.count <= REGISTERS_PER_VALUE:
-            # That one value explains what was refused around it: longer blocks get a new chance.
-            self.absent.add(block.address)
-            self.highest = self.by_manual
-            self._regions = [
-                (region, count) for region, count in self._regions if not _overlap(region, block)
-            ]
-            return
+    def _learn_absent(self, value: Block) -> None:
+        """Leave a value out; it explains what was refused around it, so try longer blocks again."""
+        self.absent.add(value)
+        self.highest = self.by_manual
+        self._regions = [
+            (region, count) for region, count in self._regions if not _overlap(region, value)
+        ]
+
+    def _learn_shorter(self, block: Block) -> None:
         lower = next(step for step in STEPS if step < block.count)
         if block.count > self._answered:
             self.highest = min(self.highest, lower)

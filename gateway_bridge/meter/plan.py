@@ -1,18 +1,21 @@
-"""Blocks: which registers to ask for together, what that costs, and what the answer says. Pure.
+"""Blocks: which registers to read together, what that costs, and what the answer says. Pure.
 
 The line is the bottleneck. A request costs a fixed time (its own bytes, the meter's turnaround,
 the gateway's pause) and a little for each register, so that reading across unwanted registers
-is often cheaper than asking twice.
+is often cheaper than a second request.
 """
 
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
 from gateway_bridge.models.line_cost import LineCost
+from gateway_bridge.models.model import STRUCT_CODES, Register
 
-REGISTERS_PER_VALUE = 2
+SMALLEST_READ = 2
+"""Registers to ask for at a unit of which nothing is known: one value of most meters."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,76 +30,129 @@ class Block:
         """The first register after the block."""
         return self.address + self.count
 
+    def holds(self, register: Register) -> bool:
+        """Return whether all of a value is in the block."""
+        return self.address <= register.address and register.end <= self.end
+
 
 def plan_blocks(
-    addresses: Iterable[int],
+    registers: Iterable[Register],
     cost: LineCost,
     limit: int,
-    together: Iterable[int] = (),
+    together: Iterable[Register] = (),
     allowed: Callable[[Block], bool] = lambda _block: True,
 ) -> tuple[Block, ...]:
-    """Return the cheapest blocks of at most `limit` registers that cover all float32 `addresses`.
+    """Return the cheapest blocks of at most `limit` registers that cover all `registers`.
 
-    Exact, by dynamic programming over the sorted addresses; of equally cheap plans the one with
+    Exact, by dynamic programming over the sorted values; of equally cheap plans the one with
     fewer requests. Those `together` share one block where one can hold them, so that they are
     of the same moment. `allowed` may forbid blocks; a single value is never forbidden.
     """
-    wanted = sorted(set(addresses))
-    uncut = _uncut(wanted, set(together), limit)
+    values = _outermost(registers)
+    uncut = _uncut(values, list(together), limit)
     best: list[tuple[float, int, int]] = [(0.0, 0, 0)]
-    for last, address in enumerate(wanted):
-        end = address + REGISTERS_PER_VALUE
+    begins = [value.address for value in values]
+    for last, value in enumerate(values):
         options = []
+        end = value.end
         for first in range(last, -1, -1):
-            block = Block(wanted[first], end - wanted[first])
-            if block.count > limit:
+            count = end - begins[first]
+            if first < last and count > limit:
                 break
-            if first in uncut or not (first == last or allowed(block)):
+            if first in uncut or not (first == last or allowed(Block(begins[first], count))):
                 continue
             before_ms, requests, _ = best[first]
-            options.append((before_ms + cost.request_ms(block.count), requests + 1, first))
+            options.append((before_ms + cost.request_ms(count), requests + 1, first))
         best.append(min(options, default=(math.inf, 0, last)))
-    return _walk_back(best, wanted)
+    return _walk_back(best, values)
 
 
-def decode(
-    answer: bytes, block: Block, registers: Mapping[str, int], *, low_word_first: bool = False
-) -> dict[str, float]:
-    """Return what a block's answer says: {quantity: value}, without what is not a finite number."""
-    if low_word_first:
-        answer = swap_words(answer)
-    values = struct.unpack(f">{block.count // REGISTERS_PER_VALUE}f", answer)
-    begin, end = block.address, block.end
-    return {
-        name: value
-        for name, address in registers.items()
-        if begin <= address < end
-        and math.isfinite(value := values[(address - begin) // REGISTERS_PER_VALUE])
-    }
+class Layout:
+    """Which quantities are in a block, and how to read them from its answer."""
+
+    def __init__(self, block: Block, registers: Mapping[str, Register]) -> None:
+        self.registers = {name: each for name, each in registers.items() if block.holds(each)}
+        elements = {
+            element.address: element
+            for each in self.registers.values()
+            for element in each.elements()
+        }
+        in_order = [elements[address] for address in sorted(elements)]
+        places = {element.address: place for place, element in enumerate(in_order)}
+        self._struct = _struct(block, in_order)
+        self._words = struct.Struct(f">{block.count}H")
+        self._exchange = _exchange(block, in_order)
+        self._floats: list[tuple[str, int]] = []
+        self._numbers: list[tuple[str, slice, float, int | None]] = []
+        for name, each in self.registers.items():
+            place = places[each.address]
+            if each.is_plain_float:
+                self._floats.append((name, place))
+            else:
+                where = slice(place, place + each.parts)
+                self._numbers.append((name, where, each.per_unit, each.missing))
+
+    def decode(self, answer: bytes, *, low_word_first: bool = False) -> dict[str, float]:
+        """Return {quantity: value} without those that are missing or not a finite number."""
+        if low_word_first and self._exchange:
+            answer = self._words.pack(*self._exchange(self._words.unpack(answer)))
+        raw = self._struct.unpack(answer)
+        values = {name: raw[at] for name, at in self._floats if math.isfinite(raw[at])}
+        for name, where, per_unit, missing in self._numbers:
+            parts = raw[where]
+            if missing not in parts and math.isfinite(total := sum(parts) / per_unit):
+                values[name] = total
+        return values
 
 
-def swap_words(answer: bytes) -> bytes:
-    """Return the answer with the two registers of each value exchanged."""
-    words = struct.unpack(f">{len(answer) // 2}H", answer)
-    swapped = [word for pair in zip(words[1::2], words[::2], strict=True) for word in pair]
-    return struct.pack(f">{len(words)}H", *swapped)
+def _struct(block: Block, elements: Iterable[Register]) -> struct.Struct:
+    """Return what unpacks the elements of a block, and skips what is between them."""
+    layout, reached = ">", block.address
+    for element in elements:
+        layout += f"{2 * (element.address - reached)}x{STRUCT_CODES[element.type]}"
+        reached = element.end
+    return struct.Struct(f"{layout}{2 * (block.end - reached)}x")
 
 
-def _uncut(wanted: list[int], together: set[int], limit: int) -> set[int]:
+def _exchange(
+    block: Block, elements: Iterable[Register]
+) -> Callable[[tuple[int, ...]], tuple[int, ...]] | None:
+    """Return what reverses the registers of each element; None where each has one only."""
+    order = list(range(block.count))
+    for element in elements:
+        begin, end = element.address - block.address, element.end - block.address
+        order[begin:end] = reversed(order[begin:end])
+    return None if order == sorted(order) else itemgetter(*order)
+
+
+def _outermost(registers: Iterable[Register]) -> list[Register]:
+    """Return the values in the order of their addresses, without those inside another one."""
+    found: list[Register] = []
+    for register in sorted(set(registers), key=lambda each: (each.address, -each.end)):
+        if not found or register.end > found[-1].end:
+            found.append(register)
+    return found
+
+
+def _uncut(values: list[Register], together: list[Register], limit: int) -> set[int]:
     """Return the positions before which no block may begin, to keep `together` in one."""
-    places = [place for place, address in enumerate(wanted) if address in together]
+    places = [place for place, value in enumerate(values) if _holds_any(value, together)]
     if not places:
         return set()
-    width = wanted[places[-1]] + REGISTERS_PER_VALUE - wanted[places[0]]
+    width = values[places[-1]].end - values[places[0]].address
     return set(range(places[0] + 1, places[-1] + 1)) if width <= limit else set()
 
 
-def _walk_back(best: list[tuple[float, int, int]], wanted: list[int]) -> tuple[Block, ...]:
+def _holds_any(value: Register, others: list[Register]) -> bool:
+    block = Block(value.address, value.count)
+    return any(block.holds(other) for other in others)
+
+
+def _walk_back(best: list[tuple[float, int, int]], values: list[Register]) -> tuple[Block, ...]:
     blocks: list[Block] = []
-    place = len(wanted)
+    place = len(values)
     while place:
         first = best[place][2]
-        end = wanted[place - 1] + REGISTERS_PER_VALUE
-        blocks.append(Block(wanted[first], end - wanted[first]))
+        blocks.append(Block(values[first].address, values[place - 1].end - values[first].address))
         place = first
     return tuple(reversed(blocks))

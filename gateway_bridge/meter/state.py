@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from contract.quantities import CORE_SET, DEFAULT_SET
 from gateway_bridge.meter.identity import Identity
 from gateway_bridge.meter.limits import Limits
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, Block, decode, plan_blocks
+from gateway_bridge.meter.plan import Block, Layout, plan_blocks
 from gateway_bridge.meter.plausibility import Gate
 from gateway_bridge.meter.tally import Tally
 from gateway_bridge.models.inversion import turned
 from gateway_bridge.models.line_cost import LineCost
+from gateway_bridge.models.model import Register
 from gateway_bridge.polling.breaker import Breaker
 from gateway_bridge.site.site import CORE_NAMES, Meter
 
@@ -41,13 +42,13 @@ class PolledMeter:
     limits: Limits = field(init=False)
     live: tuple[Block, ...] = field(init=False)
     slow: tuple[Block, ...] = field(init=False)
-    registers: dict[str, int] = field(init=False)
-    _inside_of: dict[Block, dict[str, int]] = field(init=False)
+    registers: dict[str, Register] = field(init=False)
+    _layouts: dict[Block, Layout] = field(init=False)
     _requests: dict[Block, tuple[Block, ...]] = field(init=False)
     _slow_values: dict[str, float] = field(default_factory=dict)
     _refusal: str = ""
     _untold: list[str] = field(default_factory=list)
-    _told_absent: set[int] = field(default_factory=set)
+    _told_absent: set[Block] = field(default_factory=set)
     _told_lacking: set[Block] = field(default_factory=set)
     _since_s: float = field(default_factory=time.monotonic)
 
@@ -72,7 +73,7 @@ class PolledMeter:
 
     def live_names(self) -> frozenset[str]:
         """Return the quantities of which each reading has a new value."""
-        return frozenset(name for block in self.live for name in self._inside_of[block])
+        return frozenset(name for block in self.live for name in self._layouts[block].registers)
 
     def busy_share(self) -> float:
         """Return which share of the line's time this meter takes."""
@@ -86,14 +87,14 @@ class PolledMeter:
         self.registers = {
             name: model.registers[name]
             for name in self.meter.quantities
-            if name in there and model.registers[name] not in self.limits.absent
+            if name in there and not self.limits.lacks(model.registers[name])
         }
         live = set(self.meter.live & self.registers.keys() or self.registers)
         live_blocks = self._plan(live)
         slow_blocks = self._plan(self.registers.keys() - self._inside(live_blocks))
         blocks = (*live_blocks, *slow_blocks)
         self.live, self.slow = live_blocks, slow_blocks
-        self._inside_of = {block: self._inside([block]) for block in blocks}
+        self._layouts = {block: Layout(block, self.registers) for block in blocks}
         self._requests = {block: self._requests_for(block) for block in blocks}
 
     def requests_for(self, block: Block) -> tuple[Block, ...]:
@@ -122,9 +123,10 @@ class PolledMeter:
 
         A meter that refuses everything is left without `registers`.
         """
-        if not self.limits.refused(block):
+        alone = any(Block(each.address, each.count) == block for each in self.registers.values())
+        if not self.limits.refused(block, alone=alone):
             return
-        if block.count > REGISTERS_PER_VALUE and not self._refusal:
+        if not alone and not self._refusal:
             many = f"refuses {block.count} registers at once, and is asked for fewer ({why})"
             self._refusal, self._untold = many, [many]
         self.replan()
@@ -186,7 +188,7 @@ class PolledMeter:
         absent = self.limits.absent - self._told_absent
         if absent:
             self._told_absent |= absent
-            listed = ", ".join(map(str, sorted(absent)))
+            listed = ", ".join(str(block.address) for block in sorted(absent))
             events.append(f"has no value at register {listed}: left out from now")
         return tuple(events)
 
@@ -198,11 +200,11 @@ class PolledMeter:
         low_word_first = self.low_word_first
         for block, answer in answers:
             # What waited to be given out may have been asked by an earlier plan.
-            registers = self._inside_of.get(block) or self._inside([block])
-            expected += registers
-            values |= decode(answer, block, registers, low_word_first=low_word_first)
+            layout = self._layouts.get(block) or Layout(block, self.registers)
+            expected += layout.registers
+            values |= layout.decode(answer, low_word_first=low_word_first)
         if self.meter.inverted:
-            values = turned(values)
+            values = turned(values, signed_currents=self.meter.model.signed_currents)
         verdict = self.gate.judge(values, expected, now_s)
         self.tally.held += verdict.held
         return verdict.values, verdict.events
@@ -217,25 +219,25 @@ class PolledMeter:
         )
 
     def _requests_for(self, block: Block) -> tuple[Block, ...]:
-        last = max(self.meter.model.registers.values()) + REGISTERS_PER_VALUE
+        last = max(register.end for register in self.meter.model.registers.values())
         longer = (Block(block.address, block.count + more) for more in LONGER_BY)
         allowed = (each for each in longer if each.end <= last and self.limits.allows(each))
         return (block, *allowed)
 
-    def _together(self, names: set[str]) -> set[int]:
-        """Return the addresses that are to share a block: of the widest set that one can hold."""
-        addresses: set[int] = set()
+    def _together(self, names: set[str]) -> set[Register]:
+        """Return the values that are to share a block: of the widest set that one can hold."""
+        values: set[Register] = set()
         for group in (DEFAULT_SET, CORE_SET, CORE_NAMES):
-            addresses = {self.registers[name] for name in group if name in names}
-            width = max(addresses, default=0) - min(addresses, default=0) + REGISTERS_PER_VALUE
-            if width <= self.limits.highest:
+            values = {self.registers[name] for name in group if name in names}
+            begin = min((value.address for value in values), default=0)
+            if max((value.end for value in values), default=0) - begin <= self.limits.highest:
                 break
-        return addresses
+        return values
 
-    def _inside(self, blocks: Iterable[Block]) -> dict[str, int]:
+    def _inside(self, blocks: Iterable[Block]) -> set[str]:
         blocks = list(blocks)
         return {
-            name: address
-            for name, address in self.registers.items()
-            if any(block.address <= address < block.end for block in blocks)
+            name
+            for name, register in self.registers.items()
+            if any(block.holds(register) for block in blocks)
         }

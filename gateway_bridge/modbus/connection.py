@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
+from gateway_bridge.meter.plan import SMALLEST_READ
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.modbus.traffic import Traffic
 from gateway_bridge.modbus.transport import INPUT, Framing, Transport
@@ -185,7 +185,7 @@ class Connection:
                     self._transport = self._new_transport(framing)
                     await self._connect()
                 try:
-                    await self.read(unit, 0, REGISTERS_PER_VALUE)
+                    await self.read(unit, 0, SMALLEST_READ)
                 except (MeterTimeout, MeterFault):
                     if not self._heard_since_connect:
                         continue

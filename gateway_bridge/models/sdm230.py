@@ -5,7 +5,7 @@ the SDM230-2T (V1.1) allows 30 values a request, that of the SDM230 allows 40; t
 out which it has.
 """
 
-from gateway_bridge.models.model import MeterModel
+from gateway_bridge.models.model import MeterModel, Register
 from gateway_bridge.models.sdm120 import REGISTERS
 
 SDM230 = MeterModel(
@@ -13,8 +13,8 @@ SDM230 = MeterModel(
     maker="Eastron",
     title="SDM230-Modbus",
     manual="https://github.com/nmakel/sdm_modbus/blob/master/documents/sdm230_modbus_protocol.pdf",
-    registers={**REGISTERS, "phase_angle": 0x0024},
+    registers={**REGISTERS, "phase_angle": Register(0x0024)},
     absent={"1p2w": frozenset()},
-    serial_number=None,
-    system_type=None,
+    alignment=2,
+    word_order=None,
 )

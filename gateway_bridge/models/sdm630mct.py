@@ -4,7 +4,8 @@ From the maker's "SDM630MCT Modbus Protocol" V1.7, which allows 30 values a requ
 and 40 in another: the smaller number holds. The multi-channel SDM630MCT-ML is another meter.
 """
 
-from gateway_bridge.models.model import MeterModel
+from gateway_bridge.models.eastron import SERIAL_NUMBER, SYSTEM_TYPE, SYSTEM_TYPES
+from gateway_bridge.models.model import MeterModel, float32
 from gateway_bridge.models.sdm630 import ONE_PHASE, REGISTERS, WITHOUT_NEUTRAL
 
 SDM630MCT = MeterModel(
@@ -14,12 +15,21 @@ SDM630MCT = MeterModel(
     manual="https://www.eastroneurope.com/images/uploads/products/protocol/SDM630MCT_MODBUS_Protocol_V1.7.pdf",
     registers={
         **REGISTERS,
-        "energy_total_resettable": 0x0180,
-        "reactive_energy_total_resettable": 0x0182,
-        "energy_import_resettable": 0x0184,
-        "energy_export_resettable": 0x0186,
+        **float32(
+            {
+                "energy_total_resettable": 0x0180,
+                "reactive_energy_total_resettable": 0x0182,
+                "energy_import_resettable": 0x0184,
+                "energy_export_resettable": 0x0186,
+            }
+        ),
     },
     absent={"3p4w": frozenset(), "3p3w": WITHOUT_NEUTRAL, "1p2w": ONE_PHASE},
     limit=60,
+    alignment=2,
+    word_order=None,
+    serial_number=SERIAL_NUMBER,
+    system_type=SYSTEM_TYPE,
+    system_types=SYSTEM_TYPES,
     max_current_a=9999.0,
 )

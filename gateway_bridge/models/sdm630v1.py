@@ -6,6 +6,7 @@ counts import only, and a setting on the meter (holding register 0x001E) turns k
 serial number is not in one register pair, so the meter cannot be told apart by it.
 """
 
+from gateway_bridge.models.eastron import SYSTEM_TYPE, SYSTEM_TYPES
 from gateway_bridge.models.model import MeterModel
 from gateway_bridge.models.sdm630 import ONE_PHASE, REGISTERS, WITHOUT_NEUTRAL
 
@@ -16,5 +17,8 @@ SDM630V1 = MeterModel(
     manual="https://github.com/nmakel/sdm_modbus/blob/master/documents/sdm630_modbus_protocol_v2.0.pdf",
     registers=REGISTERS,
     absent={"3p4w": frozenset(), "3p3w": WITHOUT_NEUTRAL, "1p2w": ONE_PHASE},
-    serial_number=None,
+    alignment=2,
+    word_order=None,
+    system_type=SYSTEM_TYPE,
+    system_types=SYSTEM_TYPES,
 )

@@ -4,14 +4,20 @@ From the maker's "SDM72D-M User Manual" V1.1 (meter code 0x0089). The first SDM7
 voltages and no currents, and is another meter. Net energy (0x018C) can fall and is left out.
 """
 
-from gateway_bridge.models.model import MeterModel
+from gateway_bridge.models.eastron import (
+    CODE_REGISTER,
+    SERIAL_NUMBER,
+    SYSTEM_TYPE,
+    SYSTEM_TYPES,
+)
+from gateway_bridge.models.model import MeterModel, float32
 
 SDM72V2 = MeterModel(
     name="sdm72v2",
     maker="Eastron",
     title="SDM72D-M v2",
     manual="https://github.com/nmakel/sdm_modbus/blob/master/documents/sdm72d-m-v2-manual_v1.1.pdf",
-    registers={
+    registers=float32({
         "voltage_l1": 0x0000,
         "voltage_l2": 0x0002,
         "voltage_l3": 0x0004,
@@ -51,7 +57,7 @@ SDM72V2 = MeterModel(
         "energy_total_resettable": 0x0180,
         "energy_import_resettable": 0x0184,
         "energy_export_resettable": 0x0186,
-    },
+    }),
     absent={
         "3p4w": frozenset(),
         "1p2w": frozenset({
@@ -62,5 +68,11 @@ SDM72V2 = MeterModel(
         }),
     },
     limit=60,
+    alignment=2,
+    word_order=None,
+    serial_number=SERIAL_NUMBER,
+    system_type=SYSTEM_TYPE,
+    system_types=SYSTEM_TYPES,
+    code_register=CODE_REGISTER,
     code=0x0089,
 )  # fmt: skip

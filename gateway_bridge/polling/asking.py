@@ -20,7 +20,8 @@ async def read_block(connection: Connection, meter: PolledMeter, block: Block) -
     if request is None:
         raise MeterFault("another client asks for as much; whose an answer is cannot be told")
     try:
-        answer = await connection.read(unit, request.address, request.count)
+        function = meter.meter.model.functions[0]
+        answer = await connection.read(unit, request.address, request.count, function)
     except MeterFault as error:
         if error.code not in REFUSED or not meter.limits.learns_of(request):
             raise

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from gateway_bridge.meter.identity import identify
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE, Block
+from gateway_bridge.meter.plan import Block
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.modbus.connection import Connection
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterRefusal, MeterTimeout
@@ -136,9 +136,12 @@ class GatewayPoller:
         """Ask a dead meter for one value; it is read fully as soon as it answers."""
         if self._silent:
             await self.connection.renew(meter.meter.unit)
-        first = meter.live[0].address
+        model = meter.meter.model
+        first = model.probe
         try:
-            await self.connection.read(meter.meter.unit, first, REGISTERS_PER_VALUE)
+            await self.connection.read(
+                meter.meter.unit, first.address, first.count, model.functions[0]
+            )
         except MeterFault as error:
             if error.code is None:
                 raise

@@ -10,6 +10,7 @@ import pytest
 
 from gateway_bridge.meter.plan import Block
 from gateway_bridge.modbus.errors import MeterFault
+from gateway_bridge.modbus.transport import HOLDING
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.polling.lengths import FORGET_S, Lengths
 from gateway_bridge.polling.poller import GatewayPoller
@@ -199,12 +200,12 @@ def test_a_register_that_the_meter_lacks_is_found_out_while_another_block_waits(
                 read = poller.connection.read
 
                 async def refusing(unit: int, address: int, count: int, *function: int) -> bytes:
-                    if not function and address <= absent < address + count:
+                    if function != (HOLDING,) and address <= absent < address + count:
                         raise MeterFault("exception 2", 2)
                     return await read(unit, address, count, *function)
 
                 monkeypatch.setattr(poller.connection, "read", refusing)
-                slow = next(q for q in MODEL.registers if MODEL.registers[q] == absent + 2)
+                slow = next(q for q in MODEL.registers if MODEL.registers[q].address == absent + 2)
                 await until(lambda: any(slow in r for r in heard.of("1")), timeout_s=120)
                 assert not heard.wrong()
 

@@ -293,9 +293,9 @@ def test_the_help_lists_the_commands(tmp_path: Path) -> None:
 
 
 def test_the_meter_codes_are_those_of_the_maker() -> None:
-    assert METER_CODES[0x0070] == "sdm630"
-    assert METER_CODES[0x0089] == "sdm72v2"
-    assert "first series" in METER_CODES[0x0084]
+    assert METER_CODES[0xFC02, 0x0070] == "sdm630"
+    assert METER_CODES[0xFC02, 0x0089] == "sdm72v2"
+    assert "first series" in METER_CODES[0xFC02, 0x0084]
 
 
 def test_a_scan_leaves_no_backlog_in_a_slow_gateway(tmp_path: Path) -> None:

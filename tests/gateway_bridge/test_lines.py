@@ -121,7 +121,7 @@ def test_a_word_order_in_the_settings_outweighs_what_the_meter_shows() -> None:
 
 def test_the_serial_number_is_read_as_it_stands_whatever_the_order_of_floats() -> None:
     async def said(address: int, _count: int, function: int) -> bytes:
-        if function == HOLDING and address == MODEL.serial_number:
+        if function == HOLDING and address == MODEL.serial_number.address:
             return (21_001_026).to_bytes(4, "big")
         return b"\x00\x00\x42\x48"  # 50.0, the less significant register first
 

@@ -91,7 +91,7 @@ def test_an_inverted_meter_exchanges_import_and_export() -> None:
 
     [gateway] = site(text)
 
-    registers = gateway.meters[0].model.registers
+    registers = {name: each.address for name, each in gateway.meters[0].model.registers.items()}
     assert (registers["energy"], registers["energy_import"]) == (0x4A, 0x4A)
     assert registers["energy_export"] == 0x48
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway_bridge.models import MODELS, MeterModel
+from gateway_bridge.models import METER_CODES, MODELS, MeterModel
+from gateway_bridge.models.model import Register
 
 # SDM630 Modbus Protocol V1.8, table of input registers: hexadecimal start address of each row.
 SDM630_MANUAL = [
@@ -63,21 +64,62 @@ OTHER_MANUALS = [
 ]  # fmt: skip
 
 
+# EM300 Series and ET300 Series Communication Protocol V2 R6, table 2.4-1: physical address, length
+# in words, data format, value weight.
+EM340_MANUAL = [
+    ("voltage_l1", 0x0000, 2, "int32", 10), ("voltage_l2", 0x0002, 2, "int32", 10),
+    ("voltage_l3", 0x0004, 2, "int32", 10), ("voltage_l1_l2", 0x0006, 2, "int32", 10),
+    ("voltage_l2_l3", 0x0008, 2, "int32", 10), ("voltage_l3_l1", 0x000A, 2, "int32", 10),
+    ("current_l1", 0x000C, 2, "int32", 1000), ("current_l2", 0x000E, 2, "int32", 1000),
+    ("current_l3", 0x0010, 2, "int32", 1000), ("power_l1", 0x0012, 2, "int32", 10),
+    ("power_l2", 0x0014, 2, "int32", 10), ("power_l3", 0x0016, 2, "int32", 10),
+    ("apparent_power_l1", 0x0018, 2, "int32", 10), ("apparent_power_l2", 0x001A, 2, "int32", 10),
+    ("apparent_power_l3", 0x001C, 2, "int32", 10), ("reactive_power_l1", 0x001E, 2, "int32", 10),
+    ("reactive_power_l2", 0x0020, 2, "int32", 10), ("reactive_power_l3", 0x0022, 2, "int32", 10),
+    ("voltage", 0x0024, 2, "int32", 10), ("voltage_ll", 0x0026, 2, "int32", 10),
+    ("power", 0x0028, 2, "int32", 10), ("apparent_power", 0x002A, 2, "int32", 10),
+    ("reactive_power", 0x002C, 2, "int32", 10), ("power_factor_l1", 0x002E, 1, "int16", 1000),
+    ("power_factor_l2", 0x002F, 1, "int16", 1000), ("power_factor_l3", 0x0030, 1, "int16", 1000),
+    ("power_factor", 0x0031, 1, "int16", 1000), ("frequency", 0x0033, 1, "int16", 10),
+    ("energy", 0x0034, 2, "int32", 10), ("energy_import", 0x0034, 2, "int32", 10),
+    ("reactive_energy_import", 0x0036, 2, "int32", 10), ("power_demand", 0x0038, 2, "int32", 10),
+    ("power_demand_max", 0x003A, 2, "int32", 10),
+    ("energy_import_resettable", 0x003C, 2, "int32", 10),
+    ("energy_import_l1", 0x0040, 2, "int32", 10), ("energy_import_l2", 0x0042, 2, "int32", 10),
+    ("energy_import_l3", 0x0044, 2, "int32", 10), ("energy_export", 0x004E, 2, "int32", 10),
+    ("reactive_energy_export", 0x0050, 2, "int32", 10), ("current", 0x000C, 6, "int32", 1000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("quantity", "address", "words", "format_", "weight"), EM340_MANUAL)
+def test_em340_has_each_quantity_where_and_as_the_manual_says(
+    quantity: str, address: int, words: int, format_: str, weight: int
+) -> None:
+    register = MODELS["em340"].registers[quantity]
+
+    assert (register.address, register.count) == (address, words)
+    assert (register.type, register.per_unit) == (format_, weight)
+
+
+def test_em340_has_nothing_that_is_not_checked_against_the_manual() -> None:
+    assert set(MODELS["em340"].registers) == {row[0] for row in EM340_MANUAL}
+
+
 @pytest.mark.parametrize(("quantity", "address"), SDM630_MANUAL)
 def test_sdm630_has_each_quantity_where_the_manual_says(quantity: str, address: int) -> None:
-    assert MODELS["sdm630"].registers[quantity] == address
+    assert MODELS["sdm630"].registers[quantity] == Register(address)
 
 
 @pytest.mark.parametrize(("model", "quantity", "address"), OTHER_MANUALS)
 def test_each_model_has_each_quantity_where_its_manual_says(
     model: str, quantity: str, address: int
 ) -> None:
-    assert MODELS[model].registers[quantity] == address
+    assert MODELS[model].registers[quantity] == Register(address)
 
 
 @pytest.mark.parametrize(("model", "values", "limit"), [
     ("sdm630", 85, 80), ("sdm630v1", 85, 80), ("sdm630mct", 89, 60),
-    ("sdm120", 21, 80), ("sdm230", 22, 80), ("sdm72v2", 38, 60),
+    ("sdm120", 21, 80), ("sdm230", 22, 80), ("sdm72v2", 38, 60), ("em340", 39, 50),
 ])  # fmt: skip
 def test_a_model_has_so_many_values_and_gives_so_many_registers_at_once(
     model: str, values: int, limit: int
@@ -86,10 +128,24 @@ def test_a_model_has_so_many_values_and_gives_so_many_registers_at_once(
     assert MODELS[model].limit == limit
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [name for name in MODELS if name.startswith("sdm")])
 def test_energy_is_what_was_imported_and_not_import_plus_export(model: str) -> None:
-    assert MODELS[model].registers["energy"] == 0x0048
-    assert MODELS[model].registers["energy_total"] == 0x0156
+    assert MODELS[model].registers["energy"] == Register(0x0048)
+    assert MODELS[model].registers["energy_total"] == Register(0x0156)
+
+
+def test_the_energy_of_an_em340_is_what_was_imported() -> None:
+    assert MODELS["em340"].registers["energy"] == MODELS["em340"].registers["energy_import"]
+
+
+def test_an_em340_is_asked_who_it_is_where_its_manual_says() -> None:
+    model = MODELS["em340"]
+
+    assert model.serial_number == Register(0x5000, "text", parts=7)
+    assert model.system_type == Register(0x1002, "uint16")
+    assert (model.code_register, model.code) == (0x000B, 341)
+    assert model.word_order == "low-first"
+    assert METER_CODES[0x000B, 345] == "em340"
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
@@ -121,39 +177,72 @@ def test_an_unknown_wiring_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     ("registers", "complaint"),
     [
-        ({"volltage": 0x0000}, "'volltage' is not in the catalogue"),
-        ({"voltage": 0x0001}, "voltage at odd address 0x0001"),
-        ({"voltage": 0x10000}, "voltage at 0x10000, beyond the last register"),
-        ({"voltage": 0x0000, "current": 0x0000}, "current and voltage both at 0x0000"),
+        ({"volltage": Register(0x0000)}, "'volltage' is not in the catalogue"),
+        ({"voltage": Register(0x0001)}, "voltage at 0x0001: not a multiple of 2"),
+        ({"voltage": Register(0x10000)}, "voltage at 0x10000: beyond the last register"),
+        ({"voltage": Register(0xFFFE, "int64")}, "voltage at 0xFFFE: beyond the last register"),
+        ({"voltage": Register(0, parts=41)}, "voltage at 0x0000: longer than a request"),
+        ({"voltage": Register(0, "text")}, "voltage at 0x0000: a quantity is not a text"),
+        (
+            {"voltage": Register(0x0000), "current": Register(0x0000)},
+            "current and voltage both at 0x0000",
+        ),
+        (
+            {"voltage": Register(0x0000, "int64"), "current": Register(0x0002)},
+            "current and voltage both at 0x0002",
+        ),
+        (
+            {"energy": Register(0x0000), "energy_import": Register(0x0000, "int32")},
+            "energy_import and energy both at 0x0000",
+        ),
+        (
+            {"current_l1": Register(0x0000, "int32"), "current": Register(0x0000, parts=3)},
+            "current and current_l1 both at 0x0000",
+        ),
     ],
 )
-def test_a_table_that_cannot_be_right_is_refused(registers: dict[str, int], complaint: str) -> None:
+def test_a_table_that_cannot_be_right_is_refused(
+    registers: dict[str, Register], complaint: str
+) -> None:
     with pytest.raises(ValueError, match=complaint):
-        _model(registers=registers)
+        _model(registers=registers, alignment=2)
+
+
+def test_a_limit_that_is_not_a_multiple_of_the_alignment_is_refused() -> None:
+    with pytest.raises(ValueError, match="a limit of 80 registers is not a multiple of 3"):
+        _model(registers={"power": Register(0x0000)}, alignment=3)
+
+
+def test_single_registers_may_be_at_odd_addresses_where_the_maker_allows_it() -> None:
+    model = _model(registers={"frequency": Register(0x0033, "int16", 10)})
+
+    assert model.registers["frequency"].count == 1
 
 
 def test_energy_may_share_the_register_of_the_imported_energy() -> None:
-    model = _model(registers={"energy": 0x0048, "energy_import": 0x0048})
+    model = _model(registers={"energy": Register(0x0048), "energy_import": Register(0x0048)})
 
     assert model.quantities() == ("energy", "energy_import")
 
 
 def test_a_wiring_may_only_hide_what_the_model_has() -> None:
     with pytest.raises(ValueError, match="absent quantity 'frequency' has no register"):
-        _model(registers={"power": 0x0034}, absent={"3p4w": frozenset({"frequency"})})
+        _model(registers={"power": Register(0x0034)}, absent={"3p4w": frozenset({"frequency"})})
 
 
 def test_a_table_cannot_be_changed_behind_its_back() -> None:
-    registers = {"power": 0x0034}
+    registers = {"power": Register(0x0034)}
     model = _model(registers=registers)
 
-    registers["power"] = 0x0000
+    registers["power"] = Register(0x0000)
 
-    assert model.registers["power"] == 0x0034
+    assert model.registers["power"] == Register(0x0034)
 
 
 def _model(
-    registers: dict[str, int], absent: dict[str, frozenset[str]] | None = None
+    registers: dict[str, Register],
+    absent: dict[str, frozenset[str]] | None = None,
+    alignment: int = 1,
 ) -> MeterModel:
     return MeterModel(
         name="trial",
@@ -162,4 +251,5 @@ def _model(
         manual="https://example.org/",
         registers=registers,
         absent=absent or {"3p4w": frozenset()},
+        alignment=alignment,
     )

@@ -4,11 +4,14 @@ import asyncio
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from contract.quantities import BY_NAME
+from contract.quantities import BY_NAME, ENERGY, POWER_FACTOR, VOLTAGE, Kind, Quantity
+from gateway_bridge.meter.plan import Block, Layout
 from gateway_bridge.models import MODELS
+from gateway_bridge.models.model import Register
 from simulator import LineTiming, Simulator
 from simulator.device import SimulatedMeter
 from tests.support.modbus import Master, floats, tcp
@@ -127,6 +130,47 @@ def test_every_value_of_every_model_is_plausible(unit: int, model: str) -> None:
         for name in meter.model.registers:
             kind = BY_NAME[name].kind
             assert kind.lowest <= values[name] <= kind.highest, name
+
+
+@pytest.mark.parametrize(
+    ("kind", "register"),
+    [
+        (Kind("°C", 1, "temperature", -50, 200), Register(0x01A0)),
+        (Kind("°C", 1, "temperature", -50, 5), Register(0x01A0, "int16", 10)),
+        (Kind("m³", 2, "water", 0, 1e6, counter=True), Register(0x01A0)),
+        (Kind("m³", 2, "water", 0, 10, counter=True), Register(0x01A0)),
+        (VOLTAGE, Register(0x01A0)),
+        (ENERGY, Register(0x01A0, "int64", 1000)),
+        (POWER_FACTOR, Register(0x01A1, "int16", 1000)),
+    ],
+)
+def test_a_new_row_of_the_catalogue_and_its_register_are_simulated_without_an_edit(
+    kind: Kind, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BY_NAME, "novelty", Quantity("novelty", "Novelty", kind))
+    sdm630 = MODELS["sdm630"]
+    registers = {**sdm630.registers, "novelty": register}
+    model = replace(sdm630, registers=registers, alignment=1)
+    meter = SimulatedMeter(1, model)
+
+    read = [meter.measure(moment)["novelty"] for moment in moments()]
+
+    assert all(kind.lowest <= value <= kind.highest for value in read)
+    assert not kind.counter or read == sorted(read)
+    assert kind.unit != "V" or all(220 < value < 240 for value in read)
+
+    async def story() -> bytes:
+        simulator = Simulator((1,), models={1: model}, timing=NO_WIRE)
+        async with simulator, Master(simulator.port) as master:
+            for fault in ("counter-back", "jump", "counter-zero", "nan", "inf", "zero"):
+                simulator.fault(1, fault)
+                assert len(await master.ask(tcp(1, register.address, register.count))) > 9
+            simulator.mend(1)
+            simulator.set(1, "novelty", kind.lowest)
+            return await master.ask(tcp(1, register.address, register.count))
+
+    layout = Layout(Block(register.address, register.count), {"novelty": register})
+    assert layout.decode(asyncio.run(story())[9:]) == {"novelty": pytest.approx(kind.lowest)}
 
 
 @pytest.mark.parametrize("model", ["sdm120", "sdm230"])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from contract.quantities import BY_NAME
-from gateway_bridge.meter.plan import Block, decode
+from gateway_bridge.meter.plan import Block, Layout
 from gateway_bridge.meter.state import PolledMeter
 from simulator.bus import Served
 from simulator.simulator import Simulator
@@ -58,7 +58,7 @@ class Truth:
         fresh = [self._said(served) for served in self._served(unit, sent_s)]
         since = [self._said(served) for served in self._served(unit, self._heard_s[unit])]
         for block in meter.live:
-            said = {n: v for n, v in values.items() if in_block(meter.registers[n], block)}
+            said = {n: v for n, v in values.items() if block.holds(meter.registers[n])}
             if not any(said.items() <= moment.items() for moment in fresh):
                 self.wrong.append(f"meter {unit} at {ts}: {said} was of no one moment")
         self.wrong += [
@@ -84,14 +84,11 @@ class Truth:
 
     def _said(self, served: Served) -> dict[str, float]:
         """What the meter said then; of its counters, what they truly were."""
-        said = decode(served.data, Block(served.address, served.count), MODEL.registers)
+        block = Block(served.address, served.count)
+        said = Layout(block, MODEL.registers).decode(served.data)
         measured = self.simulator.meters[served.unit].measure(served.at_s)
         true = {name: measured[name] for name in said if BY_NAME[name].kind.counter}
         return {name: rounded(value) for name, value in (said | true).items()}
-
-
-def in_block(address: int, block: Block) -> bool:
-    return block.address <= address < block.end
 
 
 def rounded(value: float) -> float:

@@ -52,7 +52,7 @@ class Heard:
 
 def pinned(unit: int, name: str) -> float:
     """A value that tells its unit and its register."""
-    value = MODEL.registers[name] + 1 + unit / 4
+    value = MODEL.registers[name].address + 1 + unit / 4
     return value / 1000 if BY_NAME[name].kind.highest < 2 else value
 
 

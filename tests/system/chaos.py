@@ -252,7 +252,7 @@ class Chaos:
         registers = MODELS["sdm630"].registers
         found: dict[str, dict[Values, float]] = defaultdict(dict)
         for served in list(self._pipeline.meters.simulator.statistics.served):
-            places = [(registers[n] - served.address) * 2 for n in ("power", "energy")]
+            places = [(registers[n].address - served.address) * 2 for n in ("power", "energy")]
             if all(0 <= place <= len(served.data) - 4 for place in places):
                 power, energy = (
                     struct.unpack_from(">f", served.data, place)[0] for place in places

@@ -4,7 +4,7 @@ from gateway_bridge.address import BAUDS
 from gateway_bridge.commands.checks.findings import Finding
 from gateway_bridge.commands.checks.line import Line
 from gateway_bridge.commands.probe import Outcome, Probe, Response
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
+from gateway_bridge.meter.plan import SMALLEST_READ
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.site.site import Gateway
 
@@ -19,12 +19,12 @@ async def check_clients(gateway: Gateway, line: Line) -> Finding:
     second = Probe(gateway.where, line.probe.framing, timeout_s=line.probe.timeout_s)
     try:
         await second.open()
-        response = await second.request(line.unit, 0, REGISTERS_PER_VALUE)
+        response = await second.request(line.unit, 0, SMALLEST_READ)
     except GatewayError:
         response = Response(Outcome.CLOSED, 0.0)
     finally:
         second.close()
-    first = await line.probe.request(line.unit, 0, REGISTERS_PER_VALUE)
+    first = await line.probe.request(line.unit, 0, SMALLEST_READ)
     if first.outcome is Outcome.CLOSED:
         await line.probe.open()
     if response.from_meter and first.from_meter:
@@ -39,7 +39,7 @@ async def check_clients(gateway: Gateway, line: Line) -> Finding:
 
 async def check_speed(gateway: Gateway, line: Line) -> list[Finding]:
     """Compare the response times with the speed of an RS485 line."""
-    short_s = await _fastest(line, REGISTERS_PER_VALUE)
+    short_s = await _fastest(line, SMALLEST_READ)
     long_s = await _fastest(line, LONG)
     if short_s is None:
         return []
@@ -59,7 +59,7 @@ async def check_speed(gateway: Gateway, line: Line) -> list[Finding]:
             )
         ]
     speed = Finding("speed", "ok", f"{LONG} registers take {1000 * long_s:.0f} ms")
-    baud = _compare_baud(gateway, (long_s - short_s) / (2 * (LONG - REGISTERS_PER_VALUE)))
+    baud = _compare_baud(gateway, (long_s - short_s) / (2 * (LONG - SMALLEST_READ)))
     return [speed, baud] if baud else [speed]
 
 
@@ -87,7 +87,7 @@ def _only_short(line: Line) -> Finding:
     return Finding(
         "speed",
         "fault",
-        f"unit {line.unit} returns {REGISTERS_PER_VALUE} registers, but not {LONG}",
+        f"unit {line.unit} returns {SMALLEST_READ} registers, but not {LONG}",
         "raise the gateway's timeout for the RS485 side (often called command time-out or max wait)"
         " to 500 ms or more",
     )

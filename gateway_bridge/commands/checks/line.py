@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gateway_bridge.address import TcpAddress
 from gateway_bridge.commands.checks.findings import Finding
 from gateway_bridge.commands.probe import NO_METER, Outcome, Probe, Response, timeout_s
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
+from gateway_bridge.meter.plan import SMALLEST_READ
 from gateway_bridge.modbus.connection import FRAMING_NAMES
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.modbus.link import NotReached, resolve
@@ -135,7 +135,7 @@ async def _request(probe: Probe, unit: int) -> Response:
                 await probe.open()
             except GatewayError:
                 return response
-            response = await probe.request(unit, 0, REGISTERS_PER_VALUE)
+            response = await probe.request(unit, 0, SMALLEST_READ)
     return response
 
 

@@ -8,11 +8,9 @@ from gateway_bridge.commands.checks.line import Line
 from gateway_bridge.commands.meter_read import MeterRead, read_meter
 from gateway_bridge.commands.probe import NO_METER, Outcome, Response
 from gateway_bridge.commands.wiring import suspicions, unjudged
-from gateway_bridge.meter.plan import REGISTERS_PER_VALUE
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.modbus.transport import EXCEPTIONS, HOLDING
 from gateway_bridge.models import METER_CODES, MODELS
-from gateway_bridge.models.model import METER_CODE
 from gateway_bridge.site.site import Gateway, Meter
 
 TRIES = 4
@@ -51,11 +49,14 @@ async def _repeated_requests(line: Line, meter: Meter) -> tuple[list[Response], 
     """Request a value and the serial number in turn, several times."""
     responses: list[Response] = []
     serials = set()
+    model, unit = meter.model, meter.unit
+    first, number = model.probe, model.serial_number
     for _ in range(TRIES):
-        responses.append(await line.probe.request(meter.unit, 0, REGISTERS_PER_VALUE))
-        address = meter.model.serial_number
-        if address is not None and responses[-1].outcome is Outcome.ANSWER:
-            serial = await line.probe.request(meter.unit, address, REGISTERS_PER_VALUE, HOLDING)
+        responses.append(
+            await line.probe.request(unit, first.address, first.count, model.functions[0])
+        )
+        if number is not None and responses[-1].outcome is Outcome.ANSWER:
+            serial = await line.probe.request(unit, number.address, number.count, HOLDING)
             if serial.outcome is Outcome.ANSWER:
                 serials.add(serial.data)
             elif serial.outcome is not Outcome.EXCEPTION:
@@ -128,9 +129,13 @@ def _check_twins(meter: Meter) -> str:
 
 async def _check_model(step: str, line: Line, meter: Meter) -> Finding | None:
     """Return a fault if the meter reports another model than the settings have."""
-    response = await line.probe.request(meter.unit, METER_CODE, 1, HOLDING)
-    name = METER_CODES.get(int.from_bytes(response.data, "big")) if response.data else None
-    if name in (None, meter.model.name) or meter.model.code is None:
+    register = meter.model.code_register
+    if register is None:
+        return None
+    response = await line.probe.request(meter.unit, register, 1, HOLDING)
+    code = int.from_bytes(response.data, "big")
+    name = METER_CODES.get((register, code)) if response.data else None
+    if name in (None, meter.model.name):
         return None
     assert name
     title = MODELS[name].title if name in MODELS else name
@@ -174,7 +179,7 @@ def _summary(meter: Meter, done: MeterRead) -> str:
         f"unit {meter.unit} responds: {meter.model.title}",
         f"serial number {identity.serial}" if identity.serial else "",
         identity.wiring or "",
-        "low word first (detected)" if identity.low_word_first else "",
+        "low word first" if identity.low_word_first else "",
         f"{volts[0]:.1f} V" if volts else "",
         f"{values['power']:.0f} W" if "power" in values else "",
     ]
