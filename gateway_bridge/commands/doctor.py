@@ -16,7 +16,7 @@ from gateway_bridge.commands.checks.gateway import check_clients, check_speed
 from gateway_bridge.commands.checks.line import Line, check_framing, check_network
 from gateway_bridge.commands.checks.meter import check_meter
 from gateway_bridge.commands.meter_read import read_meter
-from gateway_bridge.commands.wiring import COUNTERS, against_counters
+from gateway_bridge.commands.wiring import COUNTERS, counter_mismatch
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.settings import BridgeSettings
 from gateway_bridge.site.site import Gateway, Meter
@@ -159,7 +159,7 @@ async def _check_counters(
         if len(powers) < 2:
             continue
         (first_s, first), (last_s, last) = taken[0], taken[-1]
-        found = against_counters(first, last, sum(powers) / len(powers), last_s - first_s)
+        found = counter_mismatch(first, last, sum(powers) / len(powers), last_s - first_s)
         if found:
             findings.append(Finding(f"meter {meter_id}", "fault", found.text, found.remedy))
     return findings

@@ -35,7 +35,7 @@ def main(words: Sequence[str]) -> int:
     plans = [LinePlan(gateway) for gateway in gateways]
     for plan in plans:
         plan.show(screen)
-    screen.outcome({"gateways": [plan.facts() for plan in plans]})
+    screen.outcome({"gateways": [plan.to_dict() for plan in plans]})
     return 0 if all(plan.share <= 1 for plan in plans) else 1
 
 
@@ -71,7 +71,7 @@ class LinePlan:
             screen.say(line, "bold red" if self.share > 1 else "")
         screen.say()
 
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the plan for a script."""
         return {
             "name": self.gateway.name,
@@ -81,10 +81,10 @@ class LinePlan:
             "share": round(self.share, 4),
             "keeps_interval": self.share <= 1,
             "remedies": self.remedies(),
-            "meters": [self._meter_facts(meter) for meter in self.meters],
+            "meters": [self._meter_dict(meter) for meter in self.meters],
         }
 
-    def _meter_facts(self, meter: PolledMeter) -> dict[str, Any]:
+    def _meter_dict(self, meter: PolledMeter) -> dict[str, Any]:
         cost = self.gateway.cost
         return {
             "meter_id": meter.meter.meter_id,

@@ -55,7 +55,7 @@ async def _read(gateway: Gateway, meter: Meter, screen: Screen) -> int:
     finally:
         probe.close()
     _show(screen, gateway, meter, done, framing_name(gateway, probe.framing))
-    screen.outcome(_facts(gateway, meter, done, probe.framing))
+    screen.outcome(_to_dict(gateway, meter, done, probe.framing))
     return 1 if done.missing else 0
 
 
@@ -145,7 +145,7 @@ def _quantities(given: str | None, meter: Meter) -> tuple[str, ...]:
         raise SettingsError(f"--quantities: {error}") from error
 
 
-def _facts(gateway: Gateway, meter: Meter, done: MeterRead, framing: Framing) -> dict[str, Any]:
+def _to_dict(gateway: Gateway, meter: Meter, done: MeterRead, framing: Framing) -> dict[str, Any]:
     """Return the meter and its values for a script."""
     return {
         "meter_id": meter.meter_id,

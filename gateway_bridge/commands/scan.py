@@ -61,7 +61,7 @@ def main(words: Sequence[str]) -> int:
     gateways = arguments.gateways(options, BridgeSettings.load())
     screen = Screen(as_json=options.json)
     scans = [_scan(gateway, options, screen) for gateway in gateways]
-    screen.outcome({"gateways": [scan.facts() for scan in scans]})
+    screen.outcome({"gateways": [scan.to_dict() for scan in scans]})
     return 0 if all(scan.found for scan in scans) else 1
 
 
@@ -98,7 +98,7 @@ class Found:
             return MODELS[self.model].title if self.model in MODELS else self.model
         return "not reported" if self.code is None else f"unknown (code 0x{self.code:04X})"
 
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the meter for a script."""
         return {
             "unit": self.unit,
@@ -172,13 +172,13 @@ class Scan:
             )
         self._screen.show(shown)
 
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the line and its meters for a script."""
         return {
             "name": self.gateway.name,
             "address": self.gateway.address,
             "framing": self.found[0].framing if self.found else None,
-            "meters": [meter.facts() for meter in self._by_unit()],
+            "meters": [meter.to_dict() for meter in self._by_unit()],
         }
 
     def _by_unit(self) -> list[Found]:

@@ -42,12 +42,12 @@ def suspicions(values: Values, *, wiring: str | None = None) -> list[Suspicion]:
     """
     found = [*_voltages(values, one_phase=wiring == "1p2w")]
     if wiring != "3p3w":
-        exchanged = list(_exchanged(values))
-        found += exchanged or _reversed(values)
+        swapped = list(_swapped(values))
+        found += swapped or _reversed(values)
     return [*found, *_ratio(values), *_sums(values)]
 
 
-def unjudged(values: Values) -> list[str]:
+def idle_phases(values: Values) -> list[str]:
     """Return the phases whose load is too small to check their wiring."""
     carrying = _loads(values)
     return [phase for phase in PHASES if f"power_{phase}" in values and phase not in carrying]
@@ -87,11 +87,11 @@ def _loads(values: Values) -> dict[str, complex]:
     return {phase: load for phase, load in loads.items() if abs(load) >= least}
 
 
-def _exchanged(values: Values) -> Iterator[Suspicion]:
+def _swapped(values: Values) -> Iterator[Suspicion]:
     """Find two swapped transformers: their currents are 120° off, in opposite directions."""
     angles = {phase: _degrees(load) for phase, load in _loads(values).items()}
     for one, other in (("l1", "l2"), ("l2", "l3"), ("l3", "l1")):
-        if one in angles and other in angles and _are_exchanged(angles, one, other):
+        if one in angles and other in angles and _are_swapped(angles, one, other):
             shown = f"{angles[one]:+.0f}° and {angles[other]:+.0f}°"
             pair = f"{one.upper()} and {other.upper()}"
             yield Suspicion(
@@ -109,7 +109,7 @@ def _exchanged(values: Values) -> Iterator[Suspicion]:
             )
 
 
-def _are_exchanged(angles: Mapping[str, float], one: str, other: str) -> bool:
+def _are_swapped(angles: Mapping[str, float], one: str, other: str) -> bool:
     """Return whether the angles of two phases are 120° off, in opposite directions.
 
     On a site that exports, that is 60° off 180°. Loads can have such angles too, so the third
@@ -225,7 +225,7 @@ def _sums(values: Values) -> Iterator[Suspicion]:
             )
 
 
-def against_counters(
+def counter_mismatch(
     first: Mapping[str, float], last: Mapping[str, float], power_w: float, passed_s: float
 ) -> Suspicion | None:
     """Compare the energy that the counters counted with the mean power over the same time.

@@ -40,13 +40,13 @@ def test_every_wrong_meter_id_is_reported(monkeypatch: pytest.MonkeyPatch) -> No
 
     text = str(caught.value)
     assert text.startswith("METER_IDS: ")
-    for complaint in ("'x' is not a whole number", "248 is not from 1 to 247", "0 is not from 1"):
-        assert complaint in text
+    for problem in ("'x' is not a whole number", "248 is not from 1 to 247", "0 is not from 1"):
+        assert problem in text
     assert "is listed twice" in text
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "complaint"),
+    ("name", "value", "problem"),
     [
         ("METER_IDS", " # none", "lists no meter"),
         ("POLL_INTERVAL", "0.05", "greater than or equal to 0.1"),
@@ -58,11 +58,11 @@ def test_every_wrong_meter_id_is_reported(monkeypatch: pytest.MonkeyPatch) -> No
     ],
 )
 def test_a_wrong_setting_is_reported_with_the_expected_value(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str
 ) -> None:
     monkeypatch.setenv(name, value)
 
-    with pytest.raises(SettingsError, match=f"^{name}: .*{complaint}"):
+    with pytest.raises(SettingsError, match=f"^{name}: .*{problem}"):
         BridgeSettings.load()
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -281,6 +282,37 @@ def test_the_result_of_a_plan_as_json(tmp_path: Path) -> None:
     [meter] = gateway["meters"]
     assert gateway["keeps_interval"]
     assert [(block["address"], block["count"]) for block in meter["blocks"]] == [(0, 74)]
+
+
+def keys(result: Any) -> set[str]:
+    """Return the keys of a result and of the objects in it, without the names of quantities."""
+    if isinstance(result, list):
+        return {key for each in result for key in keys(each)}
+    if not isinstance(result, dict):
+        return set()
+    inside = (keys(value) for key, value in result.items() if key != "values")
+    return set(result).union(*inside)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("scan", "--units", "2", "--timeout", "0.1"),
+        ("read", "2"),
+        ("plan", "--units", "2"),
+        ("doctor", "--units", "2", "--no-broker", "--watch", "0.1"),
+    ],
+)
+def test_the_page_documents_every_key_of_the_json(
+    words: tuple[str, ...], tcp: Site, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs/site.md").read_text()
+
+    result = command(*words, "--at", tcp.address, "--json", directory=tmp_path)
+
+    found = keys(json.loads(result.output))
+    assert found
+    assert {key for key in found if f"`{key}`" not in page} == set()
 
 
 def test_the_help_lists_the_commands(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from gateway_bridge.commands.wiring import against_counters, counter_step, suspicions, unjudged
+from gateway_bridge.commands.wiring import counter_mismatch, counter_step, idle_phases, suspicions
 from gateway_bridge.models import MODELS
 from simulator.device import SimulatedMeter
 from simulator.faults import Faults
@@ -166,7 +166,7 @@ def test_phases_without_load_are_not_checked() -> None:
     values = reading((LOAD[0], complex(-3, 1), complex(2, 0)))
 
     assert texts(values) == ""
-    assert unjudged(values) == ["l2", "l3"]
+    assert idle_phases(values) == ["l2", "l3"]
 
 
 def test_without_a_neutral_the_phases_are_not_compared() -> None:
@@ -201,11 +201,11 @@ def test_the_step_of_a_counter_follows_from_its_decimals(value: float, step: flo
 def test_counters_that_follow_the_power_raise_no_suspicion() -> None:
     first, last = counters(100.001), counters(100.007)
 
-    assert against_counters(first, last, 2100, 10) is None
+    assert counter_mismatch(first, last, 2100, 10) is None
 
 
 def test_counters_that_count_another_power_are_reported() -> None:
-    found = against_counters(counters(100.001), counters(100.031), 2000, 10)
+    found = counter_mismatch(counters(100.001), counters(100.031), 2000, 10)
 
     assert found is not None
     assert found.text == (
@@ -214,4 +214,4 @@ def test_counters_that_count_another_power_are_reported() -> None:
 
 
 def test_counters_that_have_hardly_moved_prove_nothing() -> None:
-    assert against_counters(counters(100.01), counters(100.02), 100, 10) is None
+    assert counter_mismatch(counters(100.01), counters(100.02), 100, 10) is None

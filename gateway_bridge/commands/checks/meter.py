@@ -7,7 +7,7 @@ from gateway_bridge.commands.checks.findings import Finding, Level
 from gateway_bridge.commands.checks.line import Line
 from gateway_bridge.commands.meter_read import MeterRead, read_meter
 from gateway_bridge.commands.probe import NO_METER, Outcome, Response
-from gateway_bridge.commands.wiring import suspicions, unjudged
+from gateway_bridge.commands.wiring import idle_phases, suspicions
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.modbus.transport import EXCEPTIONS, HOLDING
 from gateway_bridge.models import METER_CODES, MODELS
@@ -183,6 +183,6 @@ def _summary(meter: Meter, done: MeterRead) -> str:
         f"{volts[0]:.1f} V" if volts else "",
         f"{values['power']:.0f} W" if "power" in values else "",
     ]
-    idle = [phase.upper() for phase in unjudged(values)]
+    idle = [phase.upper() for phase in idle_phases(values)]
     doubt = f"; load too small to check the wiring of {' and '.join(idle)}" if idle else ""
     return ", ".join(filter(None, details)) + doubt
