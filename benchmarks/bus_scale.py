@@ -16,6 +16,7 @@ import time
 from benchmarks.bus import MODEL, Heard, Verdict
 from benchmarks.figures import title
 from contract.quantities import DEFAULT_SET
+from gateway_bridge.address import TcpAddress
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.polling.poller import GatewayPoller, Line
 from gateway_bridge.site.site import Gateway, Meter
@@ -44,7 +45,7 @@ def gateway(number: int, port: int) -> Gateway:
         Meter(f"{number}_{unit}", unit, MODEL, "", 1.0, 60.0, tuple(DEFAULT_SET))
         for unit in range(1, METERS + 1)
     )
-    return Gateway(f"g{number}", "127.0.0.1", port, "tcp", 1.0, INSTANT, meters)
+    return Gateway(f"g{number}", TcpAddress("127.0.0.1", port), "tcp", 1.0, INSTANT, meters)
 
 
 async def _lags(lags: list[float]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from benchmarks.figures import line as print_line
+from gateway_bridge.address import TcpAddress
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.line_cost import LineCost
@@ -101,7 +102,7 @@ async def line(
             Meter(str(n), n, MODEL, f"Meter {n}", interval_s, slow_interval_s, quantities)
             for n in simulator.meters
         )
-        gateway = Gateway("g", "127.0.0.1", port, "tcp", 1.0, cost, polled)
+        gateway = Gateway("g", TcpAddress("127.0.0.1", port), "tcp", 1.0, cost, polled)
         heard = Heard()
         poller = GatewayPoller(PolledLine(gateway), heard)
         task = asyncio.create_task(poller.run())

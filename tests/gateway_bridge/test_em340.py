@@ -204,7 +204,7 @@ def test_the_doctor_finds_nothing_wrong_with_an_em340(site: Site, tmp_path: Path
         "--watch", "0.1", directory=tmp_path, MODBUS_BAUD="38400",
     )  # fmt: skip
 
-    assert "unit 1 answers: EM340, serial number 21001026, 3p4w" in said.text
+    assert "unit 1 responds: EM340, serial number 21001026, 3p4w" in said.text
     assert "no fault" in said.text
 
 

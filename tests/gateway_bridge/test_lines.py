@@ -25,7 +25,7 @@ def test_a_serial_line_is_read_like_a_gateway_and_nothing_is_wrong(tmp_path: Pat
             simulator.open_serial(tmp_path / "line")
             pin(simulator)
             line = SerialLine(str(tmp_path / "line"))
-            gateway = replace(gateway_at(simulator), serial=line, framing="rtu")
+            gateway = replace(gateway_at(simulator), where=line, framing="rtu")
             async with polling(gateway) as (poller, heard):
                 await until(lambda: len(heard.of("1")) > 5 and len(heard.of("2")) > 5)
                 simulator.fault(1, "late", 0.4, times=1)
@@ -45,7 +45,7 @@ def test_an_adapter_that_is_unplugged_and_plugged_in_again_goes_on(
         async with Simulator((1,), timing=FAST, framing="rtu") as simulator:
             simulator.open_serial(tmp_path / "line")
             line = SerialLine(str(tmp_path / "line"))
-            gateway = replace(gateway_at(simulator), serial=line, framing="rtu")
+            gateway = replace(gateway_at(simulator), where=line, framing="rtu")
             async with polling(gateway) as (poller, heard):
                 await until(lambda: heard.readings)
                 simulator._serial.pop().end()
@@ -73,6 +73,14 @@ def test_an_adapter_that_another_program_uses_is_told(tmp_path: Path) -> None:
                 first.close()
 
     asyncio.run(story())
+
+
+def test_a_device_path_that_contains_lock_is_not_taken_for_a_locked_device(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.mkdir()
+
+    with pytest.raises(GatewayError, match="cannot be opened as a serial line"):
+        asyncio.run(Transport(SerialLine(str(path)), "rtu", timeout_s=0.3).connect())
 
 
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from contract.quantities import BY_NAME, DEFAULT_SET
+from gateway_bridge.address import TcpAddress
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.line_cost import LineCost
@@ -77,7 +78,7 @@ def gateway_at(
         Meter(str(unit), unit, MODEL, f"Meter {unit}", interval_s, slow_interval_s, quantities)
         for unit in simulator.meters
     )
-    return Gateway("g", "127.0.0.1", simulator.port, framing, timeout_s, cost, meters)  # type: ignore[arg-type]
+    return Gateway("g", TcpAddress("127.0.0.1", simulator.port), framing, timeout_s, cost, meters)  # type: ignore[arg-type]
 
 
 @contextlib.asynccontextmanager
