@@ -12,7 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What quantities of one sort share; `device_class` is Home Assistant's word for it."""
+    """What quantities of one sort share; `device_class` is Home Assistant's word for it.
+
+    `additive`: the values of the phases add up to the meter's, which is their mean otherwise.
+    `kilo`: people read large values in thousands of the unit, such as kW.
+    """
 
     unit: str
     decimals: int
@@ -20,6 +24,8 @@ class Kind:
     lowest: float
     highest: float
     counter: bool = False
+    additive: bool = True
+    kilo: bool = False
 
     @property
     def state_class(self) -> str:
@@ -42,15 +48,15 @@ class Quantity:
     diagnostic: bool = False
 
 
-VOLTAGE = Kind("V", 1, "voltage", 0, 1_000_000)
+VOLTAGE = Kind("V", 1, "voltage", 0, 1_000_000, additive=False)
 CURRENT = Kind("A", 2, "current", -100_000, 100_000)
-POWER = Kind("W", 0, "power", -1e9, 1e9)
-APPARENT_POWER = Kind("VA", 0, "apparent_power", -1e9, 1e9)
-REACTIVE_POWER = Kind("var", 0, "reactive_power", -1e9, 1e9)
-POWER_FACTOR = Kind("", 2, "power_factor", -1.001, 1.001)
-ANGLE = Kind("°", 1, None, -360, 360)
-FREQUENCY = Kind("Hz", 2, "frequency", 0, 1000)
-DISTORTION = Kind("%", 1, None, 0, 1000)
+POWER = Kind("W", 0, "power", -1e9, 1e9, kilo=True)
+APPARENT_POWER = Kind("VA", 0, "apparent_power", -1e9, 1e9, kilo=True)
+REACTIVE_POWER = Kind("var", 0, "reactive_power", -1e9, 1e9, kilo=True)
+POWER_FACTOR = Kind("", 2, "power_factor", -1.001, 1.001, additive=False)
+ANGLE = Kind("°", 1, None, -360, 360, additive=False)
+FREQUENCY = Kind("Hz", 2, "frequency", 0, 1000, additive=False)
+DISTORTION = Kind("%", 1, None, 0, 1000, additive=False)
 ENERGY = Kind("kWh", 2, "energy", 0, 1e9, counter=True)
 REACTIVE_ENERGY = Kind("kvarh", 2, "reactive_energy", 0, 1e9, counter=True)
 APPARENT_ENERGY = Kind("kVAh", 2, None, 0, 1e9, counter=True)

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,7 +38,7 @@ _PASSING = ("locked", "is full", "disk I/O error", "connection", "starting up")
 class Storage:
     """Writes batches, each once; a write that does not succeed is tried again.
 
-    `on_change` is called when trouble begins and when it ends. For one thread only.
+    For one thread only.
     """
 
     def __init__(self, url: str, keep: Keep | None = None, archive: Archive | None = None) -> None:
@@ -50,7 +51,6 @@ class Storage:
         self._file: tuple[int, int] | None = None
         self._troubled_since_s = 0.0
         self.trouble: str | None = None
-        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:
@@ -69,20 +69,29 @@ class Storage:
         """
         return self._try(self._open, give_up, _passes_by_itself) is not None
 
-    def meters(self) -> list[str]:
-        """Return the meters that have readings."""
+    def meters(self) -> dict[str, datetime]:
+        """Return the meters that have readings, each with the time of its newest."""
         with in_words(self._database):
-            return [meter.meter_id for meter in queries.meters()]
+            return {meter.meter_id: meter.last_seen for meter in queries.meters()}
 
     def snapshot_meters(self) -> list[str]:
         """Return the meters that are known to send whole readings."""
         return self._writer.snapshot_meters if self._writer else []
 
     def write(
-        self, readings: Sequence[Reading], rejected: Sequence[Rejected], give_up: threading.Event
+        self,
+        readings: Sequence[Reading],
+        rejected: Sequence[Rejected],
+        give_up: threading.Event,
+        on_change: Callable[[], None] = lambda: None,
     ) -> int | None:
-        """Store a batch and return how many rows were new; None where `give_up` came first."""
-        return self._try(lambda: self._ready().write(readings, rejected), give_up, lambda _: True)
+        """Store a batch and return how many rows were new; None where `give_up` came first.
+
+        Calls `on_change` when trouble begins and when it ends.
+        """
+        return self._try(
+            lambda: self._ready().write(readings, rejected), give_up, lambda _: True, on_change
+        )
 
     def settle(
         self,
@@ -149,6 +158,7 @@ class Storage:
         attempt: Callable[[], T],
         give_up: threading.Event,
         worth_waiting: Callable[[StorageError], bool],
+        on_change: Callable[[], None] = lambda: None,
     ) -> T | None:
         delay_s = FIRST_DELAY_S
         while True:
@@ -159,9 +169,11 @@ class Storage:
                 self.close()
                 if not worth_waiting(error):
                     raise
-                self._tell(str(error))
+                if self._tell(str(error)):
+                    on_change()
             else:
-                self._tell(None)
+                if self._tell(None):
+                    on_change()
                 return result
             if give_up.wait(delay_s * random.uniform(0.8, 1.2)):
                 return None
@@ -195,9 +207,9 @@ class Storage:
             return found.st_dev, found.st_ino
         return None
 
-    def _tell(self, trouble: str | None) -> None:
+    def _tell(self, trouble: str | None) -> bool:
         if trouble == self.trouble:
-            return
+            return False
         if trouble is None:
             away_s = time.monotonic() - self._troubled_since_s
             logger.info("database %s: works again after %.0f s", self.name, away_s)
@@ -206,7 +218,7 @@ class Storage:
         if self.trouble is None:
             self._troubled_since_s = time.monotonic()
         self.trouble = trouble
-        self.on_change()
+        return True
 
 
 def _passes_by_itself(error: StorageError) -> bool:

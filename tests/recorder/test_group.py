@@ -81,7 +81,7 @@ def test_two_recorders_share_the_readings_and_each_is_stored_once(group: Group) 
 
 
 def _stored_by(part: Part) -> int:
-    words = part.output.rpartition("stopped; ")[2].split()
+    words = part.output.rpartition("stopped: ")[2].split()
     return int(words[0])
 
 

@@ -1,7 +1,7 @@
-"""The history, read without holding up anybody: every query runs in a pool of native threads.
+"""Reading the history without blocking the event loop: queries run in a pool of native threads.
 
-A query that ran in the hub would stop all browsers for as long as it takes; and greenlets that
-share one thread would share one database connection. So each thread of the pool has its own.
+A query in gevent's hub would stop all browsers until it ends, and greenlets of one thread would
+share one database connection. Each thread of the pool has a connection of its own.
 """
 
 import threading
@@ -20,34 +20,34 @@ T = TypeVar("T")
 THREADS = 4
 
 
-class Stored:
-    """Asks the history; it may not be there yet, and comes when a recorder has made it."""
+class HistoryReader:
+    """Queries the history, which may not exist yet: a recorder creates it."""
 
     def __init__(self, url: str) -> None:
         self._database = open_database(url, read_only=True)
         self._pool = ThreadPool(THREADS)
         self._current = False
 
-    def ask(self, query: Callable[[], T], *, empty: T) -> T:
-        """Return what `query` returns, or `empty` while no recorder has made the database.
+    def query(self, query: Callable[[], T], *, empty: T) -> T:
+        """Return the result of `query`, or `empty` while the database does not exist.
 
-        The query must be done with the database when it returns. Raises StorageError.
+        The query must not use the database after it returns. Raises StorageError.
         """
-        answer: T | StorageError = self._pool.apply(self._ask, (query, empty))
-        if isinstance(answer, StorageError):
-            raise answer
-        return answer
+        result: T | StorageError = self._pool.apply(self._query, (query, empty))
+        if isinstance(result, StorageError):
+            raise result
+        return result
 
     def run(self, work: Callable[[], T]) -> T:
-        """Do something laborious beside the hub; it must raise nothing."""
+        """Run other long work in a thread of the pool; it must not raise."""
         result: T = self._pool.apply(work)
         return result
 
     def check(self) -> None:
-        """Raise StorageError where the history cannot be read, or is not there yet."""
-        if not self.ask(lambda: True, empty=False):
+        """Raise StorageError where the history cannot be read or does not exist."""
+        if not self.query(lambda: True, empty=False):
             name = name_of(self._database)
-            raise StorageError(f"database {name}: not there yet; is the recorder running?")
+            raise StorageError(f"database {name}: does not exist yet; is the recorder running?")
 
     def close(self) -> None:
         """Close the connection of each thread of the pool."""
@@ -60,19 +60,19 @@ class Stored:
         together.wait(5)
         self._database.close()
 
-    def _ask(self, query: Callable[[], T], empty: T) -> T | StorageError:
-        """Return the answer or the error: the pool would print a traceback of what is raised."""
+    def _query(self, query: Callable[[], T], empty: T) -> T | StorageError:
+        """Return the result or the error: the pool would print a traceback of a raised error."""
         try:
-            return self._ask_once(query, empty)
-        except StorageError:  # a server that was started anew has dropped our connection
+            return self._query_once(query, empty)
+        except StorageError:  # a database server that was restarted has dropped our connection
             self._database.close()
         try:
-            return self._ask_once(query, empty)
+            return self._query_once(query, empty)
         except StorageError as error:
             self._database.close()
             return error
 
-    def _ask_once(self, query: Callable[[], T], empty: T) -> T:
+    def _query_once(self, query: Callable[[], T], empty: T) -> T:
         with in_words(self._database):
             self._current = self._current or self._is_prepared()
             if not self._current:
@@ -89,6 +89,7 @@ class Stored:
             return False
         if not is_current(self._database):
             raise StorageError(
-                f"database {name}: made by another version; start the recorder of this one"
+                f"database {name}: has the tables of another version; "
+                "start the recorder of this version, which migrates them"
             )
         return True
