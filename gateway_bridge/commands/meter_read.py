@@ -7,8 +7,8 @@ from gateway_bridge.meter.identity import Identity, identify
 from gateway_bridge.meter.plan import Block, Layout
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.modbus.errors import MeterFault
+from gateway_bridge.modbus.frames import REFUSED
 from gateway_bridge.models.inversion import turned
-from gateway_bridge.polling.asking import REFUSED
 from gateway_bridge.site.site import Gateway, Meter
 
 
@@ -56,9 +56,9 @@ async def read_meter(probe: Probe, meter: Meter, gateway: Gateway) -> MeterRead:
         values |= layout.decode(answer, low_word_first=polled.low_word_first)
     if meter.inverted:
         values = turned(values, signed_currents=meter.model.signed_currents)
-    assert polled.identity
+    assert polled.state.identity
     return MeterRead(
-        identity=polled.identity,
+        identity=polled.state.identity,
         values=values,
         asked=tuple(polled.registers),
         blocks=tuple(done),

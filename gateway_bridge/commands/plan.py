@@ -58,8 +58,8 @@ class LinePlan:
         for meter in self.meters:
             for block, interval_s in _blocks(meter):
                 shown.add_row(
-                    f"{meter.meter.meter_id}",
-                    meter.meter.model.title,
+                    f"{meter.config.meter_id}",
+                    meter.config.model.title,
                     f"{interval_s:g} s",
                     f"{block.address} to {block.end - 1}",
                     f"{block.count}",
@@ -87,9 +87,9 @@ class LinePlan:
     def _meter_dict(self, meter: PolledMeter) -> dict[str, Any]:
         cost = self.gateway.cost
         return {
-            "meter_id": meter.meter.meter_id,
-            "unit": meter.meter.unit,
-            "model": meter.meter.model.name,
+            "meter_id": meter.config.meter_id,
+            "unit": meter.config.unit,
+            "model": meter.config.model.name,
             "live_ms": round(cost.total_ms(meter.live), 1),
             "blocks": [
                 {
@@ -106,7 +106,7 @@ class LinePlan:
     def _summary(self) -> list[str]:
         count = len(self.meters)
         meters = "one meter" if count == 1 else f"{count} meters"
-        intervals = sorted({meter.meter.interval_s for meter in self.meters})
+        intervals = sorted({meter.config.interval_s for meter in self.meters})
         every = " or ".join(f"{interval_s:g} s" for interval_s in intervals)
         lines = [
             f"Reading {meters} takes {self.round_s:.2f} s, every {every};"
@@ -127,13 +127,13 @@ class LinePlan:
         return [*lines, f"To make room, use {', or '.join(self.remedies())}."]
 
     def _real_interval_s(self) -> float:
-        return self.share * min(meter.meter.interval_s for meter in self.meters)
+        return self.share * min(meter.config.interval_s for meter in self.meters)
 
     def remedies(self) -> list[str]:
         """Return changes that each give the line enough time; none if it has enough."""
         if self.share <= FULL:
             return []
-        longer_s = max(meter.meter.interval_s for meter in self.meters) * self.share / FULL
+        longer_s = max(meter.config.interval_s for meter in self.meters) * self.share / FULL
         remedies = [f"an interval of {longer_s:.1f} s"]
         for baud in BAUDS:
             if not self.gateway.cost.baud < baud <= FASTEST_METER_BAUD:
@@ -158,7 +158,7 @@ def _planned(gateway: Gateway, cost: LineCost) -> list[PolledMeter]:
 
 def _blocks(meter: PolledMeter) -> list[tuple[Block, float]]:
     """Return each block of a meter with its interval in seconds."""
-    config = meter.meter
+    config = meter.config
     live = [(block, config.interval_s) for block in meter.live]
     return live + [(block, config.slow_interval_s) for block in meter.slow]
 

@@ -15,18 +15,25 @@ from enum import StrEnum
 import serial
 
 from gateway_bridge.address import Address, SerialLine, TcpAddress
-from gateway_bridge.meter.plan import SMALLEST_READ
 from gateway_bridge.modbus.connection import CLOSED_AT_ONCE, FRAMING_NAMES, SLACK_S
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
-from gateway_bridge.modbus.frames import Frame, rtu_frames, rtu_request, tcp_frames, tcp_request
+from gateway_bridge.modbus.frames import (
+    EXCEPTIONS,
+    INPUT,
+    NO_ANSWER,
+    SMALLEST_READ,
+    Frame,
+    Framing,
+    Request,
+    encode,
+    find,
+    other,
+)
 from gateway_bridge.modbus.link import not_connected, not_opened, resolve
-from gateway_bridge.modbus.transport import EXCEPTIONS, INPUT, Framing
 from gateway_bridge.site.site import Gateway
 
 CONNECT_S = 3.0
 SETTLE_S = 0.3
-NO_METER = frozenset({10, 11})
-"""Exception codes with which a gateway reports that no meter responds."""
 RUN_DOCTOR = "run `meterflow doctor` to find the cause"
 
 
@@ -55,7 +62,7 @@ class Response:
     def from_meter(self) -> bool:
         """Whether a meter responded, with values or with an exception of its own."""
         return self.outcome is Outcome.ANSWER or (
-            self.outcome is Outcome.EXCEPTION and self.code not in NO_METER
+            self.outcome is Outcome.EXCEPTION and self.code not in NO_ANSWER
         )
 
 
@@ -106,7 +113,8 @@ class Probe:
                     raw += received
                     answer = self._find(bytes(raw), unit, function)
                     if answer is not None:
-                        return _response(answer, count, time.monotonic() - began_s)
+                        wanted = Request(unit, function, count)
+                        return _response(answer, wanted, time.monotonic() - began_s)
             outcome = Outcome.CLOSED
         except TimeoutError:
             self._missed = unit
@@ -122,7 +130,7 @@ class Probe:
             return response.data
         if response.outcome is Outcome.EXCEPTION:
             text = f"exception {response.code} ({EXCEPTIONS.get(response.code, 'unknown')})"
-            missing = response.code in NO_METER
+            missing = response.code in NO_ANSWER
             raise MeterTimeout(text) if missing else MeterFault(text, response.code)
         if response.outcome is Outcome.SILENCE:
             raise MeterTimeout(f"no response within {self.timeout_s:g} s")
@@ -165,11 +173,8 @@ class Probe:
             self._reader.feed_eof()
 
     async def _send(self, unit: int, pdu: bytes) -> None:
-        if self.framing == "rtu":
-            frame = rtu_request(unit, pdu)
-        else:
-            self._transaction = self._transaction % 65_535 + 1
-            frame = tcp_request(unit, pdu, self._transaction)
+        self._transaction = self._transaction % 65_535 + 1
+        frame = encode(self.framing, unit, pdu, self._transaction)
         if self._device:
             os.write(self._device.fileno(), frame)
         elif self._writer:
@@ -186,20 +191,17 @@ class Probe:
         try:
             async with asyncio.timeout(0.001):
                 while received := await self._reader.read(4096):
-                    self.other_units.update(frame.unit for frame in self._frames(received))
+                    self.other_units.update(frame.unit for frame in find(self.framing, received))
         except (TimeoutError, OSError):
             return
 
-    def _frames(self, raw: bytes) -> list[Frame]:
-        return list(rtu_frames(raw) if self.framing == "rtu" else tcp_frames(raw))
-
-    def _find(self, raw: bytes, unit: int, function: int) -> bytes | None:
-        """Return the PDU of the response. Record the other units that responded."""
-        for frame in self._frames(raw):
+    def _find(self, raw: bytes, unit: int, function: int) -> Frame | None:
+        """Return the response among the bytes. Record the other units that responded."""
+        for frame in find(self.framing, raw):
             if frame.unit != unit:
                 self.other_units.add(frame.unit)
-            elif frame.pdu[0] & 0x7F == function and self._is_current(frame):
-                return frame.pdu
+            elif frame.function == function and self._is_current(frame):
+                return frame
         return None
 
     def _is_current(self, frame: Frame) -> bool:
@@ -211,20 +213,20 @@ class Probe:
     def _without_answer(self, raw: bytes) -> Outcome:
         if not raw:
             return Outcome.SILENCE
-        frames = self._frames(raw)
+        frames = list(find(self.framing, raw))
         if frames:  # valid ones, but late or from other units
             late = any(frame.unit == self._missed for frame in frames)
             return Outcome.SILENCE if late else Outcome.OTHER_UNIT
-        other = tcp_frames(raw) if self.framing == "rtu" else rtu_frames(raw)
-        return Outcome.OTHER_FRAMING if list(other) else Outcome.DAMAGED
+        in_other = list(find(other(self.framing), raw))
+        return Outcome.OTHER_FRAMING if in_other else Outcome.DAMAGED
 
 
-def _response(pdu: bytes, count: int, took_s: float) -> Response:
-    if pdu[0] & 0x80:
-        return Response(Outcome.EXCEPTION, took_s, code=pdu[1])
-    if len(pdu) != 2 + 2 * count or pdu[1] != 2 * count:
+def _response(frame: Frame, request: Request, took_s: float) -> Response:
+    if frame.exception is not None:
+        return Response(Outcome.EXCEPTION, took_s, code=frame.exception)
+    if request.misfit(frame):
         return Response(Outcome.DAMAGED, took_s)
-    return Response(Outcome.ANSWER, took_s, data=pdu[2:])
+    return Response(Outcome.ANSWER, took_s, data=frame.content)
 
 
 async def open_probe(gateway: Gateway, unit: int) -> Probe:

@@ -13,7 +13,7 @@ from gateway_bridge.commands import arguments
 from gateway_bridge.commands.meter_read import MeterRead, read_meter
 from gateway_bridge.commands.probe import RUN_DOCTOR, framing_name, open_probe
 from gateway_bridge.modbus.errors import GatewayError
-from gateway_bridge.modbus.transport import Framing
+from gateway_bridge.modbus.frames import Framing
 from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
 from gateway_bridge.site.site import CORE_NAMES, Gateway, Meter
 from service.errors import SettingsError

@@ -17,10 +17,10 @@ from gateway_bridge.commands.probe import (
     framings,
 )
 from gateway_bridge.meter.identity import identify
-from gateway_bridge.meter.plan import SMALLEST_READ, Block, Layout
+from gateway_bridge.meter.plan import Block, Layout
 from gateway_bridge.modbus.connection import CLOSED_AT_ONCE
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
-from gateway_bridge.modbus.transport import HOLDING, Framing
+from gateway_bridge.modbus.frames import HOLDING, SMALLEST_READ, Framing
 from gateway_bridge.models import CODE_REGISTERS, METER_CODES, MODELS, MeterModel
 from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
 from gateway_bridge.site.site import Gateway

@@ -126,7 +126,7 @@ def test_an_em340_is_asked_nothing_that_it_lacks_and_no_more_than_50_registers()
             async with polling(replace(gateway, meters=meters)) as (poller, heard):
                 await until(lambda: len(heard.readings) > 3)
                 meter = poller.meters["1"]
-                assert (meter.serial, meter.wiring) == ("21001026", "3p4w")
+                assert (meter.state.serial, meter.wiring) == ("21001026", "3p4w")
                 assert meter.low_word_first
             assert simulator.statistics.exceptions == {}
             assert all(served.count <= 50 for served in simulator.statistics.served)

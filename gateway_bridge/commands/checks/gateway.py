@@ -4,8 +4,8 @@ from gateway_bridge.address import BAUDS
 from gateway_bridge.commands.checks.findings import Finding
 from gateway_bridge.commands.checks.line import Line
 from gateway_bridge.commands.probe import Outcome, Probe, Response
-from gateway_bridge.meter.plan import SMALLEST_READ
 from gateway_bridge.modbus.errors import GatewayError
+from gateway_bridge.modbus.frames import SMALLEST_READ
 from gateway_bridge.site.site import Gateway
 
 FASTEST_BAUD = 38_400

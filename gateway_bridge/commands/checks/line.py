@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 from gateway_bridge.address import TcpAddress
 from gateway_bridge.commands.checks.findings import Finding
-from gateway_bridge.commands.probe import NO_METER, Outcome, Probe, Response, timeout_s
-from gateway_bridge.meter.plan import SMALLEST_READ
+from gateway_bridge.commands.probe import Outcome, Probe, Response, timeout_s
 from gateway_bridge.modbus.connection import FRAMING_NAMES
 from gateway_bridge.modbus.errors import GatewayError
+from gateway_bridge.modbus.frames import NO_ANSWER, SMALLEST_READ, Framing, other
 from gateway_bridge.modbus.link import NotReached, resolve
-from gateway_bridge.modbus.transport import Framing
 from gateway_bridge.site.site import Gateway, Meter
 
 USUAL_PORTS = (502, 4196, 8899, 20108, 26)
@@ -97,7 +96,7 @@ async def _is_open(host: str, port: int) -> bool:
 async def check_framing(gateway: Gateway) -> tuple[Finding, Line | None]:
     """Request a value of the meters in each framing; return the line once a meter responds."""
     first: Framing = "rtu" if gateway.serial or gateway.framing == "rtu" else "tcp"
-    tried: tuple[Framing, ...] = (first,) if gateway.serial else (first, _other(first))
+    tried: tuple[Framing, ...] = (first,) if gateway.serial else (first, other(first))
     responses: list[Response] = []
     for meters in (gateway.meters[:1], gateway.meters[1:]):  # the first in both, to know soon
         for framing in tried:
@@ -165,7 +164,7 @@ def _framing_found(gateway: Gateway, probe: Probe) -> Finding:
     if gateway.serial:
         return Finding("line", "ok", "a meter responds on the serial line")
     name = FRAMING_NAMES[framing]
-    if gateway.framing == _other(framing):
+    if gateway.framing == other(framing):
         return Finding(
             "framing",
             "fault",
@@ -195,7 +194,7 @@ def _no_response(gateway: Gateway, responses: list[Response]) -> Finding:
     """Return the cause of the missing responses, by what arrived instead."""
     outcomes = {response.outcome for response in responses}
     units = ", ".join(str(meter.unit) for meter in gateway.meters)
-    if any(response.code in NO_METER for response in responses):
+    if any(response.code in NO_ANSWER for response in responses):
         text = f"the gateway reports that no meter responds (unit {units})"
         return Finding("line", "fault", text, f"the connection to it works; {_CHECK_LINE}")
     if Outcome.DAMAGED in outcomes:
@@ -223,10 +222,6 @@ def _no_response(gateway: Gateway, responses: list[Response]) -> Finding:
         f"{_CHECK_LINE}; run `meterflow scan --at {gateway.address}` to try every unit id; stop"
         " other clients, and restart the gateway if it worked before",
     )
-
-
-def _other(framing: Framing) -> Framing:
-    return "rtu" if framing == "tcp" else "tcp"
 
 
 def _serves_another_client(gateway: Gateway) -> Finding:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from gateway_bridge.commands.checks.findings import Finding, Level
 from gateway_bridge.commands.checks.line import Line
 from gateway_bridge.commands.meter_read import MeterRead, read_meter
-from gateway_bridge.commands.probe import NO_METER, Outcome, Response
+from gateway_bridge.commands.probe import Outcome, Response
 from gateway_bridge.commands.wiring import idle_phases, suspicions
 from gateway_bridge.modbus.errors import GatewayError
-from gateway_bridge.modbus.transport import EXCEPTIONS, HOLDING
+from gateway_bridge.modbus.frames import EXCEPTIONS, HOLDING, NO_ANSWER
 from gateway_bridge.models import METER_CODES, MODELS
 from gateway_bridge.site.site import Gateway, Meter
 
@@ -104,8 +104,8 @@ def _silent(step: str, meter: Meter, responses: list[Response]) -> Finding:
             "the gateway reports that it is busy",
             "stop other clients that poll it: its queue is full",
         )
-    if codes - NO_METER:
-        code = min(codes - NO_METER)
+    if codes - NO_ANSWER:
+        code = min(codes - NO_ANSWER)
         return Finding(
             step,
             "fault",
