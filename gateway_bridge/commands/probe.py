@@ -113,8 +113,8 @@ class Probe:
                     raw += received
                     answer = self._find(bytes(raw), unit, function)
                     if answer is not None:
-                        asked = Request(unit, function, count)
-                        return _response(answer, asked, time.monotonic() - began_s)
+                        wanted = Request(unit, function, count)
+                        return _response(answer, wanted, time.monotonic() - began_s)
             outcome = Outcome.CLOSED
         except TimeoutError:
             self._missed = unit
@@ -196,7 +196,7 @@ class Probe:
             return
 
     def _find(self, raw: bytes, unit: int, function: int) -> Frame | None:
-        """Return the response. Record the other units that responded."""
+        """Return the response among the bytes. Record the other units that responded."""
         for frame in find(self.framing, raw):
             if frame.unit != unit:
                 self.other_units.add(frame.unit)
@@ -221,10 +221,10 @@ class Probe:
         return Outcome.OTHER_FRAMING if in_other else Outcome.DAMAGED
 
 
-def _response(frame: Frame, asked: Request, took_s: float) -> Response:
+def _response(frame: Frame, request: Request, took_s: float) -> Response:
     if frame.exception is not None:
         return Response(Outcome.EXCEPTION, took_s, code=frame.exception)
-    if asked.misfit(frame):
+    if request.misfit(frame):
         return Response(Outcome.DAMAGED, took_s)
     return Response(Outcome.ANSWER, took_s, data=frame.content)
 

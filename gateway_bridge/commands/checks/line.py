@@ -9,7 +9,7 @@ from gateway_bridge.commands.checks.findings import Finding
 from gateway_bridge.commands.probe import Outcome, Probe, Response, timeout_s
 from gateway_bridge.modbus.connection import FRAMING_NAMES
 from gateway_bridge.modbus.errors import GatewayError
-from gateway_bridge.modbus.frames import NO_ANSWER, SMALLEST_READ, Framing
+from gateway_bridge.modbus.frames import NO_ANSWER, SMALLEST_READ, Framing, other
 from gateway_bridge.modbus.link import NotReached, resolve
 from gateway_bridge.site.site import Gateway, Meter
 
@@ -96,7 +96,7 @@ async def _is_open(host: str, port: int) -> bool:
 async def check_framing(gateway: Gateway) -> tuple[Finding, Line | None]:
     """Request a value of the meters in each framing; return the line once a meter responds."""
     first: Framing = "rtu" if gateway.serial or gateway.framing == "rtu" else "tcp"
-    tried: tuple[Framing, ...] = (first,) if gateway.serial else (first, _other(first))
+    tried: tuple[Framing, ...] = (first,) if gateway.serial else (first, other(first))
     responses: list[Response] = []
     for meters in (gateway.meters[:1], gateway.meters[1:]):  # the first in both, to know soon
         for framing in tried:
@@ -164,7 +164,7 @@ def _framing_found(gateway: Gateway, probe: Probe) -> Finding:
     if gateway.serial:
         return Finding("line", "ok", "a meter responds on the serial line")
     name = FRAMING_NAMES[framing]
-    if gateway.framing == _other(framing):
+    if gateway.framing == other(framing):
         return Finding(
             "framing",
             "fault",
@@ -222,10 +222,6 @@ def _no_response(gateway: Gateway, responses: list[Response]) -> Finding:
         f"{_CHECK_LINE}; run `meterflow scan --at {gateway.address}` to try every unit id; stop"
         " other clients, and restart the gateway if it worked before",
     )
-
-
-def _other(framing: Framing) -> Framing:
-    return "rtu" if framing == "tcp" else "tcp"
 
 
 def _serves_another_client(gateway: Gateway) -> Finding:
