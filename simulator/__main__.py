@@ -86,7 +86,7 @@ def _must_obey(simulator: Simulator, command: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m simulator",
+        prog="meterflow simulator",
         description="SDM630 meters on a simulated RS485 line behind a Modbus gateway.",
         epilog=f"faults (--fault 'UNIT|gateway NAME [N] [share=0.1] [times=3]'):\n{faults_help()}"
         f"\n\ncommands on the --control port:\n{control.__doc__}",
