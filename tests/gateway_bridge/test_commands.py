@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway_bridge.models import METER_CODES, MODELS
-from simulator.line import LineTiming
+from simulator.bus import LineTiming
 from tests.support.onsite import EVENING_S, Site, command
 from tests.support.parts import ROOT, wait_until
 

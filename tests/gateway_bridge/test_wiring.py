@@ -8,10 +8,9 @@ import pytest
 from gateway_bridge.commands.counting import against_counters, counter_step
 from gateway_bridge.commands.wiring import suspicions, unjudged
 from gateway_bridge.models import MODELS
-from simulator.device import SimulatedMeter
+from simulator.device import SimulatedMeter, miswiring
 from simulator.faults import Faults
 from simulator.load import MONDAY, Phases
-from simulator.symptoms import miswiring
 
 LATER_S = MONDAY + 100 * 7 * 86_400
 """When the simulated meters have counted for years."""
