@@ -18,14 +18,14 @@ from statistics import median, quantiles
 import peewee
 
 from benchmarks.figures import NAMES, START, line, ms, readings, title
-from contract.readings import Reading, epoch_ms
+from contract.readings import Reading
+from contract.times import epoch_ms
 from history.database import migrate, open_database
+from history.dialect import dialect_of, run_many
 from history.exchange.archive import Archive
+from history.readings_table import Writer
 from history.retention import Keep, Retention
 from history.rollups.rollups import Rollups
-from history.statements import run_many
-from history.tables import TABLES
-from history.writes import Writer
 
 METERS, BATCH, ROUNDS = 20, 500, 5
 HOURS = 3
@@ -46,17 +46,11 @@ class History:
     def __init__(self, url: str) -> None:
         self.database = open_database(url)
         migrate(self.database)
-        self.bind()
         self.writer, self.rollups = Writer(self.database), Rollups(self.database)
         self.longest_s = 0.0
 
-    def bind(self) -> None:
-        """Let the models speak of this database: there are several in one run."""
-        self.database.bind(TABLES)
-
     def store(self, some: Sequence[Reading]) -> float:
         """Store readings in batches, roll them up, and return how many seconds that took."""
-        self.bind()
         began_s = time.perf_counter()
         for place in range(0, len(some), BATCH):
             self._step(lambda place=place: self.writer.write(some[place : place + BATCH]))
@@ -76,7 +70,7 @@ class Plain:
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
         columns = ", ".join(f"{name} BIGINT" for name in NAMES)
-        ending = "WITHOUT ROWID" if isinstance(database, peewee.SqliteDatabase) else ""
+        ending = "WITHOUT ROWID" if dialect_of(database).file else ""
         database.execute_sql(
             f"CREATE TABLE plain (meter INTEGER, ts BIGINT, {columns}, "
             f"PRIMARY KEY (meter, ts)) {ending}"

@@ -1,30 +1,31 @@
-"""Starts the MQTT broker: `python -m broker`; adds its users: `python -m broker add-user NAME`."""
+"""`meterflow broker`: start the MQTT broker; `meterflow broker add-user NAME`: add a user to it."""
 
+import errno
 import getpass
 import secrets
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from broker.listener import check_listener
 from broker.mosquitto import find_mosquitto, run_mosquitto
-from broker.settings import BrokerSettings
+from broker.settings import BrokerSettings, is_loopback
 from broker.users import add_user
 from service.errors import BrokerError
 from service.lifecycle import leave, load, parser_for
 
-PURPOSE = "Start the MQTT broker, for this machine only unless it has users."
+PURPOSE = "Start the MQTT broker. Without users it listens on this machine only."
 SERVICE_USERS = Path("/etc/mosquitto/meters.passwd")
-"""Where the drop-in for Debian's Mosquitto has them: deploy/mosquitto/meters.conf."""
+"""Users file of deploy/mosquitto/meters.conf, the drop-in for Debian's Mosquitto."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Start the broker, or add a user to it."""
     parser = parser_for("broker", PURPOSE, BrokerSettings)
     commands = parser.add_subparsers(dest="command", metavar="{add-user}", title="commands")
-    adding = commands.add_parser("add-user", help="give a user a password, new or changed")
-    adding.add_argument("name", help="name of the user; of a unit: its meter id")
-    adding.add_argument("--file", type=Path, help="users file; default: BROKER_USERS_FILE")
+    adding = commands.add_parser("add-user", help="add a user, or change a user's password")
+    adding.add_argument("name", help="name of the user; for a device: its meter id")
+    adding.add_argument("--file", type=Path, help="users file (default: BROKER_USERS_FILE)")
     options = parser.parse_args(arguments)
     if options.command == "add-user":
         leave("broker", lambda: _add_user(options.name, options.file))
@@ -32,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(settings: BrokerSettings) -> None:
-    """Be the broker that the settings ask for, until stopped.
+    """Run the broker that the settings select, until it is stopped.
 
-    Raises BrokerError where it cannot listen, or where Mosquitto is wanted and missing.
+    Raises BrokerError if it cannot listen, or if Mosquitto is selected and not installed.
     """
     check_listener(settings)
     program = None if settings.broker == "embedded" else find_mosquitto()
@@ -45,38 +46,71 @@ def run(settings: BrokerSettings) -> None:
             "mosquitto is not installed: install it (Debian: apt install mosquitto), "
             "or set BROKER=embedded"
         )
-    # Here, because amqtt takes longer to import than Mosquitto to start.
+    # Imported here because amqtt takes longer to import than Mosquitto to start.
     from broker.server import run_embedded
 
     run_embedded(settings)
 
 
+def check_listener(settings: BrokerSettings) -> None:
+    """Raise BrokerError if a broker without users would be open to a network, or cannot listen."""
+    host, port = settings.mqtt_host, settings.mqtt_port
+    if not is_loopback(host) and not settings.broker_users_file:
+        raise BrokerError(
+            f"MQTT_HOST {host} is reachable from the network, but no users are configured: set "
+            "MQTT_HOST=127.0.0.1, or BROKER_USERS_FILE; or run Mosquitto as a service for the "
+            "network (docs/brokers.md) and start no broker here"
+        )
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As the broker does: connections in TIME_WAIT do not block the port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise BrokerError(_listener_fault(host, port, error)) from error
+
+
+def _listener_fault(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"MQTT_PORT {port} on {host} is in use: if a broker runs there, start no other; all "
+            "parts use it. Otherwise choose another MQTT_PORT, or stop the program that listens "
+            "there (Debian's own broker: systemctl stop mosquitto)"
+        )
+    if error.errno == errno.EACCES:
+        return f"MQTT_PORT {port} on {host}: ports below 1024 need root; choose another"
+    return f"MQTT_HOST {host}, MQTT_PORT {port}: {error.strerror or error}"
+
+
 def _add_user(name: str, file: Path | None) -> None:
-    """Ask for a password, make one up where none is given, and say what to do next."""
-    known = BrokerSettings.load().broker_users_file
-    path = file or known or _default_file()
-    given = _ask_for_password(name)
+    """Read or generate a password, store it, and print what to do next."""
+    configured = BrokerSettings.load().broker_users_file
+    path = file or configured or _default_file()
+    given = _read_password(name)
     password = given or secrets.token_urlsafe(15)
     new = add_user(path, name, password)
-    say = sys.stdout.write
-    say(f"{name}: {'added to' if new else 'password changed in'} {path.absolute()}\n")
+    write = sys.stdout.write
+    write(f"{name}: {'added to' if new else 'password changed in'} {path.absolute()}\n")
     if not given:
-        say(f"password: {password}   (shown this once)\n")
+        write(f"password: {password}   (shown only this once)\n")
     if path.absolute().is_relative_to("/etc/mosquitto"):
-        say("Next: systemctl reload mosquitto\n")
+        write("Next: systemctl reload mosquitto\n")
     else:
-        say("Next: nothing with the embedded broker; for Mosquitto kill -HUP its process\n")
-        if path != known:
-            say(f"Not known to the broker yet: put BROKER_USERS_FILE={path} into .env\n")
+        write("Next: nothing for the embedded broker; for Mosquitto: kill -HUP its process\n")
+        if path != configured:
+            write(f"The broker does not read this file yet: set BROKER_USERS_FILE={path} in .env\n")
 
 
 def _default_file() -> Path:
     return SERVICE_USERS if SERVICE_USERS.exists() else Path("state/broker.passwd")
 
 
-def _ask_for_password(name: str) -> str:
+def _read_password(name: str) -> str:
     if sys.stdin.isatty():
-        return getpass.getpass(f"Password of {name} (empty: one is made up): ")
+        return getpass.getpass(f"Password for {name} (empty: generate one): ")
     return sys.stdin.readline().rstrip("\n")
 
 

@@ -1,4 +1,4 @@
-"""Mosquitto with the project's `mosquitto.conf`: found, configured, and run in our place."""
+"""Mosquitto with the project's `mosquitto.conf`: find it, configure it, become it."""
 
 import logging
 import os
@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import NoReturn
 
-from broker.recovery import damage_of, set_aside
+from broker.recovery import fault_of_mosquitto_file, set_aside
 from broker.rights import Rights
 from broker.settings import BrokerSettings
 from broker.users import read_users
@@ -21,23 +21,25 @@ _OUTSIDE_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 
 
 def find_mosquitto() -> str | None:
-    """Return where the program is; Debian keeps it where a user's PATH does not look."""
+    """Return the path of the program; Debian installs it outside a user's PATH."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path=_OUTSIDE_PATH)
 
 
 def run_mosquitto(program: str, settings: BrokerSettings) -> NoReturn:
-    """Become Mosquitto: its log, its signals and its exit code are this process's own.
+    """Replace this process by Mosquitto, so that log, signals and exit code are Mosquitto's.
 
-    Raises BrokerError where the configuration cannot be read or written, SettingsError where the
-    file of users or of rights is not understood.
+    Raises BrokerError if the configuration cannot be read or written, SettingsError if the file of
+    users or of rights is invalid.
     """
     try:
         configuration = configuration_for(settings)
-        kept = _kept_by(configuration)
-        if damage := damage_of(kept):
-            set_aside(kept, damage)
+        stored = _stored_by(configuration)
+        if fault := fault_of_mosquitto_file(stored):
+            set_aside(stored, fault)
         address = f"{settings.mqtt_host}:{settings.mqtt_port}"
-        logger.info("mosquitto (%s) listens on %s, by %s", program, address, configuration)
+        logger.info(
+            "mosquitto (%s) listens on %s; configuration: %s", program, address, configuration
+        )
         os.execv(program, [program, "-c", str(configuration)])
     except OSError as error:
         raise BrokerError(f"mosquitto at {program}: {error}") from error
@@ -46,7 +48,7 @@ def run_mosquitto(program: str, settings: BrokerSettings) -> NoReturn:
 def configuration_for(settings: BrokerSettings) -> Path:
     """Return the project's configuration, or one derived from it for another address or users.
 
-    A derived one and what its broker keeps lie in `state/`, named by the port.
+    A derived configuration and its broker's stored messages are in `state/`, named by the port.
     """
     port = settings.mqtt_port
     text = CONFIGURATION.read_text()
@@ -63,19 +65,19 @@ def configuration_for(settings: BrokerSettings) -> Path:
         *access[:1],
     ):
         text = re.sub(rf"(?m)^{setting.split()[0]} .*$", setting.replace("\\", "\\\\"), text)
-    text = "\n".join((f"# Made from {CONFIGURATION} at each start.", text, *access[1:]))
+    text = "\n".join((f"# Generated from {CONFIGURATION} at every start.", text, *access[1:]))
     derived.write_text(text)
     return derived
 
 
-def _kept_by(configuration: Path) -> Path:
-    """Return the file in which a configuration has Mosquitto keep what must survive a restart."""
-    said = dict(re.findall(r"(?m)^(persistence_\w+) (.+)$", configuration.read_text()))
-    return Path(said["persistence_location"], said["persistence_file"])
+def _stored_by(configuration: Path) -> Path:
+    """Return the file in which Mosquitto stores messages over a restart."""
+    found = dict(re.findall(r"(?m)^(persistence_\w+) (.+)$", configuration.read_text()))
+    return Path(found["persistence_location"], found["persistence_file"])
 
 
 def _access(settings: BrokerSettings) -> list[str]:
-    """Return the lines that name users and rights; none where there are none."""
+    """Return the lines that name the files of users and of rights."""
     users, rights = settings.broker_users_file, settings.broker_acl_file
     lines = [] if users is None else ["allow_anonymous false", f"password_file {users.absolute()}"]
     if users:

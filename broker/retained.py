@@ -1,7 +1,7 @@
 """Retained messages of the embedded broker, kept over a restart in a small SQLite file.
 
-Written behind, once a second and at a clean stop: publishing never waits for the disk, and a
-power cut costs the last second, which the meters' next messages replace.
+Written once a second and at a clean stop: publishing never waits for the disk, and a power cut
+costs the last second, which the meters' next messages replace.
 """
 
 import asyncio
@@ -38,20 +38,20 @@ class RetainedMessages:
         self._messages: dict[str, Retained] = {}
         self._bytes = 0
         self._changed: set[str] = set()
-        self._trouble: str | None = None
+        self._fault: str | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._read_or_begin_anew()
+            self._read_or_start_empty()
         except (OSError, sqlite3.Error) as error:
             raise BrokerError(
-                f"retained messages at {path}: {error}; move the file away to begin anew"
+                f"retained messages at {path}: {error}; to start without them, move the file away"
             ) from error
 
-    def _read_or_begin_anew(self) -> None:
+    def _read_or_start_empty(self) -> None:
         try:
             self._read()
         except sqlite3.DatabaseError as error:
-            if type(error) is not sqlite3.DatabaseError:  # one of its kinds: not damage
+            if type(error) is not sqlite3.DatabaseError:  # a subclass: not damage
                 raise
             set_aside(self._path, str(error))
             self._messages.clear()
@@ -72,9 +72,9 @@ class RetainedMessages:
         return list(self._messages.items())
 
     def keep(self, topic: str, payload: bytes, qos: int) -> bool:
-        """Keep a message as its topic's last, or forget the topic where the payload is empty.
+        """Retain a message as the last of its topic; an empty payload removes the topic.
 
-        False where there is no more room, which concerns new topics first.
+        Return False if there is no room; topics that are retained already have priority.
         """
         if payload:
             grown = self._bytes + len(payload)
@@ -93,14 +93,14 @@ class RetainedMessages:
             self._messages[topic] = message
 
     async def write_behind(self, stop: asyncio.Event) -> None:
-        """Write what has changed, once a second, until `stop` is set."""
+        """Write changes to disk once a second until `stop` is set."""
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), WRITE_EVERY_S)
             await self.write()
 
     async def write(self) -> None:
-        """Write what has changed since the last time."""
+        """Write the changes since the last write."""
         changed, self._changed = self._changed, set()
         if not changed:
             return
@@ -109,9 +109,9 @@ class RetainedMessages:
             await asyncio.to_thread(self._replace, messages)
         except sqlite3.Error as error:
             self._changed |= changed
-            self._tell(f"{error}; what is retained would be lost by a restart now")
+            self._report(f"{error}; not written, a restart now would lose retained messages")
         else:
-            self._tell(None)
+            self._report(None)
 
     def _replace(self, messages: dict[str, Retained | None]) -> None:
         with contextlib.closing(sqlite3.connect(self._path)) as database, database:
@@ -124,9 +124,9 @@ class RetainedMessages:
                 [(topic, *message) for topic, message in messages.items() if message],
             )
 
-    def _tell(self, trouble: str | None) -> None:
-        if trouble and trouble != self._trouble:
-            logger.error("retained messages at %s: %s", self._path, trouble)
-        elif self._trouble and not trouble:
+    def _report(self, fault: str | None) -> None:
+        if fault and fault != self._fault:
+            logger.error("retained messages at %s: %s", self._path, fault)
+        elif self._fault and not fault:
             logger.info("retained messages at %s: written again", self._path)
-        self._trouble = trouble
+        self._fault = fault

@@ -1,11 +1,11 @@
-"""Who may publish and subscribe to what, by a file of Mosquitto's own form.
+"""Access rights: who may publish and subscribe to what, from a file in Mosquitto's format.
 
     topic read meters/#              # clients without a user
     user recorder
     topic read meters/#              # read, write or readwrite
-    pattern write meters/%u/#        # every user; %u is its name, %c the client id
+    pattern write meters/%u/#        # every user; %u is the name, %c the client id
 
-Mosquitto and the embedded broker read the same file. Where it says nothing, nothing is allowed.
+Mosquitto and the embedded broker read the same file. What no line allows is refused.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ _ACCESSES = {"read": "r", "write": "w", "readwrite": "rw"}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A topic filter, and whether it may be read, written or both: `r`, `w`, `rw`."""
+    """A topic filter, and how it may be accessed: `r`, `w` or `rw`."""
 
     access: str
     topic_filter: str
@@ -28,19 +28,19 @@ class Rule:
 
 @dataclass(slots=True)
 class Rights:
-    """What each user may do."""
+    """The rules of each user, and the patterns for all of them."""
 
     users: dict[str | None, list[Rule]] = field(default_factory=dict)
     patterns: list[Rule] = field(default_factory=list)
 
     @classmethod
     def everything(cls) -> "Rights":
-        """Return the rights of a broker without rules: everyone may do all."""
+        """Return the rights of a broker without rules: every client may do everything."""
         return cls(patterns=[Rule("rw", "#"), Rule("r", "$SYS/#")])
 
     @classmethod
     def load(cls, path: Path) -> "Rights":
-        """Read a file; raises SettingsError with the line that is not understood."""
+        """Read a file. Raises SettingsError with the number of an invalid line."""
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -56,13 +56,13 @@ class Rights:
         return rights
 
     def may_write(self, user: str | None, client_id: str, topic: str) -> bool:
-        """Tell whether a client may publish to a topic."""
-        return any(
+        """Return whether a client may publish to a topic; topics in `$` are the broker's own."""
+        return not topic.startswith("$") and any(
             filter_matches(allowed, topic) for allowed in self._allowed("w", user, client_id)
         )
 
     def may_read(self, user: str | None, client_id: str, topic_filter: str) -> bool:
-        """Tell whether a client may subscribe: one right must cover the whole filter."""
+        """Return whether a client may subscribe: one rule must cover the whole filter."""
         return any(covers(allowed, topic_filter) for allowed in self._allowed("r", user, client_id))
 
     def _allowed(self, access: str, user: str | None, client_id: str) -> Iterable[str]:
@@ -87,7 +87,7 @@ class Rights:
 
 
 def covers(allowed: str, wanted: str) -> bool:
-    """Tell whether every topic that `wanted` matches is one that `allowed` matches too."""
+    """Return whether `allowed` matches every topic that `wanted` matches."""
     permitted, asked = allowed.split("/"), wanted.split("/")
     if asked[0].startswith("$") and permitted[0] in {"+", "#"}:
         return False
@@ -107,7 +107,7 @@ def _filled(pattern: str, user: str | None, client_id: str) -> str | None:
     levels = []
     for level in pattern.split("/"):
         name = {"%u": user, "%c": client_id}.get(level, level)
-        # A name with a wildcard in it would open more than its own topics.
+        # A name with a wildcard in it would allow more than its own topics.
         if name is None or (name != level and set("+#/") & set(name)):
             return None
         levels.append(name)

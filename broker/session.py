@@ -1,231 +1,283 @@
-"""The embedded broker: amqtt's, with sessions, messages and refusals as MQTT 3.1.1 wants them.
+"""One client of the embedded broker: its admission, its connection, the queue of its session.
 
-The overrides reach into amqtt 0.12's private methods; the tests of the broker hold each of them.
+Replaces the protocol handler of amqtt 0.12.1, which waits 5 s for an acknowledgement and then
+forgets the message, never closes a silent connection, and acknowledges messages that it has only
+queued. Here a QoS 1 message stays in its session until it is acknowledged, packets are handled one
+after the other, and every queue has a limit. tests/broker/test_amqtt.py fails when amqtt is mended.
 """
 
 import asyncio
-from typing import Any
+import math
+import secrets
+from typing import Protocol
 
-from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, WriterAdapter
-from amqtt.broker import Broker
+from amqtt.adapters import ReaderAdapter, StreamWriterAdapter
 from amqtt.errors import AMQTTError
-from amqtt.plugins.base import BaseAuthPlugin
-from amqtt.session import Session
+from amqtt.mqtt.disconnect import DisconnectPacket
+from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
+from amqtt.mqtt.publish import PublishPacket
+from amqtt.plugins.manager import PluginManager
+from amqtt.session import OutgoingApplicationMessage, Session
 
 from broker import packets
-from broker.connection import ClientWriter, Connection, enqueue, read_connect
-from broker.connection_limits import CONNECT_TIMEOUT_S, Admission, Refusal, session_of
-from broker.log_filter import Complaints
-from broker.packets import Publish
-from broker.retained import RetainedMessages
+from broker.packets import Connect, MalformedPacket, Packet, Publish
+from broker.rights import Rights
+from broker.users import Users
 
-SESSION_EXPIRY_S = 7 * 24 * 3600
-MOST_SESSIONS = 10_000
-MOST_SUBSCRIPTIONS = 200
-REFUSED = 0x80
-_RENEWED = (
-    "will_flag",
-    "will_message",
-    "will_topic",
-    "will_qos",
-    "will_retain",
-    "keep_alive",
-    "clean_session",
-    "remote_address",
-    "remote_port",
-)
+CONNECT_TIMEOUT_S = 10.0
+MOST_IN_FLIGHT = 1000
+MOST_QUEUED = 50_000
+MOST_QUEUED_BYTES = 64_000_000
+MOST_UNSENT_BYTES = 2_000_000
+WRITE_TIMEOUT_S = 60.0
+LAST_BYTES_S = 5.0
 
 
-class EveryoneAdmitted(BaseAuthPlugin):
-    """Says yes to amqtt, which asks after our own check of users.
+class ConnectionRefused(AMQTTError):
+    """Raised when a CONNECT is refused; `answer` is the CONNACK that says why."""
 
-    amqtt's plugin for this marks sessions as anonymous, which costs them their queues.
+    def __init__(self, code: int, reason: str, level: int = 4) -> None:
+        self.answer = packets.connack(code, level=level)
+        super().__init__(reason)
+
+
+async def read_connect(reader: ReaderAdapter) -> Connect:
+    """Return the CONNECT with which a client begins.
+
+    Raises MalformedPacket if the first packet is another one, TimeoutError if none arrives, and
+    ConnectionAbortedError if the client closes without sending, as a port check does.
     """
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        packet = await packets.read_packet(reader)
+    if packet is None:
+        raise ConnectionAbortedError
+    return packets.parse_connect(packet)
 
-    async def authenticate(self, *, session: Session) -> bool:  # noqa: ARG002
-        """Say yes."""
-        return True
 
-
-class EmbeddedBroker(Broker):
-    """Sessions, subscriptions and retained messages of all clients."""
-
-    def __init__(
-        self, bind: str, *, admission: Admission, retained: RetainedMessages, complaints: Complaints
-    ) -> None:
-        super().__init__(
-            {
-                "listeners": {"default": {"type": "tcp", "bind": bind}},
-                "plugins": {f"{__name__}.{EveryoneAdmitted.__name__}": {}},
-                "session_expiry_interval": SESSION_EXPIRY_S,
-            }
+async def check_connect(connect: Connect, users: Users | None, rights: Rights) -> None:
+    """Raise ConnectionRefused unless the client may connect; changes no session."""
+    if connect.level != 4:
+        version = {3: "3.1", packets.MQTT_5: "5"}.get(connect.level, f"level {connect.level}")
+        raise ConnectionRefused(
+            packets.WRONG_PROTOCOL,
+            f"uses MQTT {version}; the embedded broker supports 3.1.1 only (Mosquitto also 5)",
+            connect.level,
         )
-        self._admission = admission
-        self._retained = retained
-        self.complaints = complaints
+    if users and connect.user is None:
+        raise ConnectionRefused(packets.NOT_ALLOWED, "no user name and password given")
+    if users and not await users.accept(connect.user, connect.password):
+        raise ConnectionRefused(
+            packets.BAD_PASSWORD, f"user {connect.user!r:.40}: unknown, or wrong password"
+        )
+    if not (connect.client_id or connect.clean_session):
+        raise ConnectionRefused(packets.BAD_CLIENT_ID, "persistent session without a client id")
+    will = connect.will
+    if will and not rights.may_write(connect.user, connect.client_id, will.topic):
+        raise ConnectionRefused(
+            packets.NOT_ALLOWED,
+            f"user {connect.user or '-'!r:.40}: not authorized for a last will on "
+            f"{will.topic[:80]!r}",
+        )
+
+
+def new_session(connect: Connect, remote_address: str, remote_port: int) -> Session:
+    """Return a session for a client that may connect."""
+    session = Session()
+    session.client_id = connect.client_id or f"auto-{secrets.token_hex(8)}"
+    session.clean_session = connect.clean_session
+    session.username = connect.user
+    session.remote_address, session.remote_port = remote_address, remote_port
+    # MQTT 3.1.1, 3.1.2.10: a client may be silent for one and a half keepalives.
+    session.keep_alive = math.ceil(connect.keep_alive_s * 1.5)
+    will = connect.will
+    session.will_flag = will is not None
+    if will:
+        session.will_topic, session.will_message = will.topic, will.payload
+        session.will_qos, session.will_retain = will.qos, will.retain
+    return session
+
+
+def enqueue(session: Session, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+    """Queue a QoS 1 message for a session until its client takes it; return False if full."""
+    queued_bytes = session.attributes.get("queued_bytes", 0) + len(payload)
+    if session.retained_messages.qsize() >= MOST_QUEUED or queued_bytes > MOST_QUEUED_BYTES:
+        return False
+    session.attributes["queued_bytes"] = queued_bytes
+    message = OutgoingApplicationMessage(None, topic, 1, payload, retain)
+    session.retained_messages.put_nowait(message)
+    return True
+
+
+class ClientWriter(StreamWriterAdapter):
+    """Outgoing bytes of a client; never waits for a client that has stopped reading."""
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Number of bytes that the client has not taken yet."""
+        return self._writer.transport.get_write_buffer_size()
 
     async def close(self) -> None:
-        """Disconnect all clients, say their last wills, and stop."""
-        connections = [connection for _, connection in self._sessions.values()]
-        await self.shutdown()
-        for connection in connections:
-            if connection.session.transitions.is_connected():
-                await connection.finished.wait()
+        """Close the connection; unsent bytes have a few seconds left."""
+        if not self.is_closed:
+            self.is_closed: bool = True
+            self._writer.close()
+            asyncio.get_running_loop().call_later(LAST_BYTES_S, self._writer.transport.abort)
 
-    async def stream_connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
-    ) -> None:
-        """Serve one TCP connection."""
-        await self._client_connected(
-            listener_name, StreamReaderAdapter(reader), ClientWriter(writer)
-        )
+
+class Router(Protocol):
+    """What a connection needs of its broker."""
 
     def receive(self, session: Session, message: Publish) -> None:
-        """Pass on what a client publishes; drop and tell what it has no right to."""
-        topic = message.topic
-        if not self._admission.may_write(session, topic):
-            who = f"client {session.client_id} (user {session.username or '-'})"
-            self.complaints.say(who, f"has no right to publish to {topic[:80]!r}; dropped")
-            return
-        self._pass_on(topic, message.payload, message.qos)
-        if message.retain:
-            self._retain(topic, message.payload, message.qos)
+        """Route a message that the client has published."""
 
     async def subscribe(
-        self, connection: Connection, packet_id: int, wanted: list[tuple[str, int]]
+        self, connection: "Connection", packet_id: int, requested: list[tuple[str, int]]
     ) -> None:
-        """Subscribe a client, anew where a filter is known; answer, and send what is retained."""
-        granted = [self._grant(connection, *subscription) for subscription in wanted]
-        await connection.mqtt_acknowledge_subscription(packet_id, granted)
-        for (topic_filter, _), qos in zip(wanted, granted, strict=True):
-            if qos != REFUSED:
-                self._send_retained(topic_filter, qos, connection)
+        """Subscribe the client, and acknowledge."""
 
     def unsubscribe(self, session: Session, filters: list[str]) -> None:
-        """End subscriptions of a client."""
-        for topic_filter in filters:
-            self._del_subscription(topic_filter, session)
-            if not self._subscriptions.get(topic_filter, True):
-                del self._subscriptions[topic_filter]
-            session.attributes.get("filters", set()).discard(topic_filter)
+        """End subscriptions of the client."""
 
-    def _grant(self, connection: Connection, topic_filter: str, qos: int) -> int:
-        session = connection.session
-        filters: set[str] = session.attributes.setdefault("filters", set())
-        if topic_filter.startswith("$share/"):
-            reason = "$share, which is refused: Mosquitto has it"
-        elif not self._admission.may_read(session, topic_filter):
-            reason = f"{topic_filter[:80]!r} without the right to all of it; refused"
-        elif len(filters | {topic_filter}) > MOST_SUBSCRIPTIONS:
-            reason = f"more than {MOST_SUBSCRIPTIONS} topic filters; refused"
-        else:
-            self._del_subscription(topic_filter, session)
-            filters.add(topic_filter)
-            granted = min(qos, 1)
-            self._subscriptions.setdefault(topic_filter, []).append((session, granted))
-            return granted
-        connection.complain(f"subscribes to {reason}")
-        return REFUSED
+    def report(self, client: str, fault: str) -> None:
+        """Log what a client does wrong."""
 
-    async def _create_server_instance(
-        self, listener_name: str, listener_type: Any, address: str | None, *rest: Any
-    ) -> Any:
-        address = address.strip("[]") if address else address
-        return await super()._create_server_instance(listener_name, listener_type, address, *rest)
 
-    async def _initialize_client_session(
-        self, reader: ReaderAdapter, writer: WriterAdapter, remote_address: str, remote_port: int
-    ) -> tuple[Connection, Session]:
+class Connection(BrokerProtocolHandler):
+    """The broker's end of one connection."""
+
+    def __init__(self, plugins_manager: PluginManager, router: Router) -> None:
+        super().__init__(plugins_manager)
+        self._router = router
+        self._ended: asyncio.Future[DisconnectPacket | None] = self._loop.create_future()
+        self._ready = False
+        self.finished = asyncio.Event()
+        """Set when the broker has finished with this connection, including its last will."""
+
+    async def start(self) -> None:
+        """Begin to read, and send unacknowledged messages again."""
+        await super(BrokerProtocolHandler, self).start()
+
+    async def stop(self) -> None:
+        """Close the connection."""
+        self._end(None)
+        await super().stop()
+
+    async def wait_disconnect(self) -> DisconnectPacket | None:
+        """Return the client's DISCONNECT, or None if the connection ended without one."""
+        return await self._ended
+
+    async def handle_disconnect(self, disconnect: DisconnectPacket | None) -> None:
+        """End the connection with the client's DISCONNECT."""
+        self._end(disconnect)
+
+    def deliver(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> None:
+        """Send a message now, or at QoS 1 as soon as the client has room for it."""
+        if qos:
+            if not enqueue(self.session, topic, payload, retain=retain):
+                self.report("takes no messages and its queue is full; new messages are dropped")
+            self._send_queued()
+        elif self._has_room():
+            self._send(PublishPacket.build(topic, payload, None, False, 0, retain))
+
+    def report(self, fault: str) -> None:
+        """Log what the client does wrong."""
+        if self.session:
+            client = f"client {self.session.client_id} at {self.session.remote_address}"
+            self._router.report(client, fault)
+
+    async def write(self, answer: bytes) -> None:
+        """Send an answer, and wait while the client takes none."""
+        self.writer.write(answer)
+        await self.writer.drain()
+
+    async def _reader_loop(self) -> None:
+        self._reader_ready.set()
         try:
-            connect = await read_connect(reader, CONNECT_TIMEOUT_S)
-            await self._admission.check(connect)
-            session = session_of(connect, remote_address, remote_port)
-            connection = Connection(self.plugins_manager, self)
-            return connection, await self._resumed(session)
-        except (AMQTTError, TimeoutError, OSError) as error:
-            if isinstance(error, Refusal):
-                writer.write(error.answer)
-            if not isinstance(error, TimeoutError | ConnectionAbortedError):
-                self.complaints.say(f"a client at {remote_address}", f"{error}; disconnected")
-            await writer.close()
-            raise AMQTTError(f"{remote_address}:{remote_port}: {error!r}") from error
-
-    async def _resumed(self, session: Session) -> Session:
-        """Return the session to go on with, after ending the client's earlier connection."""
-        earlier, connection = self._sessions.get(session.client_id, (None, None))
-        if earlier is None:
-            if len(self._sessions) >= MOST_SESSIONS:
-                raise Refusal(packets.FULL, f"sessions of {MOST_SESSIONS} clients are kept already")
-            return session
-        over = earlier.clean_session and not earlier.transitions.is_connected()
-        if earlier.username != session.username and not over:
-            raise Refusal(
-                packets.BAD_CLIENT_ID,
-                f"client id {session.client_id!r} belongs to another user's session",
-            )
-        if earlier.transitions.is_connected():
-            await connection.handle_connection_closed()
-            await connection.finished.wait()
-        if session.clean_session or earlier.clean_session:
-            await self._delete_session(session.client_id)
-            return session
-        for name in _RENEWED:
-            setattr(earlier, name, getattr(session, name))
-        earlier.parent = 1
-        return earlier
-
-    async def _client_message_loop(self, client_session: Session, handler: Connection) -> None:
-        try:
-            ended = asyncio.ensure_future(handler.wait_disconnect())
-            await ended
-            await self._handle_disconnect(client_session, handler, ended)
+            await self._read()
+        except MalformedPacket as error:
+            self.report(f"{error}; disconnected")
+        except (TimeoutError, OSError):
+            pass  # silent for one and a half keepalives, or gone
         finally:
-            handler.finished.set()
+            self._end(None)
+            self._reader_stopped.set()
 
-    async def _broadcast_message(
-        self, _sender: Any, topic: str, data: bytes, force_qos: int | None = None
-    ) -> None:
-        """Pass on a last will; amqtt has no other use for this."""
-        self._pass_on(topic, data, force_qos or 0)
+    async def _read(self) -> None:
+        keep_alive_s = self.session.keep_alive or None
+        while not self._ended.done():
+            async with asyncio.timeout(keep_alive_s):
+                packet = await packets.read_packet(self.reader)
+            if packet is None:
+                return
+            # Without a time-out, a client that sends and never reads would block here for ever.
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await self._handle(packet)
 
-    async def retain_message(
-        self, _source: Any, topic_name: str, data: bytes, qos: int | None = None
-    ) -> None:
-        """Keep a last will as the last message of its topic."""
-        self._retain(topic_name, data, qos or 0)
+    async def _handle(self, packet: Packet) -> None:
+        match packet.kind:
+            case packets.PUBLISH:
+                await self._handle_publish(packets.parse_publish(packet))
+            case packets.PUBACK:
+                self._handle_puback(packets.parse_packet_id(packet))
+            case packets.PUBREL:
+                packet_id = packets.parse_packet_id(packet)
+                self.session.inflight_in.pop(packet_id, None)
+                await self.write(packets.acknowledgement(0x70, packet_id))
+            case packets.SUBSCRIBE:
+                await self._router.subscribe(self, *packets.parse_subscribe(packet))
+            case packets.UNSUBSCRIBE:
+                packet_id, filters = packets.parse_unsubscribe(packet)
+                self._router.unsubscribe(self.session, filters)
+                await self.write(packets.acknowledgement(0xB0, packet_id))
+            case packets.PINGREQ:
+                self._send_queued()
+                await self.write(packets.PINGRESP)
+            case packets.DISCONNECT:
+                self._end(DisconnectPacket())
+            case _:
+                raise MalformedPacket("second CONNECT")
 
-    def _pass_on(self, topic: str, payload: bytes, qos: int) -> None:
-        """Send a message once to each client that has a filter for it."""
-        for client_id, granted in self._subscribers(topic).items():
-            target, connection = self._sessions.get(client_id, (None, None))
-            if target is None:
-                continue
-            if target.transitions.is_connected():
-                connection.deliver(topic, payload, qos=min(granted, qos))
-                continue
-            waits = min(granted, qos) and not target.clean_session
-            if waits and not enqueue(target, topic, payload):
-                self.complaints.say(f"client {client_id}", "is away and its queue is full")
+    async def _handle_publish(self, message: Publish) -> None:
+        """Route a message before it is acknowledged, at QoS 2 once for each packet id."""
+        if message.qos < 2:
+            self._router.receive(self.session, message)
+            if message.qos:
+                await self.write(packets.acknowledgement(0x40, message.packet_id))
+            return
+        if message.packet_id not in self.session.inflight_in:
+            if len(self.session.inflight_in) >= MOST_IN_FLIGHT:
+                raise MalformedPacket(f"more than {MOST_IN_FLIGHT} unfinished messages of QoS 2")
+            self.session.inflight_in[message.packet_id] = message
+            self._router.receive(self.session, message)
+        await self.write(packets.acknowledgement(0x50, message.packet_id))
 
-    def _subscribers(self, topic: str) -> dict[str, int]:
-        granted: dict[str, int] = {}
-        for topic_filter, subscriptions in self._subscriptions.items():
-            if subscriptions and self._matches(topic, topic_filter):
-                for session, qos in subscriptions:
-                    granted[session.client_id] = max(qos, granted.get(session.client_id, 0))
-        return granted
+    def _handle_puback(self, packet_id: int) -> None:
+        self.session.inflight_out.pop(packet_id, None)
+        self._send_queued()
 
-    def _retain(self, topic: str, payload: bytes, qos: int) -> None:
-        if not self._retained.keep(topic, payload, min(qos, 1)):
-            self.complaints.say("retained messages", "there is no room for more topics")
+    async def _retry_deliveries(self) -> None:
+        for message in self.session.inflight_out.values():
+            self._send(message.build_publish_packet(dup=True))
+        self._ready = True
+        self._send_queued()
 
-    def _send_retained(self, topic_filter: str, qos: int, connection: Connection) -> None:
-        for topic, message in self._retained.items():
-            if self._matches(topic, topic_filter):
-                connection.deliver(topic, message.payload, qos=min(qos, message.qos), retain=True)
+    def _send_queued(self) -> None:
+        if not self._ready or self.session is None:
+            return
+        queued, in_flight = self.session.retained_messages, self.session.inflight_out
+        while not queued.empty() and len(in_flight) < MOST_IN_FLIGHT and self._has_room():
+            message = queued.get_nowait()
+            self.session.attributes["queued_bytes"] -= len(message.data)
+            message.packet_id = self.session.next_packet_id
+            in_flight[message.packet_id] = message
+            self._send(message.build_publish_packet())
 
-    async def _publish_retained_messages_for_subscription(self, *_: Any) -> None:
-        """Nothing: amqtt would send every client's retained messages to whoever connects."""
+    def _has_room(self) -> bool:
+        return self.writer is not None and self.writer.unsent_bytes < MOST_UNSENT_BYTES
 
-    async def _publish_session_retained_messages(self, session: Session) -> None:
-        """Nothing: the connection itself sends what waits, as fast as it is acknowledged."""
+    def _send(self, packet: PublishPacket) -> None:
+        self.writer.write(packet.to_bytes())
+
+    def _end(self, disconnect: DisconnectPacket | None) -> None:
+        if not self._ended.done():
+            self._ended.set_result(disconnect)

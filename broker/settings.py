@@ -1,4 +1,4 @@
-"""Settings of the broker: which one, where it listens, and who may do what."""
+"""Settings of the broker: which one, where it listens, its users and their rights."""
 
 import ipaddress
 from pathlib import Path
@@ -13,18 +13,18 @@ class BrokerSettings(Settings):
     """Which MQTT broker to start; it listens where the clients connect: MQTT_HOST, MQTT_PORT."""
 
     broker: Literal["auto", "mosquitto", "embedded"] = Field(
-        "auto", description="auto (Mosquitto where installed), mosquitto or embedded."
+        "auto", description="auto (Mosquitto where it is installed), mosquitto or embedded."
     )
     broker_users_file: Path | None = Field(
-        None, description="Users and passwords of the broker; empty: nobody is asked for one."
+        None, description="File of users and passwords (empty = no password needed)."
     )
     broker_acl_file: Path | None = Field(
-        None, description="Who may publish and subscribe to what; empty: everyone to all."
+        None, description="File of access rights (empty = every client may do everything)."
     )
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only programs of this machine can reach a listener at `host`."""
+    """Return whether a listener at `host` is reachable from this machine only."""
     if host == "localhost":
         return True
     try:

@@ -1,7 +1,7 @@
-"""Users of the broker and their passwords, in a file of Mosquitto's own form.
+"""Users of the broker and their passwords, in a file in Mosquitto's format.
 
-A line is `user:$7$rounds$salt$hash` (PBKDF2 with SHA-512), as mosquitto_passwd writes it too, so
-that the users stay when the embedded broker gives way to Mosquitto.
+A line is `user:$7$rounds$salt$hash` (PBKDF2 with SHA-512), as mosquitto_passwd writes it, so that
+a change from the embedded broker to Mosquitto keeps the users.
 """
 
 import asyncio
@@ -11,26 +11,25 @@ import hashlib
 import hmac
 import logging
 import os
-import re
 import secrets
 from pathlib import Path
 
+from contract.topics import METER_ID
 from service.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 ROUNDS = 20_000
-"""About 10 ms. Mosquitto stands still meanwhile, which forbids the 200,000 that one might wish."""
+"""Rounds of PBKDF2: about 10 ms. Mosquitto blocks meanwhile, which rules out the usual 200,000."""
 MOST_AT_ONCE = 2
 MOST_REMEMBERED = 1000
 
 
 class Users:
-    """Who may connect. Reads the file anew when it has changed.
+    """The users who may connect; reads the file again when it has changed.
 
-    Passwords are checked in threads, two at a time, and a right one is remembered by its hash: a
-    crowd that comes back after an outage does not keep the broker from its messages.
+    Passwords are checked in threads, two at a time, and a correct one is remembered by its hash, so
+    that many clients that reconnect after an outage do not block the broker.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +41,7 @@ class Users:
         self._pepper = secrets.token_bytes(16)
 
     async def accept(self, user: str | None, password: str | None) -> bool:
-        """Tell whether user and password belong together."""
+        """Return whether the password is the user's."""
         self._refresh()
         stored = self._lines.get(user or "")
         if stored is None or password is None:
@@ -62,7 +61,7 @@ class Users:
         try:
             self._lines = self._read()
         except SettingsError as error:
-            logger.error("%s; going on with the users of before", error)
+            logger.error("%s; keeping the users read before", error)
 
     def _read(self) -> dict[str, str]:
         try:
@@ -79,7 +78,7 @@ class Users:
 
 
 def read_users(path: Path) -> dict[str, str]:
-    """Return {user: hashed password}; raises SettingsError with the line that is not understood."""
+    """Return {user: hashed password}. Raises SettingsError with the number of an invalid line."""
     users: dict[str, str] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -87,21 +86,21 @@ def read_users(path: Path) -> dict[str, str]:
         user, colon, hashed = line.partition(":")
         if not colon or _parts(hashed) is None:
             raise SettingsError(
-                f"BROKER_USERS_FILE {path}, line {number}: should be as mosquitto_passwd or "
-                "'python -m broker add-user' write it"
+                f"BROKER_USERS_FILE {path}, line {number}: should be a line as written by "
+                "mosquitto_passwd or 'meterflow broker add-user'"
             )
         users[user] = hashed
     return users
 
 
 def add_user(path: Path, user: str, password: str) -> bool:
-    """Write a user's password, new or changed; True for a new user.
+    """Store a user's password; return whether the user is new.
 
-    The file is replaced in one step and keeps its owner and mode; a new one is its owner's alone.
-    Raises SettingsError for a name that is none, or a file that cannot be written.
+    The file is replaced atomically and keeps its owner and mode; a new one has mode 0600.
+    Raises SettingsError if the name is invalid or the file cannot be written.
     """
-    if not NAME.fullmatch(user):
-        raise SettingsError(f"user {user!r}: 1 to 32 letters, digits, '_' or '-', as a meter's id")
+    if not METER_ID.fullmatch(user):
+        raise SettingsError(f"user {user!r}: should be 1 to 32 letters, digits, '_' or '-'")
     try:
         path.parent.mkdir(exist_ok=True)
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -122,14 +121,14 @@ def add_user(path: Path, user: str, password: str) -> bool:
 
 
 def hashed(password: str) -> str:
-    """Return what the file keeps of a password."""
+    """Return a password as the file stores it."""
     salt = os.urandom(12)
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, ROUNDS)
     return f"$7${ROUNDS}${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
 
 
 def matches(stored: str, password: str) -> bool:
-    """Tell whether a password is the one whose hash is stored."""
+    """Return whether a password matches a stored hash."""
     parts = _parts(stored)
     if parts is None:
         return False

@@ -1,4 +1,4 @@
-"""A reading: what one meter said at one moment, and its forms on the wire.
+"""A reading: the values of one meter at one moment, and its forms on the wire.
 
 The pydantic model `ReadingBody`, made from the catalogue, is the payload of `meters/<id>/reading`,
 the body of POST /readings/, the rows of GET and the frames of /ws. Inside, it is a `Reading`.
@@ -9,12 +9,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, NotRequired
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StrictFloat,
@@ -27,15 +26,16 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from contract.arrival import MOST_AHEAD
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME, QUANTITIES, Quantity
-from contract.topics import METER_ID
-from contract.validation import plain
+from contract.times import epoch_ms as epoch_ms
+from contract.times import format_time as format_time
+from contract.times import parse_time as parse_time
+from contract.validation import Id, payload_error
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
-MOST_AHEAD = timedelta(hours=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)
+"""A clock that shows an earlier time was never set."""
 MAX_PAYLOAD_BYTES = 65536
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _MORE_DECIMALS = re.compile(rb"\.\d{4}")
@@ -44,10 +44,11 @@ _NO_VALUE = frozenset({"", "nan", "none", "unknown", "unavailable", "null"})
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a meter said at `ts` (UTC); `values` holds catalogue names and finite numbers.
+    """The values of a meter at `ts` (UTC): catalogue names and finite numbers.
 
-    `stamped_on_arrival` tells that the sender had no usable clock, so that `ts` is ours;
-    `from_scalars` that it was put together from scalars.
+    `stamped_on_arrival`: the sender had no usable clock, and `ts` is the time of arrival;
+    `ahead_s`: by how much its clock was ahead, where that was too much. `from_scalars`: assembled
+    from scalars.
     """
 
     meter_id: str
@@ -56,6 +57,7 @@ class Reading:
     seq: int | None = None
     stamped_on_arrival: bool = False
     from_scalars: bool = False
+    ahead_s: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the reading as the flat object of the contract, in the contract's order."""
@@ -69,15 +71,6 @@ class Reading:
         return json.dumps(self.to_dict(), separators=(",", ":"), allow_nan=False)
 
 
-def _meter_id(value: object) -> object:
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not METER_ID.fullmatch(text):
-        raise ValueError(
-            "should be 1 to 32 letters, digits, '_' or '-', beginning with a letter or digit"
-        )
-    return text
-
-
 def _number(quantity: Quantity) -> Any:
     kind = quantity.kind
     description = f"{quantity.label} in {kind.unit}" if kind.unit else quantity.label
@@ -87,9 +80,7 @@ def _number(quantity: Quantity) -> Any:
 
 _HEAD: dict[str, Any] = {
     "meter_id": Annotated[
-        str | None,
-        BeforeValidator(_meter_id),
-        Field(description="Which meter; a whole number is taken as its text."),
+        Id, Field(description="Id of the meter; a whole number is taken as its text.")
     ],
     "ts": Annotated[
         StrictStr | StrictInt | StrictFloat | None,
@@ -105,7 +96,7 @@ _IGNORE = ConfigDict(extra="ignore")
 _DEFINITIONS: dict[str, Any] = {name: (kind, None) for name, kind in _FIELDS.items()}
 ReadingBody = create_model("Reading", __config__=_IGNORE, **_DEFINITIONS)
 
-# The same fields again: without a model to make, a payload is read in half the time.
+# The same fields again: without making a model, a payload is decoded in half the time.
 _PAYLOAD = TypeAdapter[dict[str, Any]](
     with_config(_IGNORE)(TypedDict("Reading", {n: NotRequired[k] for n, k in _FIELDS.items()}))  # type: ignore[operator]
 ).validator
@@ -114,7 +105,7 @@ _PAYLOAD = TypeAdapter[dict[str, Any]](
 def decode_reading(
     payload: bytes | str, *, arrived: datetime, meter_id: str | None = None
 ) -> Reading:
-    """Return the reading that a JSON payload holds; `meter_id` is the topic's, where there is one.
+    """Return the reading in a JSON payload; `meter_id` is the topic's, where there is one.
 
     Raises PayloadError naming each field that is wrong.
     """
@@ -131,9 +122,9 @@ def decode_reading(
 
 
 def reading_from_body(body: BaseModel, *, arrived: datetime) -> Reading:
-    """Return the reading of a body that pydantic has accepted.
+    """Return the reading in a body that pydantic has accepted.
 
-    Raises PayloadError where the parts don't make a reading: no meter, no quantity, no such time.
+    Raises PayloadError where the fields do not make a reading: no meter, no quantity, no such time.
     """
     return _reading(body.model_dump(exclude_unset=True), arrived, None, rounded=False)
 
@@ -141,24 +132,26 @@ def reading_from_body(body: BaseModel, *, arrived: datetime) -> Reading:
 def _reading(
     given: dict[str, Any], arrived: datetime, meter_id: str | None, *, rounded: bool
 ) -> Reading:
-    said_id, ts = given.pop("meter_id", None), parse_time(given.pop("ts", None))
-    seq = given.pop("seq", None)
-    if meter_id and said_id and said_id != meter_id:
-        text = f"is {said_id!r}, but the topic says {meter_id!r}"
+    own_id, stamp = given.pop("meter_id", None), given.pop("ts", None)
+    ts, seq = None if stamp is None else parse_time(stamp), given.pop("seq", None)
+    if meter_id and own_id and own_id != meter_id:
+        text = f"is {own_id!r}, but the topic is that of meter {meter_id!r}"
         raise PayloadError("id_mismatch", [("meter_id", text)])
-    given_id = meter_id or said_id
-    if not given_id:
+    meter_id = meter_id or own_id
+    if not meter_id:
         raise PayloadError("bad_value", [("meter_id", "is missing")])
     if not rounded or None in given.values():
         given = {name: round(value, 3) for name, value in given.items() if value is not None}
     if not given:
-        raise PayloadError("no_quantity", [("", "holds no quantity that Meterflow knows")])
-    unusable = ts is None or ts < EARLIEST or ts > arrived + MOST_AHEAD
-    return Reading(given_id, arrived if unusable or ts is None else ts, given, seq, unusable)
+        raise PayloadError("no_quantity", [("", "holds no quantity of the catalogue")])
+    if ts is not None and EARLIEST <= ts <= arrived + MOST_AHEAD:
+        return Reading(meter_id, ts, given, seq)
+    ahead_s = (ts - arrived).total_seconds() if ts is not None and ts > arrived else 0.0
+    return Reading(meter_id, arrived, given, seq, stamped_on_arrival=True, ahead_s=ahead_s)
 
 
 def decode_scalar(quantity: str, payload: bytes) -> float | None:
-    """Return the number that a scalar's payload holds, None where it says "no value".
+    """Return the number in a scalar's payload, None where the payload means "no value".
 
     Raises PayloadError for anything else.
     """
@@ -172,50 +165,3 @@ def decode_scalar(quantity: str, payload: bytes) -> float | None:
         text = f"should be from {kind.lowest:g} to {kind.highest:g} {kind.unit} (got {text[:40]})"
         raise PayloadError("bad_value", [(quantity, text)])
     return round(value, 3)
-
-
-def parse_time(value: str | float | None) -> datetime | None:
-    """Return the UTC time of a `ts`: RFC 3339 with a zone, or epoch s, or (from 1e11) epoch ms.
-
-    Raises PayloadError where it is none of these.
-    """
-    if value is None:
-        return None
-    try:
-        if isinstance(value, int | float):
-            return datetime.fromtimestamp(value / 1000 if value >= 1e11 else value, UTC)
-        ts = datetime.fromisoformat(value)
-        if ts.tzinfo is None:
-            raise ValueError
-        return ts.astimezone(UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        text = f"should be a time with a zone, as in 2026-11-22T19:20:31.123Z (got {value!r:.60})"
-        raise PayloadError("bad_ts", [("ts", text)]) from error
-
-
-def format_time(ts: datetime) -> str:
-    """Return a UTC time as the contract writes it: RFC 3339 with milliseconds and Z."""
-    return ts.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def epoch_ms(ts: datetime) -> int:
-    """Return a time as the database holds it, cut to the millisecond that `format_time` shows."""
-    return (ts - _EPOCH) // _MS
-
-
-def payload_error(error: ValidationError) -> PayloadError:
-    """Return pydantic's complaint in our words: each field, what was expected, what came."""
-    problems = []
-    reason = "bad_value"
-    for item in error.errors(include_url=False, include_context=False):
-        field = ".".join(str(part) for part in item["loc"][:1])
-        if item["type"] == "json_invalid":
-            reason = "bad_json"
-        elif item["type"] in {"model_type", "dict_type"}:
-            reason = "not_an_object"
-        text = plain(item)
-        if field and isinstance(item["input"], str | int | float):
-            text += f" (got {item['input']!r:.60})"
-        if (field, text) not in problems:
-            problems.append((field, text))
-    return PayloadError(reason, problems)

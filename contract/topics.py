@@ -1,4 +1,4 @@
-"""The MQTT topics: built, taken apart and filtered in this one place.
+"""The MQTT topics: built, parsed and matched in this one place.
 
 meters/<id>/reading      meters/<id>/<quantity>     meters/<id>/status     meters/<id>/info
 meters/_bridge/<name>/…  meters/_recorder/<name>/…  homeassistant/device/meters/<id>/config
@@ -10,9 +10,13 @@ from typing import NamedTuple
 
 ROOT = "meters"
 METER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+"""The rule of all ids: of meters, and the names of bridges, recorders and groups."""
 QUANTITY = re.compile(r"[a-z][a-z0-9_]{0,47}")
-LONGEST = len(ROOT) + 1 + 32 + 1 + 48
+LONGEST = len(f"{ROOT}/_recorder/") + 32 + 1 + 48
 RESERVED = frozenset({"reading", "status", "info", "set", "cmd"})
+
+BRIDGE = "bridge"
+RECORDER = "recorder"
 
 ONLINE = "online"
 OFFLINE = "offline"
@@ -25,48 +29,38 @@ REPLAY_ANSWERS = f"{ROOT}/_bridge/+/replayed"
 HOME_ASSISTANT_STATUS = "homeassistant/status"
 
 
-_BRIDGE_TOPIC = re.compile(rf"{ROOT}/_bridge/({METER_ID.pattern})/([a-z]+)")
-_SENT_AGAIN = re.compile(rf"{ROOT}/_recorder/{METER_ID.pattern}/again")
-
-
 class MeterTopic(NamedTuple):
-    """A topic `meters/<id>/<leaf>` taken apart."""
+    """A topic `meters/<id>/<leaf>`."""
 
     meter_id: str
     leaf: str
 
 
-def parse(topic: str) -> MeterTopic | None:
-    """Return meter id and leaf of a meter's topic, or None for any other topic."""
-    return _parse(topic) if len(topic) <= LONGEST else None
+class ServiceTopic(NamedTuple):
+    """A topic `meters/_<service>/<name>/<leaf>`; `service` is `bridge` or `recorder`."""
 
-
-@lru_cache(maxsize=10_000)
-def _parse(topic: str) -> MeterTopic | None:
-    parts = topic.split("/")
-    if len(parts) != 3 or parts[0] != ROOT:
-        return None
-    if not METER_ID.fullmatch(parts[1]) or not QUANTITY.fullmatch(parts[2]):
-        return None
-    return MeterTopic(parts[1], parts[2])
-
-
-class BridgeTopic(NamedTuple):
-    """A topic `meters/_bridge/<name>/<leaf>` taken apart."""
-
+    service: str
     name: str
     leaf: str
 
 
-def parse_bridge(topic: str) -> BridgeTopic | None:
-    """Return name and leaf of a bridge's topic, or None for any other topic."""
-    found = _BRIDGE_TOPIC.fullmatch(topic)
-    return BridgeTopic(*found.groups()) if found else None
+def parse(topic: str) -> MeterTopic | ServiceTopic | None:
+    """Return the parts of a topic of a meter, bridge or recorder; None for any other topic."""
+    return _parse(topic) if len(topic) <= LONGEST else None
 
 
-def is_sent_again(topic: str) -> bool:
-    """Tell whether a topic is one where a bridge sends readings again to one recorder."""
-    return _SENT_AGAIN.fullmatch(topic) is not None
+@lru_cache(maxsize=10_000)
+def _parse(topic: str) -> MeterTopic | ServiceTopic | None:
+    root, *path, leaf = topic.split("/") if "/" in topic else ("", "")
+    if root != ROOT or not QUANTITY.fullmatch(leaf):
+        return None
+    if not path or not METER_ID.fullmatch(path[-1]):
+        return None
+    if len(path) == 1:
+        return MeterTopic(path[0], leaf)
+    if len(path) == 2 and path[0] in {f"_{BRIDGE}", f"_{RECORDER}"}:
+        return ServiceTopic(path[0][1:], path[1], leaf)
+    return None
 
 
 def reading(meter_id: str) -> str:
@@ -91,12 +85,12 @@ def info(meter_id: str) -> str:
 
 def bridge(name: str, leaf: str) -> str:
     """Topic of a gateway bridge: its `status`, `info`, `replay` or `replayed`."""
-    return f"{ROOT}/_bridge/{name}/{leaf}"
+    return f"{ROOT}/_{BRIDGE}/{name}/{leaf}"
 
 
 def recorder(name: str, leaf: str) -> str:
-    """Topic of a recorder: its `status` or `info`, or what is sent `again` to it alone."""
-    return f"{ROOT}/_recorder/{name}/{leaf}"
+    """Topic of a recorder: its `status` or `info`, or `again` for readings sent to it alone."""
+    return f"{ROOT}/_{RECORDER}/{name}/{leaf}"
 
 
 def discovery(object_id: str, node_id: str = "meters") -> str:
@@ -110,7 +104,7 @@ def shared(group: str, topic_filter: str) -> str:
 
 
 def filter_matches(pattern: str, topic: str) -> bool:
-    """Tell whether an MQTT topic filter covers a topic (MQTT 3.1.1, section 4.7)."""
+    """Return whether an MQTT topic filter covers a topic (MQTT 3.1.1, section 4.7)."""
     wanted, given = pattern.split("/"), topic.split("/")
     if given[0].startswith("$") and wanted[0] in {"+", "#"}:
         return False

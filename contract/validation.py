@@ -1,6 +1,12 @@
-"""What pydantic has to say, in the words that a person reads in a log or in an answer."""
+"""Validation by pydantic: the type of ids, and error messages that a person can act on."""
 
+from typing import Annotated
+
+from pydantic import BeforeValidator, ValidationError
 from pydantic_core import ErrorDetails
+
+from contract.errors import PayloadError
+from contract.topics import METER_ID
 
 _PLAIN = {
     "int_parsing": "should be a whole number",
@@ -10,7 +16,41 @@ _PLAIN = {
 }
 
 
+def _id(value: object) -> object:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not METER_ID.fullmatch(text):
+        raise ValueError(
+            "should be 1 to 32 letters, digits, '_' or '-', beginning with a letter or digit"
+        )
+    return text
+
+
+Id = Annotated[str, BeforeValidator(_id)]
+"""The id of a meter, or the name of a bridge, recorder, group or gateway: one level of a topic.
+
+A whole number is taken as its text.
+"""
+
+
 def plain(problem: ErrorDetails) -> str:
     """Return what is wrong with one field, to stand after the field's name."""
     text = _PLAIN.get(problem["type"], problem["msg"].removeprefix("Value error, "))
     return text.replace("Input should", "should")
+
+
+def payload_error(error: ValidationError) -> PayloadError:
+    """Return pydantic's error as ours: each field, what was expected, what was received."""
+    problems = []
+    reason = "bad_value"
+    for item in error.errors(include_url=False, include_context=False):
+        field = ".".join(str(part) for part in item["loc"][:1])
+        if item["type"] == "json_invalid":
+            reason = "bad_json"
+        elif item["type"] in {"model_type", "dict_type"}:
+            reason = "not_an_object"
+        text = plain(item)
+        if field and isinstance(item["input"], str | int | float):
+            text += f" (got {item['input']!r:.60})"
+        if (field, text) not in problems:
+            problems.append((field, text))
+    return PayloadError(reason, problems)

@@ -8,8 +8,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from contract.quantities import quantity_set
+from contract.validation import Id
 from gateway_bridge.address import parse_address
-from service.settings import Host, Port, ServiceName, Settings
+from service.settings import Host, Port, Settings
 
 HIGHEST_UNIT = 247
 
@@ -98,7 +99,7 @@ class BridgeSettings(Settings):
         Path("meters.toml"),
         description="Several gateways and their meters, instead of MODBUS_HOST.",
     )
-    bridge_name: ServiceName = Field("gateway", description="Name of this bridge on the bus.")
+    bridge_name: Id = Field("gateway", description="Name of this bridge on the bus.")
     journal_file: Path | None = Field(
         None,
         description="Where readings are kept to be sent again; state/journal-NAME.db if empty.",

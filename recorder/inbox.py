@@ -1,31 +1,37 @@
-"""From a message to what is to be stored of it: readings, or the refusal."""
+"""From a message to its contents: readings to store, a bridge's message, or a rejected message."""
 
 import logging
 import math
 import threading
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from contract import topics
-from contract.assembler import Intake
+from contract.assembler import Assembler
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME
 from contract.readings import Reading, decode_reading
 from contract.replay import ReplayAnswer, decode
-from history.writes import Rejected
-from recorder.new_meter_limit import Newcomers
-from recorder.rejections import Refusals
-from recorder.scalar_hold_back import EarlyScalars
+from contract.topics import MeterTopic, ServiceTopic
+from history.readings_table import Rejected
+from recorder.scalar_hold_back import ScalarHoldBack
+from service.reporting import OncePerKey
 
 logger = logging.getLogger(__name__)
 
-MOST_UNKNOWN = 1000
+HOUR_S = 3600.0
+REJECTION_WINDOW_S = 60.0
+KEPT_PER_TOPIC = 10
+MOST_TOPICS = 1000
+MOST_LINES = 20
+MOST_KEPT_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class BridgeWord:
-    """What a bridge says of itself: that it is online or not, or what it has sent again."""
+class BridgeMessage:
+    """What a bridge has published: whether it is online, or its answer to a replay request."""
 
     bridge: str
     online: bool = False
@@ -38,136 +44,197 @@ class Contents:
 
     readings: list[Reading] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
-    word: BridgeWord | None = None
+    from_bridge: BridgeMessage | None = None
 
 
 class Inbox:
     """Decides what every message is. Safe to use from two threads.
 
-    `now_s` is a monotonic clock in seconds, `arrived` the wall clock in UTC.
+    `now_s` is a monotonic clock in seconds, `arrived` the wall clock in UTC. `newest` has the
+    newest stored time of each known meter.
     """
 
     def __init__(
         self,
-        meters: Iterable[str],
+        newest: Mapping[str, datetime],
         snapshot_meters: Iterable[str],
         *,
         new_meters_per_hour: int,
         now_s: float,
     ) -> None:
         self._lock = threading.Lock()
-        meters, snapshot_meters = set(meters), set(snapshot_meters)
-        self._intake = Intake(snapshot_meters, now_s)
-        self._early = EarlyScalars(meters - snapshot_meters)
-        self._newcomers = Newcomers(meters, new_meters_per_hour)
-        self._refusals = Refusals()
-        self._unknown: set[str] = set()
+        snapshot_meters = set(snapshot_meters)
+        self._assembler = Assembler(snapshot_meters, newest, now_s)
+        self._hold_back = ScalarHoldBack(newest.keys() - snapshot_meters)
+        self._new_meters = NewMeterLimit(newest, new_meters_per_hour)
+        self._rejections = RejectionLimit()
+        self._unknown = OncePerKey()
+        self._ahead = OncePerKey()
+        self.ahead_of_clock = 0
+        """Counts readings that were stamped on arrival because their time was ahead."""
 
     @property
-    def refused(self) -> int:
+    def rejected(self) -> int:
         """How many messages could not be used so far."""
-        return self._refusals.count
+        return self._rejections.count
 
     def take(
         self, topic: str, payload: bytes, *, retained: bool, arrived: datetime, now_s: float
     ) -> Contents:
         """Return what a message brings, which is often nothing."""
         with self._lock:
-            parts = topics.parse(topic)
-            if parts is None:
-                return self._take_other(topic, payload, arrived, now_s)
             try:
-                readings = self._intake.take(
-                    topic, payload, retained=retained, arrived=arrived, now_s=now_s
-                )
+                parsed = topics.parse(topic)
+                if isinstance(parsed, MeterTopic):
+                    readings = self._assembler.take(
+                        parsed, payload, retained=retained, arrived=arrived, now_s=now_s
+                    )
+                    return self._take_meter(parsed, payload, readings, now_s)
+                if isinstance(parsed, ServiceTopic):
+                    return self._take_service(parsed, payload, arrived, now_s)
+                _check_stranger(topic)
             except PayloadError as error:
-                return self._refuse(topic, payload, error.reason, str(error), now_s)
-            if parts.leaf == "reading":
-                if payload:
-                    self._early.sends_readings(parts.meter_id)
-                return self._admit(readings, topic, payload, now_s)
-            if not readings:
-                self._notice(topic)
-            return self._admit_scalars(self._early.hold(readings, now_s), now_s)
+                return self._reject(topic, payload, error, now_s)
+        return Contents()
 
     def close_due(self, now_s: float) -> Contents:
-        """Return the readings of meters whose burst of scalars is over."""
+        """Return the readings of meters whose burst of scalars has ended."""
         with self._lock:
-            sure = self._early.hold(self._intake.close_due(now_s), now_s)
-            return self._admit_scalars([*sure, *self._early.due(now_s)], now_s)
+            assembled = self._hold_back.hold(self._assembler.close_due(now_s), now_s)
+            return self._admit_scalars([*assembled, *self._hold_back.due(now_s)], now_s)
 
     def close_all(self, now_s: float) -> Contents:
-        """Return those of all bursts, at the end."""
+        """Return the readings of all bursts, at the end."""
         with self._lock:
-            sure = self._early.hold(self._intake.close_due(math.inf), now_s)
-            return self._admit_scalars([*sure, *self._early.rest()], now_s)
+            assembled = self._hold_back.hold(self._assembler.close_due(math.inf), now_s)
+            return self._admit_scalars([*assembled, *self._hold_back.rest()], now_s)
 
     def readings_were_late(self, now_s: float) -> None:
-        """Take note that the broker could not give out readings until now."""
+        """Record that the broker could not deliver readings until now."""
         with self._lock:
-            self._early.wait_anew(now_s)
+            self._hold_back.wait_again(now_s)
 
-    def _admit(self, readings: list[Reading], topic: str, payload: bytes, now_s: float) -> Contents:
+    def _take_meter(
+        self, topic: MeterTopic, payload: bytes, readings: list[Reading], now_s: float
+    ) -> Contents:
+        if topic.leaf == "reading":
+            if payload:
+                self._hold_back.sends_readings(topic.meter_id)
+            return self._admit(readings, now_s)
+        known = topic.leaf in BY_NAME or topic.leaf in topics.RESERVED
+        if not known and self._unknown.is_first(topic):
+            name = topics.scalar(*topic)
+            logger.info("%s: no quantity of the catalogue; its messages are ignored", name)
+        return self._admit_scalars(self._hold_back.hold(readings, now_s), now_s)
+
+    def _take_service(
+        self, topic: ServiceTopic, payload: bytes, arrived: datetime, now_s: float
+    ) -> Contents:
+        match topic:
+            case (topics.BRIDGE, name, "status"):
+                online = payload == topics.ONLINE.encode()
+                return Contents(from_bridge=BridgeMessage(name, online))
+            case (topics.BRIDGE, name, "replayed"):
+                answer = decode(ReplayAnswer, payload)
+                return Contents(from_bridge=BridgeMessage(name, answer=answer))
+            case (topics.RECORDER, _, "again"):
+                reading = self._assembler.stamped(decode_reading(payload, arrived=arrived))
+                return self._admit([reading], now_s)
+        return Contents()
+
+    def _admit(self, readings: list[Reading], now_s: float) -> Contents:
+        """Return readings as contents; raises PayloadError for those of one new meter too many."""
         for reading in readings:
-            if not self._newcomers.admit(reading.meter_id, now_s):
+            if not self._new_meters.admit(reading.meter_id, now_s):
                 text = "too many new meters in this hour; see NEW_METERS_PER_HOUR"
-                return self._refuse(topic, payload, "too_many_meters", text, now_s)
+                raise PayloadError("too_many_meters", [("", text)])
+            if reading.ahead_s:
+                self._count_ahead(reading)
         return Contents(readings)
 
     def _admit_scalars(self, readings: list[Reading], now_s: float) -> Contents:
         contents = Contents()
         for reading in readings:
-            topic = topics.scalar(reading.meter_id, next(iter(reading.values)))
-            admitted = self._admit([reading], topic, b"", now_s)
-            contents.readings += admitted.readings
-            contents.rejected += admitted.rejected
+            try:
+                contents.readings += self._admit([reading], now_s).readings
+            except PayloadError as error:
+                topic = topics.scalar(reading.meter_id, next(iter(reading.values)))
+                contents.rejected += self._reject(topic, b"", error, now_s).rejected
         return contents
 
-    def _take_other(self, topic: str, payload: bytes, arrived: datetime, now_s: float) -> Contents:
-        """Take a message that is on no topic of a meter."""
-        bridge = topics.parse_bridge(topic)
-        if bridge:
-            return self._take_word(bridge, topic, payload, now_s)
-        if not topics.is_sent_again(topic):
-            return self._take_stranger(topic, payload, now_s)
-        try:
-            reading = decode_reading(payload, arrived=arrived)
-        except PayloadError as error:
-            return self._refuse(topic, payload, error.reason, str(error), now_s)
-        return self._admit([reading], topic, payload, now_s)
+    def _count_ahead(self, reading: Reading) -> None:
+        self.ahead_of_clock += 1
+        if self._ahead.is_first(reading.meter_id):
+            logger.warning(
+                "meter %s: the time of its readings is %.0f s ahead of this machine's clock; they "
+                "are stored with their time of arrival; check both clocks",
+                reading.meter_id,
+                reading.ahead_s,
+            )
 
-    def _take_word(
-        self, bridge: topics.BridgeTopic, topic: str, payload: bytes, now_s: float
-    ) -> Contents:
-        if bridge.leaf == "status":
-            return Contents(word=BridgeWord(bridge.name, payload == topics.ONLINE.encode()))
-        if bridge.leaf != "replayed":
+    def _reject(self, topic: str, payload: bytes, error: PayloadError, now_s: float) -> Contents:
+        if not self._rejections.keep(topic, error.reason, str(error), now_s):
             return Contents()
-        try:
-            answer = decode(ReplayAnswer, payload)
-        except PayloadError as error:
-            return self._refuse(topic, payload, error.reason, str(error), now_s)
-        return Contents(word=BridgeWord(bridge.name, answer=answer))
+        message = Rejected(topic, payload[:MOST_KEPT_BYTES], error.reason, str(error))
+        return Contents(rejected=[message])
 
-    def _take_stranger(self, topic: str, payload: bytes, now_s: float) -> Contents:
-        level = topic.split("/")
-        leaf_is_ours = level[-1] == "reading" or level[-1] in BY_NAME
-        if not leaf_is_ours or level[1:2] == [""] or topic.startswith(f"{topics.ROOT}/_"):
-            return Contents()
-        text = "a meter's name is 1 to 32 letters, digits, '_' or '-', a letter or digit first"
-        return self._refuse(topic, payload, "bad_topic", text, now_s)
 
-    def _notice(self, topic: str) -> None:
-        leaf = topic.rpartition("/")[2]
-        if leaf in BY_NAME or leaf in topics.RESERVED or topic in self._unknown:
-            return
-        if len(self._unknown) < MOST_UNKNOWN:
-            self._unknown.add(topic)
-            logger.info("%s: no quantity has that name; its messages are ignored", topic)
+def _check_stranger(topic: str) -> None:
+    """Raise PayloadError for a topic that was meant to be a meter's; ignore all others."""
+    level = topic.split("/")
+    leaf_is_ours = level[-1] == "reading" or level[-1] in BY_NAME
+    if leaf_is_ours and level[1:2] != [""] and not topic.startswith(f"{topics.ROOT}/_"):
+        text = "the id of a meter is 1 to 32 letters, digits, '_' or '-', a letter or digit first"
+        raise PayloadError("bad_topic", [("", text)])
 
-    def _refuse(
-        self, topic: str, payload: bytes, reason: str, detail: str, now_s: float
-    ) -> Contents:
-        if not self._refusals.keep(topic, reason, detail, now_s):
-            return Contents()
-        return Contents(rejected=[Rejected(topic, payload[:1024], reason, detail)])
+
+class NewMeterLimit:
+    """Admits known meters, and a limited number of new ones an hour: a flood of made-up ids."""
+
+    def __init__(self, known: Iterable[str], per_hour: int) -> None:
+        self._known = set(known)
+        self._per_hour = per_hour
+        self._hour_began_s = float("-inf")
+        self._this_hour = 0
+
+    def admit(self, meter_id: str, now_s: float) -> bool:
+        """Return whether to keep a meter's readings."""
+        if meter_id in self._known:
+            return True
+        if now_s - self._hour_began_s >= HOUR_S:
+            self._hour_began_s, self._this_hour = now_s, 0
+        if self._this_hour >= self._per_hour:
+            return False
+        self._this_hour += 1
+        self._known.add(meter_id)
+        logger.info("meter %s: first reading", meter_id)
+        return True
+
+
+class RejectionLimit:
+    """Limits the cost of a flood of unusable messages: ten rows a minute and topic, one line each.
+
+    The first of each reason in a minute is always kept.
+    """
+
+    def __init__(self) -> None:
+        self._began_s = float("-inf")
+        self._seen: Counter[str] = Counter()
+        self._reasons: set[str] = set()
+        self.count = 0
+
+    def keep(self, topic: str, reason: str, detail: str, now_s: float) -> bool:
+        """Count an unusable message; return whether to keep it for a person to look at."""
+        self.count += 1
+        if now_s - self._began_s >= REJECTION_WINDOW_S:
+            self._began_s = now_s
+            self._seen.clear()
+            self._reasons.clear()
+        is_first = reason not in self._reasons
+        self._reasons.add(reason)
+        if topic not in self._seen and len(self._seen) >= MOST_TOPICS and not is_first:
+            return False
+        self._seen[topic] += 1
+        if is_first or (self._seen[topic] == 1 and len(self._seen) <= MOST_LINES):
+            logger.warning("%.100s: message rejected (%s): %.200s", topic, reason, detail)
+        return is_first or self._seen[topic] <= KEPT_PER_TOPIC

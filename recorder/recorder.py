@@ -1,8 +1,8 @@
 """Subscribes, batches, stores, acknowledges: in this order, so that no crash loses a reading.
 
-The MQTT thread decides what each message is and queues what is to be stored; the main thread
-commits batches and acknowledges each message after its commit, on the connection that brought it.
-Whatever was not acknowledged comes again, and rows are unique by meter and time.
+The MQTT thread decides what each message is and queues its contents; the main thread commits
+batches and acknowledges each message after its commit, on the connection that delivered it.
+The broker delivers unacknowledged messages again, and rows are unique by meter and time.
 """
 
 import json
@@ -17,9 +17,9 @@ from queue import Empty, SimpleQueue
 from paho.mqtt.client import MQTTMessage
 
 from contract import topics
-from contract.readings import format_time
-from recorder.inbox import BridgeWord, Contents, Inbox
-from recorder.lease import Duty
+from contract.times import format_time
+from recorder.inbox import BridgeMessage, Contents, Inbox
+from recorder.lease import Lease
 from recorder.replays import Replays
 from recorder.settings import RecorderSettings
 from recorder.storage import Storage
@@ -31,10 +31,10 @@ logger = logging.getLogger(__name__)
 MOST_IN_BATCH = 500
 LONGEST_BATCH_S = 0.2
 IDLE_S = 0.005
-"""A queue that stays empty this long ends a batch: brokers stop at their in-flight window."""
+"""Seconds without a message that end a batch: brokers stop at their in-flight window."""
 BURST_CHECK_S = 0.25
 SLOW_TURN_S = 1.0
-"""After a turn (batch, commit, upkeep) that takes longer the broker has readings held back."""
+"""Seconds of a turn (batch, commit, upkeep) after which the broker has held readings back."""
 MOST_QUEUED = 10_000
 FULL_PAUSE_S = 0.02
 INFO_INTERVAL_S = 60.0
@@ -43,7 +43,7 @@ LEAVE_S = 5.0
 
 @dataclass(slots=True)
 class Delivery:
-    """What a message brought, and what to acknowledge once that is stored."""
+    """The contents of a message, and the message to acknowledge once they are stored."""
 
     contents: Contents
     message: MQTTMessage | None
@@ -51,7 +51,7 @@ class Delivery:
 
 
 class Recorder:
-    """Records until it is stopped."""
+    """Stores what is published, until it is stopped."""
 
     def __init__(self, settings: RecorderSettings, storage: Storage) -> None:
         self._storage = storage
@@ -78,34 +78,30 @@ class Recorder:
             clean_session=False,
             manual_ack=True,
         )
-        self._replays = Replays(
-            self._name,
-            storage,
-            lambda topic, request: self._mqtt.publish(topic, request, qos=1, retain=False),
-            direct=self._group is not None,
-        )
-        self._duty = Duty(storage, self._group, self._name)
-        storage.on_change = self._publish_info
+        self._replays = Replays(self._name, storage, direct=self._group is not None)
+        self._lease = Lease(storage, self._group, self._name)
 
     def run(self, stop: threading.Event) -> None:
-        """Record until `stop` is set; then store what has arrived, and say goodbye."""
+        """Record until `stop` is set; then store what has arrived, and disconnect."""
         self._mqtt.start()
         while not stop.is_set():
             self._store(self._next_batch(), stop)
-            if self._duty.mine():
+            if self._lease.is_ours():
                 if self._mqtt.connected:
-                    self._replays.see_to_gaps()
-                self._storage.see_to_history()
+                    for bridge, request in self._replays.due_requests():
+                        topic = topics.bridge(bridge, "replay")
+                        self._mqtt.publish(topic, request.encode(), qos=1, retain=False)
+                self._storage.run_upkeep()
             if time.monotonic() >= self._info_due_s:
                 self._publish_info()
         self._leave_group(stop)
         self._stopping.set()
         self._store_the_rest(stop)
-        self._duty.leave()
+        self._lease.release()
         self._publish_info()
         self._mqtt.stop()
         logger.info(
-            "stopped; %s stored, %d known already",
+            "stopped: %s stored, %d duplicates",
             f"{self._stored} reading{'' if self._stored == 1 else 's'}",
             self._duplicates,
         )
@@ -119,12 +115,12 @@ class Recorder:
         self._publish_info()
 
     def _receive(self, message: MQTTMessage) -> None:
-        """Take a message, in the MQTT thread; waits where the database cannot keep up."""
+        """Handle a message, in the MQTT thread; waits where the database cannot keep up."""
         while self._queue.qsize() >= MOST_QUEUED:
             if self._stopping.is_set():
                 return
             if message.qos == 0 and self._storage.trouble:
-                self._dropped += 1  # a mirror, or a value that nobody promised to keep
+                self._dropped += 1  # a mirror, or a value without a promise
                 return
             time.sleep(FULL_PAUSE_S)
         if self._stopping.is_set():
@@ -136,12 +132,12 @@ class Recorder:
             arrived=datetime.now(UTC),
             now_s=time.monotonic(),
         )
-        message.payload = b""  # only its number is needed from now on, for the acknowledgement
-        if message.qos or contents.readings or contents.rejected or contents.word:
+        message.payload = b""  # from now on only its id is needed, for the acknowledgement
+        if message.qos or contents.readings or contents.rejected or contents.from_bridge:
             self._queue.put(Delivery(contents, message, self._mqtt.connection))
 
     def _next_batch(self) -> list[Delivery]:
-        """Wait for messages; return them at 500, after 200 ms, or when no more come."""
+        """Wait for messages; return them at 500, after 200 ms, or when no more arrive."""
         batch: list[Delivery] = []
         ends_s = time.monotonic() + BURST_CHECK_S
         while len(batch) < MOST_IN_BATCH:
@@ -164,28 +160,28 @@ class Recorder:
         readings = [reading for delivery in batch for reading in delivery.contents.readings]
         rejected = [message for delivery in batch for message in delivery.contents.rejected]
         if readings or rejected:
-            stored = self._storage.write(readings, rejected, give_up)
+            stored = self._storage.write(readings, rejected, give_up, self._publish_info)
             if stored is None:
                 return False
             self._stored += stored
             self._given += len(readings)
             self._last_commit = datetime.now(UTC)
         for delivery in batch:
-            if delivery.contents.word:
-                self._heed(delivery.contents.word, give_up)
+            if delivery.contents.from_bridge:
+                self._handle(delivery.contents.from_bridge, give_up)
         self._mqtt.ack((each.message, each.connection) for each in batch if each.message)
         return True
 
-    def _heed(self, word: BridgeWord, give_up: threading.Event) -> None:
-        if word.answer:
-            self._replays.answered(word.bridge, word.answer, give_up)
+    def _handle(self, message: BridgeMessage, give_up: threading.Event) -> None:
+        if message.answer:
+            self._replays.handle_answer(message.bridge, message.answer, give_up)
         else:
-            self._replays.bridge_is(word.bridge, word.online)
+            self._replays.handle_status(message.bridge, online=message.online)
 
     def _leave_group(self, stop: threading.Event) -> None:
-        """Let the others of the group have all readings from now on.
+        """Leave all readings from now on to the other recorders of the group.
 
-        While a recorder of the group is away, Mosquitto goes on to put its share aside for it.
+        While a recorder of the group is away, Mosquitto keeps queueing its share for it.
         """
         if not self._group or not self._mqtt.connected:
             return
@@ -203,7 +199,8 @@ class Recorder:
         for start in range(0, len(rest), MOST_IN_BATCH):
             if not self._store(rest[start : start + MOST_IN_BATCH], stop):
                 logger.warning(
-                    "%d messages are not stored; they will come again", len(rest) - start
+                    "%d messages not stored; the broker will deliver them again",
+                    len(rest) - start,
                 )
                 return
 
@@ -219,7 +216,8 @@ class Recorder:
             "stored": self._stored,
             "duplicates": self._duplicates,
             "too_old": self._storage.too_old,
-            "rejected": self._inbox.refused,
+            "rejected": self._inbox.rejected,
+            "ahead_of_clock": self._inbox.ahead_of_clock,
             "dropped": self._dropped,
             "asked_again": self._replays.asked,
             "gaps_lost": self._replays.lost,
@@ -234,7 +232,7 @@ class Recorder:
 def _subscriptions(name: str, group: str | None) -> tuple[Subscription, ...]:
     """Return what to subscribe to.
 
-    The numbers of one burst would be dealt out among a group, so that it leaves scalars alone.
+    A group does not subscribe to scalars: those of one burst would go to different recorders.
     """
     bridges = (Subscription(topics.REPLAY_ANSWERS, 1), Subscription(topics.BRIDGE_STATUSES, 1))
     if group:

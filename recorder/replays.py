@@ -1,8 +1,8 @@
-"""Asks bridges for readings that are missing here, and takes note of what they say.
+"""Requests to bridges for readings that are missing here, and their answers.
 
-A bridge is asked when it comes online, when we have (re)connected, and when a gap between the
-numbers of its readings stays open. It answers in slices; the next one is asked for when the last
-one is stored. Where asking does not help, it is done less and less often.
+A bridge is asked when it comes online, after we have (re)connected, and when a gap between the
+numbers of its readings stays open. It answers in slices; the next slice is requested when the
+last one is stored. Where requests do not help, they become rarer.
 """
 
 import contextlib
@@ -12,38 +12,37 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from contract import topics
 from contract.replay import ReplayAnswer, ReplayRequest
 from history.errors import StorageError
 from history.sequences import Gap
 from recorder.storage import Storage
+from service.reporting import OncePerKey
 
 logger = logging.getLogger(__name__)
 
 ONLINE_S = 0.5
-"""A bridge that has just come online is asked so long after."""
+"""Seconds from a bridge coming online to the request."""
 CONNECTED_S = 10.0
-"""So long after we have connected, where no bridge has said that it is online."""
+"""Seconds from our connecting to the request, where no bridge has come online."""
 GAP_S = 5.0
-"""A gap that stays open so long is asked for; others of a group may be about to fill it."""
+"""Seconds that a gap must stay open: another recorder of the group may be about to fill it."""
 GROUP_S = 15.0
-"""In a group also asked without a gap: all of a meter's readings may go to who is away."""
+"""Seconds between requests of a group without a gap: an absent member may get all of a meter."""
 ANSWER_S = 60.0
 LONGEST_S = 60.0
-"""Where asking does not help, the pauses between grow from `GAP_S` to this."""
+"""Longest pause between requests that do not help; pauses begin with `GAP_S` and double."""
 CALM_S = 300.0
-"""When nothing was missing for so long, a new gap is asked for at once again."""
+"""Seconds without a request after which pauses begin with `GAP_S` again."""
 MOST_TRIES = 10
-"""What was sent so often and still is not here cannot be stored: it is let go."""
+"""Replays of the same readings after which they are given up: they cannot be stored."""
 MOST_BRIDGES = 1000
 
 
 @dataclass(slots=True)
-class _Talk:
-    """Where we are with one bridge; times are those of the monotonic clock."""
+class _Conversation:
+    """The state of the requests to one bridge; times are those of the monotonic clock."""
 
     request: str = ""
     due_s: float | None = None
@@ -52,21 +51,21 @@ class _Talk:
     not_before_s: float = -math.inf
     asked_s: float = -math.inf
     passed: dict[str, int] = field(default_factory=dict)
-    """Up to where to go on asking in this conversation, whatever was missing before."""
+    """By meter, the number after which the next slice begins, whatever is missing before it."""
     tries: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """How often a meter has lacked what comes after a number although it was sent."""
+    """By meter, a number and how often the readings after it were sent and are still missing."""
 
     @property
     def idle(self) -> bool:
-        """Whether nothing was asked, and nothing is to be."""
+        """Whether no request is due and no answer is awaited."""
         return self.due_s is None and self.answer_due_s is None
 
     def ask_at(self, time_s: float) -> None:
-        """Ask then, or earlier where that is due already."""
+        """Schedule a request, or keep an earlier one."""
         self.due_s = time_s if self.due_s is None else min(self.due_s, time_s)
 
     def ask_again(self, time_s: float) -> None:
-        """Ask then, or after a pause that grows with each time."""
+        """Schedule a request after a pause that doubles each time."""
         if time_s - self.not_before_s > CALM_S:
             self.pause_s = GAP_S
         time_s = max(time_s, self.not_before_s)
@@ -76,83 +75,86 @@ class _Talk:
 
 
 class Replays:
-    """Sees to it that what is missing comes; `publish` sends a request. For one thread only.
+    """Decides when to request which readings. For one thread only.
 
-    What a group shares would come to any of its recorders: the one that asks has it sent `direct`.
+    Readings on the shared topics of a group would go to any of its recorders: with `direct` they
+    are sent to the one that has requested them.
     """
 
-    def __init__(
-        self, name: str, storage: Storage, publish: Callable[[str, str], object], *, direct: bool
-    ) -> None:
+    def __init__(self, name: str, storage: Storage, *, direct: bool) -> None:
         self._name, self._direct = name, direct
         self._storage = storage
-        self._publish = publish
-        self._talks: dict[str, _Talk] = {}
+        self._conversations: dict[str, _Conversation] = {}
         self._gaps: dict[str, tuple[Gap, float]] = {}
-        self._lost_of: set[str] = set()
+        self._reported_lost = OncePerKey()
         self.connected = threading.Event()
-        """To be set, by any thread, when the connection to the broker has been made."""
+        """Set, by any thread, when the connection to the broker has been made."""
         self.asked = 0
         self.lost = 0
-        """Counts gaps that nobody could fill."""
+        """Counts gaps that no bridge could fill."""
 
-    def bridge_is(self, bridge: str, online: bool) -> None:
-        """Take note of a bridge's status."""
-        talk = self._talk(bridge)
-        if talk is None:
+    def handle_status(self, bridge: str, *, online: bool) -> None:
+        """Handle the status of a bridge."""
+        conversation = self._conversation(bridge)
+        if conversation is None:
             return
-        talk.answer_due_s = talk.due_s = None
-        talk.passed.clear()
+        conversation.answer_due_s = conversation.due_s = None
+        conversation.passed.clear()
         if online:
-            talk.ask_at(time.monotonic() + ONLINE_S)
+            conversation.ask_at(time.monotonic() + ONLINE_S)
 
-    def answered(self, bridge: str, answer: ReplayAnswer, give_up: threading.Event) -> None:
-        """Take note of what a bridge has sent; what it sent before has been stored by now."""
-        talk = self._talk(bridge)
-        if talk is None or answer.recorder != self._name:
+    def handle_answer(self, bridge: str, answer: ReplayAnswer, give_up: threading.Event) -> None:
+        """Handle the answer of a bridge; the readings it sent before are stored by now."""
+        conversation = self._conversation(bridge)
+        if conversation is None or answer.recorder != self._name:
             return
-        let_go = {name for name, (_, tries) in talk.tries.items() if tries >= MOST_TRIES}
-        settled = self._storage.settle(bridge, answer.meters, let_go, give_up)
+        tries = conversation.tries
+        given_up = {name for name, (_, count) in tries.items() if count >= MOST_TRIES}
+        settled = self._storage.settle(bridge, answer.meters, given_up, give_up)
         if settled is None:
             return
-        for name, told in answer.meters.items():
-            talk.passed[name] = told.upto
-            before, tries = talk.tries.pop(name, (told.after, 0))
-            if name in settled.missing and told.sent:
-                talk.tries[name] = (told.after, tries + 1 if before == told.after else 1)
-        self._tell_lost(bridge, settled.lost)
-        if answer.request != talk.request:
-            return  # to an earlier one: going on after both would be two conversations
+        for name, replayed in answer.meters.items():
+            conversation.passed[name] = replayed.upto
+            before, count = tries.pop(name, (replayed.after, 0))
+            if name in settled.missing and replayed.sent:
+                tries[name] = (replayed.after, count + 1 if before == replayed.after else 1)
+        self._report_lost(bridge, settled.lost)
+        if answer.request != conversation.request:
+            return  # to an earlier request: following both would be two conversations
         now_s = time.monotonic()
-        talk.answer_due_s = None
+        conversation.answer_due_s = None
         if answer.more:
-            talk.ask_at(now_s)
+            conversation.ask_at(now_s)
             return
-        talk.passed.clear()
-        if settled.missing or talk.tries:
-            talk.ask_again(now_s + GAP_S)
+        conversation.passed.clear()
+        if settled.missing or tries:
+            conversation.ask_again(now_s + GAP_S)
 
-    def see_to_gaps(self) -> None:
-        """Ask whoever is to be asked now; where the database is in trouble, later."""
+    def due_requests(self) -> list[tuple[str, ReplayRequest]]:
+        """Return bridges and the requests to publish now; none while the database is in trouble."""
+        requests: list[tuple[str, ReplayRequest]] = []
         with contextlib.suppress(StorageError):
             now_s = time.monotonic()
             if self.connected.is_set():
-                self._connected(now_s)
+                self._begin_again(now_s)
                 self.connected.clear()
-            self._notice_gaps(now_s)
-            for bridge, talk in self._talks.items():
-                self._see_to(bridge, talk, now_s)
+            self._look_for_gaps(now_s)
+            for bridge, conversation in self._conversations.items():
+                if self._is_due(conversation, now_s):
+                    requests.append((bridge, self._request(bridge, conversation, now_s)))
+        return requests
 
-    def _connected(self, now_s: float) -> None:
+    def _begin_again(self, now_s: float) -> None:
+        """Schedule a request to each known bridge, after a connection was made."""
         for bridge in self._storage.bridges():
-            self._talk(bridge)
-        for talk in self._talks.values():
-            talk.answer_due_s = None
-            if talk.due_s is not None and talk.due_s <= now_s:
-                talk.due_s = None  # from before; a bridge that is there says so in a moment
-            talk.ask_at(now_s + CONNECTED_S)
+            self._conversation(bridge)
+        for conversation in self._conversations.values():
+            conversation.answer_due_s = None
+            if conversation.due_s is not None and conversation.due_s <= now_s:
+                conversation.due_s = None  # of the last connection; a bridge's status comes soon
+            conversation.ask_at(now_s + CONNECTED_S)
 
-    def _notice_gaps(self, now_s: float) -> None:
+    def _look_for_gaps(self, now_s: float) -> None:
         gaps = self._storage.gaps()
         self._gaps = {
             name: known if (known := self._gaps.get(name)) and known[0] == gap else (gap, now_s)
@@ -163,57 +165,55 @@ class Replays:
             if now_s >= since_s + GAP_S:
                 open_ones.setdefault(gap.bridge, {})[name] = gap.upto
         for bridge, uptos in open_ones.items():
-            talk = self._talk(bridge)
-            if talk and talk.idle and self._still_open(bridge, uptos):
-                talk.ask_again(now_s)
+            conversation = self._conversation(bridge)
+            if conversation and conversation.idle and self._still_open(bridge, uptos):
+                conversation.ask_again(now_s)
 
     def _still_open(self, bridge: str, uptos: dict[str, int]) -> bool:
-        """Look whether another recorder of our group has not filled these gaps meanwhile."""
-        there = self._storage.numbers(bridge)
+        """Return whether no other recorder of the group has filled these gaps meanwhile."""
+        stored = self._storage.numbers(bridge)
         return any(
-            name in there and there[name].above and there[name].upto == upto
+            name in stored and stored[name].above and stored[name].upto == upto
             for name, upto in uptos.items()
         )
 
-    def _see_to(self, bridge: str, talk: _Talk, now_s: float) -> None:
-        if talk.answer_due_s is not None:
-            if now_s >= talk.answer_due_s:
-                talk.answer_due_s = None
-                talk.passed.clear()
-                talk.ask_again(now_s)
-            return
-        if self._direct and now_s >= talk.asked_s + GROUP_S:
-            talk.ask_at(now_s)
-        if talk.due_s is not None and now_s >= talk.due_s:
-            self._ask(bridge, talk)
-            talk.due_s, talk.answer_due_s, talk.asked_s = None, now_s + ANSWER_S, now_s
+    def _is_due(self, conversation: _Conversation, now_s: float) -> bool:
+        if conversation.answer_due_s is not None:
+            if now_s >= conversation.answer_due_s:
+                conversation.answer_due_s = None
+                conversation.passed.clear()
+                conversation.ask_again(now_s)
+            return False
+        if self._direct and now_s >= conversation.asked_s + GROUP_S:
+            conversation.ask_at(now_s)
+        return conversation.due_s is not None and now_s >= conversation.due_s
 
-    def _ask(self, bridge: str, talk: _Talk) -> None:
+    def _request(self, bridge: str, conversation: _Conversation, now_s: float) -> ReplayRequest:
         numbers = self._storage.numbers(bridge)
-        after = {name: there.upto for name, there in numbers.items() if there.upto}
-        for name, upto in talk.passed.items():
+        after = {name: stored.upto for name, stored in numbers.items() if stored.upto}
+        for name, upto in conversation.passed.items():
             after[name] = max(upto, after.get(name, 0))
-        talk.request = uuid.uuid4().hex[:12]
-        request = ReplayRequest(
-            recorder=self._name, request=talk.request, after=after, direct=self._direct
-        )
-        self._publish(topics.bridge(bridge, "replay"), request.encode())
+        conversation.request = uuid.uuid4().hex[:12]
+        conversation.due_s, conversation.answer_due_s = None, now_s + ANSWER_S
+        conversation.asked_s = now_s
         self.asked += 1
+        return ReplayRequest(
+            recorder=self._name, request=conversation.request, after=after, direct=self._direct
+        )
 
-    def _talk(self, bridge: str) -> _Talk | None:
-        if bridge not in self._talks and len(self._talks) < MOST_BRIDGES:
-            self._talks[bridge] = _Talk()
-        return self._talks.get(bridge)
+    def _conversation(self, bridge: str) -> _Conversation | None:
+        if bridge not in self._conversations and len(self._conversations) < MOST_BRIDGES:
+            self._conversations[bridge] = _Conversation()
+        return self._conversations.get(bridge)
 
-    def _tell_lost(self, bridge: str, meters: frozenset[str]) -> None:
+    def _report_lost(self, bridge: str, meters: frozenset[str]) -> None:
         self.lost += len(meters)
-        new = meters - self._lost_of
-        self._lost_of |= new
+        new = [meter for meter in sorted(meters) if self._reported_lost.is_first(meter)]
         if new:
-            shown = ", ".join(sorted(new)[:10]) + (" …" if len(new) > 10 else "")
+            shown = ", ".join(new[:10]) + (" …" if len(new) > 10 else "")
             logger.warning(
-                "bridge %s: no longer has readings of meter %s that are missing here;"
-                " the gap stays (see JOURNAL_HOURS)",
+                "bridge %s: no longer has the readings of meter %s that are missing here; the gap "
+                "remains; see JOURNAL_HOURS",
                 bridge,
                 shown,
             )

@@ -1,6 +1,11 @@
-"""How every service starts and ends: --help from its settings, log, signals, exit codes.
+"""Start and stop of every program: --help from its settings, log, signals, exit codes.
 
-Exit codes: 0 after SIGTERM or SIGINT, 2 for a wrong setting, 1 for any other end.
+| code | meaning |
+|---|---|
+| 0 | done, or stopped by SIGTERM or SIGINT |
+| 1 | failed; for a command that checks something: the check found a fault |
+| 2 | wrong setting or argument |
+| 130 | command interrupted by Ctrl-C |
 """
 
 import argparse
@@ -21,6 +26,8 @@ from service.settings import Settings, misspelt, names_in_env_file, shown
 
 logger = logging.getLogger(__name__)
 
+FAILED, WRONG_SETTING, INTERRUPTED = 1, 2, 130
+
 S = TypeVar("S", bound=Settings)
 
 
@@ -31,33 +38,33 @@ def run_service(
     run: Callable[[S], None],
     arguments: Sequence[str] | None = None,
 ) -> None:
-    """Read the settings, call `run` with them, and leave the process with the right exit code."""
+    """Read the settings, call `run` with them, and exit."""
     parser = parser_for(name, purpose, settings_class)
     parser.parse_args(arguments)
     leave(name, lambda: run(load(settings_class)))
 
 
 def load(settings_class: type[S]) -> S:
-    """Return the settings, set up the log by them, and say in one line what they are."""
+    """Return the settings, set up the log, and log the settings in one line."""
     settings = settings_class.load()
     set_up_log(settings.log_level)
     known = {field.upper() for field in settings_class.model_fields}
     for given, meant in misspelt([*os.environ, *names_in_env_file()], known).items():
-        logger.warning("setting %s is not known; did you mean %s?", given, meant)
+        logger.warning("setting %s: unknown; did you mean %s?", given, meant)
     logger.info("version %s starts; settings: %s", __version__, settings.summary())
     return settings
 
 
 def leave(name: str, run: Callable[[], None]) -> None:
-    """Call `run` and end the process: no traceback for what a person can mend."""
+    """Call `run` and exit: a MeterflowError ends in its message, without a traceback."""
     try:
         run()
     except SettingsError as error:
         sys.stderr.write(f"{name}: {error}\n")
-        sys.exit(2)
+        sys.exit(WRONG_SETTING)
     except MeterflowError as error:
         sys.stderr.write(f"{name}: {error}\n")
-        sys.exit(1)
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         pass
     sys.exit(0)

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from web import answers, energy, headers, health, live, meters, openapi, pages, readings
+from web import energy, headers, health, live, meters, openapi, pages, readings, responses
 from web.context import KEY, Parts
 from web.settings import WebSettings
 
@@ -10,13 +10,13 @@ LARGEST_BODY_BYTES = 65536
 
 
 def create_app(settings: WebSettings) -> Flask:
-    """Return the app; its parts are at `app.extensions[KEY]`, not started yet."""
+    """Return the app. Its parts, not started yet, are `app.extensions[KEY]`."""
     app = openapi.make_app()
     shared = Parts.of(settings)
     app.extensions[KEY] = shared
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
-    answers.init_app(app)
+    responses.init_app(app)
     headers.init_app(app, shared)
     for api in (meters.blueprint, energy.blueprint, readings.blueprint):
         app.register_api(api)

@@ -27,15 +27,18 @@ def run(settings: WebSettings) -> None:
         gevent.signal_handler(number, stopped.set)
     server = serve(app, settings)
     if settings.http_host not in LOOPBACK:
-        logger.warning("HTTP_HOST=%s: whoever reaches it may read and post", settings.http_host)
-    parts.bus.start()
+        logger.warning(
+            "HTTP_HOST=%s: anyone who can reach this address can read and post readings",
+            settings.http_host,
+        )
+    parts.subscriber.start()
     relay = gevent.spawn(parts.relay.run)
     relay.link_exception(lambda _: stopped.set())
     logger.info("listening: open %s", settings.url)
     stopped.wait()
     server.stop(timeout=1)
-    parts.bus.stop()
-    parts.stored.close()
+    parts.subscriber.stop()
+    parts.history.close()
     if relay.exception:
         raise relay.exception
     logger.info("stopped")

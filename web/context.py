@@ -1,4 +1,4 @@
-"""What the requests share: the parts of this service, kept with the app."""
+"""The parts of the web service that its requests share, kept with the app."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -6,39 +6,42 @@ from zoneinfo import ZoneInfo
 
 from flask import current_app
 
+from contract.arrival import ArrivalTimes
 from history.tariffs import Tariffs
 from service.zones import local_zone
+from web.history_reader import HistoryReader
 from web.latest import Latest
 from web.relay import Relay
 from web.settings import WebSettings
-from web.stored import Stored
-from web.subscriber import Bus
+from web.subscriber import Subscriber
 
 KEY = "meterflow"
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts that one web service is made of."""
+    """The parts of one web service."""
 
     settings: WebSettings
-    stored: Stored
-    bus: Bus
+    history: HistoryReader
+    subscriber: Subscriber
     latest: Latest
     relay: Relay
+    arrivals: ArrivalTimes
     zone: ZoneInfo
     tariffs: Tariffs | None
 
     @classmethod
     def of(cls, settings: WebSettings) -> "Parts":
-        """Make the parts; nothing is connected yet. Raises SettingsError for wrong prices."""
-        bus, latest = Bus(settings), Latest()
+        """Return the parts, none of them connected yet. Raises SettingsError for wrong prices."""
+        subscriber, latest = Subscriber(settings), Latest()
         return cls(
             settings,
-            Stored(settings.database_url),
-            bus,
+            HistoryReader(settings.database_url),
+            subscriber,
             latest,
-            Relay(bus, latest),
+            Relay(subscriber, latest),
+            ArrivalTimes(),
             settings.timezone or local_zone(),
             _tariffs(settings),
         )
@@ -46,10 +49,10 @@ class Parts:
 
 def _tariffs(settings: WebSettings) -> Tariffs | None:
     path = settings.tariffs_file
-    wanted = "tariffs_file" in settings.model_fields_set
-    return Tariffs.load(path) if wanted or path.exists() else None
+    is_required = "tariffs_file" in settings.model_fields_set
+    return Tariffs.load(path) if is_required or path.exists() else None
 
 
 def parts() -> Parts:
-    """Return the parts that belong to the app of this request."""
+    """Return the parts of the current request's app."""
     return cast(Parts, current_app.extensions[KEY])

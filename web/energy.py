@@ -1,9 +1,10 @@
-"""/meters/<id>/energy: what was counted by the hour, day, week, month or year, and its cost."""
+"""/meters/<id>/energy: energy and cost by hour, day, week, month or year."""
 
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import peewee
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
@@ -11,10 +12,10 @@ from pydantic import BaseModel, Field
 
 from history import energy
 from history.periods import Unit, start_of
-from web.answers import json_answer, refusal
 from web.context import Parts, parts
-from web.meters import MeterPath, is_known, unknown_meter
-from web.times import Moment
+from web.meters import is_known, unknown_meter
+from web.parameters import MeterPath, Moment
+from web.responses import invalid_parameter, json_response
 
 MOST_PERIODS = 10_000
 _SPANS = {
@@ -32,61 +33,67 @@ blueprint = APIBlueprint(
 
 
 class EnergyQuery(BaseModel):
-    """Which periods are wanted."""
+    """Periods to return."""
 
     period: Unit = Field(Unit.DAY, description="hour, day, week, month or year.")
-    since: Moment | None = Field(None, alias="from", description="The first period holds it.")
+    since: Moment | None = Field(None, alias="from", description="Time within the first period.")
     until: Moment | None = Field(
-        None, alias="to", description="The last period ends with it or later; default: now."
+        None, alias="to", description="The last period ends at this time or later (default: now)."
     )
 
 
 @blueprint.get("/meters/<meter_id>/energy", summary="Energy and cost", strict_slashes=False)
 def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
-    """Periods by the site's clock (TIMEZONE) in kWh, and the running one beside the one before.
+    """Energy in kWh by periods of the site's time zone (TIMEZONE).
 
-    `cost` is there where TARIFFS_FILE has prices; null where nothing is known. Roll-ups lag up to
-    five minutes behind.
+    `running` compares the current period with the one before. `cost` requires prices in
+    TARIFFS_FILE; unknown values are null. Roll-ups lag by up to five minutes.
     """
     now = datetime.now(UTC)
     until = query.until or now
     since = query.since or start_of(query.period, until - _SPANS[query.period], parts().zone)
     if since >= until:
-        return _refused("from", "should be before `to`")
+        return invalid_parameter("from", "should be before `to`")
     if (until - since) / timedelta(hours=_SHORTEST[query.period]) > MOST_PERIODS:
-        return _refused("from", f"more than {MOST_PERIODS} periods are too many at once")
+        return invalid_parameter("from", f"should be at most {MOST_PERIODS} periods before `to`")
     if not is_known(path.meter_id):
         return unknown_meter(path.meter_id)
 
     shared = parts()
 
-    def encoded() -> str:
-        return json.dumps(_answer(shared, path.meter_id, query.period, (since, until), now))
+    def encoded(database: peewee.Database) -> str:
+        span = since, until
+        return json.dumps(_body(database, shared, path.meter_id, query.period, span, now))
 
-    return json_answer(shared.stored.ask(encoded, empty="null"))
+    return json_response(shared.history.query(encoded, empty="null"))
 
 
-def _answer(
-    shared: Parts, meter_id: str, unit: Unit, span: tuple[datetime, datetime], now: datetime
+def _body(
+    database: peewee.Database,
+    shared: Parts,
+    meter_id: str,
+    unit: Unit,
+    span: tuple[datetime, datetime],
+    now: datetime,
 ) -> dict[str, Any]:
     zone, tariffs = shared.zone, shared.tariffs
-    found = energy.periods(meter_id, unit, *span, zone, tariffs=tariffs)
-    running = energy.compare(meter_id, unit, now, zone, tariffs=tariffs)
+    found = energy.periods(database, meter_id, unit, *span, zone, tariffs=tariffs)
+    running = energy.compare(database, meter_id, unit, now, zone, tariffs=tariffs)
     return {
         "meter_id": meter_id,
         "period": unit,
         "timezone": zone.key,
         "currency": tariffs.currency if tariffs else None,
-        "periods": [_told(period) for period in found],
+        "periods": [_period(period) for period in found],
         "running": {
-            "now": _told(running.now),
-            "before_so_far": _told(running.before_so_far),
-            "before": _told(running.before),
+            "now": _period(running.now),
+            "before_so_far": _period(running.before_so_far),
+            "before": _period(running.before),
         },
     }
 
 
-def _told(period: energy.Period) -> dict[str, Any]:
+def _period(period: energy.Period) -> dict[str, Any]:
     return {
         "from": period.start.isoformat(timespec="seconds"),
         "to": period.end.isoformat(timespec="seconds"),
@@ -98,7 +105,3 @@ def _told(period: energy.Period) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
-
-
-def _refused(field: str, text: str) -> Response:
-    return refusal(422, [{"loc": ["query", field], "msg": text, "type": "value_error"}])

@@ -1,4 +1,4 @@
-"""What goes with every answer: who may do what with it, how long it keeps, and compression."""
+"""Headers of every response: content security, CORS and caching; and its compression."""
 
 import gzip
 from collections.abc import Callable
@@ -13,86 +13,86 @@ CSP = (
     "form-action 'self'; frame-ancestors 'none'"
 )
 DOCS_CSP = CSP.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
-"""Swagger UI sets styles of its own; scripts stay as strict as elsewhere."""
+"""Swagger UI sets inline styles; scripts stay as restricted as elsewhere."""
 
-WORTH_COMPRESSING_BYTES = 1024
-WORTH_A_THREAD_BYTES = 30_000
-MOST_KEPT = 100
+LEAST_COMPRESSED_BYTES = 1024
+LEAST_IN_THREAD_BYTES = 30_000
+MOST_CACHED = 100
 _TEXTS = ("text/", "application/json", "application/javascript", "image/svg+xml")
 
 
 def init_app(app: Flask, shared: Parts) -> None:
-    """Add headers to each answer and compress what is worth it."""
-    app.after_request(_with_rules)
+    """Add headers to each response, and compress those that are large enough."""
+    app.after_request(_with_security)
     app.after_request(_with_cors(shared.settings.cors_origins))
     app.after_request(_Compression(shared).compress)
 
 
-def _with_rules(answer: Response) -> Response:
+def _with_security(response: Response) -> Response:
     docs = request.path.startswith("/docs")
-    answer.headers["Content-Security-Policy"] = DOCS_CSP if docs else CSP
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    answer.headers["Referrer-Policy"] = "same-origin"
-    answer.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    answer.headers["Cache-Control"] = _keeps(request.path)
-    return answer
+    response.headers["Content-Security-Policy"] = DOCS_CSP if docs else CSP
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["Cache-Control"] = _cache_control(request.path)
+    return response
 
 
-def _keeps(path: str) -> str:
+def _cache_control(path: str) -> str:
     if path.startswith(("/static/vendor/", "/docs/assets/")):
         return "public, max-age=86400"
     return "no-cache" if path.startswith("/static/") else "no-store"
 
 
 def _with_cors(origins: tuple[str, ...]) -> Callable[[Response], Response]:
-    def add(answer: Response) -> Response:
+    def add(response: Response) -> Response:
         if origins:
-            answer.vary.add("Origin")
+            response.vary.add("Origin")
         if request.origin in origins:
-            answer.headers["Access-Control-Allow-Origin"] = request.origin
+            response.headers["Access-Control-Allow-Origin"] = request.origin
             if request.method == "OPTIONS":
-                answer.headers["Access-Control-Allow-Methods"] = "GET, POST"
-                answer.headers["Access-Control-Allow-Headers"] = "Content-Type"
-                answer.headers["Access-Control-Max-Age"] = "3600"
-        return answer
+                response.headers["Access-Control-Allow-Methods"] = "GET, POST"
+                response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+                response.headers["Access-Control-Max-Age"] = "3600"
+        return response
 
     return add
 
 
 class _Compression:
-    """Compresses texts; large ones beside the hub, files once."""
+    """Compresses texts: large ones in a thread, files only once."""
 
     def __init__(self, shared: Parts) -> None:
         self._shared = shared
-        self._kept: dict[str, bytes] = {}
+        self._cache: dict[str, bytes] = {}
 
-    def compress(self, answer: Response) -> Response:
-        """Return the answer, compressed where the other side takes it and it is worth it."""
-        if not (answer.mimetype or "").startswith(_TEXTS) or answer.status_code != 200:
-            return answer
-        answer.vary.add("Accept-Encoding")
-        if request.accept_encodings["gzip"] <= 0 or "Content-Encoding" in answer.headers:
-            return answer
-        answer.direct_passthrough = False
-        body = answer.get_data()
-        if len(body) < WORTH_COMPRESSING_BYTES:
-            return answer
-        etag, _ = answer.get_etag()
-        answer.set_data(self._compressed(etag, body))
-        answer.headers["Content-Encoding"] = "gzip"
-        answer.headers.remove("Accept-Ranges")
+    def compress(self, response: Response) -> Response:
+        """Return the response, compressed if it is large enough and the client accepts that."""
+        if not (response.mimetype or "").startswith(_TEXTS) or response.status_code != 200:
+            return response
+        response.vary.add("Accept-Encoding")
+        if request.accept_encodings["gzip"] <= 0 or "Content-Encoding" in response.headers:
+            return response
+        response.direct_passthrough = False
+        body = response.get_data()
+        if len(body) < LEAST_COMPRESSED_BYTES:
+            return response
+        etag, _ = response.get_etag()
+        response.set_data(self._compressed(etag, body))
+        response.headers["Content-Encoding"] = "gzip"
+        response.headers.remove("Accept-Ranges")
         if etag:
-            answer.set_etag(etag, weak=True)
-        return answer
+            response.set_etag(etag, weak=True)
+        return response
 
     def _compressed(self, etag: str | None, body: bytes) -> bytes:
-        known = self._kept.get(etag) if etag else None
+        known = self._cache.get(etag) if etag else None
         if known is not None:
             return known
-        if len(body) < WORTH_A_THREAD_BYTES:
+        if len(body) < LEAST_IN_THREAD_BYTES:
             packed = gzip.compress(body, 6)
         else:
-            packed = self._shared.stored.run(lambda: gzip.compress(body, 6))
-        if etag and len(self._kept) < MOST_KEPT:
-            self._kept[etag] = packed
+            packed = self._shared.history.run(lambda: gzip.compress(body, 6))
+        if etag and len(self._cache) < MOST_CACHED:
+            self._cache[etag] = packed
         return packed

@@ -1,29 +1,31 @@
-"""/healthz and /readyz: for whoever watches over the service."""
+"""/healthz and /readyz: for monitoring."""
 
 from flask import Blueprint, Response
 
 from history.errors import StorageError
-from web.answers import json_answer, refusal
 from web.context import parts
+from web.responses import error_response, json_response
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """Answer as long as the process serves."""
-    return json_answer('{"status":"ok"}')
+    """Answer 200 for as long as the process serves requests."""
+    return json_response('{"status":"ok"}')
 
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """Answer 503 with what is missing while broker or history are away."""
-    shared = parts()
+    """Answer 200, or 503 with what is unavailable: broker, history or both."""
+    subscriber = parts().subscriber
     missing = []
-    if not shared.bus.connected:
-        missing.append(f"broker {shared.bus.address}: {shared.bus.trouble}")
+    if not subscriber.connected:
+        missing.append(f"broker {subscriber.address}: {subscriber.trouble}")
     try:
-        shared.stored.check()
+        parts().history.check()
     except StorageError as error:
         missing.append(str(error))
-    return refusal(503, "; ".join(missing)) if missing else json_answer('{"status":"ready"}')
+    if missing:
+        return error_response(503, "; ".join(missing))
+    return json_response('{"status":"ready"}')

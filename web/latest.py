@@ -1,18 +1,17 @@
-"""What the bus last said of each meter: the live half of what the pages show.
+"""The latest messages of every meter and service: the live half of what the pages show.
 
-Bounded, so that a flood of topics costs no more memory than a thousand meters do.
+Bounded, so that a flood of topics needs no more memory than a thousand meters.
 """
 
 import json
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from contract import topics
-from contract.assembler import Intake
+from contract.assembler import Assembler
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME
 from contract.readings import MAX_PAYLOAD_BYTES, Reading, decode_scalar
@@ -22,25 +21,34 @@ logger = logging.getLogger(__name__)
 MOST_METERS = 1000
 MOST_SERVICES = 100
 LARGEST_INFO_BYTES = 16_384
-_SERVICE_TOPIC = re.compile(
-    rf"{topics.ROOT}/(_(?:bridge|recorder)/[A-Za-z0-9][A-Za-z0-9_-]{{0,31}})/(status|info)"
-)
+STATE_LEAVES = frozenset({"status", "info"})
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of the broker; `now_s` is the monotonic clock at its arrival."""
+    """A message of the broker, its topic parsed; `now_s` is the monotonic clock at its arrival."""
 
     topic: str
+    parsed: topics.MeterTopic | topics.ServiceTopic
     payload: bytes
     retained: bool
     arrived: datetime
     now_s: float
 
+    @classmethod
+    def of(
+        cls, topic: str, payload: bytes, *, retained: bool, arrived: datetime, now_s: float
+    ) -> Self | None:
+        """Return the message; None where its topic is not of the contract, or it is too large."""
+        parsed = topics.parse(topic)
+        if parsed is None or len(payload) > MAX_PAYLOAD_BYTES:
+            return None
+        return cls(topic, parsed, payload, retained, arrived, now_s)
+
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """What a listener is to be told: a topic, its payload as JSON text, and the reading in it."""
+class Update:
+    """A change that listeners receive: a topic, its payload as JSON text, and its reading."""
 
     topic: str
     payload: str
@@ -48,144 +56,143 @@ class News:
 
 
 @dataclass(slots=True)
-class Unit:
-    """What a meter or a service last said: JSON text by leaf, and a meter's newest reading."""
+class Source:
+    """A meter or a service: its latest payloads (JSON text by leaf), a meter's newest reading."""
 
     payloads: dict[str, str] = field(default_factory=dict)
     first_seen: datetime | None = None
     newest: Reading | None = None
     newest_until: datetime | None = None
 
-    def said(self, leaf: str) -> Any:
-        """Return the value last said under a leaf; None where there was none."""
+    def value(self, leaf: str) -> Any:
+        """Return the last value of a leaf; None where there is none."""
         text = self.payloads.get(leaf)
         return None if text is None else json.loads(text)
 
 
 class Latest:
-    """The last words of every meter and service, and what is new in a message."""
+    """The latest messages of every meter and service, and what a new message changes in them."""
 
     def __init__(self) -> None:
-        self._intake = Intake()
-        self._meters: dict[str, Unit] = {}
-        self._services: dict[str, Unit] = {}
+        self._assembler = Assembler()
+        self._meters: dict[str, Source] = {}
+        self._services: dict[str, Source] = {}
         self._full = False
 
     @property
-    def meters(self) -> dict[str, Unit]:
-        """The meters by id; those heard of longest ago come first."""
+    def meters(self) -> dict[str, Source]:
+        """The meters by id; the one with the oldest message comes first."""
         return self._meters
 
     def newest(self, meter_id: str) -> Reading | None:
-        """Return a meter's newest reading that was heard live."""
-        unit = self._meters.get(meter_id)
-        return unit.newest if unit else None
+        """Return a meter's newest live reading."""
+        meter = self._meters.get(meter_id)
+        return meter.newest if meter else None
 
     def online(self, meter_id: str) -> bool | None:
-        """Tell whether meter and bridge both say `online`; None where the meter says nothing."""
-        unit = self._meters.get(meter_id)
-        status = unit.said("status") if unit else None
-        if not unit or status is None:
+        """Return whether a meter is online and its bridge not offline; None without a status."""
+        meter = self._meters.get(meter_id)
+        status = meter.value("status") if meter else None
+        if not meter or status is None:
             return None
-        name = (unit.said("info") or {}).get("bridge")
+        name = (meter.value("info") or {}).get("bridge")
         bridge = self._services.get(f"_bridge/{name}")
-        bridge_status = bridge.said("status") if bridge else None
+        bridge_status = bridge.value("status") if bridge else None
         return bool(status == topics.ONLINE and bridge_status != topics.OFFLINE)
 
-    def said(self, topic: str) -> str | None:
-        """Return the JSON text last said under a topic."""
+    def payload(self, topic: str) -> str | None:
+        """Return the last payload of a topic as JSON text."""
         path, _, leaf = topic.removeprefix(f"{topics.ROOT}/").rpartition("/")
-        unit = self._meters.get(path) or self._services.get(path)
-        return unit.payloads.get(leaf) if unit else None
+        source = self._meters.get(path) or self._services.get(path)
+        return source.payloads.get(leaf) if source else None
 
-    def said_topics(self) -> Iterator[str]:
-        """Return every topic that something was said under."""
-        for units in (self._meters, self._services):
-            for path, unit in units.items():
-                yield from (f"{topics.ROOT}/{path}/{leaf}" for leaf in unit.payloads)
+    def known_topics(self) -> Iterator[str]:
+        """Return every topic that has a payload."""
+        for sources in (self._meters, self._services):
+            for path, source in sources.items():
+                yield from (f"{topics.ROOT}/{path}/{leaf}" for leaf in source.payloads)
 
-    def take(self, message: Message) -> list[News]:
-        """Return what is new in a message; what the contract does not know is nothing new."""
-        if len(message.payload) > MAX_PAYLOAD_BYTES:
-            return []
-        service = _SERVICE_TOPIC.fullmatch(message.topic)
-        if service:
-            return self._take_service(service[1], service[2], message)
-        parts = topics.parse(message.topic)
-        if parts is None:
-            return []
+    def handle(self, message: Message) -> list[Update]:
+        """Return what a message changes; an invalid one changes nothing."""
+        if isinstance(message.parsed, topics.ServiceTopic):
+            return self._handle_service(message.parsed, message)
         try:
-            return self._take_meter(parts, message)
+            return self._handle_meter(message.parsed, message)
         except PayloadError as error:
             logger.debug("%s: %s", message.topic, error)
             return []
 
-    def close_due(self, now_s: float, arrived: datetime) -> list[News]:
+    def close_due(self, now_s: float, arrived: datetime) -> list[Update]:
         """Return the readings of meters that send only scalars, as their bursts end."""
-        return self._heard(self._intake.close_due(now_s), arrived)
+        return self._readings(self._assembler.close_due(now_s), arrived)
 
-    def _take_service(self, path: str, leaf: str, message: Message) -> list[News]:
-        if path not in self._services and len(self._services) >= MOST_SERVICES:
+    def _handle_service(self, parsed: topics.ServiceTopic, message: Message) -> list[Update]:
+        path = f"_{parsed.service}/{parsed.name}"
+        is_full = path not in self._services and len(self._services) >= MOST_SERVICES
+        if is_full or parsed.leaf not in STATE_LEAVES:
             return []
-        payload = _words(leaf, message.payload)
-        return _tell(self._services.setdefault(path, Unit()), message.topic, leaf, payload)
+        payload = _status_or_info(parsed.leaf, message.payload)
+        return _set(self._services.setdefault(path, Source()), message.topic, parsed.leaf, payload)
 
-    def _take_meter(self, parts: topics.MeterTopic, message: Message) -> list[News]:
-        if parts.leaf in {"status", "info"}:
-            payload = _words(parts.leaf, message.payload)
-            return _tell(self._unit(parts.meter_id), message.topic, parts.leaf, payload)
-        news: list[News] = []
-        if parts.leaf in BY_NAME:
-            value = decode_scalar(parts.leaf, message.payload)
+    def _handle_meter(self, parsed: topics.MeterTopic, message: Message) -> list[Update]:
+        meter_id, leaf = parsed
+        if leaf in STATE_LEAVES:
+            payload = _status_or_info(leaf, message.payload)
+            return _set(self._meter(meter_id), message.topic, leaf, payload)
+        updates: list[Update] = []
+        if leaf in BY_NAME:
+            value = decode_scalar(leaf, message.payload)
             payload = None if value is None else json.dumps(value)
-            news = _tell(self._unit(parts.meter_id), message.topic, parts.leaf, payload)
-        readings = self._intake.take(
-            message.topic,
+            updates = _set(self._meter(meter_id), message.topic, leaf, payload)
+        readings = self._assembler.take(
+            parsed,
             message.payload,
             retained=message.retained,
             arrived=message.arrived,
             now_s=message.now_s,
         )
-        return news + self._heard(readings, message.arrived)
+        return updates + self._readings(readings, message.arrived)
 
-    def _heard(self, readings: list[Reading], arrived: datetime) -> list[News]:
-        """File readings; one that is older than what we have is history, not news."""
-        news = []
+    def _readings(self, readings: list[Reading], arrived: datetime) -> list[Update]:
+        """Keep readings that are newer than the meter's newest; older ones are for the history."""
+        updates = []
         for reading in readings:
-            unit = self._unit(reading.meter_id)
-            if unit.newest_until and reading.ts <= unit.newest_until:
+            meter = self._meter(reading.meter_id)
+            if meter.newest_until and reading.ts <= meter.newest_until:
                 continue
-            unit.newest = reading
-            # A unit whose clock was ahead must not silence itself once it is set right.
-            unit.newest_until = min(reading.ts, arrived)
-            unit.first_seen = unit.first_seen or reading.ts
-            unit.payloads["reading"] = text = reading.encode()
-            news.append(News(topics.reading(reading.meter_id), text, reading))
-        return news
+            meter.newest = reading
+            # A device whose clock was ahead must not silence itself once the clock is set right.
+            meter.newest_until = min(reading.ts, arrived)
+            meter.first_seen = meter.first_seen or reading.ts
+            meter.payloads["reading"] = text = reading.encode()
+            updates.append(Update(topics.reading(reading.meter_id), text, reading))
+        return updates
 
-    def _unit(self, meter_id: str) -> Unit:
-        unit = self._meters.pop(meter_id, None) or Unit()
+    def _meter(self, meter_id: str) -> Source:
+        meter = self._meters.pop(meter_id, None) or Source()
         if len(self._meters) >= MOST_METERS:
             forgotten = next(iter(self._meters))
             del self._meters[forgotten]
-            self._intake.forget(forgotten)
+            self._assembler.forget(forgotten)
             if not self._full:
-                logger.warning("more than %d meters: only the latest are live", MOST_METERS)
+                logger.warning(
+                    "more than %d meters: only the most recent are shown live", MOST_METERS
+                )
             self._full = True
-        self._meters[meter_id] = unit
-        return unit
+        self._meters[meter_id] = meter
+        return meter
 
 
-def _tell(unit: Unit, topic: str, leaf: str, payload: str | None) -> list[News]:
+def _set(source: Source, topic: str, leaf: str, payload: str | None) -> list[Update]:
     if payload is None:
-        unit.payloads.pop(leaf, None)
+        source.payloads.pop(leaf, None)
         return []
-    unit.payloads[leaf] = payload
-    return [News(topic, payload)]
+    source.payloads[leaf] = payload
+    return [Update(topic, payload)]
 
 
-def _words(leaf: str, payload: bytes) -> str | None:
-    """Return a status or info as JSON text; None for what is neither."""
+def _status_or_info(leaf: str, payload: bytes) -> str | None:
+    """Return a status or info as JSON text; None where it is invalid."""
     if leaf == "status":
         text = payload[:16].decode("utf-8", "replace")
         return json.dumps(text) if text in {topics.ONLINE, topics.OFFLINE} else None

@@ -1,4 +1,4 @@
-"""The live interfaces: Socket.IO for browsers, a raw WebSocket per meter for everything else."""
+"""The live interfaces: Socket.IO for browsers, a raw WebSocket per meter for other programs."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,13 +12,17 @@ from flask_socketio import SocketIO
 from simple_websocket import ConnectionClosed
 
 from contract import topics
-from contract.readings import Reading
-from history import queries
-from history.errors import StorageError
 from web.context import Parts, parts
-from web.outgoing import text_frame
-from web.relay import MOST_FILTERS, Listener
-from web.websockets import LARGEST_MESSAGE_BYTES, OUTGOING, SERVER_OPTIONS, WebSocket, install
+from web.meters import latest_reading
+from web.relay import MOST_FILTERS, Listener, Relay
+from web.websockets import (
+    LARGEST_MESSAGE_BYTES,
+    OUTGOING,
+    SERVER_OPTIONS,
+    WebSocket,
+    install,
+    text_frame,
+)
 
 LONGEST_FILTER = 200
 RAW_PREFIX = "/ws/"
@@ -29,7 +33,7 @@ _sock = Sock()
 
 
 def init_app(app: Flask, shared: Parts) -> None:
-    """Add the live interfaces to an app. Raises MeterflowError where a package is in the way."""
+    """Add the live interfaces to an app. Raises MeterflowError where a package conflicts."""
     install()
     app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
     app.before_request(_check_raw)
@@ -47,14 +51,14 @@ def init_app(app: Flask, shared: Parts) -> None:
         logger=False,
         engineio_logger=False,
     )
-    _Browsers(shared).register(socketio)
+    _Browsers(shared.relay).register(socketio)
 
 
 def origin_check(others: tuple[str, ...]) -> Callable[[str, dict[str, Any]], bool]:
-    """Return the check of a WebSocket's origin: our own pages, and those named in CORS_ORIGINS.
+    """Return the check of a WebSocket's origin: our own pages, and those of CORS_ORIGINS.
 
-    Browsers apply no rule of their own to WebSockets: without this, any page on the internet
-    could read the meters of whoever visits it.
+    Browsers do not restrict WebSockets by origin: without this check, any page on the internet
+    could read the meters through the browser of a visitor.
     """
 
     def allowed(origin: str, environ: dict[str, Any]) -> bool:
@@ -67,51 +71,47 @@ def origin_check(others: tuple[str, ...]) -> Callable[[str, dict[str, Any]], boo
 
 
 class _Browsers:
-    """The browsers that are connected by Socket.IO, and what they may ask for."""
+    """The browsers connected by Socket.IO, and the events that they may send."""
 
-    def __init__(self, shared: Parts) -> None:
-        self._relay = shared.relay
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
         self._listeners: dict[str, Listener] = {}
 
     def register(self, socketio: Any) -> None:
-        """Answer the events of Socket.IO."""
+        """Register the handlers of the Socket.IO events."""
         socketio.on_event("connect", self.connect)
         socketio.on_event("disconnect", self.disconnect)
         socketio.on_event("subscribe", self.subscribe)
         socketio.on_event("unsubscribe", self.unsubscribe)
 
     def connect(self, _auth: object = None) -> None:
-        """Take a browser on, and tell it how the broker is."""
+        """Add a browser, and send it the state of the broker."""
         listener = Listener(request.environ[OUTGOING])
         self._listeners[_session()] = listener
         self._relay.join(listener)
-        self._relay.tell_broker(listener)
+        self._relay.send_broker_state(listener)
 
     def disconnect(self, _reason: object = None) -> None:
-        """Forget a browser that has gone."""
+        """Remove a browser that has disconnected."""
         listener = self._listeners.pop(_session(), None)
         if listener:
             self._relay.leave(listener)
 
     def subscribe(self, wanted: object = None) -> list[str] | str:
-        """Add topic filters; the answer is all that the browser now has, or what is wrong."""
-        listener = self._listeners.get(_session())
-        patterns = [wanted] if isinstance(wanted, str) else wanted
-        problem = _problem(patterns)
-        if problem or not listener or not isinstance(patterns, list):
-            return problem or "not connected"
+        """Add topic filters. Returns all filters of the browser, or an error message."""
+        listener, patterns = self._listeners.get(_session()), _filters(wanted)
+        if isinstance(patterns, str) or not listener:
+            return patterns if isinstance(patterns, str) else "not connected"
         if len({*listener.filters, *patterns}) > MOST_FILTERS:
-            return f"more than {MOST_FILTERS} topic filters; a filter such as meters/# covers many"
+            return f"more than {MOST_FILTERS} topic filters; use one that covers several: meters/#"
         self._relay.subscribe(listener, dict.fromkeys(patterns))
         return list(listener.filters)
 
     def unsubscribe(self, wanted: object = None) -> list[str] | str:
-        """Take topic filters away; the answer is what the browser still has."""
-        listener = self._listeners.get(_session())
-        patterns = [wanted] if isinstance(wanted, str) else wanted
-        problem = _problem(patterns)
-        if problem or not listener or not isinstance(patterns, list):
-            return problem or "not connected"
+        """Remove topic filters. Returns the remaining filters, or an error message."""
+        listener, patterns = self._listeners.get(_session()), _filters(wanted)
+        if isinstance(patterns, str) or not listener:
+            return patterns if isinstance(patterns, str) else "not connected"
         self._relay.unsubscribe(listener, patterns)
         return list(listener.filters)
 
@@ -120,68 +120,59 @@ def _session() -> str:
     return str(flask.request.sid)  # type: ignore[attr-defined]  # set by Flask-SocketIO
 
 
-def _problem(patterns: object) -> str | None:
-    if not isinstance(patterns, list) or not patterns:
+def _filters(wanted: object) -> list[str] | str:
+    """Return the topic filters that a browser sent, or an error message."""
+    filters = [wanted] if isinstance(wanted, str) else wanted
+    if not isinstance(filters, list) or not filters:
         return "expected a topic filter such as meters/1/#, or a list of them"
-    return next((text for text in map(_filter_problem, patterns) if text), None)
+    return next((text for text in map(_filter_problem, filters) if text), filters)
 
 
 def _filter_problem(pattern: object) -> str | None:
     if not isinstance(pattern, str) or len(pattern) > LONGEST_FILTER:
-        return f"a topic filter is a text of at most {LONGEST_FILTER} characters"
+        return f"a topic filter should be a string of at most {LONGEST_FILTER} characters"
     levels = pattern.split("/")
     misplaced = "#" in pattern[:-1] or any(
         ("+" in level or "#" in level) and len(level) > 1 for level in levels
     )
     if levels[0] != topics.ROOT or len(levels) < 2 or misplaced or "\0" in pattern:
-        return f"no topic filter below {topics.ROOT}/: {pattern!r}"
+        return f"not a topic filter below {topics.ROOT}/: {pattern!r}"
     return None
 
 
 def _check_raw() -> tuple[dict[str, str], int] | None:
-    """Refuse a raw WebSocket before it is accepted: wrong origin, no such meter id."""
+    """Refuse a raw WebSocket before it is accepted: foreign origin or invalid meter id."""
     if not request.path.startswith(RAW_PREFIX):
         return None
     if not topics.METER_ID.fullmatch(request.path.removeprefix(RAW_PREFIX)):
-        return {"detail": "that is no meter id; see /meters/"}, 404
+        return {"detail": "not a meter id; see /meters/"}, 404
     if request.headers.get("Upgrade", "").lower() != "websocket":
-        return {"detail": "this is a WebSocket: connect with ws://"}, 426
+        return {"detail": "this address is a WebSocket; connect with ws://"}, 426
     origin = request.headers.get("Origin")
     allowed = origin_check(parts().settings.cors_origins)
     if origin and not allowed(origin, request.environ):
-        return {"detail": f"pages of {origin} may not connect; see CORS_ORIGINS"}, 403
+        return {"detail": f"origin {origin} is not allowed; add it to CORS_ORIGINS"}, 403
     return None
 
 
 @_sock.route("/ws/<meter_id>", bp=blueprint)  # type: ignore[untyped-decorator]
 def meter_socket(socket: WebSocket, meter_id: str) -> None:
-    """Send a meter's latest stored reading, then each live one, until the other side goes."""
+    """Send a meter's latest reading, then each live one, until the client disconnects."""
     relay = parts().relay
     listener = Listener(socket.sock, [topics.reading(meter_id)], raw=True)
-    relay.join(listener)  # before the look into the history, else an update between is lost
+    relay.join(listener)  # before the query of the history, so that no reading is lost between
     try:
         _send_latest(listener, meter_id)
         while True:
-            socket.receive()  # what it says means nothing to us; that it goes ends the loop
+            socket.receive()  # messages are ignored; the end of the connection ends the loop
     except (ConnectionClosed, OSError):
         pass
     finally:
         relay.leave(listener)
 
 
-def latest_reading(meter_id: str) -> Reading | None:
-    """Return a meter's newest reading, stored or just heard; raises StorageError."""
-    stored = parts().stored.ask(lambda: queries.latest(meter_id), empty=None)
-    heard = parts().latest.newest(meter_id)
-    known = [reading for reading in (stored, heard) if reading]
-    return max(known, key=lambda reading: reading.ts, default=None)
-
-
 def _send_latest(listener: Listener, meter_id: str) -> None:
-    try:
-        reading = latest_reading(meter_id)
-    except StorageError:
-        reading = parts().latest.newest(meter_id)  # live readings need no history
+    reading = latest_reading(meter_id)
     if reading and not listener.after:
         listener.after = min(reading.ts, datetime.now(UTC))
         listener.socket.send(text_frame(reading.encode()))

@@ -1,22 +1,26 @@
-"""/meters/: which meters there are, what they last said, and their columns for a chart."""
+"""/meters/: the known meters with their latest readings, and their columns for a chart."""
 
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import peewee
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from contract.quantities import BY_NAME
-from contract.readings import Reading, format_time
+from contract.readings import Reading
+from contract.times import format_time
 from history import queries
+from history.errors import StorageError
+from history.series import columns as history_columns
 from history.series import series as history_series
-from web.answers import json_answer, refusal
 from web.context import parts
-from web.latest import Unit
-from web.times import Moment
+from web.latest import Source
+from web.parameters import MeterPath, Moment
+from web.responses import error_response, invalid_parameter, json_response
 
 LONGEST_NAME = 100
 DEFAULT_SPAN = timedelta(hours=1)
@@ -28,66 +32,70 @@ blueprint = APIBlueprint(
 Row = tuple[queries.MeterEntry, Reading | None]
 
 
-class MeterPath(BaseModel):
-    """Which meter."""
-
-    meter_id: str = Field(description="The meter's id on MQTT.")
-
-
 class SeriesQuery(BaseModel):
-    """Which columns of which time are wanted."""
+    """Columns and period to return."""
 
-    quantities: str = Field("power", description="Names of the catalogue, separated by commas.")
-    since: Moment | None = Field(None, alias="from", description="From then; default: 1 h ago.")
-    until: Moment | None = Field(None, alias="to", description="Before then; default: now.")
+    quantities: str = Field("power", description="Names of quantities, separated by commas.")
+    since: Moment | None = Field(
+        None, alias="from", description="Start of the period (default: 1 h before `to`)."
+    )
+    until: Moment | None = Field(
+        None, alias="to", description="End of the period, not included (default: now)."
+    )
     points: int = Field(
-        500, ge=1, le=1000, description="At most so many, each the mean of a slice."
+        500, ge=1, le=1000, description="Largest number of points, each the mean of its interval."
     )
     extremes: bool = Field(
-        False, description="Also level (0: readings, else minutes), <name>_min and <name>_max."
+        False,
+        description="Also return <name>_min, <name>_max, and `level` (0 = readings, else minutes).",
     )
 
 
 @blueprint.get("/meters/", summary="All meters", strict_slashes=False)
 def list_meters() -> Response:
-    """Those of the history, and those that were only heard; each with its latest reading."""
-    heard = dict(parts().latest.meters)
-    rows = parts().stored.ask(lambda: _rows(heard), empty=list[Row]())
+    """Meters of the history and of MQTT, each with its state and its latest reading."""
+    live = dict(parts().latest.meters)
+    rows = parts().history.query(lambda db: _rows(db, live), empty=list[Row]())
     stored = {entry.meter_id: (entry, reading) for entry, reading in rows}
-    ids = sorted({*stored, *heard}, key=queries.natural_order)
-    return json_answer(json.dumps([_meter(i, stored.get(i), heard.get(i)) for i in ids]))
+    ids = sorted({*stored, *live}, key=queries.natural_order)
+    return json_response(json.dumps([_meter(i, stored.get(i), live.get(i)) for i in ids]))
 
 
 @blueprint.get("/meters/<meter_id>/series", summary="Columns for a chart", strict_slashes=False)
 def series(path: MeterPath, query: SeriesQuery) -> Response:
-    """Answers `ts` in epoch seconds and one column of means for each quantity.
+    """Column `ts` in epoch seconds, and a column of means for each quantity.
 
     With `extremes`, a gap in the readings is one point without values.
     """
     names = [name for name in query.quantities.split(",") if name]
     unknown = next((name for name in names if name not in BY_NAME), None)
     if unknown or not names:
-        return refusal(422, _wrong("quantities", f"is no quantity: {unknown or ''!r}"))
+        return invalid_parameter("quantities", f"unknown quantity {unknown or ''!r}")
     until = query.until or datetime.now(UTC)
     since = query.since or until - DEFAULT_SPAN
     if since >= until:
-        return refusal(422, _wrong("from", "should be before `to`"))
+        return invalid_parameter("from", "should be before `to`")
     if not is_known(path.meter_id):
         return unknown_meter(path.meter_id)
 
-    def encoded() -> str:
-        chart = _with_extremes if query.extremes else queries.columns
-        columns = chart(path.meter_id, names, since, until, query.points)
+    def encoded(database: peewee.Database) -> str:
+        chart = _with_extremes if query.extremes else history_columns
+        columns = chart(database, path.meter_id, names, since, until, query.points)
         return json.dumps(columns, separators=(",", ":"))
 
     empty = json.dumps({name: [] for name in ("ts", *names)})
-    return json_answer(parts().stored.ask(encoded, empty=empty))
+    return json_response(parts().history.query(encoded, empty=empty))
 
 
 def _with_extremes(
-    meter_id: str, names: list[str], since: datetime, until: datetime, points: int
+    database: peewee.Database,
+    meter_id: str,
+    names: list[str],
+    since: datetime,
+    until: datetime,
+    points: int,
 ) -> dict[str, Any]:
-    chart = history_series(meter_id, names, since, until, points)
+    chart = history_series(database, meter_id, names, since, until, points)
     columns: dict[str, Any] = {"level": chart.level, "ts": chart.ts}
     for name, column in chart.columns.items():
         columns |= {name: column.mean, f"{name}_min": column.min, f"{name}_max": column.max}
@@ -95,40 +103,51 @@ def _with_extremes(
 
 
 def is_known(meter_id: str) -> bool:
-    """Tell whether a meter was ever heard of. Raises StorageError."""
+    """Return whether a meter has ever sent a message. Raises StorageError."""
     if meter_id in parts().latest.meters:
         return True
-    entries = parts().stored.ask(queries.meters, empty=list[queries.MeterEntry]())
+    entries = parts().history.query(queries.meters, empty=list[queries.MeterEntry]())
     return any(entry.meter_id == meter_id for entry in entries)
 
 
 def unknown_meter(meter_id: str) -> Response:
-    """Return 404 for a meter that was never heard of."""
-    return refusal(404, f"nothing was ever heard of a meter {meter_id[:40]!r}; see /meters/")
+    """Return 404 for a meter that has never sent a message."""
+    return error_response(404, f"unknown meter {meter_id[:40]!r}; see /meters/")
 
 
-def _rows(heard: dict[str, Unit]) -> list[Row]:
-    """Return the meters of the history; the newest reading is looked up where none was heard."""
+def latest_reading(meter_id: str) -> Reading | None:
+    """Return a meter's newest reading, stored or live; only live while the history is down."""
+    live = parts().latest.newest(meter_id)
+    try:
+        stored = parts().history.query(lambda db: queries.latest(db, meter_id), empty=None)
+    except StorageError:
+        return live
+    known = [reading for reading in (stored, live) if reading]
+    return max(known, key=lambda reading: reading.ts, default=None)
+
+
+def _rows(database: peewee.Database, sources: dict[str, Source]) -> list[Row]:
+    """Return the meters of the history; their newest reading is queried where none is live."""
     rows: list[Row] = []
-    for entry in queries.meters():
-        unit = heard.get(entry.meter_id)
-        live = unit.newest if unit else None
+    for entry in queries.meters(database):
+        source = sources.get(entry.meter_id)
+        live = source.newest if source else None
         is_newest = live is not None and live.ts >= entry.last_seen
-        rows.append((entry, live if is_newest else queries.latest(entry.meter_id)))
+        rows.append((entry, live if is_newest else queries.latest(database, entry.meter_id)))
     return rows
 
 
-def _meter(meter_id: str, row: Row | None, unit: Unit | None) -> dict[str, Any]:
-    info = (unit.said("info") if unit else None) or {}
+def _meter(meter_id: str, row: Row | None, source: Source | None) -> dict[str, Any]:
+    info = (source.value("info") if source else None) or {}
     newest = row[1] if row else None
-    if unit and unit.newest and (newest is None or unit.newest.ts > newest.ts):
-        newest = unit.newest
-    first = row[0].first_seen if row else (unit.first_seen if unit else None)
+    if source and source.newest and (newest is None or source.newest.ts > newest.ts):
+        newest = source.newest
+    first = row[0].first_seen if row else (source.first_seen if source else None)
     return {
         "meter_id": meter_id,
         "name": _text(info.get("name")) or meter_id,
         "online": parts().latest.online(meter_id),
-        "status": unit.said("status") if unit else None,
+        "status": source.value("status") if source else None,
         "last_seen": format_time(newest.ts) if newest else None,
         "first_seen": format_time(first) if first else None,
         "interval": _seconds(info.get("interval")),
@@ -144,7 +163,3 @@ def _text(value: object) -> str | None:
 def _seconds(value: object) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and value > 0 else None  # type: ignore[operator, arg-type]
-
-
-def _wrong(field: str, text: str) -> list[dict[str, Any]]:
-    return [{"loc": ["query", field], "msg": text, "type": "value_error"}]

@@ -1,4 +1,4 @@
-"""The description of the REST interface, and the page that shows it, without the internet."""
+"""The OpenAPI description of the REST interface, and its page, which needs no other host."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic import BaseModel
 
 from service import __version__
-from web.answers import wrong_fields
+from web.responses import invalid_fields
 
 ASSETS = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
 
@@ -39,22 +39,22 @@ _START = """window.ui = SwaggerUIBundle({
 blueprint = Blueprint("openapi", __name__)
 
 
-class WrongField(BaseModel):
-    """A field of a request that is wrong."""
+class InvalidField(BaseModel):
+    """An invalid field of a request."""
 
     loc: list[str | int]
     msg: str
     type: str
 
 
-class WrongFields(BaseModel):
-    """What is wrong with a request."""
+class InvalidFields(BaseModel):
+    """The invalid fields of a request."""
 
-    detail: list[WrongField]
+    detail: list[InvalidField]
 
 
 def make_app() -> OpenAPI:
-    """Return an app that checks requests by their models and describes itself."""
+    """Return an app that validates requests by their models and describes its interface."""
     app = OpenAPI(
         "web",
         info=Info(
@@ -63,8 +63,8 @@ def make_app() -> OpenAPI:
             description="Readings of electricity meters. Live: /ws/{meter_id} and Socket.IO.",
         ),
         doc_ui=False,
-        validation_error_model=WrongFields,
-        validation_error_callback=wrong_fields,
+        validation_error_model=InvalidFields,
+        validation_error_callback=invalid_fields,
     )
     app.register_blueprint(blueprint)
     return app
@@ -72,7 +72,7 @@ def make_app() -> OpenAPI:
 
 @blueprint.get("/openapi.json")
 def description() -> Response:
-    """Answer the description of the interface (OpenAPI 3.1)."""
+    """Return the OpenAPI 3.1 description of the interface."""
     document: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]  # an OpenAPI app
     return jsonify(document)
 
@@ -80,17 +80,17 @@ def description() -> Response:
 @blueprint.get("/docs", strict_slashes=False)
 @blueprint.get("/docs/", strict_slashes=False)
 def page() -> str:
-    """Show the interface, to read and to try."""
+    """Show the interface in Swagger UI, to read and to try out."""
     return _PAGE
 
 
 @blueprint.get("/docs/start.js")
 def start_script() -> Response:
-    """Start Swagger UI; in a file of its own, since pages may hold no scripts."""
+    """Start Swagger UI; the content security policy forbids inline scripts."""
     return Response(_START, mimetype="text/javascript")
 
 
 @blueprint.get("/docs/assets/<path:name>")
 def asset(name: str) -> Response:
-    """Answer a file of Swagger UI."""
+    """Return a file of Swagger UI."""
     return send_from_directory(ASSETS, name)

@@ -1,12 +1,11 @@
-"""From the bus to the browsers: each reading one frame, encoded once, written straight out.
+"""From the broker to the browsers: each reading is one frame, encoded once and written directly.
 
-A greenlet and an encoding for each browser cost four to six times what the broker needs for a
-message; written from this one loop, it costs the same. A topic goes out at most four times a
-second: what comes faster is replaced by what comes last.
+A greenlet and an encoding per browser cost four to six times the CPU that the broker needs for a
+message; written from this one loop, it costs the same. A topic is sent at most four times a second:
+of faster updates the last one is sent.
 """
 
 import json
-import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,25 +15,23 @@ import gevent
 
 from contract import topics
 from contract.readings import Reading
-from web.latest import Latest, News
-from web.outgoing import FrameSocket, text_frame
-from web.subscriber import Bus
-
-logger = logging.getLogger(__name__)
+from web.latest import Latest, Update
+from web.subscriber import Subscriber
+from web.websockets import FrameSocket, text_frame
 
 BETWEEN_FRAMES_S = 0.25
 TICK_S = 0.25
 BATCH = 100
-"""After so many messages or browsers the others have their turn."""
+"""Messages or listeners that are handled before other greenlets run."""
 MOST_FILTERS = 100
 MOST_AUDIENCES = 100_000
 
 
 @dataclass(eq=False, slots=True)
 class Listener:
-    """Somebody who listens to topics; a `raw` one gets bare readings, others Socket.IO events.
+    """A client that listens to topics: a `raw` one gets readings alone, others Socket.IO events.
 
-    Readings up to `after` are not sent: it has been given what was stored.
+    Readings up to `after` are not sent: the client has received the stored ones.
     """
 
     socket: FrameSocket
@@ -43,84 +40,84 @@ class Listener:
     after: datetime | None = None
 
     def wants(self, topic: str) -> bool:
-        """Tell whether one of the filters covers a topic."""
+        """Return whether one of the filters matches a topic."""
         return any(topics.filter_matches(pattern, topic) for pattern in self.filters)
 
 
 class Relay:
-    """Tells every listener what is new on the bus."""
+    """Sends updates to the listeners that want them."""
 
-    def __init__(self, bus: Bus, latest: Latest) -> None:
-        self._bus = bus
+    def __init__(self, subscriber: Subscriber, latest: Latest) -> None:
+        self._subscriber = subscriber
         self._latest = latest
         self._listeners: dict[Listener, None] = {}
         self._audiences: dict[str, tuple[Listener, ...]] = {}
         self._sent_s: dict[str, float] = {}
-        self._held: dict[str, News] = {}
+        self._held: dict[str, Update] = {}
         self._broker = ""
 
     def join(self, listener: Listener) -> None:
-        """Begin to tell a listener."""
+        """Add a listener."""
         self._listeners[listener] = None
         self._audiences.clear()
 
     def leave(self, listener: Listener) -> None:
-        """Tell a listener no more."""
+        """Remove a listener."""
         self._listeners.pop(listener, None)
         self._audiences.clear()
 
     def subscribe(self, listener: Listener, patterns: Iterable[str]) -> None:
-        """Add topic filters to a listener, and give it what was last said under them."""
+        """Add topic filters to a listener, and send it the latest payloads that they match."""
         fresh = [pattern for pattern in patterns if pattern not in listener.filters]
         listener.filters += fresh
         self._audiences.clear()
-        gevent.spawn(self._tell_latest, listener, fresh)
+        gevent.spawn(self._send_latest, listener, fresh)
 
     def unsubscribe(self, listener: Listener, patterns: Iterable[str]) -> None:
-        """Take topic filters from a listener."""
+        """Remove topic filters from a listener."""
         gone = set(patterns)
         listener.filters[:] = [pattern for pattern in listener.filters if pattern not in gone]
         self._audiences.clear()
 
-    def tell_broker(self, listener: Listener) -> None:
-        """Tell one listener how the connection to the broker is."""
+    def send_broker_state(self, listener: Listener) -> None:
+        """Send one listener the state of the connection to the broker."""
         listener.socket.offer("broker", event_frame("broker", self._broker_state()))
 
     def run(self) -> None:
-        """Relay for as long as the service lives."""
+        """Relay messages for as long as the service runs."""
         while True:
-            self._bus.wait(BETWEEN_FRAMES_S / 5 if self._held else TICK_S)
-            self._tell_broker_change()
-            self._take_messages()
+            self._subscriber.wait(BETWEEN_FRAMES_S / 5 if self._held else TICK_S)
+            self._send_broker_change()
+            self._handle_messages()
             now_s = time.monotonic()
-            for news in self._latest.close_due(now_s, datetime.now(UTC)):
-                self._tell(news, now_s)
-            self._tell_held(now_s)
+            for update in self._latest.close_due(now_s, datetime.now(UTC)):
+                self._send(update, now_s)
+            self._send_held(now_s)
 
-    def _take_messages(self) -> None:
-        taken = 0
-        while message := self._bus.next_message():
-            for news in self._latest.take(message):
-                self._tell(news, time.monotonic())
-            taken += 1
-            if taken % BATCH == 0:
+    def _handle_messages(self) -> None:
+        count = 0
+        while message := self._subscriber.next_message():
+            for update in self._latest.handle(message):
+                self._send(update, time.monotonic())
+            count += 1
+            if count % BATCH == 0:
                 gevent.sleep(0)
 
-    def _tell(self, news: News, now_s: float) -> None:
+    def _send(self, update: Update, now_s: float) -> None:
         if not self._listeners:
             return
-        if now_s - self._sent_s.get(news.topic, -1.0) < BETWEEN_FRAMES_S:
-            self._held[news.topic] = news
+        if now_s - self._sent_s.get(update.topic, -1.0) < BETWEEN_FRAMES_S:
+            self._held[update.topic] = update
             return
-        self._held.pop(news.topic, None)
-        audience = self._audience(news.topic)
+        self._held.pop(update.topic, None)
+        audience = self._audience(update.topic)
         if audience:
-            self._sent_s[news.topic] = now_s
-            _broadcast(news, audience)
+            self._sent_s[update.topic] = now_s
+            _broadcast(update, audience)
 
-    def _tell_held(self, now_s: float) -> None:
-        for news in list(self._held.values()):
-            self._tell(news, now_s)
+    def _send_held(self, now_s: float) -> None:
+        for update in list(self._held.values()):
+            self._send(update, now_s)
         if len(self._sent_s) > MOST_AUDIENCES:
             self._sent_s.clear()
 
@@ -133,22 +130,22 @@ class Relay:
             self._audiences[topic] = audience
         return audience
 
-    def _tell_latest(self, listener: Listener, patterns: list[str]) -> None:
-        """Send what was last said under new filters, at the listener's own pace."""
+    def _send_latest(self, listener: Listener, patterns: list[str]) -> None:
+        """Send the latest payloads that new filters match, at the listener's own pace."""
         found = [
             topic
-            for topic in self._latest.said_topics()
+            for topic in self._latest.known_topics()
             if any(topics.filter_matches(pattern, topic) for pattern in patterns)
         ]
         for topic in found:
-            payload = self._latest.said(topic)
+            payload = self._latest.payload(topic)
             if payload is not None and listener.wants(topic):
                 try:
                     listener.socket.send(message_frame(topic, payload))
                 except OSError:
                     return
 
-    def _tell_broker_change(self) -> None:
+    def _send_broker_change(self) -> None:
         state = self._broker_state()
         if state != self._broker:
             self._broker = state
@@ -158,7 +155,8 @@ class Relay:
                     listener.socket.offer("broker", frame)
 
     def _broker_state(self) -> str:
-        return json.dumps({"connected": self._bus.connected, "trouble": self._bus.trouble})
+        subscriber = self._subscriber
+        return json.dumps({"connected": subscriber.connected, "trouble": subscriber.trouble})
 
 
 def event_frame(event: str, payload: str) -> bytes:
@@ -167,20 +165,20 @@ def event_frame(event: str, payload: str) -> bytes:
 
 
 def message_frame(topic: str, payload: str) -> bytes:
-    """Return the frame that tells a browser of an MQTT message."""
+    """Return the frame of the Socket.IO event for an MQTT message."""
     return event_frame("message", f'{{"topic":{json.dumps(topic)},"payload":{payload}}}')
 
 
-def _broadcast(news: News, audience: tuple[Listener, ...]) -> None:
+def _broadcast(update: Update, audience: tuple[Listener, ...]) -> None:
     raw = message = b""
     for count, listener in enumerate(audience, 1):
         if listener.raw:
-            if not _is_new(news.reading, listener):
+            if not _is_new(update.reading, listener):
                 continue
-            frame = raw = raw or text_frame(news.payload)
+            frame = raw = raw or text_frame(update.payload)
         else:
-            frame = message = message or message_frame(news.topic, news.payload)
-        listener.socket.offer(news.topic, frame)
+            frame = message = message or message_frame(update.topic, update.payload)
+        listener.socket.offer(update.topic, frame)
         if count % BATCH == 0:
             gevent.sleep(0)
 
@@ -188,7 +186,7 @@ def _broadcast(news: News, audience: tuple[Listener, ...]) -> None:
 def _is_new(reading: Reading | None, listener: Listener) -> bool:
     if reading is None:
         return False
-    if listener.after is None:  # what is stored now comes too late
+    if listener.after is None:  # the stored reading is still being queried, and is now too old
         listener.after = min(reading.ts, datetime.now(UTC))
         return True
     return reading.ts > listener.after

@@ -17,24 +17,27 @@ def _listed(value: object) -> object:
 
 
 class WebSettings(Settings):
-    """Where the pages are served, where the history is, and who else may read."""
+    """Address of the pages, place of the history, and other origins that may read."""
 
     http_host: Host = Field(
-        "127.0.0.1", description="Address to serve on; 0.0.0.0: the whole network may read."
+        "127.0.0.1",
+        description="Address to listen on (0.0.0.0 = reachable from the whole network).",
     )
-    http_port: Port = Field(8000, description="Port of the pages and of the REST interface.")
+    http_port: Port = Field(8000, description="Port of the pages and the REST interface.")
     database_url: str = Field(
-        "sqlite:///energy_meters.db", description="Where readings are kept: SQLite or PostgreSQL."
+        "sqlite:///energy_meters.db", description="Database of the history: SQLite or PostgreSQL."
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
         ("http://localhost:3000", "http://localhost:8080"),
-        description="Other front ends whose pages may read and post, separated by commas.",
+        description="Origins of other front ends that may read and post, separated by commas.",
     )
     timezone: Zone | None = Field(
-        None, description="Time zone of days and prices, as in Europe/Berlin; empty: the machine's."
+        None,
+        description="Time zone of days and prices, such as Europe/Berlin (default: the system's).",
     )
     tariffs_file: Path = Field(
-        Path("tariffs.toml"), description="Prices of energy; without that file there is no cost."
+        Path("tariffs.toml"),
+        description="File of energy prices; without it there is no cost.",
     )
 
     @property

@@ -1,7 +1,7 @@
-"""The web service on the MQTT broker: hears everything under `meters/`, publishes what is posted.
+"""The web service's MQTT client: receives everything under `meters/`, publishes posted readings.
 
-paho runs in a native thread, where gevent's objects must not be touched but for one: an async
-watcher, which wakes the hub. Messages pass in a bounded deque.
+paho runs in a native thread, which must not touch gevent's objects except for one: an async
+watcher, which wakes the hub. A bounded deque hands the messages over.
 """
 
 import secrets
@@ -14,7 +14,6 @@ from gevent.event import Event
 from paho.mqtt.client import MQTTMessage, MQTTMessageInfo
 
 from contract import topics
-from contract.readings import MAX_PAYLOAD_BYTES
 from service.mqtt import MqttClient, Subscription
 from service.settings import Settings
 from web.latest import Message
@@ -22,8 +21,8 @@ from web.latest import Message
 MOST_WAITING = 4096
 
 
-class Bus:
-    """A subscriber of its own for this process, so that many need no queue between them."""
+class Subscriber:
+    """A client with an id of its own, so that several web services need no queue between them."""
 
     def __init__(self, settings: Settings) -> None:
         self.address = f"{settings.mqtt_host}:{settings.mqtt_port}"
@@ -36,21 +35,21 @@ class Bus:
             subscriptions=(Subscription(f"{topics.ROOT}/#", 0),),
             on_connect=self._watcher.send,
             on_disconnect=self._watcher.send,
-            on_message=self._arrived,
+            on_message=self._on_message,
         )
 
     @property
     def connected(self) -> bool:
-        """Whether the connection to the broker stands."""
+        """Whether the client is connected to the broker."""
         return self._mqtt.connected
 
     @property
     def trouble(self) -> str | None:
-        """Why there is no connection, in words; None where there is one."""
+        """Why there is no connection; None where there is one."""
         return self._mqtt.trouble
 
     def start(self) -> None:
-        """Begin to connect and to listen."""
+        """Start to connect and to receive."""
         self._watcher.start(self._changed.set)
         self._mqtt.start()
 
@@ -60,23 +59,27 @@ class Bus:
         self._watcher.close()
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until a message has come or the connection has changed, at most `timeout_s`."""
+        """Wait for a message or a change of the connection, at most `timeout_s`."""
         self._changed.wait(timeout_s)
         self._changed.clear()
 
     def next_message(self) -> Message | None:
-        """Return the message that has waited longest, if there is one."""
+        """Return the oldest waiting message, if there is one."""
         return self._messages.popleft() if self._messages else None
 
     def publish(self, topic: str, payload: str, *, qos: int, retain: bool) -> MQTTMessageInfo:
-        """Send a message to the broker."""
+        """Publish a message."""
         return self._mqtt.publish(topic, payload, qos=qos, retain=retain)
 
-    def _arrived(self, message: MQTTMessage) -> None:
-        """Hand a message over to the hub; called in paho's thread."""
-        if len(message.payload) > MAX_PAYLOAD_BYTES:
-            return
-        arrived, now_s = datetime.now(UTC), time.monotonic()
-        heard = Message(message.topic, bytes(message.payload), message.retain, arrived, now_s)
-        self._messages.append(heard)
-        self._watcher.send()
+    def _on_message(self, received: MQTTMessage) -> None:
+        """Hand a message over to the hub; runs in paho's thread."""
+        message = Message.of(
+            received.topic,
+            bytes(received.payload),
+            retained=received.retain,
+            arrived=datetime.now(UTC),
+            now_s=time.monotonic(),
+        )
+        if message:
+            self._messages.append(message)
+            self._watcher.send()

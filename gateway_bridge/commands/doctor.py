@@ -16,10 +16,10 @@ from gateway_bridge.commands.checks.pace import check_clients, check_pace
 from gateway_bridge.commands.counting import COUNTERS, against_counters
 from gateway_bridge.commands.findings import Finding, Tell
 from gateway_bridge.commands.lines import MeterRead, read_meter
-from gateway_bridge.commands.screen import Screen
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.settings import BridgeSettings
 from gateway_bridge.site.site import Gateway, Meter
+from service.terminal import Screen
 
 WATCH_S = 10.0
 _PURPOSE = (
@@ -116,7 +116,7 @@ async def _examine(gateway: Gateway, told: Told, watch_s: float) -> None:
             said = await check_meter(gateway, line, meter, tell)
             if said is not None:
                 fit.append((meter, said))
-        with told.screen.progress.status(f"comparing counters with power for {watch_s:g} s"):
+        with told.screen.aside.status(f"comparing counters with power for {watch_s:g} s"):
             await _watch(gateway, line, fit, tell, watch_s)
     except GatewayError as error:
         text = f"{gateway.address} {error}, in the middle of it"

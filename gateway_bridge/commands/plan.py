@@ -11,12 +11,12 @@ from contract.quantities import CORE_SET
 from gateway_bridge.address import BAUDS
 from gateway_bridge.bridge import FULL
 from gateway_bridge.commands import arguments
-from gateway_bridge.commands.screen import Screen, table
 from gateway_bridge.meter.plan import Block
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.settings import BridgeSettings
 from gateway_bridge.site.site import Gateway
+from service.terminal import Screen, table
 
 FASTEST_METER = 38_400
 _PURPOSE = "Show the requests, their time on the line, and whether the interval can be kept."

@@ -10,12 +10,12 @@ from rich.table import Table
 from contract.quantities import BY_NAME, quantity_set
 from gateway_bridge.commands import arguments
 from gateway_bridge.commands.lines import DOCTOR, MeterRead, open_line, read_meter
-from gateway_bridge.commands.screen import Screen, table
 from gateway_bridge.modbus.connection import FRAMING_NAMES
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.settings import BridgeSettings
 from gateway_bridge.site.site import CORE_NAMES, Gateway, Meter
 from service.errors import SettingsError
+from service.terminal import Screen, table
 
 _PURPOSE = "Read one meter once and show its values with their units."
 _PHASES = ("", "_l1", "_l2", "_l3", "_n")

@@ -4,20 +4,12 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TaskID
 
 from gateway_bridge.commands import arguments
 from gateway_bridge.commands.introduction import Found, introduced
 from gateway_bridge.commands.lines import DOCTOR, framings
 from gateway_bridge.commands.probe import Outcome, Probe
-from gateway_bridge.commands.screen import Screen, table
 from gateway_bridge.meter.plan import SMALLEST_READ
 from gateway_bridge.modbus.connection import CLOSED_AT_ONCE, FRAMING_NAMES
 from gateway_bridge.modbus.errors import GatewayError
@@ -25,6 +17,7 @@ from gateway_bridge.modbus.transport import Framing
 from gateway_bridge.models import MODELS
 from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
 from gateway_bridge.site.site import Gateway
+from service.terminal import Screen, table
 
 PATIENCE_S = 1.0
 """What to wait for a unit while it is not known how long the gateway itself waits: asked faster,
@@ -92,7 +85,7 @@ class Scan:
 
     async def run(self) -> None:
         """Ask every unit. Raises GatewayError where there is no way to the gateway."""
-        with self._bar() as bar:
+        with self._screen.progress_bar() as bar:
             task = bar.add_task("", total=len(self._units))
             try:
                 for start in range(0, len(self._units), TOGETHER):
@@ -189,17 +182,6 @@ class Scan:
         """Return the wanted units that answered so late that another one was asked already."""
         heard = self._late | (self._probe.others if self._probe else set())
         return (heard & set(self._units)) - {meter.unit for meter in self.found}
-
-    def _bar(self) -> Progress:
-        return Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            console=self._screen.progress,
-            transient=True,
-            disable=not self._screen.progress.is_terminal,
-        )
 
 
 def _model_in_words(meter: Found) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from gateway_bridge.site.tables import GatewayTable, MetersFile, MeterTable, meant
+from gateway_bridge.site.tables import GatewayTable, MetersFile, MeterTable
 from service.errors import SettingsError
+from service.spelling import did_you_mean
 
 _SAYS = {
     "int_type": "should be a whole number",
@@ -81,7 +82,7 @@ def _complaint(item: Any, key: str, kind: type[BaseModel]) -> str:
     """Say what is wrong with a key: what was expected, and what is there."""
     if item["type"] == "extra_forbidden":
         known = list(kind.model_fields)
-        hint = meant(key, known) or f"; there are {', '.join(known)}"
+        hint = did_you_mean(key, known) or f"; there are {', '.join(known)}"
         return f"{key}: there is no such key{hint}"
     if item["type"] == "missing":
         return f"{key}: is missing"

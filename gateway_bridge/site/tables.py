@@ -1,42 +1,25 @@
 """The tables of the meters file: which keys there are, and what each may be."""
 
-import difflib
-from collections.abc import Iterable
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from contract.quantities import BY_NAME
-from contract.topics import METER_ID
+from contract.validation import Id
 from gateway_bridge.address import BAUDS, MODBUS_PORT, Address, SerialLine, parse_address
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.model import WIRINGS
 from gateway_bridge.settings import HIGHEST_UNIT, QuantityWords
 from service.settings import Port
+from service.spelling import did_you_mean
 
 WORD_ORDERS = ("auto", "high-first", "low-first")
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """Return what a word was probably meant to be, as the end of a sentence."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _meter_id(value: str) -> str:
-    if not METER_ID.fullmatch(value):
-        raise ValueError("should be 1 to 32 letters, digits, _ or -, and begin with no sign")
-    return value
 
 
 def _one_of(*choices: str) -> AfterValidator:
     def check(value: str) -> str:
         if value not in choices:
-            raise ValueError(f"should be one of {', '.join(choices)}{meant(value, choices)}")
+            raise ValueError(f"should be one of {', '.join(choices)}{did_you_mean(value, choices)}")
         return value
 
     return AfterValidator(check)
@@ -53,7 +36,6 @@ def _address(value: str) -> str:
     return value
 
 
-MeterId = Annotated[str, BeforeValidator(_as_text), AfterValidator(_meter_id)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400)]
 Quantities = Annotated[QuantityWords, Field(strict=False)]
@@ -67,7 +49,7 @@ class MeterTable(_Table):
     """One [[gateway.meter]]; what is left out is as the gateway has it, or as is usual."""
 
     unit: int = Field(ge=1, le=HIGHEST_UNIT)
-    id: MeterId | None = None
+    id: Id | None = None
     name: Name | None = None
     model: Annotated[str, _one_of(*MODELS)] = "sdm630"
     wiring: Annotated[str, _one_of(*WIRINGS)] | None = None
@@ -98,7 +80,7 @@ class MeterTable(_Table):
 class GatewayTable(_Table):
     """One [[gateway]] and the meters on its line."""
 
-    name: Annotated[str, AfterValidator(_meter_id)] | None = None
+    name: Id | None = None
     address: Annotated[str, AfterValidator(_address)] | None = None
     host: Annotated[str, AfterValidator(_address)] | None = None
     port: Port | None = None

@@ -1,1 +1,17 @@
-"""Commands for the person who looks after the history; each may run beside a recorder."""
+"""Commands for the history: status, export, import, backup, check, replace-meter."""
+
+from service.cli import Command
+
+COMMANDS = {
+    "status": Command("recorder.commands.status", "show what the history holds, and its size"),
+    "export": Command("recorder.commands.export", "write readings to a CSV or Parquet file"),
+    "import": Command(
+        "recorder.commands.importing",
+        "read such files, the files of older loggers, or Home Assistant's statistics",
+    ),
+    "backup": Command("recorder.commands.backup", "copy the history while it is in use"),
+    "check": Command("recorder.commands.check", "check the file, its roll-ups, and for gaps"),
+    "replace-meter": Command(
+        "recorder.commands.replace_meter", "record that a meter was replaced by another"
+    ),
+}

@@ -1,71 +1,58 @@
-"""What the commands share: how they describe themselves, times and meters that a person names."""
+"""What the commands share: the terminal, the parser, meters and times that a person names."""
 
 import argparse
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+import peewee
 
+from contract.errors import PayloadError
+from contract.times import parse_time
 from history.errors import StorageError
 from history.queries import natural_order
-from history.tables import Meter
-from recorder.commands.terminal import ASIDE
+from history.tables import Meter, read_meters
+from service.cli import command_parser
 from service.errors import SettingsError
+from service.terminal import Screen
 
-_TELL = "The history is the one that the setting DATABASE_URL names. It may be in use meanwhile."
+_SCREEN = Screen()
+say, show, progress = _SCREEN.say, _SCREEN.show, _SCREEN.progress
+
+_HISTORY = "The history is the one that the setting DATABASE_URL names. It may be in use meanwhile."
 
 
 def parser_for(command: str, purpose: str, more: str = "") -> argparse.ArgumentParser:
-    """Return a parser that says what a command does."""
-    return argparse.ArgumentParser(
-        prog=f"python -m recorder {command}",
-        description=purpose,
-        epilog=f"{more}\n\n{_TELL}".lstrip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    """Return the parser of a command for the history."""
+    return command_parser(command, purpose, f"{more}\n\n{_HISTORY}".lstrip())
 
 
 def add_meters(parser: argparse.ArgumentParser) -> None:
-    """Let meters be named."""
+    """Add the option --meter."""
     parser.add_argument(
         "--meter",
         action="append",
         default=[],
         metavar="ID",
-        help="of this meter only; may be given several times (all, where not given)",
+        help="only this meter; may be repeated (default: all)",
     )
 
 
-def meters(wanted: Sequence[str]) -> list[Meter]:
+def meters(database: peewee.Database, wanted: Sequence[str]) -> list[Meter]:
     """Return the meters of these ids, or all; raises StorageError for one without history."""
-    known = {meter.name: meter for meter in Meter.select()}
+    known = {meter.name: meter for meter in read_meters(database)}
     for meter_id in wanted:
         if meter_id not in known:
             there = ", ".join(sorted(known, key=natural_order)[:10]) or "none"
-            raise StorageError(f"meter {meter_id}: has no history (there is: {there})")
+            raise StorageError(f"meter {meter_id}: has no history; meters with history: {there}")
     return [known[name] for name in sorted(set(wanted) or known, key=natural_order)]
 
 
 def moment(text: str, zone: ZoneInfo) -> datetime:
-    """Return the time that a person wrote: a day is its beginning; raises SettingsError."""
+    """Return the time that a person wrote; a day is its beginning. Raises SettingsError."""
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
+        return parse_time(text, zone)
+    except PayloadError as error:
         raise SettingsError(
             f"{text!r}: should be a day or a time, as in 2026-03-01 or 2026-03-01T12:30:00+01:00"
         ) from error
-    return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
-
-
-@contextlib.contextmanager
-def progress(text: str) -> Iterator[Callable[[float], None]]:
-    """Show a bar on the terminal; yields what to call with how far the work is, from 0 to 1."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    quiet = not ASIDE.is_terminal
-    bar = Progress(*columns, TimeRemainingColumn(), console=ASIDE, transient=True, disable=quiet)
-    with bar:
-        task = bar.add_task(text, total=1.0)
-        yield lambda done: bar.update(task, completed=done)

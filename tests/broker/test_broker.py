@@ -1,4 +1,4 @@
-"""What the pipeline needs of a broker, asked of the embedded one and of Mosquitto alike."""
+"""What the pipeline needs of a broker, tested on the embedded one and on Mosquitto."""
 
 import itertools
 import signal
@@ -14,7 +14,7 @@ from tests.support.parts import ROOT, Part, free_port, listens, require, wait_un
 from tests.support.plain_client import PlainClient
 
 _numbers = itertools.count()
-GOODBYE_LESS = b"\x10\x21\x00\x04MQTT\x04\x26\x00\x01\x00\x06silent\x00\x07%s\x00\x04gone"
+SILENT_CLIENT = b"\x10\x21\x00\x04MQTT\x04\x26\x00\x01\x00\x06silent\x00\x07%s\x00\x04gone"
 
 
 @pytest.fixture(scope="module", params=["mosquitto", "embedded"])
@@ -40,7 +40,7 @@ def topic() -> str:
     return f"t{next(_numbers):06}"
 
 
-def test_a_retained_message_is_given_to_whoever_subscribes_later(port: int, topic: str) -> None:
+def test_a_retained_message_is_sent_to_a_later_subscriber(port: int, topic: str) -> None:
     with PlainClient(port) as publisher, PlainClient(port) as late:
         publisher.publish(topic, "old", retain=True)
         publisher.publish(topic, "new", retain=True)
@@ -93,7 +93,7 @@ def test_readings_wait_in_order_for_a_client_that_is_away(port: int, topic: str)
         assert not any(message.retain for message in client.messages)
 
 
-def test_what_was_not_acknowledged_comes_again(port: int, topic: str) -> None:
+def test_an_unacknowledged_message_is_sent_again(port: int, topic: str) -> None:
     client = PlainClient(port, topic, clean_session=False, manual_ack=True)
     client.subscribe(topic)
     with PlainClient(port) as publisher:
@@ -112,7 +112,7 @@ def test_what_was_not_acknowledged_comes_again(port: int, topic: str) -> None:
         assert all(message.dup for message in again.messages)
 
 
-def test_the_last_will_tells_of_a_crash_but_not_of_a_goodbye(port: int, topic: str) -> None:
+def test_the_last_will_is_published_after_a_crash_only(port: int, topic: str) -> None:
     with PlainClient(port) as watcher:
         watcher.subscribe(f"{topic}/#")
         with PlainClient(port, will=f"{topic}/polite"):
@@ -124,11 +124,11 @@ def test_the_last_will_tells_of_a_crash_but_not_of_a_goodbye(port: int, topic: s
         assert [message.topic for message in watcher.messages] == [f"{topic}/crashed"]
 
 
-def test_the_last_will_tells_of_a_client_that_fell_silent(port: int, topic: str) -> None:
+def test_the_last_will_is_published_for_a_silent_client(port: int, topic: str) -> None:
     with PlainClient(port) as watcher, socket.create_connection(("127.0.0.1", port)) as silent:
         watcher.subscribe(topic)
 
-        silent.sendall(GOODBYE_LESS % topic.encode())
+        silent.sendall(SILENT_CLIENT % topic.encode())
 
         wait_until(lambda: watcher.payloads == ["gone"], timeout_s=20)
 
@@ -194,7 +194,7 @@ def test_a_client_that_sends_too_much_is_disconnected_and_others_go_on(
         flooder.vanish()
 
 
-def test_nonsense_instead_of_mqtt_ends_only_its_own_connection(port: int, topic: str) -> None:
+def test_bytes_that_are_not_mqtt_end_only_their_own_connection(port: int, topic: str) -> None:
     for nonsense in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 1000, b"\xff" * 1000):
         with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
             stranger.sendall(nonsense)
@@ -276,11 +276,11 @@ def test_the_broker_stops_cleanly_when_asked(kind: str, tmp_path: Path) -> None:
     assert "Traceback" not in part.output
 
 
-def test_a_port_that_is_taken_is_told_in_a_sentence(port: int, kind: str, tmp_path: Path) -> None:
+def test_a_port_in_use_ends_the_broker_with_a_message(port: int, kind: str, tmp_path: Path) -> None:
     with Part.module("broker", directory=tmp_path, MQTT_PORT=port, BROKER=kind) as second:
         assert second.process.wait(15) == 1
 
-    assert f"MQTT_PORT {port} on 127.0.0.1 is taken" in second.output
+    assert f"MQTT_PORT {port} on 127.0.0.1 is in use" in second.output
     assert "Traceback" not in second.output
 
 
@@ -288,7 +288,7 @@ def test_a_broker_without_users_does_not_listen_on_the_network(kind: str, tmp_pa
     with Part.module("broker", directory=tmp_path, MQTT_HOST="0.0.0.0", BROKER=kind) as part:
         assert part.process.wait(15) == 1
 
-    assert "MQTT_HOST 0.0.0.0" in part.output
+    assert "MQTT_HOST 0.0.0.0 is reachable from the network, but no users are" in part.output
     assert "Traceback" not in part.output
 
 
@@ -300,7 +300,7 @@ def test_a_broker_without_users_does_not_listen_on_the_network(kind: str, tmp_pa
         ("embedded", signal.SIGKILL),  # Mosquitto saves every 5 s; too long to wait for here
     ],
 )
-def test_what_is_retained_is_kept_over_a_restart(kind: str, number: int, tmp_path: Path) -> None:
+def test_retained_messages_survive_a_restart(kind: str, number: int, tmp_path: Path) -> None:
     if kind == "mosquitto":
         require("mosquitto")
     port = free_port()
@@ -344,7 +344,7 @@ def test_the_projects_configuration_works_as_it_stands(tmp_path: Path) -> None:
     assert "Error" not in part.output
 
 
-def test_the_embedded_broker_says_what_it_lacks(tmp_path: Path) -> None:
+def test_the_embedded_broker_logs_what_it_lacks(tmp_path: Path) -> None:
     part = Part.module("broker", directory=tmp_path, MQTT_PORT=free_port(), BROKER="embedded")
     with part:
-        part.wait_for("a restart forgets queues; no MQTT 5, no $share")
+        part.wait_for("it loses queues on restart, has no MQTT 5 and no $share")

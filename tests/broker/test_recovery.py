@@ -1,18 +1,18 @@
-"""Mosquitto's file of what it keeps is damaged: `python -m broker` starts anew, and says so."""
+"""A damaged file of Mosquitto's: `python -m broker` renames it, logs that, and starts."""
 
 import random
 from pathlib import Path
 
 import pytest
 
-from broker.recovery import damage_of
+from broker.recovery import fault_of_mosquitto_file
 from tests.support.parts import Part, free_port, listens, require, wait_until
 from tests.support.plain_client import PlainClient
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What Mosquitto has written of fifty retained messages."""
+    """The file that Mosquitto writes for fifty retained messages."""
     require("mosquitto")
     directory, port = tmp_path_factory.mktemp("broker"), free_port()
     with start(directory, port), PlainClient(port) as client:
@@ -38,7 +38,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_mosquitto_starts_anew_where_its_file_is_damaged(
+def test_mosquitto_starts_with_an_empty_file_where_its_own_is_damaged(
     damage: str, sound: bytes, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -50,19 +50,19 @@ def test_mosquitto_starts_anew_where_its_file_is_damaged(
         assert listens(port), part.output
 
         relative = file.relative_to(tmp_path)
-        assert f"begun anew, the old one is {relative}.damaged" in part.output
+        assert f"starting with an empty file, the old one is now {relative}.damaged" in part.output
 
 
 def test_a_sound_file_is_left_alone(sound: bytes, tmp_path: Path) -> None:
     file = tmp_path / "mosquitto.db"
-    assert damage_of(file) is None
+    assert fault_of_mosquitto_file(file) is None
     for content in (b"", sound):
         file.write_bytes(content)
 
-        assert damage_of(file) is None
+        assert fault_of_mosquitto_file(file) is None
 
 
-def test_no_end_within_a_chunk_is_taken_for_sound(sound: bytes, tmp_path: Path) -> None:
+def test_a_file_truncated_within_a_chunk_counts_as_damaged(sound: bytes, tmp_path: Path) -> None:
     file = tmp_path / "mosquitto.db"
     ends = [end for end in range(1, len(sound)) if not _is_damaged(file, sound[:end])]
 
@@ -71,4 +71,4 @@ def test_no_end_within_a_chunk_is_taken_for_sound(sound: bytes, tmp_path: Path) 
 
 def _is_damaged(file: Path, content: bytes) -> bool:
     file.write_bytes(content)
-    return damage_of(file) is not None
+    return fault_of_mosquitto_file(file) is not None

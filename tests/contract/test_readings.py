@@ -147,7 +147,7 @@ def test_a_body_cannot_claim_another_meter_than_its_topic() -> None:
     error = complaint('{"meter_id":"2","power":1}', meter_id="1")
 
     assert error.reason == "id_mismatch"
-    assert str(error) == "meter_id: is '2', but the topic says '1'"
+    assert str(error) == "meter_id: is '2', but the topic is that of meter '1'"
 
 
 def test_unknown_keys_are_ignored_and_numbers_keep_three_decimals() -> None:

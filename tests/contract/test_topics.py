@@ -19,7 +19,16 @@ def test_a_topic_that_was_built_can_be_taken_apart(meter_id: str, leaf: str) -> 
 def test_taking_apart_never_fails_whatever_the_topic(topic: str) -> None:
     parts = topics.parse(topic)
 
-    assert parts is None or topics.scalar(*parts) == topic
+    if isinstance(parts, topics.ServiceTopic):
+        assert topic == f"meters/_{parts.service}/{parts.name}/{parts.leaf}"
+    else:
+        assert parts is None or topics.scalar(*parts) == topic
+
+
+@given(meter_ids, leaves)
+def test_a_topic_of_a_service_can_be_taken_apart(name: str, leaf: str) -> None:
+    assert topics.parse(topics.bridge(name, leaf)) == ("bridge", name, leaf)
+    assert topics.parse(topics.recorder(name, leaf)) == ("recorder", name, leaf)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +38,10 @@ def test_taking_apart_never_fails_whatever_the_topic(topic: str) -> None:
         "meters/1/power/l1",
         "meters//power",
         "meters/_bridge/status",
+        "meters/_bridge/-x/status",
+        "meters/_bridge/x/y/status",
+        "meters/_other/x/status",
+        "meters/1/2/status",
         "meters/-1/power",
         "meters/1/Power",
         "meters/1/power ",

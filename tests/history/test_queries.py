@@ -18,11 +18,11 @@ from contract.readings import Reading
 from history import energy, queries
 from history import load_curve as load
 from history.periods import Unit, edges
+from history.readings_table import Writer
 from history.retention import Keep, Retention
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW
 from history.rollups.rollups import Rollups
 from history.series import Series, series
-from history.writes import Writer
 from tests.support.postgresql import BOTH, on_sqlite
 
 DATABASES = BOTH
@@ -65,7 +65,7 @@ def test_a_chart_takes_the_level_that_fits_its_points(database: peewee.Database)
     until = readings[-1].ts + timedelta(seconds=1)
 
     def chart(hours: int, points: int) -> tuple[int, bool]:
-        found = series("1", ["power"], until - timedelta(hours=hours), until, points)
+        found = series(database, "1", ["power"], until - timedelta(hours=hours), until, points)
         return found.level, 0 < len(found.ts) <= points
 
     assert chart(1, 500) == (RAW, True)
@@ -79,7 +79,7 @@ def test_a_chart_holds_mean_and_extremes_of_its_slices(database: peewee.Database
     readings = fill(database, NEW_YEAR, 36, every_s=90, power=wave)
 
     for points in (20, 50, 150, 1000):
-        chart = series("1", ["power"], NEW_YEAR, NEW_YEAR + timedelta(hours=36), points)
+        chart = series(database, "1", ["power"], NEW_YEAR, NEW_YEAR + timedelta(hours=36), points)
 
         assert points / 3 <= len(chart.ts) <= points
         check_slices(chart, readings)
@@ -99,7 +99,7 @@ def test_a_gap_is_one_point_without_values(database: peewee.Database) -> None:
     fill(database, NEW_YEAR, 6)
     fill(database, NEW_YEAR + timedelta(hours=12), 6)
 
-    chart = series("1", ["power"], NEW_YEAR, NEW_YEAR + timedelta(hours=18), 200)
+    chart = series(database, "1", ["power"], NEW_YEAR, NEW_YEAR + timedelta(hours=18), 200)
 
     empty = [ts for ts, v in zip(chart.ts, chart.columns["power"].mean, strict=True) if v is None]
     assert len(empty) == 1
@@ -111,7 +111,7 @@ def test_what_is_not_rolled_up_yet_is_charted_from_readings(database: peewee.Dat
     readings = [Reading("1", NEW_YEAR + timedelta(minutes=i), {"power": i}) for i in range(600)]
     Writer(database).write(readings)
 
-    chart = series("1", ["power"], NEW_YEAR, NEW_YEAR + timedelta(days=1), 100)
+    chart = series(database, "1", ["power"], NEW_YEAR, NEW_YEAR + timedelta(days=1), 100)
 
     assert chart.level == RAW
     assert len(chart.ts) > 30
@@ -124,7 +124,9 @@ def test_a_day_of_long_ago_is_charted_from_what_is_left(database: peewee.Databas
 
     def level(day: int) -> int:
         day_start = NEW_YEAR + timedelta(days=day)
-        return series("1", ["power"], day_start, day_start + timedelta(days=1), 1000).level
+        return series(
+            database, "1", ["power"], day_start, day_start + timedelta(days=1), 1000
+        ).level
 
     assert (level(18), level(12), level(3)) == (RAW, FIVE_MINUTES, HOUR)
 
@@ -132,8 +134,11 @@ def test_a_day_of_long_ago_is_charted_from_what_is_left(database: peewee.Databas
 def test_an_unknown_meter_or_quantity_gives_an_empty_chart(database: peewee.Database) -> None:
     fill(database, NEW_YEAR, 1)
 
-    assert series("nobody", ["power"], NEW_YEAR, NEW_YEAR + timedelta(days=1)).ts == []
-    assert series("1", ["charge", "nonsense"], NEW_YEAR, NEW_YEAR).columns["charge"].mean == []
+    assert series(database, "nobody", ["power"], NEW_YEAR, NEW_YEAR + timedelta(days=1)).ts == []
+    assert (
+        series(database, "1", ["charge", "nonsense"], NEW_YEAR, NEW_YEAR).columns["charge"].mean
+        == []
+    )
 
 
 @on_sqlite
@@ -153,11 +158,11 @@ def test_every_statement_seeks_by_the_whole_key(
 
     monkeypatch.setattr(database, "execute_sql", explain_and_execute)
     for points in (2, 30, 500):
-        series("1", ["power"], NEW_YEAR, until, points)
-    energy.periods("1", Unit.DAY, NEW_YEAR, until, BERLIN)
-    load.peak("1", "power", NEW_YEAR, until)
-    load.base_load("1", NEW_YEAR, until)
-    queries.readings()
+        series(database, "1", ["power"], NEW_YEAR, until, points)
+    energy.periods(database, "1", Unit.DAY, NEW_YEAR, until, BERLIN)
+    load.peak(database, "1", "power", NEW_YEAR, until)
+    load.base_load(database, "1", NEW_YEAR, until)
+    queries.readings(database)
     Writer(database).write([Reading("1", NEW_YEAR + timedelta(seconds=1), {"energy": 1.0})])
     Rollups(database).run(ALL)
     list(Retention(database, Keep(1, 1, 1, 1)).steps())
@@ -224,7 +229,7 @@ def test_energy_of_a_period_is_its_last_counter_less_the_last_before(
     readings = fill(database, datetime(2026, 3, 27, 3, tzinfo=UTC), 24 * 4, power=wave)
 
     for zone, unit in product((BERLIN, KOLKATA), Unit):
-        found = energy.periods("1", unit, readings[0].ts, readings[-1].ts, zone)
+        found = energy.periods(database, "1", unit, readings[0].ts, readings[-1].ts, zone)
         check_energy(found, readings)
 
 
@@ -241,6 +246,7 @@ def test_days_of_23_and_25_hours_have_their_energy(database: peewee.Database) ->
     fill(database, datetime(2026, 3, 27, tzinfo=BERLIN), 24 * 5, every_s=900)
 
     days = energy.periods(
+        database,
         "1",
         Unit.DAY,
         datetime(2026, 3, 28, tzinfo=BERLIN),
@@ -255,7 +261,9 @@ def test_days_of_23_and_25_hours_have_their_energy(database: peewee.Database) ->
 def test_a_period_without_readings_has_no_energy(database: peewee.Database) -> None:
     fill(database, NEW_YEAR, 24)
 
-    days = energy.periods("1", Unit.DAY, NEW_YEAR, NEW_YEAR + timedelta(days=3), ZoneInfo("UTC"))
+    days = energy.periods(
+        database, "1", Unit.DAY, NEW_YEAR, NEW_YEAR + timedelta(days=3), ZoneInfo("UTC")
+    )
 
     assert [day.imported is None for day in days] == [False, True, True]
     assert all(day.exported is None and day.cost is None for day in days)
@@ -266,7 +274,7 @@ def test_sums_stay_exact_where_five_minutes_are_thinned_out(database: peewee.Dat
     now = (NEW_YEAR + timedelta(days=20)).timestamp()
     list(Retention(database, Keep(raw=5, five_minutes=10)).steps(now))
 
-    days = energy.periods("1", Unit.DAY, readings[0].ts, readings[-1].ts, KOLKATA)
+    days = energy.periods(database, "1", Unit.DAY, readings[0].ts, readings[-1].ts, KOLKATA)
 
     total = readings[-1].values["energy"] - readings[0].values["energy"]
     assert sum(day.imported or 0 for day in days) == pytest.approx(total, abs=1e-6)
@@ -278,7 +286,7 @@ def test_the_running_day_stands_beside_the_day_before_at_the_same_time(
     fill(database, NEW_YEAR, 24 * 3, every_s=300)
     now = NEW_YEAR + timedelta(days=2, hours=9)
 
-    compared = energy.compare("1", Unit.DAY, now, ZoneInfo("UTC"))
+    compared = energy.compare(database, "1", Unit.DAY, now, ZoneInfo("UTC"))
 
     assert compared.now.imported == pytest.approx(5.4)
     assert compared.before_so_far.imported == pytest.approx(5.4)
@@ -290,7 +298,7 @@ def test_the_last_of_march_compares_with_the_whole_of_february(database: peewee.
     fill(database, datetime(2026, 1, 30, tzinfo=UTC), 24 * 65, every_s=4 * 3600)
 
     compared = energy.compare(
-        "1", Unit.MONTH, datetime(2026, 3, 31, 12, tzinfo=UTC), ZoneInfo("UTC")
+        database, "1", Unit.MONTH, datetime(2026, 3, 31, 12, tzinfo=UTC), ZoneInfo("UTC")
     )
 
     assert compared.before_so_far == compared.before
@@ -308,7 +316,7 @@ def test_the_peak_is_found_with_its_time(
     keep = {0: Keep(raw=0), 5: Keep(raw=2), 2: Keep(raw=1, five_minutes=2)}[kept]
     list(Retention(database, keep).steps((NEW_YEAR + timedelta(days=8)).timestamp()))
 
-    found = load.peak("1", "power", NEW_YEAR, NEW_YEAR + timedelta(days=7))
+    found = load.peak(database, "1", "power", NEW_YEAR, NEW_YEAR + timedelta(days=7))
 
     assert found is not None
     assert (found.value, found.exact_to_s) == (5000.0, exact_to_s)
@@ -321,7 +329,7 @@ def test_the_peak_of_what_is_not_rolled_up_yet_is_found(database: peewee.Databas
         [Reading("1", NEW_YEAR + timedelta(seconds=s), {"power": p}) for s, p in values]
     )
 
-    found = load.peak("1", "power", NEW_YEAR, NEW_YEAR + timedelta(days=1))
+    found = load.peak(database, "1", "power", NEW_YEAR, NEW_YEAR + timedelta(days=1))
 
     assert found == load.Peak(9.0, NEW_YEAR + timedelta(seconds=60), 0)
 
@@ -332,5 +340,5 @@ def test_the_base_load_is_what_stays_on(database: peewee.Database) -> None:
 
     fill(database, NEW_YEAR, 24 * 3, power=fridge_and_stove)
 
-    assert load.base_load("1", NEW_YEAR, NEW_YEAR + timedelta(days=3)) == 80.0
-    assert load.base_load("nobody", NEW_YEAR, NEW_YEAR + timedelta(days=3)) is None
+    assert load.base_load(database, "1", NEW_YEAR, NEW_YEAR + timedelta(days=3)) == 80.0
+    assert load.base_load(database, "nobody", NEW_YEAR, NEW_YEAR + timedelta(days=3)) is None

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from contract.readings import Reading
 from contract.replay import Replayed, runs
-from history.numbers import MOST_RUNS, Numbers, between
-from history.sequences import Gap, Sequences
-from history.writes import Rejected, Writer
+from history.readings_table import Rejected, Writer
+from history.sequences import MOST_RUNS, Gap, Numbers, Sequences, between
 from tests.support.postgresql import BOTH
 
 DATABASES = BOTH
@@ -152,7 +151,7 @@ def test_an_answer_that_does_not_reach_down_to_the_gap_leaves_it_open(
 
 
 def test_a_meter_can_be_let_go(sequences: Sequences) -> None:
-    settled = sequences.settle("house", {"1": answer(4, 5, after=3)}, let_go={"1"})
+    settled = sequences.settle("house", {"1": answer(4, 5, after=3)}, abandoned={"1"})
 
     assert (settled.missing, settled.lost) == (frozenset(), {"1"})
     assert sequences.numbers("house") == {"1": Numbers(5)}

@@ -11,9 +11,9 @@ import pytest
 from contract.readings import Reading
 from history import energy
 from history.periods import Unit
+from history.readings_table import Writer
 from history.rollups.rollups import Rollups
 from history.tariffs import Tariffs
-from history.writes import Writer
 from service.errors import SettingsError
 from tests.support.postgresql import BOTH
 
@@ -120,7 +120,9 @@ def test_cost_is_energy_times_the_price_of_its_time(
 ) -> None:
     readings = fill(database)
 
-    days = energy.periods("1", Unit.DAY, readings[0].ts, readings[-1].ts, BERLIN, tariffs=tariffs)
+    days = energy.periods(
+        database, "1", Unit.DAY, readings[0].ts, readings[-1].ts, BERLIN, tariffs=tariffs
+    )
 
     costs = dict.fromkeys((day.start.date() for day in days), 0.0)
     for before, after in pairwise(readings):
@@ -140,7 +142,7 @@ def test_a_changed_price_needs_nothing_else(database: peewee.Database, tmp_path:
     def cost(price: float) -> float | None:
         text = f"[[tariff]]\nvalid_from = 2026-01-01\nprice = {price}\n"
         tariffs = load(tmp_path, text)
-        (day,) = energy.periods("1", Unit.DAY, since, until, BERLIN, tariffs=tariffs)
+        (day,) = energy.periods(database, "1", Unit.DAY, since, until, BERLIN, tariffs=tariffs)
         return day.cost
 
     assert cost(0.25) == pytest.approx(24 * 0.25, abs=0.001)
@@ -152,7 +154,7 @@ def test_before_the_first_price_there_is_no_cost(database: peewee.Database, tmp_
     tariffs = load(tmp_path, "[[tariff]]\nvalid_from = 2027-01-01\nprice = 1\n")
 
     (day,) = energy.periods(
-        "1", Unit.DAY, berlin(2026, 3, 30), berlin(2026, 3, 31), BERLIN, tariffs=tariffs
+        database, "1", Unit.DAY, berlin(2026, 3, 30), berlin(2026, 3, 31), BERLIN, tariffs=tariffs
     )
 
     assert day.imported == pytest.approx(24, abs=0.001)

@@ -15,8 +15,8 @@ import pytest
 
 from contract.readings import Reading
 from history.database import migrate, open_database
+from history.readings_table import Writer
 from history.rollups.rollups import Rollups
-from history.writes import Writer
 from recorder.__main__ import COMMANDS, main
 from tests.support.disks import mount
 from tests.support.parts import Part
@@ -175,7 +175,7 @@ def test_a_replaced_meter_goes_on(run: Run, history: Path) -> None:
     said = [run("replace-meter", "1", "2026-11-21T13:05", "--new", "energy=5000") for _ in range(2)]
 
     assert [each.code for each in said] == [0, 0]
-    assert "meter 1: another meter from 2026-11-21T12:05:00.000Z on" in said[0].out
+    assert "meter 1: replaced at 2026-11-21T12:05:00.000Z" in said[0].out
     assert ["energy", "36.000", "5,036.100", "kWh"] in [x.split() for x in said[0].out.splitlines()]
     assert energy(history) == pytest.approx(wanted + 36.1, abs=0.01)
 
@@ -208,17 +208,21 @@ def test_a_history_moves_to_postgresql(
         (["stats"], 2, "there is no command 'stats'; did you mean status?"),
         (["import", "nothing.csv"], 1, "nothing.csv: cannot be read: No such file or directory"),
         (["import", "."], 1, ".: cannot be read: Is a directory"),
-        (["import", HISTORY, "--zone", "Mars"], 2, "'Mars' is no time zone"),
+        (["import", HISTORY, "--zone", "Mars"], 2, "'Mars' is not a time zone"),
         (["import", HISTORY, "--map", "a=b"], 2, "--map a=b: should be entity=meter/quantity"),
         (["export", "no/such/x.csv"], 1, "no/such/x.csv: cannot be written: No such file"),
         (["export", "x.csv", "--from", "soon"], 2, "'soon': should be a day or a time"),
-        (["export", "x.csv", "--meter", "9"], 1, "meter 9: has no history (there is: 1, 2)"),
-        (["export", "x.csv", "--quantities", "x"], 2, "--quantities: 'x' is no quantity"),
+        (
+            ["export", "x.csv", "--meter", "9"],
+            1,
+            "meter 9: has no history; meters with history: 1, 2",
+        ),
+        (["export", "x.csv", "--quantities", "x"], 2, "--quantities: 'x' is not a quantity"),
         (["backup", HISTORY], 1, "is the history itself; name another file"),
         (["backup", "no/such/x.db"], 1, "no/such/x.db: cannot be written: unable to open"),
         (["replace-meter", "9", "2026-11-20"], 1, "meter 9: has no history"),
         (["replace-meter", "1", "2020-01-01"], 1, "meter 1: its history begins later"),
-        (["replace-meter", "1", "2026-11-20", "--old", "power=1"], 2, "'power' is no counter"),
+        (["replace-meter", "1", "2026-11-20", "--old", "power=1"], 2, "'power' is not a counter"),
     ],
 )
 @pytest.mark.usefixtures("history")
@@ -316,7 +320,7 @@ def test_what_leaves_the_table_can_still_be_exported(
     settings = {"ARCHIVE_DIRECTORY": "archive", "MQTT_PORT": broker_port}
 
     with Part.module("recorder", directory=tmp_path, **settings) as recorder:
-        recorder.wait_for("history: thinned out")
+        recorder.wait_for("history: retention deleted")
     monkeypatch.setenv("ARCHIVE_DIRECTORY", "archive")
     said = run("export", "all.csv")
 

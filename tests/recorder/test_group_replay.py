@@ -10,11 +10,12 @@ from pathlib import Path
 import peewee
 import pytest
 
-from contract.readings import epoch_ms, parse_time
+from contract.times import epoch_ms, parse_time
 from history.database import migrate
-from history.leases import Beat, Duties
-from recorder import lease as duty
-from recorder.lease import Duty
+from history.leases import Lease as StoredLease
+from history.leases import Leases
+from recorder import lease
+from recorder.lease import Lease
 from recorder.storage import Storage
 from tests.support.bridged import Site
 from tests.support.parts import Part, require, wait_until
@@ -40,9 +41,7 @@ def member(site: Site, name: str) -> Part:
 
 
 def sampled_ms(payload: bytes) -> int:
-    ts = parse_time(json.loads(payload)["ts"])
-    assert ts
-    return epoch_ms(ts)
+    return epoch_ms(parse_time(json.loads(payload)["ts"]))
 
 
 def test_a_group_closes_the_hole_that_a_dying_broker_tore(site: Site) -> None:
@@ -67,8 +66,8 @@ def test_a_group_closes_the_hole_that_a_dying_broker_tore(site: Site) -> None:
 
 def test_what_the_broker_sets_aside_for_a_dead_recorder_is_stored_by_the_other(site: Site) -> None:
     with site.bridge(), site.broker(), member(site, "one") as one, member(site, "two") as two:
-        wait_until(lambda: "is on duty" in one.output + two.output)
-        on_duty, other = (one, two) if "is on duty" in one.output else (two, one)
+        wait_until(lambda: "is the leader" in one.output + two.output)
+        leader, other = (one, two) if "is the leader" in one.output else (two, one)
         wait_until(site.stored, what="a first row")
         other.stop(signal.SIGKILL)
 
@@ -78,54 +77,61 @@ def test_what_the_broker_sets_aside_for_a_dead_recorder_is_stored_by_the_other(s
             heard = {(m.topic.split("/")[1], sampled_ms(m.payload)) for m in client.messages}
         wait_until(lambda: heard <= site.stored(), 60, "all rows")
 
-        assert "no longer has" not in on_duty.output
+        assert "no longer has" not in leader.output
 
 
 @pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Duty, Duty]]:
-    """Two recorders of a group that look at each call who is on duty."""
-    monkeypatch.setattr(duty, "BEAT_S", 0)
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Lease, Lease]]:
+    """Two recorders of a group that renew the lease at each call."""
+    monkeypatch.setattr(lease, "BEAT_S", 0)
     storage = Storage(f"sqlite:///{tmp_path}/history.db")
     assert storage.open(threading.Event())
-    yield Duty(storage, "night", "one"), Duty(storage, "night", "two")
+    yield Lease(storage, "night", "one"), Lease(storage, "night", "two")
     storage.close()
 
 
-def test_one_of_a_group_is_on_duty_and_whoever_stops_hands_over(pair: tuple[Duty, Duty]) -> None:
-    one, two = pair
-
-    assert [one.mine(), two.mine(), one.mine(), two.mine()] == [True, False, True, False]
-
-    one.leave()
-    assert [two.mine(), one.mine()] == [True, False]
-
-
-def test_who_gives_no_sign_is_relieved_and_notices(
-    pair: tuple[Duty, Duty], monkeypatch: pytest.MonkeyPatch
+def test_one_of_a_group_holds_the_lease_and_releases_it_when_it_stops(
+    pair: tuple[Lease, Lease],
 ) -> None:
     one, two = pair
-    assert [one.mine(), two.mine()] == [True, False]
 
-    monkeypatch.setattr(duty, "TAKEN_OVER_S", 0)
+    assert [one.is_ours(), two.is_ours(), one.is_ours(), two.is_ours()] == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
-    assert two.mine()
-    monkeypatch.setattr(duty, "TAKEN_OVER_S", 1000)
-    assert not one.mine()
+    one.release()
+    assert [two.is_ours(), one.is_ours()] == [True, False]
 
 
-def test_a_recorder_without_a_group_is_always_on_duty(tmp_path: Path) -> None:
+def test_a_lease_without_a_beat_expires_and_its_holder_notices(
+    pair: tuple[Lease, Lease], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = pair
+    assert [one.is_ours(), two.is_ours()] == [True, False]
+
+    monkeypatch.setattr(lease, "EXPIRES_S", 0)
+
+    assert two.is_ours()
+    monkeypatch.setattr(lease, "EXPIRES_S", 1000)
+    assert not one.is_ours()
+
+
+def test_a_recorder_without_a_group_always_holds_the_lease(tmp_path: Path) -> None:
     storage = Storage(f"sqlite:///{tmp_path}/never_opened.db")
 
-    assert all(Duty(storage, None, "same").mine() for _ in range(2))
+    assert all(Lease(storage, None, "same").is_ours() for _ in range(2))
 
 
-def test_a_duty_is_taken_by_one_of_those_who_saw_the_same(database: peewee.Database) -> None:
+def test_a_lease_is_acquired_by_one_of_those_that_saw_the_same(database: peewee.Database) -> None:
     migrate(database)
-    duties = Duties(database)
-    seen = duties.seen("night")
+    leases = Leases(database)
+    seen = leases.read("night")
 
-    taken = duties.take("night", "one", seen)
+    taken = leases.acquire("night", "one", seen)
 
-    assert (seen, taken) == (Beat("", 0), Beat("one", 1))
-    assert duties.take("night", "two", seen) is None
-    assert duties.seen("night") == taken
+    assert (seen, taken) == (StoredLease("", 0), StoredLease("one", 1))
+    assert leases.acquire("night", "two", seen) is None
+    assert leases.read("night") == taken

@@ -1,4 +1,4 @@
-"""The recorder: every reading becomes one row, whatever happens meanwhile."""
+"""The recorder: every reading becomes one row, whatever fails meanwhile."""
 
 import json
 import logging
@@ -11,13 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from contract.readings import Reading
 from history.retention import Keep
-from recorder.inbox import Inbox
-from recorder.rejections import Refusals
 from recorder.storage import Storage
 from tests.support.parts import Part, wait_until
 from tests.support.plain_client import PlainClient
@@ -102,6 +98,22 @@ def test_readings_of_the_time_when_no_recorder_ran_are_stored(
         wait_until(lambda: stored(history) == [0, 1, 2, 3, 4])
 
 
+def test_readings_without_a_time_that_are_delivered_at_once_each_get_a_row(
+    recorder: Part, client: PlainClient, broker_port: int, history: Path
+) -> None:
+    for begin in (0, 400):
+        recorder.stop()
+        for power in range(begin, begin + 400):
+            client.begin_publish("meters/esp1/reading", f'{{"power":{power}}}')
+        client.publish("meters/esp1/reading", reading(1, "esp1").encode())
+
+        with start(broker_port, history) as another:
+            wait_until(lambda count=begin + 401: len(stored(history)) >= count)
+            another.stop()
+
+    assert stored(history) == [1, *range(800)]
+
+
 def test_a_recorder_that_is_killed_loses_nothing_and_stores_nothing_twice(
     recorder: Part, client: PlainClient, broker_port: int, history: Path
 ) -> None:
@@ -164,7 +176,7 @@ def test_stopping_stores_what_has_arrived_and_says_goodbye(
     client.publish("meters/esp1/power", "1")
     client.publish("meters/esp1/voltage", "230")  # 2 s before the burst would close by itself
     client.publish("meters/other/power", "x")
-    recorder.wait_for("meters/other/power: message refused")
+    recorder.wait_for("meters/other/power: message rejected")
 
     assert recorder.stop() == 0
 
@@ -176,7 +188,7 @@ def test_stopping_stores_what_has_arrived_and_says_goodbye(
 def test_the_recorder_tells_what_it_has_done(recorder: Part, client: PlainClient) -> None:
     client.publish("meters/1/reading", reading(1).encode())
     client.publish("meters/1/reading", "{")
-    recorder.wait_for("message refused")
+    recorder.wait_for("message rejected")
     recorder.stop()
 
     client.subscribe("meters/_recorder/main/info")
@@ -197,7 +209,7 @@ def test_a_history_that_is_replaced_under_the_recorder_is_noticed(
     client.publish("meters/1/reading", reading(2).encode())
 
     wait_until(lambda: stored(history) == [2])
-    assert "another file lies there now" in recorder.output
+    assert "the file was replaced; opening the new one" in recorder.output
 
 
 def test_a_directory_that_does_not_exist_is_told_in_a_sentence(tmp_path: Path) -> None:
@@ -218,7 +230,7 @@ def test_a_damaged_history_is_left_as_it_is_and_told_with_the_remedy(tmp_path: P
     with Part.module("recorder", directory=tmp_path) as part:
         assert part.process.wait(15) == 1
 
-    assert "the file is damaged: put a backup in its place" in part.output
+    assert "the file is damaged: replace it with a backup" in part.output
     assert "Traceback" not in part.output
     assert path.read_bytes() == damaged
 
@@ -235,16 +247,19 @@ def test_a_password_in_the_database_url_is_not_logged(tmp_path: Path) -> None:
 def test_a_locked_history_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("history.database.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("history.dialect.BUSY_TIMEOUT_S", 0.05)
     caplog.set_level(logging.INFO)
     path = tmp_path / "energy_meters.db"
     storage = Storage(f"sqlite:///{path}")
     storage.open(threading.Event())
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
-        storage.on_change = lambda: other.execute("ROLLBACK") if storage.trouble else None
 
-        assert storage.write([reading(1)], [], threading.Event()) == 1
+        def on_change() -> None:
+            if storage.trouble:
+                other.execute("ROLLBACK")
+
+        assert storage.write([reading(1)], [], threading.Event(), on_change) == 1
 
     storage.close()
     assert "locked" in caplog.text
@@ -256,9 +271,8 @@ def test_a_write_is_given_up_when_the_recorder_is_to_stop(tmp_path: Path) -> Non
     stop = threading.Event()
     storage.open(stop)
     execute(tmp_path / "energy_meters.db", "DROP TABLE readings_raw")
-    storage.on_change = stop.set
 
-    assert storage.write([reading(1)], [], stop) is None
+    assert storage.write([reading(1)], [], stop, stop.set) is None
     storage.close()
 
 
@@ -300,85 +314,6 @@ def test_no_nonsense_keeps_the_recorder_from_good_readings(
     assert recorder.stop() == 0
 
 
-@given(
-    topic=st.text(max_size=20) | st.sampled_from(["meters/1/reading", "meters/1/power"]),
-    payload=st.binary(max_size=50) | st.from_regex(r'\{"power": .{0,9}\}').map(str.encode),
-    retained=st.booleans(),
-)
-def test_any_message_is_stored_refused_or_ignored(
-    topic: str, payload: bytes, retained: bool
-) -> None:
-    inbox = Inbox([], [], new_meters_per_hour=2, now_s=0)
-
-    contents = inbox.take(topic, payload, retained=retained, arrived=START, now_s=0)
-
-    assert len(contents.readings) + len(contents.rejected) <= 1
-
-
-@pytest.fixture
-def inbox() -> Inbox:
-    return Inbox(["known"], [], new_meters_per_hour=2, now_s=0)
-
-
-def take(inbox: Inbox, topic: str, payload: str, now_s: float = 0) -> tuple[int, int]:
-    """Return how many readings and how many refusals a message brings."""
-    contents = inbox.take(topic, payload.encode(), retained=False, arrived=START, now_s=now_s)
-    return len(contents.readings), len(contents.rejected)
-
-
-def test_made_up_meters_are_limited_and_known_ones_are_not(inbox: Inbox) -> None:
-    for name in ("a", "b"):
-        assert take(inbox, f"meters/{name}/reading", '{"power": 1}') == (1, 0)
-
-    assert take(inbox, "meters/c/reading", '{"power": 1}') == (0, 1)
-    assert take(inbox, "meters/known/reading", '{"power": 1}') == (1, 0)
-    assert take(inbox, "meters/a/reading", '{"power": 1}') == (1, 0)
-    assert take(inbox, "meters/c/reading", '{"power": 1}', now_s=3600) == (1, 0)
-
-
-def test_a_quantity_that_nobody_knows_is_told_once(
-    inbox: Inbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    for _ in range(3):
-        assert take(inbox, "meters/known/pwoer", "5") == (0, 0)
-        assert take(inbox, "meters/known/status", "online") == (0, 0)
-
-    assert caplog.text.count("meters/known/pwoer") == 1
-    assert "status" not in caplog.text
-
-
-def test_a_flood_of_nonsense_is_counted_but_not_kept() -> None:
-    refusals = Refusals()
-
-    kept = [refusals.keep("meters/1/power", "bad_value", "x", now_s=0) for _ in range(1000)]
-
-    assert (kept.count(True), refusals.count) == (10, 1000)
-    assert refusals.keep("meters/1/power", "bad_value", "x", now_s=60)
-
-
-def test_a_flood_of_topics_costs_bounded_memory(caplog: pytest.LogCaptureFixture) -> None:
-    refusals = Refusals()
-
-    kept = [refusals.keep(f"meters/{n}/power", "bad_value", "x", 0) for n in range(5000)]
-
-    assert kept.count(True) == 1000
-    assert len(caplog.records) <= 20
-
-
-def test_the_first_of_each_kind_is_kept_and_told_in_a_flood_of_another(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    refusals = Refusals()
-    for n in range(5000):
-        refusals.keep(f"meters/{n}/reading", "too_many_meters", "x", 0)
-
-    kept = [refusals.keep(f"meters/late{n}/reading", "bad_json", "x", 0) for n in range(3)]
-
-    assert kept == [True, False, False]
-    assert "meters/late0/reading: message refused (bad_json)" in caplog.text
-
-
 def opened(path: Path, keep: Keep | None = None) -> Storage:
     storage = Storage(f"sqlite:///{path}", keep)
     assert storage.open(threading.Event())
@@ -395,7 +330,7 @@ def test_the_history_is_rolled_up_and_thinned_out_beside_the_intake(
     new = Reading("1", datetime.now(UTC), {"power": 2.0})
 
     storage.write([old, new], [], never)
-    wait_until(lambda: storage.see_to_history() or stored(path) == [2])
+    wait_until(lambda: storage.run_upkeep() or stored(path) == [2])
 
     assert rows(path, "SELECT COUNT(*) FROM rollup WHERE level = 60") == [(2,)]
     assert storage.write([old], [], never) == 0
@@ -414,7 +349,7 @@ def test_trouble_with_rollups_is_told_once_and_readings_go_on_being_stored(
 
     for number in range(3):
         assert storage.write([reading(number)], [], never) == 1
-        storage.see_to_history()
+        storage.run_upkeep()
 
     assert [r.message for r in caplog.records] == [f"database {path}: no; its roll-ups wait"]
     storage.close()

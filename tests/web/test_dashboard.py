@@ -23,6 +23,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from contract.quantities import BY_NAME
 from contract.readings import format_time
 from tests.support.parts import (
     CHROMIUM_OPTIONS,
@@ -154,6 +155,32 @@ def test_next_reading_replaces_the_number_without_a_reload(
     expect(card(page, "2")).to_have_text("\N{MINUS SIGN}12.34")
     expect(page.locator('[data-meter="2"] .power .unit')).to_have_text("kW")
     expect(page.locator('[data-meter="2"] .direction')).to_have_text("exporting")
+
+
+@pytest.mark.browser
+def test_large_power_in_the_phase_table_stays_in_the_unit_of_its_row(
+    house: House, open_page: OpenPage
+) -> None:
+    page = open_page()
+
+    house.read("3", **THREE_PHASES | {"power_l1": 12_345.0, "power": 12_779.0})
+
+    expect(card(page, "3", "power_l1")).to_have_text("12,345")
+    expect(page.locator('[data-meter="3"] .phases tbody th')).to_have_text(["V", "A", "W"])
+    expect(card(page, "3")).to_have_text("12.78")
+
+
+@pytest.mark.browser
+def test_facts_of_a_meter_carry_the_labels_and_units_of_the_catalogue(
+    house: House, open_page: OpenPage
+) -> None:
+    house.read("10", power_factor=0.5, energy_import=1.0, frequency=50.0, voltage=230.0)
+    page = open_page("/meter/10")
+
+    expect(page.locator("#facts dt")).to_have_text(
+        [BY_NAME[name].label for name in ("energy_import", "voltage", "power_factor", "frequency")]
+    )
+    expect(page.locator("#facts .unit")).to_have_text(["kWh", "V", "", "Hz"])
 
 
 @pytest.mark.browser

@@ -10,8 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from contract.readings import Reading
+from history.readings_table import Writer
 from history.rollups.rollups import Rollups
-from history.writes import Writer
 from service.errors import SettingsError
 from tests.support.parts import free_port
 from web import create_app
@@ -50,7 +50,7 @@ def make(history: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
     yield make_client
     for client in opened:
-        client.application.extensions[KEY].stored.close()
+        client.application.extensions[KEY].history.close()
 
 
 MARCH = "from=2026-03-28T12:00:00%2B01:00&to=2026-03-30T12:00:00%2B02:00"
@@ -80,7 +80,7 @@ def test_prices_of_a_file_make_costs(make: Make, tmp_path: Path) -> None:
     assert [period["cost"] for period in answer["periods"]] == [11.75, 11.5, 12.0]
 
 
-def test_the_running_day_stands_beside_the_day_before(make: Make) -> None:
+def test_running_day_comes_with_the_day_before(make: Make) -> None:
     running = make().get("/meters/1/energy").json["running"]
 
     assert running["before_so_far"]["imported"] == pytest.approx(running["now"]["imported"], abs=1)
@@ -90,7 +90,7 @@ def test_the_running_day_stands_beside_the_day_before(make: Make) -> None:
 @pytest.mark.parametrize(
     ("period", "count"), [("hour", 24), ("day", 7), ("week", 4), ("month", 11), ("year", 5)]
 )
-def test_without_a_range_the_newest_periods_are_told(make: Make, period: str, count: int) -> None:
+def test_newest_periods_are_the_default_range(make: Make, period: str, count: int) -> None:
     periods = make().get(f"/meters/1/energy?period={period}").json["periods"]
 
     assert count <= len(periods) <= count + 1
@@ -106,14 +106,14 @@ def test_without_a_range_the_newest_periods_are_told(make: Make, period: str, co
         ("/meters/1/energy?period=hour&from=2000-01-01T00:00:00Z", 422),
     ],
 )
-def test_what_cannot_be_answered_is_told(make: Make, path: str, status: int) -> None:
+def test_invalid_request_is_refused(make: Make, path: str, status: int) -> None:
     answer = make().get(path)
 
     assert answer.status_code == status
     assert answer.json["detail"]
 
 
-def test_wrong_prices_end_the_start_with_a_sentence(make: Make, tmp_path: Path) -> None:
+def test_wrong_prices_end_the_start_with_an_error_message(make: Make, tmp_path: Path) -> None:
     (tmp_path / "tariffs.toml").write_text("[[tariff]]\nprice = 0.5\n")
 
     with pytest.raises(SettingsError, match=r"tariffs.toml: tariff.0.valid_from: field required"):

@@ -133,7 +133,7 @@ payloads = (
         max_size=20,
     )
 )
-def test_whatever_is_said_good_readings_beside_it_are_kept(
+def test_good_readings_are_kept_beside_any_message(
     target: Target, messages: list[tuple[str, bytes, int, bool]]
 ) -> None:
     for topic, payload, qos, retain in messages:
@@ -170,7 +170,7 @@ def test_large_messages_that_wait_for_a_locked_history_cost_no_memory(target: Ta
     assert target.peaks_kb()[0] - peaks_kb[0] < MOST_GROWN_KB
 
 
-def test_a_flood_is_refused_and_counted_and_costs_no_memory(target: Target) -> None:
+def test_flood_is_refused_and_counted_and_costs_no_memory(target: Target) -> None:
     for topic, payload in LARGE.items():
         target.hostile.publish(topic, payload)
     target.keep_good()

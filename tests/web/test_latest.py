@@ -1,33 +1,42 @@
-"""What the bus last said: the newest reading of each meter, bounded, and never an older one."""
+"""The latest messages: the newest reading of each meter, bounded, and never an older one."""
 
 import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from web.latest import MOST_METERS, Latest, Message, News
+from web.latest import MOST_METERS, Latest, Message, Update
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
 
+def received(
+    topic: str, payload: str, *, after_s: float = 0, retained: bool = False
+) -> Message | None:
+    arrived = NOW + timedelta(seconds=after_s)
+    return Message.of(topic, payload.encode(), retained=retained, arrived=arrived, now_s=after_s)
+
+
 def message(topic: str, payload: str, *, after_s: float = 0, retained: bool = False) -> Message:
-    return Message(topic, payload.encode(), retained, NOW + timedelta(seconds=after_s), after_s)
+    found = received(topic, payload, after_s=after_s, retained=retained)
+    assert found
+    return found
 
 
 def reading(ts: str, power: float = 1.0, **more: object) -> str:
     return json.dumps({"ts": ts, "meter_id": "1", "power": power, **more})
 
 
-def topics_of(news: list[News]) -> list[str]:
-    return [item.topic for item in news]
+def topics_of(updates: list[Update]) -> list[str]:
+    return [update.topic for update in updates]
 
 
-def test_a_reading_is_news_in_the_form_of_the_contract() -> None:
+def test_reading_is_an_update_in_the_form_of_the_contract() -> None:
     sent = reading("2026-11-22T13:00:00+01:00", 5, weather="rain")
 
-    (news,) = Latest().take(message("meters/1/reading", sent))
+    (update,) = Latest().handle(message("meters/1/reading", sent))
 
-    assert json.loads(news.payload) == {
+    assert json.loads(update.payload) == {
         "ts": "2026-11-22T12:00:00.000Z",
         "meter_id": "1",
         "power": 5.0,
@@ -35,36 +44,38 @@ def test_a_reading_is_news_in_the_form_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("ts", ["2026-11-22T11:59:00Z", "2026-11-22T12:00:00Z"])
-def test_a_reading_that_is_not_newer_is_no_news(ts: str) -> None:
+def test_reading_that_is_not_newer_is_no_update(ts: str) -> None:
     latest = Latest()
-    latest.take(message("meters/1/reading", reading("2026-11-22T12:00:00Z", 5)))
+    latest.handle(message("meters/1/reading", reading("2026-11-22T12:00:00Z", 5)))
 
-    assert latest.take(message("meters/1/reading", reading(ts, 9))) == []
+    assert latest.handle(message("meters/1/reading", reading(ts, 9))) == []
     newest = latest.newest("1")
     assert newest
     assert newest.values == {"power": 5.0}
 
 
-def test_a_meter_whose_clock_was_ahead_is_heard_again_once_it_is_right() -> None:
+def test_meter_whose_clock_was_ahead_is_live_again_once_it_is_right() -> None:
     latest = Latest()
-    latest.take(message("meters/1/reading", reading("2026-11-22T12:50:00Z")))
+    latest.handle(message("meters/1/reading", reading("2026-11-22T12:50:00Z")))
 
-    assert latest.take(message("meters/1/reading", reading("2026-11-22T12:00:01Z"), after_s=1))
+    assert latest.handle(message("meters/1/reading", reading("2026-11-22T12:00:01Z"), after_s=1))
 
 
 def test_scalars_alone_become_a_reading_when_their_burst_ends() -> None:
     latest = Latest()
-    latest.take(message("meters/esp1/power", "123"))
-    latest.take(message("meters/esp1/voltage", "230.1", after_s=0.1))
+    latest.handle(message("meters/esp1/power", "123"))
+    latest.handle(message("meters/esp1/voltage", "230.1", after_s=0.1))
 
-    (news,) = latest.close_due(3.0, NOW + timedelta(seconds=3))
+    (update,) = latest.close_due(3.0, NOW + timedelta(seconds=3))
 
-    assert news.topic == "meters/esp1/reading"
-    assert json.loads(news.payload)["voltage"] == 230.1
+    assert update.topic == "meters/esp1/reading"
+    assert json.loads(update.payload)["voltage"] == 230.1
 
 
-def test_a_scalar_is_news_as_a_number() -> None:
-    assert Latest().take(message("meters/1/power", " 12.50 ")) == [News("meters/1/power", "12.5")]
+def test_scalar_is_an_update_as_a_number() -> None:
+    assert Latest().handle(message("meters/1/power", " 12.50 ")) == [
+        Update("meters/1/power", "12.5")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -84,8 +95,10 @@ def test_a_scalar_is_news_as_a_number() -> None:
         ("meters/_bridge/a b/status", "online"),
     ],
 )
-def test_what_the_contract_does_not_know_is_no_news(topic: str, payload: str) -> None:
-    assert Latest().take(message(topic, payload)) == []
+def test_message_outside_the_contract_is_no_update(topic: str, payload: str) -> None:
+    found = received(topic, payload)
+
+    assert found is None or Latest().handle(found) == []
 
 
 @pytest.mark.parametrize(
@@ -107,38 +120,38 @@ def test_what_the_contract_does_not_know_is_no_news(topic: str, payload: str) ->
     ],
     ids=["silent", "online", "offline", "only the bridge", "bridge silent", "bridge offline"],
 )
-def test_a_meter_is_online_when_it_and_its_bridge_say_so(
+def test_meter_is_online_when_it_and_its_bridge_report_so(
     said: dict[str, str], online: bool | None
 ) -> None:
     latest = Latest()
     for topic, payload in said.items():
-        latest.take(message(topic, payload, retained=True))
+        latest.handle(message(topic, payload, retained=True))
 
     assert latest.online("1") is online
 
 
-def test_an_empty_retained_message_takes_back_what_was_said() -> None:
+def test_empty_retained_message_removes_a_status() -> None:
     latest = Latest()
-    latest.take(message("meters/1/status", "online"))
+    latest.handle(message("meters/1/status", "online"))
 
-    latest.take(message("meters/1/status", ""))
+    latest.handle(message("meters/1/status", ""))
 
     assert latest.online("1") is None
 
 
-def test_a_flood_of_meters_leaves_those_that_speak() -> None:
+def test_flood_of_meters_keeps_those_that_send() -> None:
     latest = Latest()
     for n in range(MOST_METERS + 500):
-        latest.take(message(f"meters/flood{n}/power", "1"))
-        latest.take(message("meters/1/power", "1"))
+        latest.handle(message(f"meters/flood{n}/power", "1"))
+        latest.handle(message("meters/1/power", "1"))
 
     assert len(latest.meters) == MOST_METERS
     assert "1" in latest.meters
 
 
-def test_a_flood_of_services_is_bounded() -> None:
+def test_flood_of_services_is_bounded() -> None:
     latest = Latest()
     for n in range(500):
-        latest.take(message(f"meters/_bridge/b{n}/status", "online"))
+        latest.handle(message(f"meters/_bridge/b{n}/status", "online"))
 
-    assert sum(1 for _ in latest.said_topics()) == 100
+    assert sum(1 for _ in latest.known_topics()) == 100

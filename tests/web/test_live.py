@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,7 +94,7 @@ class Site:
 
 
 class Browser:
-    """A Socket.IO client, and what it was told."""
+    """A Socket.IO client, and what it received."""
 
     def __init__(self, port: int) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -131,31 +132,42 @@ def test_the_curl_of_the_readme_stores_a_reading(site: Site) -> None:
     assert stored in site.get("/readings/")[1]
 
 
-def test_a_posted_reading_passes_on_the_bus_for_everybody(site: Site) -> None:
+def test_posted_reading_is_published_for_everybody(site: Site) -> None:
     site.post({"meter_id": "posted", "power": 5.5, "ts": "2026-11-22T12:00:00.1239Z"})
 
     with site.browser() as browser:
         browser.subscribe("meters/posted/#")
-        wait_until(lambda: len(browser.messages) == 2, what="what the broker has retained")
+        wait_until(lambda: len(browser.messages) == 2, what="the retained messages")
 
     assert browser.payloads("meters/posted/power") == [5.5]
     assert browser.payloads("meters/posted/reading")[0]["ts"] == "2026-11-22T12:00:00.123Z"
 
 
-def test_a_posted_reading_of_long_ago_does_not_become_the_latest(site: Site) -> None:
+def test_posted_reading_of_long_ago_does_not_become_the_latest(site: Site) -> None:
     site.post({"meter_id": "late", "power": 2, "ts": "2026-11-22T12:00:00Z"})
 
     status, _ = site.post({"meter_id": "late", "power": 1, "ts": "2026-11-22T11:00:00Z"})
 
     with site.browser() as browser:
         browser.subscribe("meters/late/#")
-        wait_until(lambda: len(browser.messages) == 2, what="what the broker has retained")
+        wait_until(lambda: len(browser.messages) == 2, what="the retained messages")
     assert status == 201
     assert browser.payloads("meters/late/power") == [2]
     assert [r["power"] for r in site.get("/readings/late")[1]] == [2, 1]
 
 
-def test_a_posted_reading_that_nobody_stores_is_accepted_only(site: Site) -> None:
+def test_readings_posted_at_once_without_a_time_are_all_stored(site: Site) -> None:
+    with ThreadPoolExecutor(20) as threads:
+        bodies = [{"meter_id": "burst", "power": power} for power in range(20)]
+        answers = list(threads.map(site.post, bodies))
+
+    stored = site.get("/readings/burst")[1]
+    assert [status for status, _ in answers] == [201] * 20
+    assert {reading["power"] for reading in stored} == set(range(20))
+    assert len({reading["ts"] for reading in stored}) == 20
+
+
+def test_posted_reading_that_is_not_stored_is_accepted(site: Site) -> None:
     port = free_port()
     with site.start("web", HTTP_PORT=port, DATABASE_URL="sqlite:///nobody_records_here.db") as web:
         web.wait_for("connected")
@@ -221,7 +233,7 @@ def test_a_browser_gets_what_it_subscribes_to_as_json_values(site: Site) -> None
     assert browser.payloads("meters/kinds/reading")[0]["power"] == 4
 
 
-def test_a_browser_that_unsubscribes_hears_no_more(site: Site) -> None:
+def test_browser_that_unsubscribes_receives_no_more(site: Site) -> None:
     with site.browser() as browser:
         browser.subscribe(["meters/gone/reading", "meters/stays/reading"])
         left = browser.client.call("unsubscribe", "meters/gone/reading", timeout=5)
@@ -242,7 +254,7 @@ def test_a_browser_that_unsubscribes_hears_no_more(site: Site) -> None:
     ],
     ids=lambda wanted: str(wanted)[:20],
 )  # fmt: skip
-def test_a_filter_that_is_none_of_ours_is_refused_in_words(site: Site, wanted: object) -> None:
+def test_invalid_filter_is_refused_with_a_message(site: Site, wanted: object) -> None:
     with site.browser() as browser:
         answer = browser.subscribe(wanted)
 
@@ -270,7 +282,7 @@ def refused(site: Site, path: str, origin: str) -> int:
     return int(refusal.value.status_code)
 
 
-def test_the_pages_of_others_may_not_listen(site: Site) -> None:
+def test_foreign_pages_may_not_connect(site: Site) -> None:
     assert refused(site, "/ws/1", "http://evil.example") == 403
     assert refused(site, "/ws/1", "http://[") == 403
     socket_io = "/socket.io/?EIO=4&transport=websocket"
@@ -278,7 +290,7 @@ def test_the_pages_of_others_may_not_listen(site: Site) -> None:
 
 
 @pytest.mark.parametrize("origin", ["http://127.0.0.1:{port}", "http://localhost:3000"])
-def test_our_own_pages_and_those_of_the_settings_may_listen(site: Site, origin: str) -> None:
+def test_own_pages_and_those_of_the_settings_may_connect(site: Site, origin: str) -> None:
     origin = origin.format(port=site.http)
     site.post({"meter_id": "origin", "power": 1})
 
@@ -290,7 +302,7 @@ def test_our_own_pages_and_those_of_the_settings_may_listen(site: Site, origin: 
     connection.close()
 
 
-def test_an_impossible_meter_is_refused_before_the_connection_stands(site: Site) -> None:
+def test_invalid_meter_id_is_refused_before_the_handshake(site: Site) -> None:
     assert refused(site, "/ws/_bridge", f"http://127.0.0.1:{site.http}") == 404
 
 
@@ -300,7 +312,7 @@ def test_socket_io_is_offered_over_websocket_alone(site: Site) -> None:
     refusal.value.close()
 
 
-def test_compression_is_not_taken_though_browsers_offer_it(site: Site) -> None:
+def test_compression_is_declined_though_browsers_offer_it(site: Site) -> None:
     offer = ["Sec-WebSocket-Extensions: permessage-deflate"]
 
     with site.raw("1", header=offer) as connection:
@@ -344,7 +356,7 @@ def test_a_browser_that_pauses_gets_every_frame_whole(site: Site, others: int) -
     with site.browser() as quick:
         quick.subscribe("meters/quick/reading")
         site.read("quick", 1)
-        wait_until(lambda: quick.payloads("meters/quick/reading"), 5, "a frame for who reads")
+        wait_until(lambda: quick.payloads("meters/quick/reading"), 5, "a frame for a quick reader")
 
     names = set()
     while len(names) < (count if others else 90):
@@ -357,7 +369,7 @@ def test_a_browser_that_pauses_gets_every_frame_whole(site: Site, others: int) -
     assert {"0", "89"} <= names
 
 
-def test_a_broker_that_comes_back_is_told_and_heard_again(site: Site) -> None:
+def test_broker_that_comes_back_is_reported_and_received_again(site: Site) -> None:
     with site.browser() as browser, site.raw("again") as connection:
         wait_until(lambda: browser.broker == [{"connected": True, "trouble": None}])
         browser.subscribe("meters/again/reading")
@@ -376,12 +388,12 @@ def test_a_broker_that_comes_back_is_told_and_heard_again(site: Site) -> None:
         wait_until(lambda: browser.payloads("meters/again/reading"))
 
 
-def test_a_taken_port_is_told_in_one_sentence(site: Site) -> None:
+def test_port_in_use_is_reported_in_one_sentence(site: Site) -> None:
     with site.start("web", HTTP_PORT=site.http) as second:
         assert second.process.wait(15) == 1
         last = second.output.strip().splitlines()[-1]
 
-    assert last.startswith(f"web: port {site.http} of 127.0.0.1 is taken by another program")
+    assert last.startswith(f"web: port {site.http} of 127.0.0.1 is in use by another program")
     assert "HTTP_PORT=" in last
     assert "Traceback" not in second.output
 
@@ -395,7 +407,7 @@ def test_garbage_on_the_port_disturbs_nobody(site: Site) -> None:
 
 
 def test_the_service_stops_cleanly_while_browsers_are_connected(site: Site) -> None:
-    """And with it: whatever these tests did, the log holds no traceback."""
+    """Whatever these tests did, the log has no traceback."""
     with site.raw("1"), site.browser():
         code = site.web.stop()
 

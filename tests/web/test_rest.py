@@ -1,4 +1,4 @@
-"""REST as a person with curl sees it, against a real history and without a broker."""
+"""REST as a client sees it, on a real history and without a broker."""
 
 import gzip
 import json
@@ -15,8 +15,7 @@ from flask.testing import FlaskClient
 
 from contract.readings import Reading
 from history.database import migrate, open_database
-from history.tables import TABLES
-from history.writes import Writer
+from history.readings_table import Writer
 from tests.support.parts import free_port
 from web import create_app
 from web.context import KEY, Parts
@@ -40,10 +39,10 @@ def parts(client: FlaskClient) -> Parts:
 
 @pytest.fixture
 def client(database: peewee.Database) -> Iterator[FlaskClient]:
-    """A client of a service whose history is there and empty."""
+    """A client of a service with an empty history."""
     opened = make_client(f"sqlite:///{database.database}")
     yield opened
-    parts(opened).stored.close()
+    parts(opened).history.close()
 
 
 @pytest.fixture
@@ -52,8 +51,7 @@ def store(client: FlaskClient, database: peewee.Database) -> Callable[..., None]
     assert client
 
     def write(*readings: Reading) -> None:
-        with database.bind_ctx(TABLES):
-            Writer(database).write(readings)
+        Writer(database).write(readings)
 
     return write
 
@@ -112,11 +110,18 @@ def test_the_readings_of_one_meter_have_an_address(
     assert [reading["meter_id"] for reading in found] == ["1"] * 3
 
 
-def test_a_meter_that_nobody_knows_is_not_found_in_words(client: FlaskClient) -> None:
-    answer = client.get("/readings/nobody")
+@pytest.mark.parametrize(
+    "path", ["/readings/nobody", "/meters/nobody/series", "/meters/nobody/energy"]
+)
+def test_unknown_meter_is_not_found_and_named(
+    client: FlaskClient, store: Callable[..., None], path: str
+) -> None:
+    store(*hour())
+
+    answer = client.get(path)
 
     assert answer.status_code == 404
-    assert "nothing was ever heard of a meter 'nobody'" in answer.json["detail"]
+    assert answer.json["detail"] == "unknown meter 'nobody'; see /meters/"
 
 
 @pytest.mark.parametrize("path", ["/readings", "/readings/", "/meters", "/meters/", "/docs"])
@@ -163,16 +168,14 @@ def test_a_chart_gets_columns(client: FlaskClient, store: Callable[..., None]) -
         ("points=1001", "points"),
     ],
 )
-def test_a_chart_of_what_there_is_not_is_refused(
-    client: FlaskClient, query: str, field: str
-) -> None:
+def test_invalid_chart_is_refused(client: FlaskClient, query: str, field: str) -> None:
     answer = client.get(f"/meters/1/series?{query}")
 
     assert answer.status_code == 422
     assert answer.json["detail"][0]["loc"] == ["query", field]
 
 
-def test_meters_join_what_is_stored_with_what_was_heard(
+def test_meters_join_the_history_and_the_live_messages(
     client: FlaskClient, store: Callable[..., None]
 ) -> None:
     store(*hour("10"), *hour("2"))
@@ -182,10 +185,12 @@ def test_meters_join_what_is_stored_with_what_was_heard(
         "meters/2/reading": '{"ts": "2026-11-22T13:30:00Z", "power": 7}',
         "meters/esp1/status": "offline",
     }.items():
-        heard = Message(topic, payload.encode(), True, START + timedelta(hours=2), 0.0)
-        parts(client).latest.take(heard)
+        arrived = START + timedelta(hours=2)
+        received = Message.of(topic, payload.encode(), retained=True, arrived=arrived, now_s=0.0)
+        assert received
+        parts(client).latest.handle(received)
 
-    heat_pump, stored, heard_only = client.get("/meters/").json
+    heat_pump, stored, live_only = client.get("/meters/").json
 
     assert heat_pump == {
         "meter_id": "2",
@@ -200,7 +205,7 @@ def test_meters_join_what_is_stored_with_what_was_heard(
     }
     assert (stored["meter_id"], stored["online"], stored["name"]) == ("10", None, "10")
     assert stored["latest"]["power"] == 159.0
-    assert (heard_only["meter_id"], heard_only["online"], heard_only["latest"]) == (
+    assert (live_only["meter_id"], live_only["online"], live_only["latest"]) == (
         "esp1",
         False,
         None,
@@ -211,11 +216,11 @@ def post(client: FlaskClient, body: str, content_type: str = "application/json")
     return client.post("/readings/", data=body, content_type=content_type)
 
 
-def test_posting_without_a_broker_says_who_is_away(client: FlaskClient) -> None:
+def test_posting_without_a_broker_names_the_broker(client: FlaskClient) -> None:
     answer = post(client, CURL_BODY)
 
     assert answer.status_code == 503
-    assert "the MQTT broker at 127.0.0.1:" in answer.json["detail"]
+    assert "broker 127.0.0.1:" in answer.json["detail"]
     assert int(answer.headers["Retry-After"]) > 0
 
 
@@ -249,7 +254,7 @@ def test_a_body_that_is_no_reading_is_refused(client: FlaskClient, body: str) ->
 
 
 @pytest.mark.parametrize("body", ["", "{", "power=5", "[" * 60_000, "\udcff"])
-def test_a_body_that_is_not_json_is_told_where(client: FlaskClient, body: str) -> None:
+def test_body_that_is_not_json_is_refused_with_its_place(client: FlaskClient, body: str) -> None:
     answer = client.post(
         "/readings/",
         data=body.encode(errors="surrogateescape"),
@@ -271,7 +276,7 @@ def test_a_body_that_is_too_large_is_refused(client: FlaskClient) -> None:
     assert post(client, json.dumps({"meter_id": 1, "note": "x" * 70_000})).status_code == 413
 
 
-def test_the_history_is_picked_up_when_a_recorder_has_made_it(tmp_path: Path) -> None:
+def test_history_is_read_as_soon_as_a_recorder_has_created_it(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/later.db"
     client = make_client(url)
     before = [client.get(path) for path in ("/readings/", "/meters/", "/meters/1/series")]
@@ -281,9 +286,8 @@ def test_the_history_is_picked_up_when_a_recorder_has_made_it(tmp_path: Path) ->
     migrate(database)
     Writer(database).write(hour())
     database.close()
-    parts(client).stored._database.bind(TABLES)  # a process has one history; this one has two
     after = client.get("/readings/1")
-    parts(client).stored.close()
+    parts(client).history.close()
 
     assert [answer.json for answer in before[:2]] == [[], []]
     assert before[2].status_code == 404
@@ -291,12 +295,12 @@ def test_the_history_is_picked_up_when_a_recorder_has_made_it(tmp_path: Path) ->
     assert len(after.json) == 60
 
 
-def test_a_database_that_is_none_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_file_that_is_no_database_is_reported_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("these are notes, and no database at all\n" * 50)
     client = make_client(f"sqlite:///{tmp_path}/notes.txt")
 
     answer = client.get("/readings/")
-    parts(client).stored.close()
+    parts(client).history.close()
 
     assert answer.status_code == 503
     assert "notes.txt: file is not a database" in answer.json["detail"]
@@ -317,7 +321,7 @@ def test_many_requests_at_once_each_get_their_answer(
     assert [len(job.value) for job in jobs] == [60] * 50
 
 
-def test_a_slow_query_holds_up_nobody(client: FlaskClient) -> None:
+def test_slow_query_delays_nobody(client: FlaskClient) -> None:
     ticks = []
 
     def tick() -> None:
@@ -326,14 +330,14 @@ def test_a_slow_query_holds_up_nobody(client: FlaskClient) -> None:
             gevent.sleep(0.01)
 
     ticking = gevent.spawn(tick)
-    parts(client).stored.ask(lambda: time.sleep(0.4), empty=None)
+    parts(client).history.query(lambda _: time.sleep(0.4), empty=None)
     ticking.kill()
 
     assert len(ticks) > 8
 
 
 @pytest.mark.parametrize("path", ["/", "/meter/1", "/readings/", "/nowhere", "/static/live.js"])
-def test_every_answer_says_what_a_page_may_do(client: FlaskClient, path: str) -> None:
+def test_every_response_has_the_content_security_policy(client: FlaskClient, path: str) -> None:
     headers = client.get(path, buffered=True).headers
 
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self';")
@@ -344,15 +348,16 @@ def test_every_answer_says_what_a_page_may_do(client: FlaskClient, path: str) ->
 def test_a_page_holds_the_catalogue(client: FlaskClient) -> None:
     page = client.get("/meter/1").text
 
-    catalogue = page.partition('id="quantities">')[2].partition("</script>")[0]
+    catalogue = page.partition('id="catalogue">')[2].partition("</script>")[0]
     power = next(each for each in json.loads(catalogue) if each["name"] == "power")
     assert power == {
-        "name": "power", "label": "Power", "unit": "W", "decimals": 0, "counter": False
+        "name": "power", "label": "Power", "unit": "W", "decimals": 0, "counter": False,
+        "additive": True, "kilo": True,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("meter_id", ["a b", "_bridge", "x" * 33, "<b>"])
-def test_a_page_of_what_can_be_no_meter_is_not_found(client: FlaskClient, meter_id: str) -> None:
+def test_page_of_an_invalid_meter_id_is_not_found(client: FlaskClient, meter_id: str) -> None:
     answer = client.get(f"/meter/{meter_id}")
 
     assert answer.status_code == 404
@@ -371,7 +376,7 @@ def test_a_front_end_of_the_settings_may_read_and_post(client: FlaskClient, meth
         assert headers["Access-Control-Allow-Headers"] == "Content-Type"
 
 
-def test_other_pages_may_not_read(client: FlaskClient) -> None:
+def test_foreign_pages_may_not_read(client: FlaskClient) -> None:
     headers = client.get("/readings/", headers={"Origin": "http://evil.example"}).headers
 
     assert "Access-Control-Allow-Origin" not in headers
@@ -380,7 +385,7 @@ def test_other_pages_may_not_read(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "path", ["/readings/", "/static/live.js", "/docs/assets/js/swagger-ui-bundle.js"]
 )
-def test_a_long_answer_is_compressed_for_who_takes_it(
+def test_long_response_is_compressed_for_clients_that_accept_it(
     client: FlaskClient, store: Callable[..., None], path: str
 ) -> None:
     store(*hour())

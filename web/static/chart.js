@@ -1,13 +1,15 @@
-// Charts: uPlot with our colours, our numbers and our manners.
+// Charts: uPlot in the page's colours, with the catalogue's labels and units.
 
-import { catalogue, element, number, phrase, say, tick } from "./show.js";
+import {
+  axisTexts, decimals, element, format, isAdditive, label, phaseOf, setText, shortLabel, timeTick,
+} from "./catalogue.js";
 
 const charts = new Set();
 const FONT = "500 12px Figtree, system-ui, sans-serif";
 const DASHES = { l2: [7, 3], l3: [2, 3] };
 let palette = null;
 
-/** The colours of the style sheet as they are in the present theme. */
+/** The colours of the style sheet in the current theme. */
 function colours() {
   if (palette) return palette;
   const probe = document.body.appendChild(element("i", { hidden: "" }));
@@ -30,7 +32,7 @@ document.fonts.ready.then(redrawAll);
 
 const faint = (colour, alpha) => colour.replace(/^rgb\((.*)\)$/, `rgba($1, ${alpha})`);
 
-/** A paint that changes at zero: what is imported in one colour, what is exported in another. */
+/** A paint that changes at zero: import in one colour, export in another. */
 function signed(chart, above, below) {
   const { top, height } = chart.bbox;
   const zero = (chart.valToPos(0, "y", true) - top) / height;
@@ -63,8 +65,10 @@ function phaseLine(phase) {
   };
 }
 
-/** Power is seen against zero; voltage and the like against their own spread. */
-function reach(least, fromZero) {
+/** The range of a value axis: with zero where values add up, otherwise the values alone. */
+function reach(quantity) {
+  const least = 40 / 10 ** decimals(quantity);
+  const fromZero = isAdditive(quantity);
   return (_chart, low, high) => {
     if (low === null || high === null) return [0, least];
     if (fromZero) [low, high] = [Math.min(low, 0), Math.max(high, 0)];
@@ -107,7 +111,7 @@ export function spark(box) {
     cursor: { show: false },
     padding: [3, 0, 3, 0],
     axes: [{ show: false }, { show: false }],
-    scales: { x: { time: true, range: () => range }, y: { range: reach(40, true) } },
+    scales: { x: { time: true, range: () => range }, y: { range: reach("power") } },
     series: [{}, total(1.75)],
     hooks: { drawAxes: [zeroLine] },
   }, [[], []]);
@@ -118,37 +122,40 @@ export function spark(box) {
 }
 
 /**
- * A chart with axes. `lines` are {quantity, label, phase}; `legend` shows their values at the
- * cursor, else (`newest`) the newest; `onZoom(from, to)` is told what a person dragged over.
+ * A chart with axes and a line for each of `quantities`, which belong to the family of `head`.
+ * `legend` shows their values at the cursor, otherwise (`newest`) the newest; `onZoom(from, to)`
+ * gets the period that a person dragged over, or nulls after a double click.
  */
-export function lineChart(box, legend, { lines, fromZero, newest = false, onZoom = null }) {
+export function lineChart(box, legend, head, quantities, { newest = false, onZoom = null } = {}) {
   let range = [0, 1];
-  const quantity = lines[0].quantity;
   const axis = {
     stroke: () => colours().quiet, font: FONT, ticks: { show: false },
     grid: { stroke: () => colours().line, width: 1 },
   };
-  const readout = legendOf(legend, lines, newest);
+  const readout = legendOf(legend, head, quantities, newest);
   const chart = place(box, {
     legend: { show: false },
     padding: [12, 22, 0, 0],
     cursor: {
       y: false,
-      points: { size: 7, width: 0, fill: (_chart, index) => colours()[lines[index - 1].phase ?? "import"] },
+      points: {
+        size: 7, width: 0,
+        fill: (_chart, index) => colours()[phaseOf(quantities[index - 1]) ?? "import"],
+      },
       drag: { x: Boolean(onZoom), y: false, setScale: false },
       bind: { dblclick: () => () => onZoom?.(null, null) },
     },
     scales: {
       x: { time: true, range: () => range },
-      y: { range: reach(fromZero ? 40 : quantity.startsWith("voltage") ? 4 : 0.2, fromZero) },
+      y: { range: reach(head) },
     },
     axes: [
       { ...axis, grid: { show: false }, space: 84, gap: 6, size: 28,
-        values: (_chart, splits, _axis, _space, step) => splits.map((at) => tick(at, step)) },
+        values: (_chart, splits, _axis, _space, step) => splits.map((at) => timeTick(at, step)) },
       { ...axis, size: 62, gap: 8, space: 36,
-        values: (_chart, splits, _axis, _space, step) => valueTicks(quantity, splits, step) },
+        values: (_chart, splits, _axis, _space, step) => axisTexts(head, splits, step) },
     ],
-    series: [{}, ...lines.map(({ phase }) => (phase ? phaseLine(phase) : total(2)))],
+    series: [{}, ...quantities.map((name) => (phaseOf(name) ? phaseLine(phaseOf(name)) : total(2)))],
     hooks: {
       drawAxes: [zeroLine],
       setCursor: [readout],
@@ -159,7 +166,7 @@ export function lineChart(box, legend, { lines, fromZero, newest = false, onZoom
         self.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
       }],
     },
-  }, [[], ...lines.map(() => [])]);
+  }, [[], ...quantities.map(() => [])]);
 
   return {
     update(columns, from, to) {
@@ -173,27 +180,19 @@ export function lineChart(box, legend, { lines, fromZero, newest = false, onZoom
   };
 }
 
-/** The texts of the value axis, all in one unit, which the topmost names. */
-function valueTicks(quantity, splits, step) {
-  const { unit } = catalogue.get(quantity);
-  const kilo = unit === "W" && Math.max(...splits.map(Math.abs)) >= 10_000 ? 1000 : 1;
-  const decimals = Math.max(0, -Math.floor(Math.log10(step / kilo) + 1e-9));
-  return splits.map((value, index) => number(value / kilo, decimals)
-    + (index === splits.length - 1 ? `\u202f${kilo > 1 ? "k" : ""}${unit}` : ""));
-}
-
-function legendOf(box, lines, newest) {
+function legendOf(box, head, quantities, newest) {
   const time = element("span", { class: "at" });
-  const values = lines.map(() => element("b"));
-  box.replaceChildren(time, ...lines.map(({ label, phase }, index) =>
-    element("span", { class: "key", "data-line": phase ?? "total" }, label, values[index])));
+  const values = quantities.map(() => element("b"));
+  const labelOf = (name) => (quantities.length > 1 ? shortLabel(name, head) : label(name));
+  box.replaceChildren(time, ...quantities.map((name, index) => element(
+    "span", { class: "key", "data-line": phaseOf(name) ?? "total" }, labelOf(name), values[index])));
   return (chart) => {
     const at = chart.data[0][chart.cursor.idx] === undefined ? null : chart.cursor.idx;
-    say(time, at === null ? "" : tick(chart.data[0][at], 1));
-    lines.forEach(({ quantity }, index) => {
+    setText(time, at === null ? "" : timeTick(chart.data[0][at], 1));
+    quantities.forEach((name, index) => {
       const column = chart.data[index + 1];
       const row = at !== null ? at : newest ? column.length - 1 : null;
-      say(values[index], row === null ? "" : phrase(quantity, column[row]));
+      setText(values[index], row === null ? "" : format(name, column[row]));
     });
   };
 }

@@ -1,31 +1,30 @@
-// The history chart: an hour, a day or a week, up to now or as dragged over. The address of the
-// page says what is shown, so that it can be kept, sent and gone back to.
+// The history chart: the last hour, day or week, or a period that a person dragged over. The page's
+// address holds what is shown, so that it can be kept as a bookmark and sent.
 
+import { family, label, localTime, phaseOf, setText } from "./catalogue.js";
 import { lineChart } from "./chart.js";
 import { now_s, series } from "./live.js";
-import { withGaps } from "./meters.js";
-import { PHASES, catalogue, localTime, say } from "./show.js";
+import { withGaps } from "./meter_state.js";
 
 const SPANS_S = { hour: 3600, day: 86_400, week: 7 * 86_400 };
 const MOST_POINTS = 600;
 const SHORTEST_S = 30;
-const SHOWS = ["power", "voltage", "current"];
+const DEFAULT = "power";
 
-/** The lines that show a quantity: the total where it means something, and the phases. */
+/** The quantities that the page has a button for. */
+const shows = [...document.querySelectorAll("[data-show]")].map((button) => button.dataset.show);
+
+/** The lines that show a quantity: its phases where there are any; of power the total, too. */
 function linesOf(quantity, meter) {
-  const phases = PHASES.filter((phase) => meter.has(`${quantity}_${phase}`));
-  const lines = phases.map((phase) => ({
-    quantity: `${quantity}_${phase}`, phase, label: phase.toUpperCase(),
-  }));
-  const total = { quantity, label: phases.length ? "Total" : catalogue.get(quantity).label };
-  return quantity === "power" || !phases.length ? [total, ...lines] : lines;
+  const phases = family(quantity).filter((name) => phaseOf(name) && meter.has(name));
+  return quantity === DEFAULT || !phases.length ? [quantity, ...phases] : phases;
 }
 
 export class History {
   constructor(meter) {
     this.meter = meter;
     this.box = document.getElementById("history");
-    this.asked = 0;
+    this.requests = 0;
     this.built = "";
     this.read();
     for (const button of document.querySelectorAll("[data-range]")) {
@@ -48,21 +47,21 @@ export class History {
     document.getElementById(id).addEventListener("click", action);
   }
 
-  /** Take from the address what to show; anything odd in it is the default. */
+  /** Read from the address what to show; the default replaces anything invalid. */
   read() {
     const query = new URLSearchParams(location.search);
     const [from, to] = ["from", "to"].map((name) => Number(query.get(name) ?? NaN));
     this.range = query.get("range") in SPANS_S ? query.get("range") : "hour";
-    this.show = SHOWS.includes(query.get("show")) ? query.get("show") : "power";
+    this.show = shows.includes(query.get("show")) ? query.get("show") : DEFAULT;
     const fixed = from > 0 && to - from >= SHORTEST_S;
     [this.from, this.to] = fixed ? [from, to] : [null, null];
   }
 
-  /** Show something else, and write it into the address. `from: null` means up to now. */
+  /** Show something else and write it into the address; `from: null` means up to now. */
   go(change) {
     Object.assign(this, change);
     const query = new URLSearchParams({ range: this.range });
-    if (this.show !== "power") query.set("show", this.show);
+    if (this.show !== DEFAULT) query.set("show", this.show);
     if (this.from !== null) {
       query.set("from", Math.round(this.from));
       query.set("to", Math.round(this.to));
@@ -91,33 +90,31 @@ export class History {
 
   async refresh() {
     this.showControls();
-    const lines = linesOf(this.show, this.meter);
-    if (!lines.some(({ quantity }) => this.meter.has(quantity))) return this.showEmpty(true);
-    const asked = ++this.asked;
+    const names = linesOf(this.show, this.meter);
+    if (!names.some((name) => this.meter.has(name))) return this.showEmpty(true);
+    const request = ++this.requests;
     const [from, to] = this.period();
-    const names = lines.map(({ quantity }) => quantity);
     const points = Math.min(MOST_POINTS, Math.ceil(this.box.clientWidth / 2));
     let columns;
     try {
       columns = await series(this.meter.id, names, from, to, points);
     } catch {
-      return; // the page's own refresh says what is wrong
+      return; // the page's own refresh shows the error
     }
-    if (asked !== this.asked) return;
+    if (request !== this.requests) return; // a later one is on its way
     const gap_s = Math.max(this.meter.gap_s, 2.1 * ((to - from) / points));
     const drawn = withGaps([columns.ts, ...names.map((name) => columns[name])], gap_s);
-    this.chartOf(lines).update(drawn, from, to);
+    this.chartOf(names).update(drawn, from, to);
     this.showEmpty(columns.ts.length === 0);
   }
 
-  chartOf(lines) {
-    const built = lines.map(({ quantity }) => quantity).join();
-    if (built !== this.built) {
-      this.built = built;
+  chartOf(names) {
+    if (names.join() !== this.built) {
+      this.built = names.join();
       this.chart?.destroy();
-      this.chart = lineChart(this.box, document.getElementById("history-legend"), {
-        lines, fromZero: this.show !== "voltage", onZoom: (from, to) => this.zoom(from, to),
-      });
+      const legend = document.getElementById("history-legend");
+      const onZoom = (from, to) => this.zoom(from, to);
+      this.chart = lineChart(this.box, legend, this.show, names, { onZoom });
     }
     return this.chart;
   }
@@ -136,8 +133,8 @@ export class History {
     document.getElementById("later").disabled = this.from === null;
     document.getElementById("reset").disabled = this.from === null;
     const [from, to] = this.period();
-    const words = this.from === null ? `Last ${this.range}` : `${localTime(from)} to ${localTime(to)}`;
-    say(document.getElementById("period"), this.from === null ? "" : words);
-    this.box.setAttribute("aria-label", `${this.show}, ${words}`);
+    const period = this.from === null ? `Last ${this.range}` : `${localTime(from)} to ${localTime(to)}`;
+    setText(document.getElementById("period"), this.from === null ? "" : period);
+    this.box.setAttribute("aria-label", `${label(this.show)}, ${period}`);
   }
 }

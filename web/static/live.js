@@ -1,7 +1,7 @@
-// What comes from the server: REST, and the live connection with its pill in the header.
+// The server: REST, and the live connection with its state in the header.
 
+import { setText } from "./catalogue.js";
 import { io } from "./vendor/socket.io.esm.min.js";
-import { say } from "./show.js";
 
 const FILTERS = ["meters/+/reading", "meters/+/status", "meters/_bridge/+/status"];
 const SETTLE_MS = 300;
@@ -15,12 +15,12 @@ let offset_ms = 0;
 export const now_s = () => (Date.now() + offset_ms) / 1000;
 
 function learnOffset(response) {
-  const said = Date.parse(response.headers.get("Date") ?? "");
-  const off = said + 500 - Date.now(); // the header has whole seconds
+  const server_ms = Date.parse(response.headers.get("Date") ?? "");
+  const off = server_ms + 500 - Date.now(); // the header has whole seconds
   offset_ms = Math.abs(off) > 2000 ? off : 0;
 }
 
-/** Fetch JSON; throws an Error with the server's own words where it refuses. */
+/** Fetch JSON; throws an Error with the server's message where it refuses. */
 export async function getJson(path) {
   const response = await fetch(path, { headers: { Accept: "application/json" } });
   learnOffset(response);
@@ -41,16 +41,16 @@ export function series(meterId, quantities, from_s, to_s, points) {
   return getJson(`/meters/${encodeURIComponent(meterId)}/series?${query}`);
 }
 
-/** Say what is wrong above the page's content; an empty text takes it away. */
+/** Show an error message above the page's content; an empty text removes it. */
 export function notice(text) {
   const bar = document.getElementById("notice");
-  say(bar, text);
+  setText(bar, text);
   bar.hidden = !text;
 }
 
 /**
- * Return a function that asks for `draw` to be called soon: at most four times a second, in
- * step with the screen, and not at all while the page is hidden.
+ * Return a function that schedules a call of `draw`: at most four times a second, in step with the
+ * screen, and not at all while the page is hidden.
  */
 export function paced(draw) {
   let waiting = false;
@@ -67,13 +67,14 @@ export function paced(draw) {
 }
 
 /**
- * Stay connected. `onReading(meterId, reading)` for each live reading, `onStatus(meterId, text)`
- * for each word on a meter (it returns whether that is news), `onChange(whole)` when REST should
- * be asked again: about the meters after a change of status, about what was missed too (`whole`)
- * after a new connection, and when the page is looked at again. Returns a function that asks so.
+ * Stay connected. Calls `onReading(meterId, reading)` for each live reading, `onStatus(meterId,
+ * text)` for each status of a meter (it returns whether that is a change), and `onChange(whole)`
+ * when REST must be asked again: for the meters after a change of status, also for what was missed
+ * (`whole`) after a new connection and when the page becomes visible. Returns a function that does
+ * the latter.
  *
- * The page's first question to REST comes first (but is not waited for long): on subscribing the
- * server says again what was last said, so that nothing falls between the two.
+ * `first` is the page's first REST request; the subscription waits for it, but not for long. The
+ * server answers a subscription with the latest messages, so that nothing is lost between the two.
  */
 export function connect({ first, onReading, onStatus, onChange }) {
   const socket = io({
@@ -97,7 +98,7 @@ export function connect({ first, onReading, onStatus, onChange }) {
       missed = false;
     }, SETTLE_MS);
   };
-  const show = () => pill(socket, broker);
+  const show = () => showConnection(socket, broker);
 
   const late = new Promise((resolve) => { setTimeout(resolve, FIRST_MS); });
   const ready = Promise.race([first, late]);
@@ -113,9 +114,9 @@ export function connect({ first, onReading, onStatus, onChange }) {
     if (reason === "io server disconnect") socket.connect();
   });
   socket.on("connect_error", show);
-  socket.on("broker", (news) => {
-    if (news.connected && !broker.connected) changed(true);
-    broker = news;
+  socket.on("broker", (state) => {
+    if (state.connected && !broker.connected) changed(true);
+    broker = state;
     show();
   });
   socket.on("message", ({ topic, payload }) => {
@@ -123,11 +124,11 @@ export function connect({ first, onReading, onStatus, onChange }) {
     const leaf = parts.at(-1);
     if (leaf === "reading" && payload) onReading(parts[1], payload);
     if (leaf === "status") {
-      // Said between the page's first question and its subscription, "offline" is news too.
+      // Sent between the page's first request and its subscription, "offline" is a change, too.
       const before = statuses.get(topic) ?? "online";
       statuses.set(topic, payload);
-      const news = parts.length === 3 && onStatus(parts[1], payload);
-      if (news || before !== payload) changed(false);
+      const isChange = parts.length === 3 && onStatus(parts[1], payload);
+      if (isChange || before !== payload) changed(false);
     }
   });
   document.addEventListener("visibilitychange", () => changed(true));
@@ -137,16 +138,16 @@ export function connect({ first, onReading, onStatus, onChange }) {
 
 let everConnected = false;
 
-function pill(socket, broker) {
+function showConnection(socket, broker) {
   const target = document.getElementById("connection");
   everConnected ||= socket.connected;
   const state = socket.connected ? (broker.connected ? "live" : "broker") : "away";
-  const words = {
+  const texts = {
     live: "Live",
     broker: "Broker offline",
     away: everConnected ? "Reconnecting…" : "Connecting…",
   };
   target.dataset.state = state;
   target.title = (state === "broker" && broker.trouble) || "";
-  say(target, words[state]);
+  setText(target, texts[state]);
 }

@@ -1,19 +1,19 @@
 // The page of one meter: now, the last minutes, the history, the readings.
 
+import {
+  descriptions, family, format, label, phaseOf, setText, showValues,
+} from "./catalogue.js";
 import { lineChart } from "./chart.js";
 import { History } from "./history.js";
 import { connect, getJson, notice, now_s, paced, series } from "./live.js";
-import { Meter } from "./meters.js";
+import { Meter, about, showDirection, showState } from "./meter_state.js";
 import { showPhases } from "./phases.js";
-import { PHASES, about, pairs, phrase, say, showDirection, showState, showValues } from "./show.js";
 import { QuantityTable, ReadingTable } from "./tables.js";
 
 const FACTS = [
-  ["energy_import", "Imported"], ["energy_export", "Exported"], ["energy", "Energy"],
-  ["voltage", "Voltage"], ["current", "Current"],
-  ["power_factor", "Power factor"], ["frequency", "Frequency"],
+  "energy_import", "energy_export", "energy", "voltage", "current", "power_factor", "frequency",
 ];
-const TRACED = ["power", ...PHASES.map((phase) => `power_${phase}`)];
+const TRACED = family("power").filter((name) => name === "power" || phaseOf(name));
 
 const root = document.getElementById("meter");
 const meter = new Meter(root.dataset.meter, TRACED);
@@ -23,17 +23,17 @@ const quantities = new QuantityTable(document.getElementById("everything"));
 const box = document.getElementById("live");
 const trace = { drawn: "", chart: null };
 
-/** The facts below the power: what the meter measures and the phases do not show. */
+/** Show the quantities below the power: those that the phase panels do not show. */
 function showFacts() {
   const list = document.getElementById("facts");
   const three = meter.has("voltage_l1");
-  const names = FACTS.filter(([name]) => meter.has(name)
+  const names = FACTS.filter((name) => meter.has(name)
     && !(name === "energy" && meter.has("energy_import"))
     && !(name === "voltage" && three));
   const built = names.join();
   if (list.dataset.built === built) return;
   list.dataset.built = built;
-  list.replaceChildren(...pairs(names));
+  list.replaceChildren(...descriptions(names));
 }
 
 function showTrace(now) {
@@ -42,31 +42,24 @@ function showTrace(now) {
   if (present.join() !== trace.drawn) {
     trace.drawn = present.join();
     trace.chart?.destroy();
-    trace.chart = lineChart(box, document.getElementById("live-legend"), {
-      fromZero: true, newest: true,
-      lines: present.map((quantity) => ({
-        quantity,
-        phase: PHASES.find((phase) => quantity.endsWith(phase)),
-        label: present.length === 1 ? "Power"
-          : quantity === "power" ? "Total" : quantity.slice(-2).toUpperCase(),
-      })),
-    });
+    const legend = document.getElementById("live-legend");
+    trace.chart = lineChart(box, legend, "power", present, { newest: true });
   }
   const minutes = meter.minutes(now);
   const from = now - 60 * minutes;
   const columns = meter.trace.columns(from, meter.gap_s);
   trace.chart.update([columns[0], ...present.map((q) => columns[1 + TRACED.indexOf(q)])], from, now);
   const span = minutes === 1 ? "Last minute" : `Last ${minutes} minutes`;
-  say(document.getElementById("live-title"), span);
+  setText(document.getElementById("live-title"), span);
   box.setAttribute("aria-label",
-    `Power, ${span}; now ${phrase("power", meter.value("power"))}`);
+    `${label("power")}, ${span}; now ${format("power", meter.value("power"))}`);
 }
 
 const show = paced(() => {
   const now = now_s();
-  say(document.getElementById("name"), meter.name);
-  document.title = `${phrase("power", meter.value("power"))} · ${meter.name}`;
-  say(document.getElementById("about"), about(meter));
+  setText(document.getElementById("name"), meter.name);
+  document.title = `${format("power", meter.value("power"))} · ${meter.name}`;
+  setText(document.getElementById("about"), about(meter));
   showFacts();
   showPhases(document.getElementById("phases"), meter);
   showState(root, meter, now);
@@ -82,7 +75,7 @@ async function refresh(whole) {
   try {
     const row = (await getJson("/meters/")).find((each) => each.meter_id === meter.id);
     if (row) meter.describe(row);
-    notice(row ? "" : `No reading of meter ${meter.id} has come yet.`);
+    notice(row ? "" : `No reading received from meter ${meter.id} yet.`);
     if (!row || !whole) return;
     const to = now_s();
     const [newest, columns] = await Promise.all([
@@ -93,7 +86,7 @@ async function refresh(whole) {
     meter.trace.seed(columns);
     history.refresh();
   } catch (error) {
-    notice(`What is stored cannot be shown now: ${error.message}`);
+    notice(`Stored readings are unavailable: ${error.message}`);
     setTimeout(ask, 5000, true);
   }
   root.dataset.ready = "";
@@ -109,9 +102,9 @@ const ask = connect({
     show();
   },
   onStatus(id, text) {
-    const news = id === meter.id && meter.hear(text);
+    const isChange = id === meter.id && meter.takeStatus(text);
     show();
-    return news;
+    return isChange;
   },
   onChange: refresh,
   first: refresh(true),

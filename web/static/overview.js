@@ -1,15 +1,15 @@
-// The overview: a card per meter.
+// The overview: a card for each meter.
 
+import {
+  PHASES, descriptions, element, format, label, setText, showValues, unit,
+} from "./catalogue.js";
 import { spark } from "./chart.js";
 import { connect, getJson, notice, now_s, paced, series } from "./live.js";
-import { Meter } from "./meters.js";
-import {
-  PHASES, about, element, pairs, phrase, say, showDirection, showState, showValues,
-} from "./show.js";
+import { Meter, about, showDirection, showState } from "./meter_state.js";
 
-const ROWS = [["voltage", "V"], ["current", "A"], ["power", "W"]];
-const TOTALS = [["voltage", "Voltage"], ["current", "Current"], ["frequency", "Frequency"]];
-const COUNTERS = [["energy_import", "Imported"], ["energy_export", "Exported"]];
+const ROWS = ["voltage", "current", "power"];
+const TOTALS = ["voltage", "current", "frequency"];
+const COUNTERS = ["energy_import", "energy_export"];
 
 const cards = new Map();
 const list = document.getElementById("cards");
@@ -43,28 +43,28 @@ class Card {
     ];
   }
 
-  /** Build the tables anew where the meter has shown a quantity it had not shown before. */
+  /** Build the tables again where the meter has sent a quantity for the first time. */
   build() {
     const meter = this.meter;
-    const phases = PHASES.filter((p) => ROWS.some(([q]) => meter.has(`${q}_${p}`)));
-    const totals = phases.length ? [] : TOTALS.filter(([q]) => meter.has(q));
-    const counters = COUNTERS.filter(([q]) => meter.has(q));
-    if (!counters.length && meter.has("energy")) counters.push(["energy", "Energy"]);
+    const phases = PHASES.filter((p) => ROWS.some((q) => meter.has(`${q}_${p}`)));
+    const totals = phases.length ? [] : TOTALS.filter((q) => meter.has(q));
+    const counters = COUNTERS.filter((q) => meter.has(q));
+    if (!counters.length && meter.has("energy")) counters.push("energy");
     const built = JSON.stringify([phases, totals, counters, [...meter.values.keys()].length]);
     if (built === this.built) return;
     this.built = built;
     this.facts.replaceChildren(
       ...(phases.length ? [phaseTable(meter, phases)] : []),
       ...[totals, counters].filter((rows) => rows.length)
-        .map((rows) => element("dl", {}, ...pairs(rows))),
+        .map((rows) => element("dl", {}, ...descriptions(rows))),
     );
   }
 
   show(now) {
     const { meter } = this;
     this.build();
-    say(this.link, meter.name);
-    say(this.about, about(meter));
+    setText(this.link, meter.name);
+    setText(this.about, about(meter));
     showState(this.root, meter, now);
     showValues(this.root, meter, now);
     showDirection(this.direction, meter, now);
@@ -78,21 +78,21 @@ class Card {
     this.draw(columns, from, now);
     const powers = columns[1].filter((value) => typeof value === "number");
     const span = `last ${minutes} min`;
-    const ends = [Math.min(...powers), Math.max(...powers)].map((each) => phrase("power", each));
+    const ends = [Math.min(...powers), Math.max(...powers)].map((each) => format("power", each));
     const extent = powers.length ? [...new Set(ends)].join(" to ") : "no reading";
-    say(this.span, span);
-    say(this.extent, extent);
-    this.chart.setAttribute("aria-label", `Power, ${span}: ${extent}`);
+    setText(this.span, span);
+    setText(this.extent, extent);
+    this.chart.setAttribute("aria-label", `${label("power")}, ${span}: ${extent}`);
   }
 }
 
 function phaseTable(meter, phases) {
-  const rows = ROWS.filter(([q]) => phases.some((p) => meter.has(`${q}_${p}`)));
+  const rows = ROWS.filter((q) => phases.some((p) => meter.has(`${q}_${p}`)));
   return element("table", { class: "phases" },
     element("thead", {}, element("tr", {}, element("td"),
       ...phases.map((p) => element("th", { scope: "col", "data-line": p }, p.toUpperCase())))),
-    element("tbody", {}, ...rows.map(([q, unit]) => element("tr", {},
-      element("th", { scope: "row" }, unit),
+    element("tbody", {}, ...rows.map((q) => element("tr", {},
+      element("th", { scope: "row" }, unit(q)),
       ...phases.map((p) => element("td", {}, element("span", { "data-quantity": `${q}_${p}` })))))));
 }
 
@@ -113,11 +113,11 @@ function summary(now) {
     || !document.getElementById("notice").hidden;
   const states = [...cards.values()].map(({ meter }) => meter.state(now));
   const online = states.filter((state) => state === "online").length;
-  say(document.getElementById("summary"),
+  setText(document.getElementById("summary"),
     cards.size ? `${online} of ${cards.size} online` : "No meter yet");
 }
 
-// Only cards on the screen are drawn, and only they ask for their past.
+// Only cards on the screen are drawn, and only they fetch their last minutes.
 const watcher = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     Object.assign(cards.get(target.dataset.meter), { seen: isIntersecting, fresh: true });
@@ -152,7 +152,7 @@ async function refresh(whole) {
     if (whole) for (const card of cards.values()) card.seeded = false;
     seedSeen();
   } catch (error) {
-    trouble(error);
+    showError(error);
   }
   answered = true;
   show();
@@ -160,7 +160,7 @@ async function refresh(whole) {
 
 function seedSeen() {
   for (const card of cards.values()) {
-    if (card.seen && !card.seeded) seed(card).catch(trouble);
+    if (card.seen && !card.seeded) seed(card).catch(showError);
   }
 }
 
@@ -173,8 +173,8 @@ async function seed(card) {
   show();
 }
 
-function trouble(error) {
-  notice(`What is stored cannot be shown now: ${error.message}`);
+function showError(error) {
+  notice(`Stored readings are unavailable: ${error.message}`);
   setTimeout(ask, 5000, true);
 }
 
@@ -191,7 +191,7 @@ const ask = connect({
     if (!card) return false;
     card.fresh = true;
     show();
-    return card.meter.hear(text);
+    return card.meter.takeStatus(text);
   },
   onChange: refresh,
   first: refresh(true),

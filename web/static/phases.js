@@ -1,11 +1,10 @@
-// A panel per phase: its share of the power as a bar, its volts, amperes and power factor.
+// A panel for each phase: its power, also as a bar, and its other quantities.
 
-import { PHASES, element, pairs } from "./show.js";
+import { PHASES, descriptions, element } from "./catalogue.js";
 
 const ROWS = ["voltage", "current", "power_factor"];
-const LABELS = { voltage: "Voltage", current: "Current", power_factor: "Power factor" };
 
-/** Show the phases that the meter measures, each bar on the same scale. */
+/** Show the phases that the meter measures, with all bars on the same scale. */
 export function showPhases(box, meter) {
   const phases = PHASES.filter((p) => ["power", ...ROWS].some((q) => meter.has(`${q}_${p}`)));
   const built = phases.map((p) => p + ROWS.filter((q) => meter.has(`${q}_${p}`))).join();
@@ -24,7 +23,7 @@ export function showPhases(box, meter) {
 
 let widest = 500;
 
-/** The power that fills a bar: 1, 2 or 5 times a power of ten; it grows and does not shrink. */
+/** The power that fills a bar: 1, 2 or 5 times a power of ten; it only grows. */
 function scale(powers) {
   const most = Math.max(widest, ...powers);
   const ten = 10 ** Math.floor(Math.log10(most));
@@ -39,5 +38,5 @@ function panel(phase, meter) {
       element("span", { "data-quantity": `power_${phase}` }), element("span", { class: "unit" })),
     element("div", { class: "gauge" }, element("i")),
     element("dl", { class: "facts" },
-      ...pairs(ROWS.map((q) => [`${q}_${phase}`, LABELS[q]]).filter(([name]) => meter.has(name)))));
+      ...descriptions(ROWS.filter((q) => meter.has(`${q}_${phase}`)), phase)));
 }

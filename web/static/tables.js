@@ -1,26 +1,23 @@
 // The two tables of a meter's page: its newest readings, and all of its quantities.
 
-import { at_s } from "./meters.js";
-import { age, catalogue, element, localTime, plain, say, shown } from "./show.js";
+import {
+  age, element, family, formatPlain, isKnown, label, localTime, names, setText, shortLabel, split, unit,
+} from "./catalogue.js";
+import { at_s } from "./meter_state.js";
 
-// The core columns in groups; the short heads below a group's name.
-const GROUPS = [
-  ["power", { power: "Total", power_l1: "L1", power_l2: "L2", power_l3: "L3" }],
-  ["voltage", { voltage: "Mean", voltage_l1: "L1", voltage_l2: "L2", voltage_l3: "L3" }],
-  ["current", { current: "Total", current_l1: "L1", current_l2: "L2", current_l3: "L3" }],
-  ["energy", { energy: "Total", energy_import: "Import", energy_export: "Export" }],
-];
+const GROUPS = ["power", "voltage", "current", "energy"];
 
-/** The groups with the columns that occur; `energy` is the import under its short name. */
+/** The groups of columns that the readings have; `energy` is another name for the import. */
 function groupsOf(present) {
-  return GROUPS.map(([group, heads]) => {
-    const names = Object.keys(heads).filter((name) => present.has(name)
+  return GROUPS.map((head) => {
+    const columns = family(head).filter((name) => present.has(name)
       && !(name === "energy" && present.has("energy_import")));
-    return { group, names, heads: names.map((name) => (names.length > 1 ? heads[name] : "")) };
-  }).filter(({ names }) => names.length);
+    const heads = columns.map((name) => (columns.length > 1 ? shortLabel(name, head) : ""));
+    return { head, columns, heads };
+  }).filter(({ columns }) => columns.length);
 }
 
-/** The newest readings, newest first, in the core columns that the meter has. */
+/** The newest readings, newest first, with the columns of GROUPS that the meter has. */
 export class ReadingTable {
   static LENGTH = 25;
 
@@ -48,18 +45,17 @@ export class ReadingTable {
     this.rows.length = Math.min(this.rows.length, ReadingTable.LENGTH);
     const present = new Set(this.rows.flatMap((row) => Object.keys(row)));
     const groups = groupsOf(present);
-    const columns = groups.flatMap(({ names }) => names);
+    const columns = groups.flatMap((group) => group.columns);
     if (columns.join() !== this.columns.join()) this.head(groups, columns);
     this.body.replaceChildren(...this.rows.map((row) => this.row(row)));
   }
 
   head(groups, columns) {
     this.columns = columns;
-    this.firsts = new Set(groups.map(({ names }) => names[0]));
-    const titles = groups.map(({ group, names }) => element(
-      "th", { scope: "colgroup", colspan: names.length },
-      group[0].toUpperCase() + group.slice(1),
-      element("span", { class: "unit" }, catalogue.get(group).unit),
+    this.firsts = new Set(groups.map((group) => group.columns[0]));
+    const titles = groups.map((group) => element(
+      "th", { scope: "colgroup", colspan: group.columns.length },
+      label(group.head), element("span", { class: "unit" }, unit(group.head)),
     ));
     const heads = groups.flatMap((each) => each.heads.map((text, index) =>
       element("th", { scope: "col", class: index ? null : "first" }, text)));
@@ -75,11 +71,11 @@ export class ReadingTable {
     return element("tr", {},
       element("th", { scope: "row" }, localTime(at_s(reading))),
       ...this.columns.map((name) => element(
-        "td", { class: this.firsts.has(name) ? "first" : null }, plain(name, reading[name]))));
+        "td", { class: this.firsts.has(name) ? "first" : null }, formatPlain(name, reading[name]))));
   }
 }
 
-/** All quantities the meter has shown, with unit and age; drawn only while unfolded. */
+/** All quantities that the meter has sent, with unit and age; drawn only while unfolded. */
 export class QuantityTable {
   constructor(details) {
     this.details = details;
@@ -90,22 +86,20 @@ export class QuantityTable {
   show(meter, now_s) {
     if (!this.details.open) return;
     if (this.cells.size !== meter.values.size) this.build(meter);
-    for (const [name, [value, unit, old]] of this.cells) {
-      const words = shown(name, meter.value(name));
-      say(value, words.text);
-      say(unit, words.unit);
-      say(old, age(now_s - meter.values.get(name).ts));
+    for (const [name, cells] of this.cells) {
+      const value = split(name, meter.value(name));
+      const texts = [value.text, value.unit, age(now_s - meter.values.get(name).ts)];
+      cells.forEach((cell, index) => setText(cell, texts[index]));
     }
   }
 
   build(meter) {
     this.cells.clear();
-    const names = [...catalogue.keys()].filter((name) => meter.has(name));
-    for (const name of meter.values.keys()) if (!catalogue.has(name)) meter.values.delete(name);
-    const rows = names.map((name) => {
-      const cells = ["value", "unit", "age"].map((word) => element("td", { class: word }));
+    for (const name of meter.values.keys()) if (!isKnown(name)) meter.values.delete(name);
+    const rows = names.filter((name) => meter.has(name)).map((name) => {
+      const cells = ["value", "unit", "age"].map((column) => element("td", { class: column }));
       this.cells.set(name, cells);
-      return element("tr", {}, element("th", { scope: "row" }, catalogue.get(name).label), ...cells);
+      return element("tr", {}, element("th", { scope: "row" }, label(name)), ...cells);
     });
     this.box.replaceChildren(element("table", {}, element("tbody", {}, ...rows)));
   }

@@ -1,5 +1,5 @@
-// The theme: auto, light or dark. A classic script in the head, so that the page is never
-// painted in the wrong colours first.
+// The theme: auto, light or dark. A classic script in the head, so that the browser never paints
+// the page in the wrong colours first.
 (() => {
   const themes = ["auto", "light", "dark"];
   const root = document.documentElement;
@@ -9,7 +9,7 @@
       const theme = localStorage.getItem("theme");
       return themes.includes(theme) ? theme : "auto";
     } catch {
-      return "auto"; // storage may be forbidden; the theme then lasts as long as the page
+      return "auto"; // storage may be forbidden: the choice then ends with the page
     }
   }
 

@@ -1,24 +1,19 @@
-"""What the embedded broker alone does: its bounds, and the refusals that it puts into words."""
+"""What only the embedded broker does: its limits, and the refusals that it logs."""
 
-import asyncio
 import logging
 import random
 import socket
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
 from amqtt.session import Session
 
-from broker import connection, retained
-from broker.connection import enqueue
-from broker.log_filter import MOST_A_MINUTE, Complaints
-from broker.retained import RetainedMessages
+from broker import session
+from broker.server import LOG_PERIOD_S, MOST_LOGGED, LogFilter
+from broker.session import enqueue
 from broker.users import add_user
-from service.errors import BrokerError
 from tests.support.parts import Part, free_port, listens, wait_until
 from tests.support.plain_client import PlainClient
 
@@ -47,56 +42,59 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Part, int
         yield part, port
 
 
-def unit(port: int, name: str = "esp1", client_id: str = "", **options: object) -> PlainClient:
+def device(port: int, name: str = "esp1", client_id: str = "", **options: object) -> PlainClient:
     return PlainClient(port, client_id, user=(name, "secret"), **options)  # type: ignore[arg-type]
 
 
-def test_a_client_that_speaks_mqtt_5_is_told_that_in_mqtt_5(broker: tuple[Part, int]) -> None:
+def test_a_client_that_uses_mqtt_5_is_refused_in_mqtt_5(broker: tuple[Part, int]) -> None:
     part, port = broker
 
-    with unit(port, protocol=paho.MQTTv5) as client:
+    with device(port, protocol=paho.MQTTv5) as client:
         assert client.refusal == "Unsupported protocol version"
 
-    part.wait_for("speaks MQTT 5, the embedded broker 3.1.1 only (Mosquitto speaks 5 too)")
+    part.wait_for("uses MQTT 5; the embedded broker supports 3.1.1 only (Mosquitto also 5)")
 
 
-def test_a_refused_publish_is_named_in_the_log_once(broker: tuple[Part, int]) -> None:
+def test_a_refused_publish_is_logged_once(broker: tuple[Part, int]) -> None:
     part, port = broker
-    with unit(port, client_id="cellar") as client:
+    with device(port, client_id="cellar") as client:
         for _ in range(1000):
             client.begin_publish("meters/esp2/power", "1")
         client.publish("meters/esp2/power", "1")
 
-    told = "client cellar (user esp1): has no right to publish to 'meters/esp2/power'; dropped"
-    part.wait_for(told)
-    assert part.output.count(told) == 1
+    line = (
+        "client cellar (user esp1): not authorized to publish to 'meters/esp2/power';"
+        " message dropped"
+    )
+    part.wait_for(line)
+    assert part.output.count(line) == 1
 
 
-def test_a_refused_filter_is_named_in_the_log(broker: tuple[Part, int]) -> None:
+def test_a_refused_filter_is_logged(broker: tuple[Part, int]) -> None:
     part, port = broker
-    with unit(port) as client:
+    with device(port) as client:
         assert not client.subscribe("meters/#")
         assert not client.subscribe("$share/recorder/meters/esp1/reading")
 
-    part.wait_for("subscribes to 'meters/#' without the right to all of it; refused")
-    part.wait_for("subscribes to $share, which is refused: Mosquitto has it")
+    part.wait_for("subscription to 'meters/#' rejected: not authorized for all of it")
+    part.wait_for("meters/esp1/reading' rejected: shared subscriptions need Mosquitto")
 
 
-def test_a_wrong_password_is_named_in_the_log_without_the_password(
+def test_a_wrong_password_is_logged_without_the_password(
     broker: tuple[Part, int],
 ) -> None:
     part, port = broker
     with PlainClient(port, user=("esp1", "almost-secret")) as client:
         assert client.refusal == "Bad user name or password"
 
-    part.wait_for("user 'esp1': wrong password; disconnected")
+    part.wait_for("user 'esp1': unknown, or wrong password; disconnected")
     assert "almost-secret" not in part.output
 
 
 def test_nobody_takes_over_the_session_of_another_user(broker: tuple[Part, int]) -> None:
     _, port = broker
-    with unit(port, client_id="mine", clean_session=False) as owner:
-        with unit(port, "esp2", client_id="mine") as thief:
+    with device(port, client_id="mine", clean_session=False) as owner:
+        with device(port, "esp2", client_id="mine") as thief:
             assert thief.refusal == "Client identifier not valid"
 
         owner.publish("meters/esp1/power", "1")
@@ -109,7 +107,7 @@ def test_a_flood_of_nonsense_leaves_a_few_lines_in_the_log(broker: tuple[Part, i
         with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
             stranger.sendall(b"\x00" * 1000)
 
-    with unit(port) as client:
+    with device(port) as client:
         client.publish("meters/esp1/power", "1")
     assert len(part.output.splitlines()) < 40
 
@@ -155,86 +153,33 @@ def _spoilt(chance: random.Random) -> bytes:
     return bytes(packet)
 
 
-def test_a_complaint_is_not_repeated_and_many_do_not_flood(
+def test_a_fault_is_logged_once_a_minute_and_many_do_not_flood_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    complaints = Complaints()
+    log_filter = LogFilter()
     with caplog.at_level(logging.WARNING):
         for number in range(1000):
-            complaints.say("client a", "is wrong")
-            complaints.say(f"client {number}", "is wrong")
-        assert len(caplog.messages) == MOST_A_MINUTE
+            log_filter.report("client a", "is wrong", 100.0)
+            log_filter.report(f"client {number}", "is wrong", 100.0)
+        assert len(caplog.messages) == MOST_LOGGED
 
-        complaints._renew_s = 0.0
-        complaints.say("client a", "is wrong")
+        log_filter.report("client a", "is wrong", 100.0 + LOG_PERIOD_S)
     assert caplog.messages[-2:] == [
-        f"{2000 - MOST_A_MINUTE} more complaints about clients like those above",
+        f"{2000 - MOST_LOGGED} more messages about clients suppressed",
         "client a: is wrong",
     ]
 
 
-def test_retained_topics_and_bytes_have_an_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retained, "MOST_TOPICS", 3)
-    monkeypatch.setattr(retained, "MOST_BYTES", 100)
-    messages = RetainedMessages(tmp_path / "kept.db")
-
-    assert all(messages.keep(f"t/{number}", b"x" * 10, 1) for number in range(3))
-    assert not messages.keep("t/3", b"x", 1), "a fourth topic"
-    assert not messages.keep("t/2", b"x" * 90, 1), "too many bytes"
-    assert messages.keep("t/2", b"y", 1), "a known topic goes on"
-    assert messages.keep("t/1", b"", 1)
-    assert messages.keep("t/3", b"x", 1), "room again"
-
-
-def test_a_disk_that_cannot_be_written_is_told_and_made_up_for(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "kept.db"
-    messages = RetainedMessages(path)
-    messages.keep("t", b"old", 1)
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("ALTER TABLE retained RENAME TO elsewhere")
-    asyncio.run(messages.write())
-    assert "would be lost by a restart now" in caplog.text
-
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("ALTER TABLE elsewhere RENAME TO retained")
-    asyncio.run(messages.write())
-
-    assert [topic for topic, _ in RetainedMessages(path).items()] == ["t"]
-
-
-def test_a_damaged_file_of_retained_messages_is_set_aside(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "kept.db"
-    path.write_text("not a database at all, but long enough to look at" * 30)
-
-    assert len(RetainedMessages(path)) == 0
-
-    assert f"begun anew, the old one is {path}.damaged" in caplog.text
-    assert len(RetainedMessages(path)) == 0
-
-
-def test_a_place_where_nothing_can_be_kept_is_told_in_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "kept.db").mkdir()
-
-    with pytest.raises(BrokerError, match="move the file away"):
-        RetainedMessages(tmp_path / "kept.db")
-
-
-def test_the_queue_of_an_absent_client_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "MOST_QUEUED", 3)
-    monkeypatch.setattr(connection, "MOST_QUEUED_BYTES", 100)
+def test_the_queue_of_an_absent_client_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "MOST_QUEUED", 3)
+    monkeypatch.setattr(session, "MOST_QUEUED_BYTES", 100)
     few, large = Session(), Session()
 
     assert [enqueue(few, "t", b"x") for _ in range(4)] == [True, True, True, False]
     assert [enqueue(large, "t", b"x" * 60) for _ in range(2)] == [True, False]
 
 
-def test_subscriptions_of_one_client_have_an_end(broker: tuple[Part, int]) -> None:
+def test_the_subscriptions_of_one_client_have_a_limit(broker: tuple[Part, int]) -> None:
     _, port = broker
     filters = b"".join(b"\x00\x16meters/_bridge/esp%04d\x00" % n for n in range(202))
     packet = b"\x82" + _length(2 + len(filters)) + b"\x00\x01" + filters

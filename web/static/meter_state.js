@@ -1,5 +1,11 @@
-// A meter as the page knows it: its newest values, its state, and its last minutes.
+// A meter as the page knows it: its newest values, its state and its last minutes; and the elements
+// that show them.
 
+import { age, setText } from "./catalogue.js";
+
+const STATES = {
+  online: "Online", stale: "Stale", offline: "Offline", waiting: "No reading yet",
+};
 const WINDOW_S = 600;
 const LEAST_OLD_S = 180;
 const MOST_ROWS = 12_000;
@@ -37,11 +43,11 @@ export class Trace {
     this.rows = [];
   }
 
-  /** Take columns from the history; live rows newer than these stay. */
+  /** Take columns from the history; newer live rows stay. */
   seed(columns) {
     const rows = columns.ts.map((ts, row) => [ts, ...this.quantities.map((q) => columns[q]?.[row])]);
     const last = columns.ts.at(-1) ?? -Infinity;
-    // The last slice is still filling: what came live says it better.
+    // The last slice is still filling: the live rows in it are exact.
     const first_live = this.rows.find(([ts]) => ts > last)?.[0] ?? Infinity;
     this.rows = [...rows.filter(([ts]) => ts < first_live), ...this.rows.filter(([ts]) => ts > last)];
   }
@@ -51,11 +57,11 @@ export class Trace {
     if (this.rows.length && ts <= this.rows.at(-1)[0]) return;
     if (!this.quantities.some((q) => q in reading)) return;
     this.rows.push([ts, ...this.quantities.map((q) => reading[q])]);
-    // A hidden page does not draw, and only drawing forgets what is too old.
+    // A hidden page does not draw, and only drawing drops old rows.
     if (this.rows.length > MOST_ROWS) this.rows.splice(0, MOST_ROWS / 2);
   }
 
-  /** Columns from `from_s` on, with holes wherever readings are more than `gap_s` apart. */
+  /** Columns from `from_s` on, with a gap wherever readings are more than `gap_s` apart. */
   columns(from_s, gap_s) {
     const start = this.rows.findIndex(([ts]) => ts >= from_s);
     this.rows.splice(0, start < 0 ? this.rows.length : Math.max(0, start - 1));
@@ -64,7 +70,7 @@ export class Trace {
   }
 }
 
-/** A meter: what GET /meters/ says of it, and what comes live. */
+/** A meter: its row of GET /meters/, and its live messages. */
 export class Meter {
   constructor(id, quantities) {
     this.id = id;
@@ -100,13 +106,13 @@ export class Meter {
     return true;
   }
 
-  /** Seconds between readings: as announced, else as seen. */
+  /** Seconds between readings: announced by the meter, else measured. */
   get interval_s() {
     return this.known_interval_s ?? (this.spacing_s.toSorted((a, b) => a - b)[
       Math.floor(this.spacing_s.length / 2)] || 10);
   }
 
-  /** From which age on silence is odd; generous where the meter has not announced its interval. */
+  /** Seconds of silence before a meter is stale; more where it has not announced its interval. */
   get patience_s() {
     return Math.max(3 * this.interval_s, this.known_interval_s === null ? 30 : 3);
   }
@@ -115,19 +121,19 @@ export class Meter {
     return Math.max(3.5 * this.interval_s, 3);
   }
 
-  /** Take a word on its state; true where REST knows more: the bridge has a say in "online". */
-  hear(status) {
-    const news = (status === "online") !== (this.online !== false);
+  /** Take a status; true where it is a change, for which REST must be asked: it knows the bridge. */
+  takeStatus(status) {
+    const changed = (status === "online") !== (this.online !== false);
     if (status === "offline") this.online = false;
-    return news;
+    return changed;
   }
 
-  /** How much of the past the live trace holds: ten minutes, more for a slow meter. */
+  /** Seconds that the live trace holds: ten minutes, more for a slow meter. */
   get window_s() {
     return Math.min(Math.max(WINDOW_S, 60 * this.interval_s), 6 * 3600);
   }
 
-  /** How many minutes of it to show: a meter that has just begun fills its chart from the start. */
+  /** Minutes of it to show: fewer for a meter that has only just begun, so that they fill the chart. */
   minutes(now) {
     const all = Math.round(this.window_s / 60);
     const first_s = this.trace.rows[0]?.[0];
@@ -146,7 +152,7 @@ export class Meter {
     return this.last_s === null ? null : Math.max(0, now - this.last_s);
   }
 
-  /** Whether a value should look old: silence for too long, or long not part of a reading. */
+  /** Whether a value is old: the meter is silent, or its readings have long been without it. */
   isOld(name, now) {
     const known = this.values.get(name);
     if (!known) return false;
@@ -154,10 +160,35 @@ export class Meter {
     return now - known.ts > limit_s;
   }
 
-  /** "online", "stale" (silent for too long), "offline" (it says so) or "waiting". */
+  /** "online", "stale" (silent for too long), "offline" (it reports so) or "waiting". */
   state(now) {
     if (this.online === false) return "offline";
     if (this.last_s === null) return "waiting";
     return this.age_s(now) > this.patience_s ? "stale" : "online";
   }
+}
+
+/** The text beside a meter's name: its id where the name is another, and its model. */
+export function about(meter) {
+  const named = meter.name === meter.id || meter.name === `Meter ${meter.id}`;
+  return [named ? "" : `Meter ${meter.id}`, meter.model].filter(Boolean).join(" · ");
+}
+
+/** Show state and age of a meter in the elements for them below `root`. */
+export function showState(root, meter, now_s) {
+  const state = meter.state(now_s);
+  root.dataset.state = state;
+  setText(root.querySelector(".state-word"), STATES[state]);
+  const age_s = meter.age_s(now_s);
+  const time = root.querySelector("time");
+  setText(time, age_s === null ? "" : age(age_s));
+  if (meter.last_s !== null) time.dateTime = new Date(meter.last_s * 1000).toISOString();
+}
+
+/** "importing" or "exporting" while the meter is online, as data for the style sheet too. */
+export function showDirection(target, meter, now_s) {
+  const power = meter.state(now_s) === "online" ? meter.value("power") : 0;
+  const direction = !power ? "none" : power > 0 ? "import" : "export";
+  target.dataset.direction = direction;
+  setText(target, direction === "none" ? "" : `${direction}ing`);
 }

@@ -1,4 +1,4 @@
-"""The sending side of a WebSocket: whole frames for slow readers, and nobody else waits."""
+"""The sending side of a WebSocket: whole frames for slow readers, and no wait for others."""
 
 import random
 import re
@@ -9,9 +9,9 @@ import gevent
 import gevent.socket
 import pytest
 
-import web.outgoing
+import web.websockets
 from tests.support.parts import wait_until
-from web.outgoing import MOST_WAITING, FrameSocket, text_frame
+from web.websockets import MOST_WAITING, FrameSocket, text_frame
 
 
 @pytest.fixture
@@ -54,11 +54,11 @@ def read_all(reader: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("length", [0, 125, 126, 65_535, 65_536])
-def test_a_text_frame_says_its_length_as_the_standard_does(length: int) -> None:
+def test_text_frame_has_its_length_as_the_standard_requires(length: int) -> None:
     assert texts(text_frame("x" * length)) == ["x" * length]
 
 
-def test_a_frame_goes_out_at_once_to_a_reader_that_keeps_up(
+def test_frame_is_sent_at_once_to_a_reader_that_keeps_up(
     pair: tuple[FrameSocket, socket.socket],
 ) -> None:
     sender, reader = pair
@@ -68,7 +68,7 @@ def test_a_frame_goes_out_at_once_to_a_reader_that_keeps_up(
     assert texts(reader.recv(100)) == ["now"]
 
 
-def test_a_reader_that_pauses_gets_whole_frames_from_all_writers(
+def test_reader_that_pauses_gets_whole_frames_from_all_writers(
     pair: tuple[FrameSocket, socket.socket],
 ) -> None:
     sender, reader = pair
@@ -96,7 +96,7 @@ def test_a_reader_that_pauses_gets_whole_frames_from_all_writers(
     assert all(re.fullmatch(r"b\d+b*|o\d+o*", text) for text in found)
 
 
-def test_a_reader_that_does_not_read_costs_neither_time_nor_memory(
+def test_reader_that_does_not_read_costs_neither_time_nor_memory(
     pair: tuple[FrameSocket, socket.socket],
 ) -> None:
     sender, _ = pair
@@ -109,7 +109,7 @@ def test_a_reader_that_does_not_read_costs_neither_time_nor_memory(
     assert sender.dropped > 4000
 
 
-def test_a_frame_that_waits_gives_way_to_a_newer_one_of_its_topic(
+def test_waiting_frame_is_replaced_by_a_newer_one_of_its_topic(
     pair: tuple[FrameSocket, socket.socket],
 ) -> None:
     sender, reader = pair
@@ -125,11 +125,11 @@ def test_a_frame_that_waits_gives_way_to_a_newer_one_of_its_topic(
     assert [text for text in texts(stream + read_all(reader)) if len(text) < 9] == ["99"]
 
 
-def test_a_reader_that_never_reads_is_let_go(
+def test_reader_that_never_reads_is_disconnected(
     pair: tuple[FrameSocket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sender, reader = pair
-    monkeypatch.setattr(web.outgoing, "DEADLINE_S", 0.1)
+    monkeypatch.setattr(web.websockets, "DEADLINE_S", 0.1)
 
     with pytest.raises(OSError, match="does not read"):
         sender.send(text_frame("x" * 5_000_000))
@@ -139,11 +139,11 @@ def test_a_reader_that_never_reads_is_let_go(
         pass  # what was under way, and then the end
 
 
-def test_what_waits_for_a_reader_that_never_reads_is_dropped_with_it(
+def test_frames_that_wait_for_a_reader_are_dropped_with_it(
     pair: tuple[FrameSocket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sender, _ = pair
-    monkeypatch.setattr(web.outgoing, "DEADLINE_S", 0.1)
+    monkeypatch.setattr(web.websockets, "DEADLINE_S", 0.1)
     for n in range(30):
         sender.offer(f"{n}", text_frame("x" * 1_000_000))
 

@@ -1,0 +1,105 @@
+"""The terminal of a command: text, tables and progress for a person, or JSON for a script."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+NARROW, WIDE = 80, 140
+
+
+class Screen:
+    """Where a command writes its results; with `as_json` only the outcome, as JSON."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._console = Console(
+            highlight=False, width=None if sys.stdout.isatty() else WIDE, quiet=as_json
+        )
+        self.aside = Console(stderr=True, highlight=False, quiet=as_json)
+        """Standard error, for what is shown only while the command works."""
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """Print a line."""
+        self._console.print(Text(text, style), soft_wrap=not self._console.is_terminal)
+
+    def show(self, made: Table) -> None:
+        """Print a table."""
+        self._console.print(made)
+
+    def outcome(self, found: Any) -> None:
+        """Print the outcome as JSON, where that is wanted."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+
+    def progress_bar(self) -> Progress:
+        """Return a progress bar for standard error; it draws nothing where that is no terminal."""
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            console=self.aside,
+            transient=True,
+            disable=not self.aside.is_terminal,
+        )
+
+    @contextlib.contextmanager
+    def progress(self, text: str) -> Iterator[Callable[[float], None]]:
+        """Show a progress bar; yields the function that sets it, from 0 to 1."""
+        with self.progress_bar() as bar:
+            task = bar.add_task(text, total=1.0)
+            yield lambda done: bar.update(task, completed=done)
+
+
+def table(*columns: str, title: str = "") -> Table:
+    """Return an empty table; a column whose name begins with > holds numbers, aligned right."""
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    for column in columns:
+        if column.startswith(">"):
+            made.add_column(column[1:], justify="right", no_wrap=True)
+        else:
+            made.add_column(column)
+    return made
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as text, as in 1.5 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.{0 if unit == 'B' or count >= 9.95 else 1}f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def span(seconds: float) -> str:
+    """Return a duration as text, as in 1.5 h."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.{0 if seconds >= 10 * length else 1}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def clock(moment: datetime | None, zone: ZoneInfo) -> str:
+    """Return a time in the zone of a site as text, - for none."""
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S}" if moment else "-"
+
+
+def amount(number: int, noun: str) -> str:
+    """Return a number and its noun, as in 1 reading or 2,000 readings."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

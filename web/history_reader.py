@@ -1,0 +1,93 @@
+"""Reading the history without blocking the event loop: queries run in a pool of native threads.
+
+A query in gevent's hub would stop all browsers until it ends, and greenlets of one thread would
+share one database connection. Each thread of the pool has a connection of its own.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import peewee
+from gevent.threadpool import ThreadPool
+
+from history.database import exists, is_current, name_of, open_database, storage_errors
+from history.errors import StorageError
+
+T = TypeVar("T")
+
+THREADS = 4
+
+
+class HistoryReader:
+    """Queries the history, which may not exist yet: a recorder creates it."""
+
+    def __init__(self, url: str) -> None:
+        self._database = open_database(url, read_only=True)
+        self._pool = ThreadPool(THREADS)
+        self._current = False
+
+    def query(self, query: Callable[[peewee.Database], T], *, empty: T) -> T:
+        """Return the result of `query`, or `empty` while the database does not exist.
+
+        The query must not use the database after it returns. Raises StorageError.
+        """
+        result: T | StorageError = self._pool.apply(self._query, (query, empty))
+        if isinstance(result, StorageError):
+            raise result
+        return result
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Run other long work in a thread of the pool; it must not raise."""
+        result: T = self._pool.apply(work)
+        return result
+
+    def check(self) -> None:
+        """Raise StorageError where the history cannot be read or does not exist."""
+        if not self.query(lambda _: True, empty=False):
+            name = name_of(self._database)
+            raise StorageError(f"database {name}: does not exist yet; is the recorder running?")
+
+    def close(self) -> None:
+        """Close the connection of each thread of the pool."""
+        together = threading.Barrier(max(self._pool.size, 1))
+        for task in [self._pool.spawn(self._close_own, together) for _ in range(together.parties)]:
+            task.get()
+        self._pool.kill()
+
+    def _close_own(self, together: threading.Barrier) -> None:
+        together.wait(5)
+        self._database.close()
+
+    def _query(self, query: Callable[[peewee.Database], T], empty: T) -> T | StorageError:
+        """Return the result or the error: the pool would print a traceback of a raised error."""
+        try:
+            return self._query_once(query, empty)
+        except StorageError:  # a database server that was restarted has dropped our connection
+            self._database.close()
+        try:
+            return self._query_once(query, empty)
+        except StorageError as error:
+            self._database.close()
+            return error
+
+    def _query_once(self, query: Callable[[peewee.Database], T], empty: T) -> T:
+        with storage_errors(self._database):
+            self._current = self._current or self._is_prepared()
+            if not self._current:
+                return empty
+            self._database.connect(reuse_if_open=True)
+            return query(self._database)
+
+    def _is_prepared(self) -> bool:
+        if not exists(self._database):
+            return False
+        self._database.connect(reuse_if_open=True)
+        if "readings_raw" not in self._database.get_tables():
+            return False
+        if not is_current(self._database):
+            raise StorageError(
+                f"database {name_of(self._database)}: has the tables of another version; "
+                "start the recorder of this version, which migrates them"
+            )
+        return True
