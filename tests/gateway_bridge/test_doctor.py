@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway_bridge.models import MODELS
-from simulator.line import LineTiming
+from simulator.bus import LineTiming
 from tests.support.onsite import EVENING_S, Result, Site, command
 from tests.support.parts import Part, free_port, listens, wait_until
 
