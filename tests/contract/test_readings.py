@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME, QUANTITIES, Quantity
-from contract.readings import Reading, decode_reading, decode_scalar, epoch_ms, format_time
+from contract.readings import Reading, decode_reading, decode_scalar
+from contract.times import epoch_ms, format_time
 from contract.topics import METER_ID
 
 NOW = datetime(2026, 11, 22, 19, 20, 31, 123000, UTC)
