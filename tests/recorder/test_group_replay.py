@@ -43,7 +43,7 @@ def sampled_ms(payload: bytes) -> int:
     return epoch_ms(parse_time(json.loads(payload)["ts"]))
 
 
-def test_a_group_closes_the_hole_that_a_dying_broker_tore(site: Site) -> None:
+def test_a_group_closes_the_gap_that_a_killed_broker_left(site: Site) -> None:
     with site.bridge(), site.broker() as broker, member(site, "one"), member(site, "two"):
         wait_until(site.stored, what="a first row")
         broker.stop(signal.SIGKILL)
@@ -73,8 +73,8 @@ def test_what_the_broker_sets_aside_for_a_dead_recorder_is_stored_by_the_other(s
         with PlainClient(site.mqtt) as client:
             client.subscribe("meters/+/reading")
             wait_until(lambda: len(client.messages) > 20, what="readings")
-            heard = {(m.topic.split("/")[1], sampled_ms(m.payload)) for m in client.messages}
-        wait_until(lambda: heard <= site.stored(), 60, "all rows")
+            received = {(m.topic.split("/")[1], sampled_ms(m.payload)) for m in client.messages}
+        wait_until(lambda: received <= site.stored(), 60, "all rows")
 
         assert "no longer has" not in leader.output
 
