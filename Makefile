@@ -53,7 +53,7 @@ bench: $(DEVELOPMENT) ## measure, each figure beside what it is compared with
 	done; exit $$missed
 
 docs: $(DEVELOPMENT) ## write the generated pages: quantities, settings, .env.example
-	@$(BIN)/python tools/generate_docs.py
+	@$(BIN)/python -m tools.generate_docs
 
 lock: ## choose the exact versions of constraints.txt anew (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 1; }

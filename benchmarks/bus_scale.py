@@ -20,7 +20,7 @@ from gateway_bridge.address import TcpAddress
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.polling.poller import GatewayPoller, Line
 from gateway_bridge.site.site import Gateway, Meter
-from simulator.line import LineTiming
+from simulator.bus import LineTiming
 from simulator.simulator import Simulator
 
 METERS, ROUNDS = 10, 3

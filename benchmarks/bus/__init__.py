@@ -17,7 +17,7 @@ from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.polling.poller import GatewayPoller
 from gateway_bridge.polling.poller import Line as PolledLine
 from gateway_bridge.site.site import Gateway, Meter
-from simulator.line import LineTiming
+from simulator.bus import LineTiming
 from simulator.simulator import Simulator
 from tests.support.polling import until
 

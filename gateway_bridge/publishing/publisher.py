@@ -152,7 +152,7 @@ class Publisher:
     def _on_message(self, message: MQTTMessage) -> None:
         """Handle a message, in the MQTT client's thread."""
         if message.topic != topics.HOME_ASSISTANT_STATUS:
-            self._in_loop(self._replay.ask, message.payload)
+            self._in_loop(self._replay.handle, message.payload)
         elif message.payload == b"online":
             delay_s = random.uniform(0, BIRTH_DELAY_S)
             self._in_loop(self._loop.call_later, delay_s, self._announce)

@@ -15,8 +15,8 @@ from gateway_bridge.modbus.transport import Stray
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.polling.attribution import FORGET_S
 from gateway_bridge.polling.poller import GatewayPoller
+from simulator.bus import LineTiming
 from simulator.frames import encode_rtu
-from simulator.line import LineTiming
 from simulator.simulator import Simulator
 from tests.support.leaping import run_leaping
 from tests.support.modbus import Master, tcp

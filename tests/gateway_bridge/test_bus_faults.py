@@ -9,8 +9,8 @@ import logging
 
 import pytest
 
+from simulator.bus import LineTiming
 from simulator.faults import FAULTS
-from simulator.line import LineTiming
 from simulator.simulator import Simulator
 from tests.support.leaping import run_leaping
 from tests.support.polling import Heard, gateway_at, pin, polling, until

@@ -10,7 +10,7 @@ import pytest
 
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.polling.poller import GatewayPoller
-from simulator.line import LineTiming
+from simulator.bus import LineTiming
 from simulator.simulator import Simulator
 from tests.support.leaping import run_leaping
 from tests.support.parts import free_port

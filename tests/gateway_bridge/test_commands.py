@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gateway_bridge.models import METER_CODES, MODELS
-from simulator.line import LineTiming
+from simulator.bus import LineTiming
 from tests.support.onsite import EVENING_S, Site, command
 from tests.support.parts import ROOT, wait_until
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway_bridge.models import MODELS
-from simulator.line import LineTiming
+from simulator.bus import LineTiming
 from tests.support.onsite import EVENING_S, Result, Site, command
 from tests.support.parts import Part, free_port, listens, wait_until
 
@@ -261,7 +261,7 @@ def test_a_missing_broker_is_a_fault(tcp: Site, tmp_path: Path) -> None:
         MQTT_PORT=str(port), MODBUS_BAUD="38400",
     )  # fmt: skip
 
-    assert f"fault broker 127.0.0.1:{port}: nothing listens there" in result.text
+    assert f"fault broker 127.0.0.1:{port}: connection refused" in result.text
     assert result.code == 1
 
 

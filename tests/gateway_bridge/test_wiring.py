@@ -7,10 +7,9 @@ import pytest
 
 from gateway_bridge.commands.wiring import counter_mismatch, counter_step, idle_phases, suspicions
 from gateway_bridge.models import MODELS
-from simulator.device import SimulatedMeter
+from simulator.device import SimulatedMeter, miswiring
 from simulator.faults import Faults
 from simulator.load import MONDAY, Phases
-from simulator.symptoms import miswiring
 
 LATER_S = MONDAY + 100 * 7 * 86_400
 """A time at which the simulated meters have counted for years."""

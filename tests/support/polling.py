@@ -14,7 +14,7 @@ from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.polling.events import Listener
 from gateway_bridge.polling.poller import GatewayPoller, Line
 from gateway_bridge.site.site import Gateway, Meter
-from simulator.line import LineTiming
+from simulator.bus import LineTiming
 from simulator.simulator import Simulator
 
 FAST = LineTiming(baud=0, turnaround_s=0.0, pause_s=0.0, reply_timeout_s=0.1)

@@ -78,7 +78,7 @@ async def _fastest(line: Line, count: int) -> float | None:
 
 
 async def _rejects_long(line: Line) -> bool:
-    """Return whether the meter rejects a long request with an exception, which is no fault."""
+    """Return whether the meter rejects a long request with an exception, which is not a fault."""
     response = await line.probe.request(line.unit, 0, LONG)
     return response.outcome is Outcome.EXCEPTION
 
