@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.quantities import CORE_SET, DEFAULT_SET
-from gateway_bridge.meter.plan import Block, Layout, plan_blocks
+from gateway_bridge.meter.plan import Block, plan_blocks
+from gateway_bridge.meter.state import Layout
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.models.model import Register, float32
