@@ -1,4 +1,4 @@
-"""Writes the pages that are derived from the code: `make docs`; a test tells when one is old."""
+"""`make docs`: write the pages generated from the code; a test fails if one is outdated."""
 
 import importlib
 from collections.abc import Callable
@@ -48,8 +48,8 @@ def quantities_page() -> str:
         "",
         "Written by `make docs` from `contract/quantities.py`. A name is the last part of a topic,",
         "the key in a reading, the column in the database and the field in the REST interface.",
-        "Counters only grow; a value outside its range is refused. Set: what `QUANTITIES` calls",
-        "`core` and `default`; `all` is every row.",
+        "Counters only grow; a value outside its range is rejected. Set: the names `core` and",
+        "`default` of the setting `QUANTITIES`; `all` is every row.",
         "",
         "| name | label | unit | sort | range | set |",
         "|---|---|---|---|---|---|",
@@ -65,8 +65,8 @@ def settings_page() -> str:
         "",
         "Written by `make docs` from the settings classes. A setting is read from the environment",
         "or from a file `.env` in the directory where Meterflow is started; the environment",
-        "outweighs the file. Other names in that file are ignored; a name that looks like a",
-        "misspelt one is told. `python -m <part> --help` lists the settings of one part.",
+        "overrides the file. Other names in that file are ignored; a name that looks misspelt is",
+        "logged. `meterflow VERB --help` lists the settings of one part.",
     ]
     for group, rows in grouped_settings().items():
         lines += ["", f"## Read by {group}", "", "| name | default | meaning |", "|---|---|---|"]
@@ -77,7 +77,7 @@ def settings_page() -> str:
 def env_example() -> str:
     """Return .env.example: every setting, commented out, with its default."""
     lines = [
-        "# Settings of Meterflow. Copy this file to .env; remove the # before what you change."
+        "# Settings of Meterflow. Copy this file to .env and remove the # before what you change."
     ]
     for group, rows in grouped_settings().items():
         lines += ["", f"# --- read by {group} ---"]
@@ -107,7 +107,7 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def main() -> None:
-    """Write every page anew."""
+    """Write every page."""
     for path, page in PAGES.items():
         (ROOT / path).write_text(page(), encoding="utf-8")
 
