@@ -53,7 +53,7 @@ bench: $(DEVELOPMENT) ## measure, each figure beside its reference
 	done; exit $$missed
 
 docs: $(DEVELOPMENT) ## generate the pages quantities and settings, and .env.example
-	@$(BIN)/python tools/generate_docs.py
+	@$(BIN)/python -m tools.generate_docs
 
 lock: ## choose new exact versions for constraints.txt (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 1; }

@@ -17,10 +17,11 @@ from benchmarks.bus import ALL, MODEL, Line, Verdict, line
 from benchmarks.figures import title
 from contract.quantities import CORE_SET, DEFAULT_SET
 from gateway_bridge.address import TcpAddress
-from gateway_bridge.meter.plan import SMALLEST_READ, plan_blocks
+from gateway_bridge.meter.plan import plan_blocks
+from gateway_bridge.modbus.frames import SMALLEST_READ
 from gateway_bridge.modbus.transport import Transport
 from gateway_bridge.models.line_cost import LineCost
-from simulator.line import LineTiming
+from simulator.bus import LineTiming
 from simulator.simulator import Simulator
 
 SETS = {"core": tuple(CORE_SET), "default": tuple(DEFAULT_SET), "all": ALL}

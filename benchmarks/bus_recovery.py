@@ -13,7 +13,7 @@ from contract.quantities import CORE_SET
 from gateway_bridge.address import TcpAddress
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.modbus.transport import Transport
-from simulator.line import LineTiming
+from simulator.bus import LineTiming
 from simulator.simulator import Simulator
 from tests.support.polling import until
 

@@ -2,8 +2,8 @@
 
     python benchmarks/insert.py
 
-Both begin with the same decoded readings and end with rows of whole thousandths in tables of one
-form, 500 a transaction. Told beside it: executemany alone, of rows that somebody else has made.
+Both begin with the same decoded readings and end with rows of whole thousandths in tables of the
+same form, 500 per transaction. Also shown: executemany alone, with rows that exist already.
 """
 
 import sqlite3
@@ -17,16 +17,18 @@ from statistics import median
 import peewee
 
 from benchmarks.figures import NAMES, line, readings, title
-from contract.readings import Reading, epoch_ms
-from history.database import migrate, open_database, transaction
-from history.readings_table import RawTable, Stamped
-from history.tables import TABLES
+from contract.readings import Reading
+from contract.times import epoch_ms
+from history.database import migrate, open_database
+from history.dialect import transaction
+from history.readings_table import RawTable
+from history.sequences import Stamped
 
 METERS, BATCH, EACH, ROUNDS = 20, 500, 2000, 7
 
 
 def batches(some: Sequence[Reading]) -> Iterator[Sequence[Reading]]:
-    """Yield readings as the recorder gets them, a batch at a time."""
+    """Yield readings as the recorder gets them, batch by batch."""
     return (some[place : place + BATCH] for place in range(0, len(some), BATCH))
 
 
@@ -68,7 +70,6 @@ def main() -> None:
         for path in paths:
             database = open_database(f"sqlite:///{path}")
             migrate(database)
-            database.bind(TABLES)
             RawTable(database).insert({1: [(0, next(iter(readings(1, 1, 1.0))))]})
             database.close()
         ours, bare = open_database(f"sqlite:///{paths[0]}"), sqlite3.connect(paths[1])
@@ -82,7 +83,7 @@ def main() -> None:
     ratio = median(sum(theirs) / mine for mine, theirs in pairs)
     alone = median(theirs[1] / mine for mine, theirs in pairs)
     line("hot path, rows/s", f"{each / median(mine for mine, _ in pairs):.0f}")
-    beside = f"of executemany alone, its rows made before: {alone:.2f}"
+    beside = f"of executemany alone, with rows that exist: {alone:.2f}"
     line(
         "of a loop that makes rows, and executemany", f"{ratio:.2f}", beside, ">= 0.9", ratio >= 0.9
     )

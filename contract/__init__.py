@@ -1,1 +1,1 @@
-"""What is said on the wire: quantities, topics, readings, and the requests of a replay."""
+"""The messages on the wire: quantities, topics, readings, and the requests of a replay."""

@@ -1,9 +1,9 @@
-"""The base of all Meterflow errors, and the error of a message. Each room defines its own errors.
+"""The base of all Meterflow errors, and the error of a message. Packages define their own.
 
 MeterflowError
 ├── PayloadError        a message breaks the contract
 ├── SettingsError       a setting is wrong: a person must change it        (service.errors)
-├── BrokerError         the MQTT broker is unreachable or refuses          (service.errors)
+├── BrokerError         the MQTT broker is unreachable or rejects us       (service.errors)
 ├── StorageError        the database is unreachable, full or not ours      (history.errors)
 └── GatewayError        a Modbus gateway or its line has a fault           (gateway_bridge.modbus)
     ├── MeterTimeout    a meter did not answer in time
@@ -13,13 +13,13 @@ MeterflowError
 
 
 class MeterflowError(Exception):
-    """Base class of all Meterflow errors. The message names who, where and what, for a person."""
+    """Base class of all Meterflow errors. The message has cause, place and remedy, for a person."""
 
 
 class PayloadError(MeterflowError):
     """Raised when a message breaks the contract.
 
-    `reason` is one of a few fixed words to count by; `problems` lists (field, message).
+    `reason` is one of a few fixed words, to be counted; `problems` lists (field, message).
     """
 
     def __init__(self, reason: str, problems: list[tuple[str, str]]) -> None:

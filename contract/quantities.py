@@ -1,9 +1,9 @@
-"""The catalogue: every quantity Meterflow knows, one row each.
+"""The catalogue: one row for every quantity that Meterflow supports.
 
 Registers, payloads, table columns, Home Assistant entities, dashboard labels and the page
-`docs/quantities.md` are derived from this table; nothing of it is typed twice. Plausible ranges are
-wide on purpose (current transformers of several thousand amperes): they catch what no meter
-can mean, and keep every value within a 64-bit integer of thousandths.
+`docs/quantities.md` are derived from this table. The ranges are wide on purpose (current
+transformers of several thousand amperes): they exclude values that no meter can mean, and keep
+every value within a 64-bit integer of thousandths.
 """
 
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What quantities of one sort share; `device_class` is Home Assistant's word for it.
+    """The properties that similar quantities share; `device_class` is that of Home Assistant.
 
-    `additive`: the values of the phases add up to the meter's, which is their mean otherwise.
-    `kilo`: people read large values in thousands of the unit, such as kW.
+    `additive`: the value of the meter is the sum of its phases, else their mean. `kilo`: pages
+    show large values in thousands of the unit, such as kW.
     """
 
     unit: str
@@ -29,16 +29,15 @@ class Kind:
 
     @property
     def state_class(self) -> str:
-        """Home Assistant's state class: a counter only grows, a gauge is a measurement."""
+        """State class of Home Assistant: a counter only increases, a gauge is a measurement."""
         return "total_increasing" if self.counter else "measurement"
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One thing a meter measures: its name on the wire, its label for people, its kind.
+    """A quantity that a meter measures: its name on the wire, its label for people, its kind.
 
-    `shown` quantities are enabled in Home Assistant from the start; `diagnostic` ones are
-    filed there under diagnostics.
+    Home Assistant enables `shown` quantities at first, and lists `diagnostic` ones separately.
     """
 
     name: str
@@ -63,12 +62,12 @@ APPARENT_ENERGY = Kind("kVAh", 2, None, 0, 1e9, counter=True)
 CHARGE = Kind("Ah", 1, None, 0, 1e9, counter=True)
 
 QUANTITIES = (
-    # the four core quantities, which any unit can send
+    # the four core quantities, which any device can send
     Quantity("voltage", "Voltage", VOLTAGE),
     Quantity("current", "Current", CURRENT),
     Quantity("power", "Power", POWER, shown=True),
     Quantity("energy", "Energy", ENERGY),
-    # the phases and what completes a live reading
+    # the phases, and the rest of a live reading
     Quantity("voltage_l1", "Voltage L1", VOLTAGE, shown=True),
     Quantity("voltage_l2", "Voltage L2", VOLTAGE, shown=True),
     Quantity("voltage_l3", "Voltage L3", VOLTAGE, shown=True),
@@ -194,13 +193,13 @@ DEFAULT_SET = (
     "phase_angle", "phase_angle_l1", "phase_angle_l2", "phase_angle_l3",
     "frequency", "energy_import", "energy_export",
 )  # fmt: skip
-"""What a bridge reads when nobody says otherwise: one block of registers of an SDM630."""
+"""The quantities that a bridge reads by default: one block of registers of an SDM630."""
 
 
 def quantity_set(words: Iterable[str]) -> tuple[str, ...]:
     """Return the names that `words` stand for: names, or the sets core, default, all.
 
-    The order is the catalogue's. Raises ValueError naming the first word that is neither.
+    The order is that of the catalogue. Raises ValueError naming the first word that is neither.
     """
     sets = {"core": CORE_SET, "default": DEFAULT_SET, "all": tuple(BY_NAME)}
     wanted: set[str] = set()

@@ -1,9 +1,9 @@
-"""Replay: a recorder asks a bridge to send again what it lacks, and the bridge says what it sent.
+"""Replay: a recorder requests the readings that it lacks, and a bridge sends them again.
 
-Readings of a meter are told apart by their `seq`. What a bridge has in its journal it sends again
-as ordinary readings that are not retained; its answer then names each run of numbers that it has,
-so that the recorder knows which others exist no more. Recorders that share the readings' topics
-among them have what they ask for sent to a topic of their own.
+The `seq` of a reading identifies it among those of its meter. A bridge sends the readings of its
+journal again as ordinary readings that are not retained. Its answer then lists the runs of
+numbers that it has, so that the recorder knows which others no longer exist. Recorders that
+share a subscription have the readings that they request sent to a topic of their own.
 """
 
 from typing import Annotated, TypeVar
@@ -16,7 +16,7 @@ MOST_METERS = 10_000
 HIGHEST_SEQ = 2**53
 
 Seq = Annotated[int, Field(ge=0, le=HIGHEST_SEQ)]
-Word = Annotated[str, Field(min_length=1, max_length=64)]
+RequestId = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class _Message(BaseModel):
@@ -28,22 +28,22 @@ class _Message(BaseModel):
 
 
 class ReplayRequest(_Message):
-    """Send again what came after these numbers; of a meter that is not named, everything.
+    """Request for the readings after these numbers; of a meter that is not named, all readings.
 
     With `direct` the readings go to `meters/_recorder/<recorder>/again` and nowhere else.
     """
 
     recorder: Id
-    request: Word
+    request: RequestId
     after: dict[Id, Seq] = Field(default_factory=dict, max_length=MOST_METERS)
     direct: bool = False
 
 
 class Replayed(_Message):
-    """What a bridge has of one meter between `after` (not included) and `upto` (included).
+    """The readings that a bridge has of one meter after `after`, up to and including `upto`.
 
-    Each of `sent` is the first and the last number of a run without a hole. Numbers between the
-    runs were never given or are no longer kept; `oldest` is the first that the journal has.
+    Each of `sent` is the first and the last number of a run without a gap. Numbers between the
+    runs were never used or are no longer kept; `oldest` is the first in the journal.
     """
 
     after: Seq
@@ -53,10 +53,10 @@ class Replayed(_Message):
 
 
 class ReplayAnswer(_Message):
-    """What was sent on a request, meter by meter; with `more` there is more to ask for."""
+    """The readings sent for a request, by meter; with `more` the recorder has to ask again."""
 
     recorder: Id
-    request: Word
+    request: RequestId
     meters: dict[Id, Replayed] = Field(max_length=MOST_METERS)
     more: bool = False
 
@@ -65,7 +65,7 @@ M = TypeVar("M", bound=_Message)
 
 
 def decode(kind: type[M], payload: bytes | str) -> M:
-    """Return the message that a payload holds; raises PayloadError where it is none."""
+    """Return the message in a payload; raises PayloadError for an invalid one."""
     try:
         return kind.model_validate_json(payload)
     except ValidationError as error:
@@ -73,7 +73,7 @@ def decode(kind: type[M], payload: bytes | str) -> M:
 
 
 def runs(numbers: list[int]) -> list[tuple[int, int]]:
-    """Return ascending numbers as runs without a hole: 1 2 3 7 8 is (1, 3) (7, 8)."""
+    """Return ascending numbers as runs without a gap: 1 2 3 7 8 is (1, 3) (7, 8)."""
     found: list[tuple[int, int]] = []
     for number in numbers:
         if found and number == found[-1][1] + 1:

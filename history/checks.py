@@ -1,4 +1,4 @@
-"""Looking whether the history is whole: the file, the roll-ups against readings, gaps."""
+"""Checks of the history: roll-ups against their readings, and gaps."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from statistics import median_low
 
 import peewee
 
+from contract.times import from_epoch_ms
+from history.dialect import Row, fetch, fetch_one
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, width_s
 from history.rollups.rollups import Rollups
-from history.statements import Row, fetch, fetch_one
 from history.tables import Meter
-from history.times import from_ms
 
 DAY_S = width_s(DAY)
 _GAP = 2.5
@@ -30,7 +30,7 @@ _ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class DayOfGaps:
-    """What is missing of a UTC day of a meter; `usual_s` is how far apart its readings are."""
+    """A UTC day of a meter with gaps; `usual_s` is the usual distance of its readings."""
 
     meter_id: str
     day: datetime
@@ -41,18 +41,12 @@ class DayOfGaps:
     usual_s: float
 
 
-def file_problems(database: peewee.Database) -> list[str]:
-    """Return what SQLite finds wrong with its file."""
-    lines = [str(row[0]) for row in fetch(database, "PRAGMA integrity_check(20)")]
-    return [] if lines == ["ok"] else lines
-
-
 def days_of(database: peewee.Database, meter: Meter) -> list[int]:
-    """Return the UTC days (epoch s) of which all readings are still there."""
+    """Return the UTC days (epoch s) of which retention has deleted no readings."""
     row = fetch_one(
         database,
         "SELECT MIN(ts), MAX(ts) FROM readings_raw WHERE meter = ? AND ts >= ?",
-        (meter.id, meter.closed_until),
+        (meter.id, meter.retention_watermark),
     )
     if row is None or row[0] is None:
         return []
@@ -60,16 +54,16 @@ def days_of(database: peewee.Database, meter: Meter) -> list[int]:
 
 
 def differs(database: peewee.Database, meter: Meter, day: int) -> bool:
-    """Tell whether the roll-ups of a day say something else than its readings.
+    """Return whether the roll-ups of a day differ from what its readings lead to.
 
-    What is marked as due is left out. Twice, since a recorder may write in between.
+    Dirty buckets are left out. The comparison is made twice, since a recorder may write meanwhile.
     """
     rollups = Rollups(database)
     return all(_differs_now(database, rollups, meter.id, day) for _ in range(2))
 
 
 def gaps(database: peewee.Database, meter: Meter) -> Iterator[DayOfGaps]:
-    """Yield the days of a meter that have gaps, as far as its readings are still there."""
+    """Yield the days of a meter that have gaps, as far as retention has kept its readings."""
     newest = fetch(
         database,
         "SELECT ts FROM readings_raw WHERE meter = ? ORDER BY ts DESC LIMIT 1000",
@@ -85,33 +79,35 @@ def gaps(database: peewee.Database, meter: Meter) -> Iterator[DayOfGaps]:
         "SUM(CASE WHEN apart > ? THEN apart - ? ELSE 0 END) FROM (SELECT ts, "
         "ts - LAG(ts) OVER (ORDER BY ts) AS apart FROM readings_raw "
         "WHERE meter = ? AND ts >= ?) numbered GROUP BY 1 ORDER BY 1",
-        (int(usual * _GAP), int(usual * _GAP), usual, meter.id, meter.closed_until),
+        (int(usual * _GAP), int(usual * _GAP), usual, meter.id, meter.retention_watermark),
     )
     for day, count, found, longest, missing in rows:
         if found:
             seconds = [float(ms) / 1000 for ms in (longest, missing, usual)]
-            yield DayOfGaps(meter.name, from_ms(day * DAY_S * 1000), count, int(found), *seconds)
+            yield DayOfGaps(
+                meter.name, from_epoch_ms(day * DAY_S * 1000), count, int(found), *seconds
+            )
 
 
 def _differs_now(database: peewee.Database, rollups: Rollups, meter: int, day: int) -> bool:
     end = day + DAY_S
     with database.atomic():
-        marks = fetch(
+        rows = fetch(
             database,
             "SELECT bucket FROM rollup_dirty WHERE meter = ? AND bucket >= ? AND bucket < ?",
             (meter, day, end),
         )
-        due = {bucket for (bucket,) in marks}
+        dirty = {bucket for (bucket,) in rows}
         stored = fetch(database, _ROWS, (FIVE_MINUTES, meter, day, end))
-        made = rollups.made_from_readings(meter, day, end)
-        if _but(stored, due) != _but(made, due):
+        computed = rollups.computed_from_readings(meter, day, end)
+        if _without(stored, dirty) != _without(computed, dirty):
             return True
         sums = [
             sorted(fetch(database, _SUMS, (level, meter, day, end)))
             for level in (FIVE_MINUTES, HOUR, DAY)
         ]
-    return not due and not sums[0] == sums[1] == sums[2]
+    return not dirty and not sums[0] == sums[1] == sums[2]
 
 
-def _but(rows: list[Row], due: set[int]) -> set[Row]:
-    return {tuple(row) for row in rows if row[3] not in due}
+def _without(rows: list[Row], dirty: set[int]) -> set[Row]:
+    return {tuple(row) for row in rows if row[3] not in dirty}

@@ -1,8 +1,8 @@
 """Energy and cost by the hour, day, week, month or year of a site's own clock.
 
 Sums come from hours; where a period does not begin on a whole hour of UTC, the rest comes from
-5-minute roll-ups. Where those have been thinned out, that hour counts to the later period: sums
-over several periods stay exact.
+5-minute roll-ups. Where those have been deleted, that hour counts to the later period: sums over
+several periods stay exact.
 """
 
 from collections.abc import Sequence
@@ -13,38 +13,24 @@ from zoneinfo import ZoneInfo
 
 import peewee
 
-from contract.readings import epoch_ms
+from contract.times import epoch_ms
+from history.dialect import Row, fetch, fetch_one
 from history.periods import Unit, edges
 from history.periods import start_of as start_of_period
 from history.rollups.levels import FIVE_MINUTES, HOUR, start_of
-from history.statements import fetch
-from history.tables import Meter
 from history.tariffs import Tariffs
 
 IMPORTED = "energy"
 EXPORTED = "energy_export"
 _MOST_PER_QUERY = 4000
-_SUM = (
-    "(SELECT SUM(delta) FROM rollup WHERE level = {} AND meter = ? AND quantity = ? "
-    "AND bucket >= {} AND bucket < {})"
-)
-_SUMS = (
-    "WITH span (place, a, b, hour_a, hour_b) AS (VALUES {rows}) SELECT place, "
-    + _SUM.format(HOUR, "hour_a", "hour_b")
-    + ", "
-    + _SUM.format(FIVE_MINUTES, "hour_a", "a")
-    + ", "
-    + _SUM.format(FIVE_MINUTES, "hour_b", "b")
-    + " FROM span ORDER BY place"
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """What a meter counted in a period, in kWh, and what that costs; None where nothing is known.
+    """The energy that a meter counted in a period, in kWh, and its cost; None where unknown.
 
-    `exported` is None for a meter that counts none. `cost` is that of the import, less what is
-    paid for the export.
+    `exported` is None for a meter that counts no export. `cost` is that of the import, less what
+    is paid for the export.
     """
 
     start: datetime
@@ -63,20 +49,30 @@ class Comparison:
     before: Period
 
 
-def sums(meter_id: str, quantity: str, moments: Sequence[datetime]) -> list[float | None]:
+def sums(
+    database: peewee.Database, meter_id: str, quantity: str, moments: Sequence[datetime]
+) -> list[float | None]:
     """Return by how much a counter advanced between each moment and the next.
 
     None where there was no reading at all. Moments are cut to 5 minutes.
     """
     cuts = [start_of(epoch_ms(moment) // 1000, FIVE_MINUTES) for moment in moments]
     spans = list(pairwise(cuts))
+    key = fetch_one(
+        database,
+        "SELECT m.id, q.id FROM meters m CROSS JOIN quantities q WHERE m.name = ? AND q.name = ?",
+        (meter_id, quantity),
+    )
+    if key is None:
+        return [None] * len(spans)
     found: list[float | None] = []
     for begin in range(0, len(spans), _MOST_PER_QUERY):
-        found += _sums(meter_id, quantity, spans[begin : begin + _MOST_PER_QUERY])
+        found += _sums(database, key, spans[begin : begin + _MOST_PER_QUERY])
     return found
 
 
 def periods(
+    database: peewee.Database,
     meter_id: str,
     unit: Unit,
     since: datetime,
@@ -86,11 +82,17 @@ def periods(
     tariffs: Tariffs | None = None,
 ) -> list[Period]:
     """Return energy and cost of each period that `since` to `until` touches."""
-    return between(meter_id, edges(unit, since, until, zone), zone, tariffs=tariffs)
+    return between(database, meter_id, edges(unit, since, until, zone), zone, tariffs=tariffs)
 
 
 def compare(
-    meter_id: str, unit: Unit, now: datetime, zone: ZoneInfo, *, tariffs: Tariffs | None = None
+    database: peewee.Database,
+    meter_id: str,
+    unit: Unit,
+    now: datetime,
+    zone: ZoneInfo,
+    *,
+    tariffs: Tariffs | None = None,
 ) -> Comparison:
     """Return the running period beside the one before it.
 
@@ -101,20 +103,25 @@ def compare(
     start = start_of_period(unit, now, zone)
     earlier = start_of_period(unit, start - timedelta(seconds=1), zone)
     point = min(earlier + (now - start), start)
-    (running,) = between(meter_id, [start, now], zone, tariffs=tariffs)
-    (so_far,) = between(meter_id, [earlier, point], zone, tariffs=tariffs)
-    (whole,) = between(meter_id, [earlier, start], zone, tariffs=tariffs)
+    (running,) = between(database, meter_id, [start, now], zone, tariffs=tariffs)
+    (so_far,) = between(database, meter_id, [earlier, point], zone, tariffs=tariffs)
+    (whole,) = between(database, meter_id, [earlier, start], zone, tariffs=tariffs)
     return Comparison(running, so_far, whole)
 
 
 def between(
-    meter_id: str, moments: Sequence[datetime], zone: ZoneInfo, *, tariffs: Tariffs | None = None
+    database: peewee.Database,
+    meter_id: str,
+    moments: Sequence[datetime],
+    zone: ZoneInfo,
+    *,
+    tariffs: Tariffs | None = None,
 ) -> list[Period]:
     """Return energy and cost between each moment and the next."""
     cuts = [moment.astimezone(UTC) for moment in moments]
     if tariffs:
         cuts = sorted({*cuts, *tariffs.changes(cuts[0], cuts[-1], zone)})
-    imported, exported = (sums(meter_id, name, cuts) for name in (IMPORTED, EXPORTED))
+    imported, exported = (sums(database, meter_id, name, cuts) for name in (IMPORTED, EXPORTED))
     costs = _costs(cuts, imported, exported, zone, tariffs)
     place = {cut: number for number, cut in enumerate(cuts)}
     result = []
@@ -132,7 +139,7 @@ def _costs(
     zone: ZoneInfo,
     tariffs: Tariffs | None,
 ) -> list[float | None]:
-    """Return the cost of each part, within which the price is one."""
+    """Return the cost of each part; no price changes within one."""
     costs: list[float | None] = []
     for start, bought, sold in zip(cuts, imported, exported, strict=False):
         tariff = tariffs.at(start, zone) if tariffs else None
@@ -144,20 +151,29 @@ def _costs(
     return costs
 
 
-def _sums(meter_id: str, quantity: str, spans: Sequence[tuple[int, int]]) -> list[float | None]:
-    database: peewee.Database = Meter._meta.database
+def _sums(
+    database: peewee.Database, key: Row, spans: Sequence[tuple[int, int]]
+) -> list[float | None]:
+    """Return the sum of each span: its hours, with 5 minutes where it begins or ends within one."""
     rows = ", ".join(
         f"({place}, {a}, {b}, {start_of(a, HOUR)}, {start_of(b, HOUR)})"
         for place, (a, b) in enumerate(spans)
     )
-    key = fetch(
-        database,
-        "SELECT m.id, q.id FROM meters m CROSS JOIN quantities q WHERE m.name = ? AND q.name = ?",
-        (meter_id, quantity),
+    parts = (
+        f"(SELECT SUM(delta) FROM rollup WHERE level = {level} AND meter = ? AND quantity = ? "
+        f"AND bucket >= {begin} AND bucket < {end})"
+        for level, begin, end in (
+            (HOUR, "hour_a", "hour_b"),
+            (FIVE_MINUTES, "hour_a", "a"),
+            (FIVE_MINUTES, "hour_b", "b"),
+        )
     )
-    if not key:
-        return [None] * len(spans)
-    found = fetch(database, _SUMS.format(rows=rows), [*key[0]] * 3)
+    found = fetch(
+        database,
+        f"WITH span (place, a, b, hour_a, hour_b) AS (VALUES {rows}) "
+        f"SELECT place, {', '.join(parts)} FROM span ORDER BY place",
+        [*key] * 3,
+    )
     return [_in_kwh(hours, early, late) for _, hours, early, late in found]
 
 

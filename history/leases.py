@@ -1,48 +1,50 @@
-"""Which of several programs sees to what only one should, kept in the database that they share.
+"""Leader election among recorders that share a database.
 
-Whoever has a duty counts its `beat` up now and then. No clocks of two machines are compared: a
-beat that stands still while another program waits is how that one knows that the first is gone.
+The holder of a lease renews it now and then, which counts `renewals` up. No clocks of two machines
+are compared: when the count stands still while another recorder waits, the holder is gone.
 """
 
 from typing import NamedTuple
 
 import peewee
 
-from history.database import transaction
-from history.statements import fetch_one, run
+from history.dialect import fetch_one, run, transaction
 
 
-class Beat(NamedTuple):
-    """Who has a duty, and how often that has been said; nobody where `holder` is empty."""
+class Lease(NamedTuple):
+    """Who holds a lease and how often it has been renewed; nobody where `holder` is empty."""
 
     holder: str
-    beat: int
+    renewals: int
 
 
-class Duties:
-    """Reads and writes the table `duties`."""
+class Leases:
+    """Reads and writes the table `leases`."""
 
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
 
-    def seen(self, duty: str) -> Beat:
-        """Return who has a duty."""
-        row = fetch_one(self._database, "SELECT holder, beat FROM duties WHERE name = ?", [duty])
-        return Beat(*row) if row else Beat("", 0)
+    def read(self, name: str) -> Lease:
+        """Return who holds a lease."""
+        row = fetch_one(
+            self._database, "SELECT holder, renewals FROM leases WHERE name = ?", [name]
+        )
+        return Lease(*row) if row else Lease("", 0)
 
-    def take(self, duty: str, holder: str, seen: Beat) -> Beat | None:
-        """Take a duty over, or go on with it; None where it is no longer as it was seen."""
-        after = Beat(holder, seen.beat + 1)
+    def acquire(self, name: str, holder: str, seen: Lease) -> Lease | None:
+        """Acquire or renew a lease; None where it is no longer as it was seen."""
+        after = Lease(holder, seen.renewals + 1)
         with transaction(self._database):
             run(
                 self._database,
-                "INSERT INTO duties (name, holder, beat) VALUES (?, '', 0) "
+                "INSERT INTO leases (name, holder, renewals) VALUES (?, '', 0) "
                 "ON CONFLICT (name) DO NOTHING",
-                [duty],
+                [name],
             )
             changed = run(
                 self._database,
-                "UPDATE duties SET holder = ?, beat = ? WHERE name = ? AND holder = ? AND beat = ?",
-                [*after, duty, *seen],
+                "UPDATE leases SET holder = ?, renewals = ? "
+                "WHERE name = ? AND holder = ? AND renewals = ?",
+                [*after, name, *seen],
             )
         return after if changed else None

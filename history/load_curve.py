@@ -1,4 +1,4 @@
-"""What a load curve has to tell: its peak, and what is drawn all the time."""
+"""The peak and the base load of a load curve."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,16 +6,13 @@ from datetime import datetime
 import peewee
 
 from contract.quantities import BY_NAME
-from contract.readings import epoch_ms
-from history.columns import stored_quantities
-from history.coverage import covers, firsts, quantity_number
-from history.rollups.levels import FIVE_MINUTES, HOUR, RAW, start_of, width_s
-from history.statements import Row, fetch, fetch_one
-from history.tables import Meter
-from history.times import from_ms
+from contract.times import epoch_ms, from_epoch_ms
+from history.dialect import Row, fetch, fetch_one
+from history.rollups.levels import FIVE_MINUTES, HOUR, RAW, begins, covers, start_of, width_s
+from history.tables import quantity_id, read_meter, stored_quantities
 
 BASE_SHARE = 0.05
-"""The base load is what the load stays below for this share of the time."""
+"""Share of the time for which the load stays below the base load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +20,7 @@ class Peak:
     """The highest value and when it was measured.
 
     `exact_to_s` is 0 where the reading itself is still there, else the width of the roll-up that
-    tells of it; `ts` is then its beginning.
+    has the value; `ts` is then the beginning of that roll-up.
     """
 
     value: float
@@ -31,16 +28,18 @@ class Peak:
     exact_to_s: int
 
 
-def peak(meter_id: str, quantity: str, since: datetime, until: datetime) -> Peak | None:
+def peak(
+    database: peewee.Database, meter_id: str, quantity: str, since: datetime, until: datetime
+) -> Peak | None:
     """Return the highest value of a quantity between two times, the first where there are several.
 
-    At the edges of the range whole 5 minutes count, or whole hours once those are thinned out.
+    At the edges of the range whole 5 minutes count, or whole hours once those have been deleted.
     """
     begin, end = epoch_ms(since), epoch_ms(until)
-    found = _place(meter_id, quantity, begin, end)
+    found = _place(database, meter_id, quantity, begin, end)
     if found is None:
         return None
-    database, meter, level = found
+    meter, level = found
     best = _highest(database, level, meter, quantity, begin, end)
     for finer in [each for each in (FIVE_MINUTES, RAW) if each < level]:
         if best is None:
@@ -51,21 +50,23 @@ def peak(meter_id: str, quantity: str, since: datetime, until: datetime) -> Peak
         if inside is None or inside[0] < best[0]:
             break
         best, level = inside, finer
-    return Peak(best[0] / 1000, from_ms(best[1]), width_s(level)) if best else None
+    return Peak(best[0] / 1000, from_epoch_ms(best[1]), width_s(level)) if best else None
 
 
-def base_load(meter_id: str, since: datetime, until: datetime) -> float | None:
+def base_load(
+    database: peewee.Database, meter_id: str, since: datetime, until: datetime
+) -> float | None:
     """Return the power in W that is drawn practically always between two times.
 
-    It is what the mean of 5 minutes (of an hour, once those are thinned out) stays below for a
-    twentieth of the time; times of export are left out. None without readings.
+    The mean of 5 minutes (of an hour, once those have been deleted) stays below it for a twentieth
+    of the time; times of export are left out. None without readings.
     """
     begin, end = epoch_ms(since), epoch_ms(until)
-    found = _place(meter_id, "power", begin, end, finest=FIVE_MINUTES)
-    if found is None or found[2] == RAW:
+    found = _place(database, meter_id, "power", begin, end, finest=FIVE_MINUTES)
+    if found is None or found[1] == RAW:
         return None
-    database, meter, level = found
-    key = (level, meter, quantity_number(database, "power"))
+    meter, level = found
+    key = (level, meter, quantity_id(database, "power"))
     span = (start_of(begin // 1000, level), end // 1000)
     some = (
         "FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
@@ -81,18 +82,25 @@ def base_load(meter_id: str, since: datetime, until: datetime) -> float | None:
 
 
 def _place(
-    meter_id: str, quantity: str, begin: int, end: int, finest: int = HOUR
-) -> tuple[peewee.Database, int, int] | None:
-    """Return where to look: hours where the range is made of them, else the finest that covers."""
-    database: peewee.Database = Meter._meta.database
-    meter = Meter.get_or_none(Meter.name == meter_id)
+    database: peewee.Database,
+    meter_id: str,
+    quantity: str,
+    begin: int,
+    end: int,
+    finest: int = HOUR,
+) -> tuple[int, int] | None:
+    """Return the meter's number and the level to read.
+
+    That is hours where the range consists of whole ones, else the finest level that covers it.
+    """
+    meter = read_meter(database, meter_id)
     if meter is None or quantity not in BY_NAME:
         return None
-    begins = firsts(database, meter.id, quantity_number(database, quantity), begin, end)
+    there = begins(database, meter.id, quantity_id(database, quantity), begin, end)
     aligned = begin % 3_600_000 == 0 and end % 3_600_000 == 0
     order = (HOUR, FIVE_MINUTES) if aligned and finest == HOUR else (FIVE_MINUTES, HOUR)
-    level = next((level for level in order if covers(level, begins)), RAW)
-    return database, meter.id, level
+    level = next((level for level in order if covers(level, there)), RAW)
+    return meter.id, level
 
 
 def _highest(

@@ -1,40 +1,26 @@
 """Reading the history back: meters, their newest readings, pages of readings.
 
-Each query is a few seeks of the key (meter, ts), whatever the length of the history. Charts are in
+Each query is a few seeks of the key (meter, ts), however long the history is. Charts are in
 `history.series`, energy and cost in `history.energy`.
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, islice
 
 import peewee
 
-from contract.readings import Reading, epoch_ms
-from history.columns import stored_quantities
-from history.series import columns
-from history.statements import Row, fetch, fetch_one
-from history.tables import Meter
-from history.times import from_ms
-
-__all__ = [
-    "MeterEntry",
-    "Page",
-    "columns",
-    "exists",
-    "latest",
-    "meters",
-    "natural_order",
-    "page",
-    "readings",
-]
+from contract.readings import Reading
+from contract.times import epoch_ms, from_epoch_ms
+from history.dialect import fetch, fetch_one
+from history.tables import in_units, read_meters, stored_quantities
 
 _FAR = 2**62
 _CHUNK = 50
 Key = tuple[int, int]
-"""Time in epoch ms and a meter's number: what pages are ordered by, newest first."""
+"""Time in epoch ms and a meter's number, the order of pages (newest first)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,47 +34,48 @@ class MeterEntry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Readings, newest first; `next` asks for those after them, None where these are the last."""
+    """Readings, newest first; `next` is what to pass as `after`, None where these are the last."""
 
     readings: list[Reading]
     next: str | None
 
 
-def meters() -> list[MeterEntry]:
+def meters(database: peewee.Database) -> list[MeterEntry]:
     """Return all meters, in the order of their names (1, 2, 10 as a person would)."""
     entries = [
-        MeterEntry(meter.name, from_ms(meter.first_ts), from_ms(meter.last_ts))
-        for meter in Meter.select()
+        MeterEntry(meter.name, from_epoch_ms(meter.first_ts), from_epoch_ms(meter.last_ts))
+        for meter in read_meters(database)
     ]
     return sorted(entries, key=lambda entry: natural_order(entry.meter_id))
 
 
 def natural_order(meter_id: str) -> tuple[int, int, str]:
-    """Sort key that puts numbers first and by their value."""
+    """Return a sort key that puts numbers first and by their value."""
     return (0, int(meter_id), "") if meter_id.isdecimal() else (1, 0, meter_id)
 
 
-def latest(meter_id: str) -> Reading | None:
+def latest(database: peewee.Database, meter_id: str) -> Reading | None:
     """Return a meter's newest reading: one seek, never a GROUP BY over readings."""
-    names = stored_quantities(_database())
+    names = stored_quantities(database)
     row = fetch_one(
-        _database(),
+        database,
         f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
         "WHERE meter = (SELECT id FROM meters WHERE name = ?) ORDER BY ts DESC LIMIT 1",
         (meter_id,),
     )
-    return Reading(meter_id, from_ms(row[0]), _values(names, row)) if row else None
+    return Reading(meter_id, from_epoch_ms(row[0]), in_units(names, row[1:])) if row else None
 
 
-def exists(meter_id: str, ts: datetime) -> bool:
-    """Tell whether the reading of that meter and time is stored."""
+def exists(database: peewee.Database, meter_id: str, ts: datetime) -> bool:
+    """Return whether the reading of that meter and time is stored."""
     statement = (
         "SELECT 1 FROM readings_raw r JOIN meters m ON m.id = r.meter WHERE m.name = ? AND r.ts = ?"
     )
-    return fetch_one(_database(), statement, (meter_id, epoch_ms(ts))) is not None
+    return fetch_one(database, statement, (meter_id, epoch_ms(ts))) is not None
 
 
 def readings(
+    database: peewee.Database,
     meter_id: str | None = None,
     *,
     since: datetime | None = None,
@@ -96,10 +83,11 @@ def readings(
     limit: int = 100,
 ) -> list[Reading]:
     """Return readings, newest first, of one meter or all, from `since` to before `until`."""
-    return page(meter_id, since=since, until=until, limit=limit).readings
+    return page(database, meter_id, since=since, until=until, limit=limit).readings
 
 
 def page(
+    database: peewee.Database,
     meter_id: str | None = None,
     *,
     since: datetime | None = None,
@@ -109,25 +97,25 @@ def page(
 ) -> Page:
     """Return a page of readings; `after` is the `next` of the page before.
 
-    It names where that page ended, so that readings that come meanwhile shift nothing. Raises
-    ValueError for an `after` that no page has given.
+    It names where that page ended, so that readings that arrive meanwhile shift nothing. Raises
+    ValueError for an `after` that no page has returned.
     """
-    names = _names(meter_id)
+    names = _names(database, meter_id)
     begin = epoch_ms(since) if since else 0
     end = epoch_ms(until) if until else _FAR
     before = _key(after) if after else (end, -1)
     ends = {meter: min(end, before[0] + (meter < before[1])) for meter in names}
-    keys = heapq.merge(*(_keys(m, begin, ends[m]) for m in names), reverse=True)
+    keys = heapq.merge(*(_keys(database, m, begin, ends[m]) for m in names), reverse=True)
     wanted = list(islice(keys, limit))
-    rows = _rows(wanted)
-    found = [Reading(names[meter], from_ms(ts), rows[ts, meter]) for ts, meter in wanted]
+    rows = _rows(database, wanted)
+    found = [Reading(names[meter], from_epoch_ms(ts), rows[ts, meter]) for ts, meter in wanted]
     last = wanted[-1] if len(wanted) == limit else None
     return Page(found, f"{last[0]}.{last[1]}" if last else None)
 
 
-def _names(meter_id: str | None) -> dict[int, str]:
-    where, parameters = ("WHERE name = ?", (meter_id,)) if meter_id is not None else ("", ())
-    return dict(fetch(_database(), f"SELECT id, name FROM meters {where}", parameters))
+def _names(database: peewee.Database, meter_id: str | None) -> dict[int, str]:
+    names = None if meter_id is None else [meter_id]
+    return {meter.id: meter.name for meter in read_meters(database, names)}
 
 
 def _key(after: str) -> Key:
@@ -135,12 +123,12 @@ def _key(after: str) -> Key:
     return int(ts), int(meter)
 
 
-def _keys(meter: int, begin: int, end: int) -> Iterator[Key]:
-    """Yield a meter's keys, newest first, a few at a time: most meters give only a few."""
+def _keys(database: peewee.Database, meter: int, begin: int, end: int) -> Iterator[Key]:
+    """Yield a meter's keys, newest first, a few at a time: most meters contribute only a few."""
     size = 1
     while True:
         rows = fetch(
-            _database(),
+            database,
             "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? "
             "ORDER BY ts DESC LIMIT ?",
             (meter, begin, end, size),
@@ -152,31 +140,21 @@ def _keys(meter: int, begin: int, end: int) -> Iterator[Key]:
         end, size = rows[-1][0], _CHUNK
 
 
-def _rows(keys: list[Key]) -> dict[Key, dict[str, float]]:
+def _rows(database: peewee.Database, keys: list[Key]) -> dict[Key, dict[str, float]]:
     """Return the values behind keys: those of one meter lie next to one another."""
-    names = stored_quantities(_database())
+    names = stored_quantities(database)
     found: dict[Key, dict[str, float]] = {}
     for meter, part in groupby(sorted(keys, key=_meter_of), key=_meter_of):
         times = [ts for ts, _ in part]
         rows = fetch(
-            _database(),
+            database,
             f"SELECT ts, {', '.join(names)} FROM readings_raw "
             "WHERE meter = ? AND ts >= ? AND ts <= ?",
             (meter, min(times), max(times)),
         )
-        found |= {(row[0], meter): _values(names, row) for row in rows}
+        found |= {(row[0], meter): in_units(names, row[1:]) for row in rows}
     return found
-
-
-def _values(names: Sequence[str], row: Row) -> dict[str, float]:
-    """Return what a row of a time and these quantities says, in their units."""
-    return {n: v / 1000 for n, v in zip(names, row[1:], strict=True) if v is not None}
 
 
 def _meter_of(key: Key) -> int:
     return key[1]
-
-
-def _database() -> peewee.Database:
-    database: peewee.Database = Meter._meta.database
-    return database

@@ -1,24 +1,215 @@
-"""The table of readings itself: from readings to rows, and the rows into the table."""
+"""Writing readings: batches into `readings_raw`, with everything that they change around it.
+
+The hot path is one `executemany` in a transaction; peewee's `insert_many` reaches a tenth of it.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import peewee
 
 from contract.readings import Reading
-from history.columns import add_columns
-from history.statements import run_many
+from contract.times import epoch_ms, format_time, from_epoch_ms
+from history.dialect import fetch, run, run_many, transaction
+from history.rollups.dirty_buckets import COUNTERS, DirtyBucket, DirtyBuckets
+from history.rollups.levels import DAY, FIVE_MINUTES, bucket_of, width_s
+from history.sequences import Sequences, Stamped, without_known_numbers
+from history.tables import Meter, add_columns, read_meters
 
-Stamped = tuple[int, Reading]
-"""A reading with its time in epoch ms."""
+logger = logging.getLogger(__name__)
+
+MOST_REJECTED = 5000
+_COUNTERS = frozenset(COUNTERS)
+_MOST_SHAPES = 1000
 
 Shape = tuple[str, ...]
 """The quantities of a reading, in its order."""
 
-_MOST_SHAPES = 1000
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A message that could not be used, and why."""
+
+    topic: str
+    payload: bytes
+    reason: str
+    detail: str
+
+
+class Writer:
+    """Writes batches of readings, and marks which roll-ups they change.
+
+    Every method raises peewee's errors: the caller decides whether to try again. Several writers
+    may work on one database: each locks the rows of the meters that its batch is about.
+
+    With `fill_in` it also accepts whole UTC days before the retention watermark where a meter has
+    nothing yet; no such day may be split between two batches.
+    """
+
+    def __init__(self, database: peewee.Database, *, fill_in: bool = False) -> None:
+        self._database = database
+        self._fill_in = fill_in
+        self._raw = RawTable(database)
+        self._dirty = DirtyBuckets(database)
+        self.sequences = Sequences(database)
+        self._snapshot_meters = {m.name for m in read_meters(database) if m.snapshots}
+        self._reported_watermarks: dict[str, int] = {}
+        self.too_old = 0
+        """Counts readings refused because what they would change has been deleted."""
+
+    @property
+    def snapshot_meters(self) -> list[str]:
+        """The meters that are known to send whole readings."""
+        return sorted(self._snapshot_meters)
+
+    def write(self, readings: Iterable[Reading], rejected: Iterable[Rejected] = ()) -> int:
+        """Store a batch in one transaction; return how many rows were new.
+
+        A reading of a known meter and time is already there and changes nothing. A reading from
+        before the retention watermark of its meter is refused, and counted.
+        """
+        given = _by_meter(readings)
+        try:
+            with transaction(self._database):
+                rows = read_meters(self._database, given, for_update=True)
+                known = {meter.name: meter for meter in rows}
+                for name, meter in known.items():
+                    given[name] = without_known_numbers(given[name], meter)
+                by_meter = {
+                    name: accepted
+                    for name, part in given.items()
+                    if (accepted := self._accepted(part, known.get(name)))
+                }
+                stored = self._store(by_meter, known) if by_meter else 0
+                self.sequences.record(given, known)
+                self._reject(list(rejected))
+        except BaseException:
+            self._raw.forget_columns()
+            raise
+        self._snapshot_meters |= {name for name, part in by_meter.items() if _snapshots(part)}
+        for name, meter in known.items():
+            self._count_too_old(meter, len(given[name]) - len(by_meter.get(name, ())))
+        return stored
+
+    def _accepted(self, stamped: list[Stamped], meter: Meter | None) -> list[Stamped]:
+        """Return the readings whose time has not been deleted."""
+        watermark = meter.retention_watermark if meter else 0
+        if not stamped or meter is None or min(ts for ts, _ in stamped) >= watermark:
+            return stamped
+        old_days = {bucket_of(ts, DAY) for ts, _ in stamped if ts < watermark}
+        open_days = self._days_without_history(meter.id, old_days) if self._fill_in else set()
+        return [
+            each for each in stamped if each[0] >= watermark or bucket_of(each[0], DAY) in open_days
+        ]
+
+    def _days_without_history(self, meter: int, days: Iterable[int]) -> set[int]:
+        statement = (
+            "SELECT 1 FROM quantities q WHERE EXISTS (SELECT 1 FROM rollup WHERE level = ? "
+            "AND meter = ? AND quantity = q.id AND bucket = ?) LIMIT 1"
+        )
+        return {day for day in days if not fetch(self._database, statement, (DAY, meter, day))}
+
+    def _store(self, by_meter: dict[str, list[Stamped]], known: dict[str, Meter]) -> int:
+        meters = self._update_meters(by_meter, known)
+        stored = self._raw.insert({meters[name].id: part for name, part in by_meter.items()})
+        dirty: set[DirtyBucket] = set()
+        for name, part in by_meter.items():
+            dirty |= self._changed(meters[name], part, is_new=name not in known)
+        self._dirty.add(dirty)
+        return stored
+
+    def _update_meters(
+        self, by_meter: dict[str, list[Stamped]], known: dict[str, Meter]
+    ) -> dict[str, Meter]:
+        """Insert new meters, update the others, and return all as they were before this batch."""
+        meters, changes = {}, []
+        for name, part in by_meter.items():
+            first, last = min(ts for ts, _ in part), max(ts for ts, _ in part)
+            snapshots, meter = _snapshots(part), known.get(name)
+            if meter is None:
+                meter = self._insert_meter(name, first, last, snapshots)
+            before = (meter.first_ts, meter.last_ts, bool(meter.snapshots))
+            after = (min(first, before[0]), max(last, before[1]), snapshots or before[2])
+            if after != before:
+                changes.append((*after, meter.id))
+            meters[name] = meter
+        run_many(
+            self._database,
+            "UPDATE meters SET first_ts = ?, last_ts = ?, snapshots = ? WHERE id = ?",
+            changes,
+        )
+        return meters
+
+    def _insert_meter(self, name: str, first_ts: int, last_ts: int, snapshots: bool) -> Meter:
+        ((number,),) = fetch(
+            self._database,
+            "INSERT INTO meters (name, first_ts, last_ts, snapshots) VALUES (?, ?, ?, ?) "
+            "RETURNING id",
+            (name, first_ts, last_ts, snapshots),
+        )
+        return Meter(number, name, first_ts, last_ts, snapshots)
+
+    def _changed(self, meter: Meter, stamped: list[Stamped], *, is_new: bool) -> set[DirtyBucket]:
+        """Return the buckets that these readings change.
+
+        A later bucket whose readings have been deleted cannot be computed again, and stays.
+        """
+        dirty = {(meter.id, bucket_of(first)) for first in _starts(stamped)}
+        late: dict[int, set[str]] = {}
+        for ts, reading in stamped if not is_new else ():
+            if ts < meter.last_ts:
+                late.setdefault(bucket_of(ts), set()).update(_COUNTERS & reading.values.keys())
+        later: set[DirtyBucket] = set()
+        for bucket, counters in late.items():
+            later |= self._dirty.changed_after(meter.id, bucket, counters)
+        return dirty | {each for each in later if each[1] * 1000 >= meter.retention_watermark}
+
+    def _count_too_old(self, meter: Meter, refused: int) -> None:
+        """Count refused readings, and log them once for each watermark."""
+        self.too_old += refused
+        watermark = meter.retention_watermark
+        if refused and self._reported_watermarks.get(meter.name) != watermark:
+            self._reported_watermarks[meter.name] = watermark
+            logger.warning(
+                "meter %s: readings from before %s refused: retention has deleted up to then",
+                meter.name,
+                format_time(from_epoch_ms(watermark)),
+            )
+
+    def _reject(self, rejected: list[Rejected]) -> None:
+        """Store rejected messages; of the older ones only the newest few thousand stay."""
+        if not rejected:
+            return
+        now = int(time.time() * 1000)
+        run_many(
+            self._database,
+            "INSERT INTO rejected_messages (ts, topic, reason, detail, payload) "
+            "VALUES (?, ?, ?, ?, ?)",
+            [
+                (
+                    now,
+                    _text(message.topic.encode(), 200),
+                    message.reason,
+                    _text(message.detail.encode(), 500),
+                    _text(message.payload, 1024),
+                )
+                for message in rejected
+            ],
+        )
+        ((newest,),) = fetch(self._database, "SELECT MAX(id) FROM rejected_messages")
+        run(
+            self._database,
+            "DELETE FROM rejected_messages WHERE id <= ?",
+            (newest - MOST_REJECTED,),
+        )
 
 
 class RawTable:
-    """Inserts rows, and adds the column of a quantity that nobody has sent so far.
+    """Inserts rows, and adds the column of a quantity that is sent for the first time.
 
-    Readings of one shape (nearly all of a meter have the same) share a statement, which spares
+    Readings of one shape (nearly all of a meter have the same) share a statement, which saves
     looking up the place of every value.
     """
 
@@ -41,7 +232,7 @@ class RawTable:
         )
 
     def forget_columns(self) -> None:
-        """Look again which columns there are: added ones are gone with their transaction."""
+        """Read again which columns there are: added ones are gone with their transaction."""
         self._inserts.clear()
 
     def _insert(self, shape: Shape) -> str:
@@ -55,3 +246,24 @@ class RawTable:
                 "ON CONFLICT (meter, ts) DO NOTHING"
             )
         return self._inserts[shape]
+
+
+def _starts(stamped: Sequence[Stamped]) -> list[int]:
+    """Return a time in each of the 5 minutes that have readings."""
+    width_ms = width_s(FIVE_MINUTES) * 1000
+    return list({ts // width_ms: ts for ts, _ in stamped}.values())
+
+
+def _by_meter(readings: Iterable[Reading]) -> dict[str, list[Stamped]]:
+    by_meter: dict[str, list[Stamped]] = {}
+    for reading in readings:
+        by_meter.setdefault(reading.meter_id, []).append((epoch_ms(reading.ts), reading))
+    return by_meter
+
+
+def _snapshots(stamped: list[Stamped]) -> bool:
+    return not all(reading.from_scalars for _, reading in stamped)
+
+
+def _text(raw: bytes, longest: int) -> str:
+    return raw[:longest].decode("utf-8", "backslashreplace").replace("\0", "\\0")

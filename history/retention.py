@@ -1,7 +1,7 @@
-"""Thinning out: each level is kept for so many days, what is coarser stays longer.
+"""Retention: each level is kept for a number of days, coarser levels longer.
 
-Only what is rolled up is deleted, a little at a time. A meter's `closed_until` moves first: from
-then on older readings are refused, since what they would change can no longer be made again.
+Only what is rolled up is deleted, a little at a time. A meter's retention watermark moves first:
+from then on older readings are refused, since what they would change can no longer be computed.
 """
 
 import time
@@ -10,23 +10,19 @@ from dataclasses import dataclass
 
 import peewee
 
-from history.columns import stored_quantities
-from history.database import transaction
+from history.dialect import dialect_of, fetch, fetch_one, placeholders, run, transaction
 from history.exchange.archive import Archive, month_of
 from history.rollups.dirty_buckets import COUNTERS
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW, start_of
-from history.statements import fetch, fetch_one, run
-from history.tables import Meter, QuantityNumber
+from history.tables import Meter, quantity_ids, read_meters, stored_quantities
 
 MOST_ROWS = 2000
-VACUUM_PAGES = 200
 _DAY_S = 86_400
-_SPARE_PAGES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """For how many days each level is kept; 0 means for ever."""
+    """Days for which each level is kept (0 = forever)."""
 
     raw: int = 30
     five_minutes: int = 90
@@ -42,33 +38,37 @@ class Keep:
 
 
 class Retention:
-    """Deletes what is older than it is kept; its one user is the thread that writes."""
+    """Deletes what is older than it is kept; only the thread that writes uses it."""
 
     def __init__(
         self, database: peewee.Database, keep: Keep | None = None, archive: Archive | None = None
     ) -> None:
         self._database = database
+        self._dialect = dialect_of(database)
         self._keep = keep or Keep()
         self._archive = archive
 
     def steps(self, now_s: float | None = None) -> Iterator[int]:
-        """Go once through all meters, a short transaction for each item: how many rows went."""
+        """Go once through all meters, a short transaction for each item; yield rows deleted."""
         horizons = self._keep.horizons(time.time() if now_s is None else now_s)
-        if self._archive and RAW in horizons:  # whole months go into it
+        if self._archive and RAW in horizons:  # it holds whole months
             horizons[RAW] = month_of(horizons[RAW] * 1000)[0] // 1000
-        for meter in Meter.select().order_by(Meter.id):
+        for meter in read_meters(self._database):
             for level, horizon in horizons.items():
-                closed_ms = self._close(meter.id, horizon * 1000)
+                watermark_ms = self._advance_watermark(meter.id, horizon * 1000)
                 if level == RAW:
                     if self._archive:
-                        closed_ms = month_of(closed_ms)[0]
-                        yield from self._put_away(self._archive, meter, closed_ms)
-                    yield from self._thin_readings(meter.id, closed_ms)
+                        watermark_ms = month_of(watermark_ms)[0]
+                        yield from self._put_away(self._archive, meter, watermark_ms)
+                    yield from self._thin_readings(meter.id, watermark_ms)
                 else:
-                    yield from self._thin_rollups(level, meter.id, closed_ms // 1000)
+                    yield from self._thin_rollups(level, meter.id, watermark_ms // 1000)
 
-    def _close(self, meter: int, horizon_ms: int) -> int:
-        """Refuse from now on what is older; not beyond what has yet to be rolled up."""
+    def _advance_watermark(self, meter: int, horizon_ms: int) -> int:
+        """Refuse older readings from now on, and return up to where readings may be deleted.
+
+        That is the horizon, or the day of the oldest reading that has yet to be rolled up.
+        """
         with transaction(self._database):
             due = fetch_one(
                 self._database,
@@ -77,13 +77,14 @@ class Retention:
                 (meter, meter),
             )
             limits = [start_of(ts // 1000, DAY) * 1000 for ts in due or () if ts is not None]
-            closed_ms = min([horizon_ms, *limits])
+            watermark_ms = min([horizon_ms, *limits])
             run(
                 self._database,
-                "UPDATE meters SET closed_until = ? WHERE id = ? AND closed_until < ?",
-                (closed_ms, meter, closed_ms),
+                "UPDATE meters SET retention_watermark = ? "
+                "WHERE id = ? AND retention_watermark < ?",
+                (watermark_ms, meter, watermark_ms),
             )
-        return closed_ms
+        return watermark_ms
 
     def _put_away(self, archive: Archive, meter: Meter, end: int) -> Iterator[int]:
         """Write into the archive what is about to be deleted."""
@@ -93,7 +94,7 @@ class Retention:
             row = fetch_one(
                 self._database,
                 "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? "
-                f"AND ts NOT IN ({', '.join('?' * len(kept))}) ORDER BY ts LIMIT 1",
+                f"AND ts NOT IN ({placeholders(kept)}) ORDER BY ts LIMIT 1",
                 (meter.id, begin, end, *kept),
             )
             if row is None:
@@ -112,9 +113,9 @@ class Retention:
                 "ORDER BY ts LIMIT ?",
                 (meter, begin, end, MOST_ROWS),
             )
-            times = [(meter, ts) for (ts,) in rows if ts not in kept]
+            times = [ts for (ts,) in rows if ts not in kept]
             if times:
-                yield self._delete_readings(meter, times[0][1], times[-1][1], kept)
+                yield self._delete_readings(meter, times[0], times[-1], kept)
             if len(rows) < MOST_ROWS:
                 return
             begin = rows[-1][0] + 1
@@ -126,22 +127,21 @@ class Retention:
             return run(
                 self._database,
                 "DELETE FROM readings_raw WHERE meter = ? AND ts >= ? AND ts <= ? "
-                f"AND ts NOT IN ({', '.join('?' * len(kept))})",
+                f"AND ts NOT IN ({placeholders(kept)})",
                 (meter, first, last, *kept),
             )
 
     def _is_being_filled(self, meter: int, until_ms: int) -> bool:
-        """Tell whether someone brings in readings of that time, which wait to be rolled up."""
-        if not isinstance(self._database, peewee.SqliteDatabase):
-            list(Meter.select(Meter.id).where(Meter.id == meter).for_update())
+        """Return whether imported readings of that time wait to be rolled up."""
+        self._dialect.lock_meters([meter])
         statement = "SELECT 1 FROM rollup_dirty WHERE meter = ? AND bucket <= ? LIMIT 1"
         return fetch_one(self._database, statement, (meter, until_ms // 1000)) is not None
 
     def _predecessors(self, meter: int, end: int) -> set[int]:
         """Return the readings that the first ones after `end` are compared with.
 
-        Counters that not every reading carries have their own; one that a meter has never sent is
-        told by its having no roll-ups, which is quicker than looking through all readings.
+        Counters that not every reading has have predecessors of their own. A counter that a meter
+        has never sent has no roll-ups, which is quicker to see than that no reading has it.
         """
         kept = {-1}
         for name in set(COUNTERS) & set(stored_quantities(self._database)):
@@ -157,8 +157,8 @@ class Retention:
         return kept
 
     def _thin_rollups(self, level: int, meter: int, end: int) -> Iterator[int]:
-        for quantity in QuantityNumber.select().order_by(QuantityNumber.id):
-            key = (level, meter, quantity.id)
+        for quantity in sorted(quantity_ids(self._database).values()):
+            key = (level, meter, quantity)
             while True:
                 rows = fetch(
                     self._database,
@@ -176,18 +176,3 @@ class Retention:
                         (*key, rows[-1][0]),
                     )
                 yield gone
-
-
-def give_back(database: peewee.Database) -> Iterator[int]:
-    """Give free pages of an SQLite file back, a slice at a time: how many are still free.
-
-    Some stay, for what comes next. It takes `executescript`: with `execute` the pragma frees a
-    single page. PostgreSQL sees to this by itself.
-    """
-    while isinstance(database, peewee.SqliteDatabase):
-        free = int(fetch(database, "PRAGMA freelist_count")[0][0])
-        pages = int(fetch(database, "PRAGMA page_count")[0][0])
-        if free <= max(_SPARE_PAGES, pages // 20):
-            return
-        database.connection().executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
-        yield free

@@ -1,35 +1,89 @@
-"""Up to which number the readings of each meter are there, kept in the transactions of its rows.
+"""The sequence numbers of each meter's readings: which have arrived, kept with the rows themselves.
 
-A reading counts as there when it has been stored, was known already, or was refused because its
-time has been thinned out: in no case is it needed again.
+A reading counts as arrived when it has been stored, was known already, or was refused because its
+time has been deleted by retention: in no case is it needed again.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import peewee
 
+from contract.readings import Reading
 from contract.replay import Replayed, runs
-from history.database import transaction
-from history.numbers import Numbers, between
-from history.readings_table import Stamped
-from history.statements import fetch, run_many
+from history.dialect import dialect_of, fetch, placeholders, run_many, transaction
+from history.tables import Meter
 
-Columns = tuple[str | None, int, str]
-"""`bridge`, `seq_upto` and `seq_above` of a meter."""
+Stamped = tuple[int, Reading]
+"""A reading with its time in epoch ms."""
+
+Run = tuple[int, int]
+"""A first and a last number, and all between."""
+
+MOST_RUNS = 32
+"""Of more runs above a gap the lowest are forgotten: their readings are requested once more."""
+
+
+class Numbers(NamedTuple):
+    """Every number up to `upto` has arrived or exists no more; of those above it, these runs."""
+
+    upto: int = 0
+    above: tuple[Run, ...] = ()
+
+    @classmethod
+    def read(cls, upto: int, text: str) -> "Numbers":
+        """Return what the columns `seq_upto` and `seq_above` of a meter hold."""
+        return cls(upto, tuple((first, last) for first, last in json.loads(text or "[]")))
+
+    @property
+    def text(self) -> str:
+        """The runs as `seq_above` holds them: JSON, or nothing where there are none."""
+        return json.dumps(self.above, separators=(",", ":")) if self.above else ""
+
+    def joined(self, runs: Iterable[Run]) -> "Numbers":
+        """Return these numbers with more runs."""
+        upto, above = self.upto, list[Run]()
+        for first, last in sorted([*self.above, *runs]):
+            if first <= upto + 1:
+                upto = max(upto, last)
+            elif above and first <= above[-1][1] + 1:
+                above[-1] = (above[-1][0], max(above[-1][1], last))
+            else:
+                above.append((first, last))
+        return Numbers(upto, tuple(above[-MOST_RUNS:]))
+
+    def has(self, run: Run) -> bool:
+        """Return whether all numbers of a run have arrived."""
+        return any(
+            first <= run[0] and run[1] <= last for first, last in [(0, self.upto), *self.above]
+        )
+
+
+def between(runs: Sequence[Run], after: int, upto: int) -> list[Run]:
+    """Return what ascending runs leave out of the numbers above `after`, up to `upto`."""
+    left, begin = list[Run](), after + 1
+    for first, last in runs:
+        if first > begin:
+            left.append((begin, first - 1))
+        begin = max(begin, last + 1)
+    if begin <= upto:
+        left.append((begin, upto))
+    return left
 
 
 class Gap(NamedTuple):
-    """What comes after `upto` is missing, though later readings are there; who has it."""
+    """Readings after number `upto` are missing, though later ones are there; `bridge` has them."""
 
     bridge: str
     upto: int
 
 
 class Settled(NamedTuple):
-    """What an answer has led to, by meter.
+    """The outcome of a bridge's answer, by meter.
 
-    `missing` lack readings that were sent; `lost` had a gap that nobody can fill any more.
+    `missing` meters lack readings that were sent; `lost` ones had a gap that nobody can fill any
+    more.
     """
 
     missing: frozenset[str]
@@ -44,42 +98,42 @@ class Sequences:
 
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
-        self._locking = "" if isinstance(database, peewee.SqliteDatabase) else "FOR UPDATE"
+        self._for_update = dialect_of(database).for_update
         self.gaps: dict[str, Gap] = {}
 
-    def note(self, given: Mapping[str, Iterable[Stamped]], known: Mapping[str, Columns]) -> None:
-        """Add the numbers of readings, part of the transaction that stores them.
+    def record(self, given: Mapping[str, Iterable[Stamped]], known: Mapping[str, Meter]) -> None:
+        """Add the numbers of readings, in the transaction that stores them.
 
-        `known` has the columns of the meters that were there before.
+        `known` has the meters that were there before.
         """
         changes = []
         for name, stamped in given.items():
             numbers = sorted({reading.seq for _, reading in stamped if reading.seq is not None})
             if not numbers:
                 continue
-            bridge, upto, above = known.get(name, (None, 0, ""))
-            before = Numbers.read(upto, above)
+            meter = known.get(name)
+            before = Numbers.read(meter.seq_upto, meter.seq_above) if meter else Numbers()
             after = before.joined(runs(numbers))
             if after != before:
                 changes.append((after.upto, after.text, name))
-            self._note_gap(name, bridge, after)
+            self._note_gap(name, meter.bridge if meter else None, after)
         self._update(changes)
 
     def settle(
-        self, bridge: str, told: Mapping[str, Replayed], let_go: Collection[str] = ()
+        self, bridge: str, answers: Mapping[str, Replayed], abandoned: Collection[str] = ()
     ) -> Settled:
-        """Take note of what a bridge has sent and of what it has no more.
+        """Record what a bridge has sent and what it no longer has.
 
-        Meters to `let_go` are closed up to there whatever is missing. Those that have never stored
-        a reading are left out.
+        Of `abandoned` meters all numbers up to there count as arrived. Meters that have never
+        stored a reading are left out.
         """
         missing, lost, changes = set(), set(), []
         with transaction(self._database):
-            for name, before in self._numbers("name", told, self._locking).items():
-                answer = told[name]
+            for name, before in self._numbers("name", answers, self._for_update).items():
+                answer = answers[name]
                 gone = between(answer.sent, answer.after, answer.upto)
                 after = before.joined(gone)
-                if name in let_go:
+                if name in abandoned:
                     after = after.joined([(answer.after + 1, answer.upto)])
                     lost.add(name)
                 if _loses(before, gone, answer.oldest):
@@ -97,7 +151,7 @@ class Sequences:
         return Settled(frozenset(missing), frozenset(lost))
 
     def numbers(self, bridge: str) -> dict[str, Numbers]:
-        """Return what is there of a bridge's meters."""
+        """Return which numbers of a bridge's meters have arrived."""
         return self._numbers("bridge", [bridge])
 
     def bridges(self) -> list[str]:
@@ -106,12 +160,12 @@ class Sequences:
         return [bridge for (bridge,) in rows]
 
     def _numbers(
-        self, column: str, values: Collection[str], locking: str = ""
+        self, column: str, values: Collection[str], for_update: str = ""
     ) -> dict[str, Numbers]:
         rows = fetch(
             self._database,
             f"SELECT name, seq_upto, seq_above FROM meters WHERE {column} "
-            f"IN ({', '.join('?' * len(values)) or 'NULL'}) ORDER BY id {locking}",
+            f"IN ({placeholders(values)}) ORDER BY id {for_update}",
             list(values),
         )
         return {name: Numbers.read(upto, above) for name, upto, above in rows}
@@ -128,15 +182,14 @@ class Sequences:
             self.gaps.pop(name, None)
 
 
-def unfiled(stamped: list[Stamped], columns: Columns) -> list[Stamped]:
-    """Leave out readings that are there by their number, though they were stamped on arrival.
+def without_known_numbers(stamped: list[Stamped], meter: Meter) -> list[Stamped]:
+    """Leave out readings that were stamped on arrival and whose number has arrived before.
 
-    Each time such a reading comes it bears another time, by which no row would know it.
+    Each time such a reading arrives it has another time, so that no row would match it.
     """
-    bridge, upto, above = columns
-    if bridge is None or not any(reading.stamped_on_arrival for _, reading in stamped):
+    if meter.bridge is None or not any(reading.stamped_on_arrival for _, reading in stamped):
         return stamped
-    there = Numbers.read(upto, above)
+    there = Numbers.read(meter.seq_upto, meter.seq_above)
     return [
         each
         for each in stamped
@@ -146,8 +199,8 @@ def unfiled(stamped: list[Stamped], columns: Columns) -> list[Stamped]:
     ]
 
 
-def _loses(before: Numbers, gone: list[tuple[int, int]], oldest: int | None) -> bool:
-    """Tell whether readings that were given are gone: not just numbers that never were.
+def _loses(before: Numbers, gone: list[Run], oldest: int | None) -> bool:
+    """Return whether any of the numbers that are gone were readings.
 
     Numbers jump when a bridge has crashed; below the oldest that a journal has, there were
     readings. Nothing is lost of a meter that this history begins with.

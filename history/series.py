@@ -1,6 +1,6 @@
-"""Charts: the history of some quantities of a meter in at most so many points.
+"""Charts: the history of some quantities of a meter in a limited number of points.
 
-The level is picked by the width of a point, so that a year costs as little as an hour.
+The level follows from the width of a point, so that a year costs as little as an hour.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,17 +13,15 @@ from typing import TypeVar
 import peewee
 
 from contract.quantities import BY_NAME
-from contract.readings import epoch_ms
-from history.columns import stored_quantities
-from history.coverage import covers, firsts, quantity_number
-from history.rollups.levels import RAW, ROLLUPS, start_of, width_s
-from history.statements import Row, fetch
-from history.tables import Meter
+from contract.times import epoch_ms
+from history.dialect import Row, fetch
+from history.rollups.levels import RAW, ROLLUPS, begins, covers, start_of, width_s
+from history.tables import quantity_id, read_meter, stored_quantities
 
 T = TypeVar("T")
 Values = list[float | None]
 _GAP = 2.5
-"""Points further apart than so many times the usual distance have a gap between them."""
+"""Multiple of the usual distance from which two points have a gap between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +37,8 @@ class Column:
 class Series:
     """A chart: the times of its points in epoch seconds, and a column for each quantity.
 
-    A gap in the readings is one point without values. `level` tells what the points are made
-    from: 0 readings, else roll-ups of so many minutes.
+    A gap in the readings is one point without values. `level` is what the points come from: 0 for
+    readings, else the minutes of the roll-ups.
     """
 
     level: int
@@ -49,14 +47,21 @@ class Series:
 
 
 def series(
-    meter_id: str, names: Iterable[str], since: datetime, until: datetime, points: int = 500
+    database: peewee.Database,
+    meter_id: str,
+    names: Iterable[str],
+    since: datetime,
+    until: datetime,
+    points: int = 500,
 ) -> Series:
     """Return a chart of at most `points` points (gaps not counted) from `since` to `until`.
 
-    A point stands for an equal slice of time and bears the time at which its readings begin.
+    A point stands for an equal slice of time and has the time at which its readings begin.
     """
     wanted = [name for name in names if name in BY_NAME]
-    level, ts, values = _points(meter_id, wanted, epoch_ms(since), epoch_ms(until), points)
+    level, ts, values = _points(
+        database, meter_id, wanted, epoch_ms(since), epoch_ms(until), points
+    )
     gaps = _gaps(ts)
     nothing: Values = [None] * len(gaps)
     return Series(
@@ -67,7 +72,12 @@ def series(
 
 
 def columns(
-    meter_id: str, names: Iterable[str], since: datetime, until: datetime, points: int
+    database: peewee.Database,
+    meter_id: str,
+    names: Iterable[str],
+    since: datetime,
+    until: datetime,
+    points: int,
 ) -> dict[str, list[float | None]]:
     """Return columns for a chart: `ts` in epoch seconds, and the mean of each quantity.
 
@@ -75,17 +85,21 @@ def columns(
     left out, so that a gap stays a gap.
     """
     wanted = [name for name in names if name in BY_NAME]
-    _, ts, values = _points(meter_id, wanted, epoch_ms(since), epoch_ms(until), points)
+    _, ts, values = _points(database, meter_id, wanted, epoch_ms(since), epoch_ms(until), points)
     return {"ts": [*ts], **{name: values[name][0] for name in wanted}}
 
 
 def _points(
-    meter_id: str, names: Sequence[str], begin: int, end: int, points: int
+    database: peewee.Database,
+    meter_id: str,
+    names: Sequence[str],
+    begin: int,
+    end: int,
+    points: int,
 ) -> tuple[int, list[float], dict[str, tuple[Values, Values, Values]]]:
     """Return level, times, and (means, lowest, highest) of each quantity."""
-    database: peewee.Database = Meter._meta.database
     stored = [name for name in names if name in stored_quantities(database)]
-    meter = Meter.get_or_none(Meter.name == meter_id)
+    meter = read_meter(database, meter_id)
     level, slots = RAW, _Slots()
     if meter and stored:
         begin = max(begin, meter.first_ts)
@@ -104,11 +118,11 @@ def _level(
     """Return the level whose buckets fit the slices, or the next that covers the range."""
     fitting = [level for level in ROLLUPS if width_s(level) * 1000 * points <= 2 * (end - begin)]
     fit = max(fitting, default=RAW)
-    begins = firsts(database, meter, quantity_number(database, name), begin, end)
+    there = begins(database, meter, quantity_id(database, name), begin, end)
     levels = (RAW, *ROLLUPS)
     place = levels.index(fit)
     in_order = (*levels[place:], *reversed(levels[:place]))
-    return next((level for level in in_order if covers(level, begins)), RAW)
+    return next((level for level in in_order if covers(level, there)), RAW)
 
 
 class _Slots:

@@ -1,21 +1,19 @@
-"""How large the history is, level by level, and how large it will be in a year."""
+"""The size of the history level by level, and its size in a year."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import peewee
 
-from history.database import name_of
+from contract.times import from_epoch_ms
+from history.dialect import dialect_of, fetch, fetch_one
 from history.retention import Keep
 from history.rollups.levels import DAY, HOUR, RAW, ROLLUPS, width_s
-from history.statements import fetch, fetch_one
-from history.times import from_ms
 
 VALUE_BYTES = 4.7
 ROLLUP_BYTES = 40
-"""As measured on SQLite; what a database really takes scales them."""
+"""Measured on SQLite; the real size of the database scales both."""
 YEAR_DAYS = 365
 _WINDOW_S = 7 * 86_400
 _LEAST_CALIBRATION = 5e6
@@ -34,21 +32,10 @@ class LevelSize:
 
     @property
     def in_a_year(self) -> float:
-        """How many bytes it will have a year from now."""
+        """The bytes of this level a year from now."""
         if self.kept_days:
             return self.daily * min(self.kept_days, YEAR_DAYS)
         return self.size + self.daily * YEAR_DAYS
-
-
-def size_of(database: peewee.Database) -> tuple[int, int]:
-    """Return the bytes that a database takes, and how many of them are free."""
-    if not isinstance(database, peewee.SqliteDatabase):
-        return int(fetch(database, "SELECT pg_database_size(current_database())")[0][0]), 0
-    page = int(fetch(database, "PRAGMA page_size")[0][0])
-    free = int(fetch(database, "PRAGMA freelist_count")[0][0])
-    path = Path(name_of(database))
-    log = path.with_name(f"{path.name}-wal")
-    return path.stat().st_size + (log.stat().st_size if log.exists() else 0), free * page
 
 
 def level_sizes(database: peewee.Database, keep: Keep) -> list[LevelSize]:
@@ -66,14 +53,14 @@ def level_sizes(database: peewee.Database, keep: Keep) -> list[LevelSize]:
         _values(database, begin * 1000, end) / days,
         *(_rows(database, level, begin) / days for level in ROLLUPS),
     ]
-    daily[-1] = daily[-2] / 24  # a day's row is there from its first hour on
+    daily[-1] = daily[-2] / 24  # a day has its row from its first hour on
     each = [VALUE_BYTES, *[ROLLUP_BYTES] * len(ROLLUPS)]
     scale = _scale(database, sum(n * size for n, size in zip(rows, each, strict=True)))
     return [
         LevelSize(
             level,
             kept[place],
-            from_ms(ms) if (ms := first_ms[place]) is not None else None,
+            from_epoch_ms(ms) if (ms := first_ms[place]) is not None else None,
             rows[place],
             rows[place] * each[place] * scale,
             daily[place] * each[place] * scale,
@@ -91,16 +78,16 @@ def in_a_year(levels: Sequence[LevelSize]) -> tuple[float, float]:
 
 
 def _scale(database: peewee.Database, expected: float) -> float:
-    size, free = size_of(database)
+    size, free = dialect_of(database).size()
     return (size - free) / expected if expected > _LEAST_CALIBRATION else 1.0
 
 
 def _first_reading(database: peewee.Database) -> int | None:
-    """Return since when all readings are there: single ones may be older."""
+    """Return from when on all readings are there: single ones may be older."""
     firsts = fetch(
         database,
-        "SELECT (SELECT MIN(ts) FROM readings_raw WHERE meter = m.id AND ts >= m.closed_until) "
-        "FROM meters m",
+        "SELECT (SELECT MIN(ts) FROM readings_raw "
+        "WHERE meter = m.id AND ts >= m.retention_watermark) FROM meters m",
     )
     return min((ts for (ts,) in firsts if ts is not None), default=None)
 
@@ -116,7 +103,7 @@ def _first_rollup(database: peewee.Database, level: int) -> int | None:
 
 
 def _values(database: peewee.Database, begin_ms: int | None, end: int) -> int:
-    """Return how many values the readings of a time have, by what is rolled up."""
+    """Return how many values the readings from `begin_ms` to `end` have, by their roll-ups."""
     begin = (begin_ms or end * 1000) // 1000
     level = HOUR if end - begin < 30 * 86_400 else DAY
     return int(_sum(database, "SUM(n)", level, begin - begin % width_s(level)))

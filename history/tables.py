@@ -1,176 +1,159 @@
-"""The tables, as peewee models; the columns of readings come from the catalogue.
+"""The schema as it is today: tables, the columns of readings, and views for people.
 
-Values are stored as integers of a thousandth: the contract rounds to three decimals anyway, and
-the file is half the size of one with REAL columns (4.7 bytes a value instead of 10.5, measured).
+meters             a meter that has sent something: its id on MQTT, the number that stands for it
+readings_raw       a reading: meter, time, and a column per quantity
+quantities         the number that stands for a quantity in `rollup`; once given, it stays
+rollup             the figures of one level, meter, quantity and bucket
+rollup_dirty       5-minute buckets whose roll-ups have to be computed again
+meter_events       a meter that was replaced, so that no counter is compared across that moment
+rejected_messages  the newest messages that could not be used
+leases             which of several recorders does what only one should do
+
+Times are epoch ms (buckets: epoch seconds), values integers of a thousandth: the contract rounds to
+three decimals anyway, and the file is half the size of one with REAL columns (4.7 bytes a value
+instead of 10.5, measured). `migrations/` has the types.
 """
 
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import peewee
 
 from contract.quantities import QUANTITIES
+from history.dialect import Row, dialect_of, fetch, fetch_one, placeholders, run
 
-database_proxy = peewee.DatabaseProxy()
-
-
-class ThousandthField(peewee.BigIntegerField):
-    """A number with three decimals, stored as an integer of a thousandth."""
-
-    def db_value(self, value: float | None) -> int | None:
-        """Return the integer to store."""
-        return None if value is None else round(value * 1000)
-
-    def python_value(self, value: int | None) -> float | None:
-        """Return the number that the stored integer stands for."""
-        return None if value is None else value / 1000
-
-
-class _Table(peewee.Model):
-    class Meta:
-        database = database_proxy
-        legacy_table_names = False
-
-
-class Meter(_Table):
-    """A meter that has sent something; `name` is its id on MQTT, `id` only ours.
-
-    `snapshots` tells that it sends whole readings, so that its scalars are mirrors. Readings
-    before `closed_until` are refused: what they would change has been thinned out. Readings from
-    `backfill_from` on have yet to be rolled up (null: none); all times in epoch ms. Of the readings
-    that `bridge` sends, all up to the number `seq_upto` are there, and the runs of `seq_above`.
-    """
-
-    id = peewee.AutoField()
-    name = peewee.CharField(max_length=32, unique=True)
-    first_ts = peewee.BigIntegerField()
-    last_ts = peewee.BigIntegerField()
-    snapshots = peewee.BooleanField(default=False)
-    closed_until = peewee.BigIntegerField(default=0)
-    backfill_from = peewee.BigIntegerField(null=True)
-    bridge = peewee.CharField(max_length=32, null=True)
-    seq_upto = peewee.BigIntegerField(default=0)
-    seq_above = peewee.TextField(default="")
-
-    class Meta:
-        table_name = "meters"
-
-
-class ReadingRow(_Table):
-    """One reading: meter, time in epoch ms, and one column for each quantity."""
-
-    meter = peewee.IntegerField()
-    ts = peewee.BigIntegerField()
-
-    class Meta:
-        table_name = "readings_raw"
-        primary_key = peewee.CompositeKey("meter", "ts")
-        without_rowid = True
-
-
-for _quantity in QUANTITIES:
-    ReadingRow._meta.add_field(_quantity.name, ThousandthField(null=True))
-
-
-class QuantityNumber(_Table):
-    """The number that stands for a quantity in `rollup`; once given, it keeps its meaning."""
-
-    id = peewee.AutoField()
-    name = peewee.CharField(max_length=48, unique=True)
-
-    class Meta:
-        table_name = "quantities"
-
-
-class Rollup(_Table):
-    """What the readings of one bucket come to, for one meter and quantity.
-
-    `bucket` is its start in epoch seconds, `n` counts the readings, `last` is the newest of them.
-    `delta` is what a counter advanced by, null for a gauge. The mean is rounded to the thousandth
-    like every value; an hour's is made from 5-minute means weighted by n and a day's from hours,
-    so that it is within 0.0015 of the mean of the readings.
-    """
-
-    level = peewee.SmallIntegerField()
-    meter = peewee.IntegerField()
-    quantity = peewee.IntegerField()
-    bucket = peewee.BigIntegerField()
-    n = peewee.IntegerField()
-    mean = ThousandthField()
-    min = ThousandthField()
-    max = ThousandthField()
-    last = ThousandthField()
-    delta = ThousandthField(null=True)
-
-    class Meta:
-        table_name = "rollup"
-        primary_key = peewee.CompositeKey("level", "meter", "quantity", "bucket")
-        without_rowid = True
-
-
-class RollupDirty(_Table):
-    """A 5-minute bucket whose roll-ups no longer say what its readings say."""
-
-    meter = peewee.IntegerField()
-    bucket = peewee.BigIntegerField()
-
-    class Meta:
-        table_name = "rollup_dirty"
-        primary_key = peewee.CompositeKey("meter", "bucket")
-        without_rowid = True
-
-
-class MeterEvent(_Table):
-    """A meter replaced by another at `ts`: no counter can be compared across that moment.
-
-    `old_end` and `new_start` are what the old and the new one showed, where a person knows it, for
-    one quantity; the entry with quantity 0 stands for all that have none of their own.
-    """
-
-    meter = peewee.IntegerField()
-    ts = peewee.BigIntegerField()
-    quantity = peewee.IntegerField(default=0)
-    kind = peewee.CharField(max_length=32)
-    old_end = ThousandthField(null=True)
-    new_start = ThousandthField(null=True)
-
-    class Meta:
-        table_name = "meter_events"
-        primary_key = peewee.CompositeKey("meter", "ts", "quantity")
-        without_rowid = True
-
-
-class RejectedMessage(_Table):
-    """A message that could not be used, kept for a person to look at (the newest few thousand)."""
-
-    id = peewee.AutoField()
-    ts = peewee.BigIntegerField()
-    topic = peewee.TextField()
-    reason = peewee.CharField(max_length=32)
-    detail = peewee.TextField()
-    payload = peewee.TextField()
-
-    class Meta:
-        table_name = "rejected_messages"
-
-
-class Duty(_Table):
-    """What one of several recorders sees to; `holder` counts `beat` up as long as it lives."""
-
-    name = peewee.CharField(max_length=32, primary_key=True)
-    holder = peewee.CharField(max_length=32)
-    beat = peewee.BigIntegerField()
-
-    class Meta:
-        table_name = "duties"
-
-
-TABLES: tuple[type[Any], ...] = (
-    Meter,
-    ReadingRow,
-    QuantityNumber,
-    Rollup,
-    RollupDirty,
-    MeterEvent,
-    RejectedMessage,
-    Duty,
+TABLES = (
+    "meters",
+    "readings_raw",
+    "quantities",
+    "rollup",
+    "rollup_dirty",
+    "meter_events",
+    "rejected_messages",
+    "leases",
 )
+VIEWS = ("readings", "smart_meter", "meter_readings")
+_CORE = ("voltage", "current", "power", "energy")
+
+
+# -- meters and quantities ---------------------------------------------------------------------
+
+
+class Meter(NamedTuple):
+    """A row of `meters`; `name` is the meter's id on MQTT, all times are epoch ms.
+
+    A meter with `snapshots` sends whole readings, so that its scalars are mirrors. Readings before
+    `retention_watermark` are refused: what they would change has been deleted. Readings from
+    `backfill_from` on have yet to be rolled up (None: none). `history.sequences` keeps the rest.
+    """
+
+    id: int
+    name: str
+    first_ts: int
+    last_ts: int
+    snapshots: bool
+    retention_watermark: int = 0
+    backfill_from: int | None = None
+    bridge: str | None = None
+    seq_upto: int = 0
+    seq_above: str = ""
+
+
+def read_meters(
+    database: peewee.Database, names: Collection[str] | None = None, *, for_update: bool = False
+) -> list[Meter]:
+    """Return the meters of these names, or all, in the order of their numbers."""
+    where = "" if names is None else f"WHERE name IN ({placeholders(names)})"
+    locking = dialect_of(database).for_update if for_update else ""
+    rows = fetch(
+        database,
+        f"SELECT {', '.join(Meter._fields)} FROM meters {where} ORDER BY id {locking}",
+        list(names or ()),
+    )
+    return [Meter(*row) for row in rows]
+
+
+def read_meter(database: peewee.Database, name: str) -> Meter | None:
+    """Return the meter of that name, None for one without history."""
+    return next(iter(read_meters(database, [name])), None)
+
+
+def quantity_ids(database: peewee.Database) -> dict[str, int]:
+    """Return the number that stands for each quantity in `rollup`."""
+    return dict(fetch(database, "SELECT name, id FROM quantities"))
+
+
+def quantity_id(database: peewee.Database, name: str) -> int | None:
+    """Return the number that stands for a quantity in `rollup`."""
+    row = fetch_one(database, "SELECT id FROM quantities WHERE name = ?", (name,))
+    return row[0] if row else None
+
+
+def in_units(names: Iterable[str], row: Row) -> dict[str, float]:
+    """Return the values of a row in their units, without those that are missing."""
+    return {n: v / 1000 for n, v in zip(names, row, strict=True) if v is not None}
+
+
+# -- the columns of readings -------------------------------------------------------------------
+
+_stored: WeakKeyDictionary[peewee.Database, tuple[int, tuple[str, ...]]] = WeakKeyDictionary()
+
+
+def stored_quantities(database: peewee.Database) -> tuple[str, ...]:
+    """Return the quantities that have a column in `readings_raw`, in the catalogue's order.
+
+    In an SQLite row every column takes a byte, also without a value: with 32 quantities in use of
+    the catalogue's hundred, a third of the file. So a quantity gets its column when it is first
+    sent. PostgreSQL keeps nulls in a bitmap and has all columns from the start.
+    """
+    version = dialect_of(database).schema_version
+    known = _stored.get(database)
+    if known is None or known[0] != version:
+        known = _stored[database] = (version, present_quantities(database))
+    return known[1]
+
+
+def present_quantities(database: peewee.Database) -> tuple[str, ...]:
+    """Return the same, read from the schema itself, which a transaction may have changed."""
+    columns = {column.name for column in database.get_columns("readings_raw")}
+    return tuple(quantity.name for quantity in QUANTITIES if quantity.name in columns)
+
+
+def add_columns(database: peewee.Database, names: Iterable[str]) -> list[str]:
+    """Add the columns of these quantities that are missing, also to the views; return them."""
+    there = present_quantities(database)
+    missing = [name for name in names if name not in there]
+    for name in missing:
+        run(database, f"ALTER TABLE readings_raw ADD COLUMN {name} BIGINT")
+    if missing:
+        _stored.pop(database, None)
+        create_views(database)
+    return missing
+
+
+# -- views -------------------------------------------------------------------------------------
+
+
+def create_views(database: peewee.Database) -> None:
+    """Create the views again, with a column for each quantity that is stored.
+
+    `readings`: time, meter, values in their units; `ts` (epoch ms) is the key to filter by.
+    `smart_meter` and `meter_readings`: the tables of simple loggers, for programs made for those.
+    """
+    iso_time = dialect_of(database).iso_time
+    values, core = (
+        ", ".join(f"r.{name} / 1000.0 AS {name}" for name in names)
+        for names in (present_quantities(database), _CORE)
+    )
+    bodies = {
+        "readings": f"SELECT {iso_time('r.ts')} AS time, m.name AS meter, {values}, r.ts AS ts "
+        "FROM readings_raw r JOIN meters m ON m.id = r.meter",
+        "smart_meter": f"SELECT id, name, {iso_time('first_ts')} AS first_seen, "
+        f"{iso_time('last_ts')} AS last_seen FROM meters",
+        "meter_readings": "SELECT r.ts * 65536 + r.meter AS id, r.meter AS meter_id, "
+        f'{iso_time("r.ts")} AS "timestamp", {core} FROM readings_raw r',
+    }
+    for name in VIEWS:
+        run(database, f"DROP VIEW IF EXISTS {name}")
+        run(database, f"CREATE VIEW {name} AS {bodies[name]}")

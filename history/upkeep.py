@@ -1,4 +1,4 @@
-"""What the thread that writes does between batches: roll-ups, thinning out, giving space back."""
+"""The work of the writing thread between batches: roll-ups, retention, returning free space."""
 
 import logging
 import time
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import peewee
 
+from history.dialect import dialect_of
 from history.exchange.archive import Archive
-from history.retention import Keep, Retention, give_back
+from history.retention import Keep, Retention
 from history.rollups.rollups import Rollups
-from history.statements import run
 
 logger = logging.getLogger(__name__)
 
 ROLL_UP_EVERY_S = 300.0
-"""Each time a page is written for every quantity of every meter, which an SD card has to bear."""
+"""Seconds between two rounds; each writes a page per quantity and meter, which wears an SD card."""
 RETRY_AFTER_S = 60.0
 THIN_OUT_EVERY_S = 3600.0
 
@@ -22,13 +22,13 @@ THIN_OUT_EVERY_S = 3600.0
 class Upkeep:
     """Work in short steps: ask `due()`, then `run()` for as long as there is time.
 
-    Raises peewee's errors, like the writer; what was begun is begun anew a minute later.
+    Raises peewee's errors, like the writer; a round that fails starts again a minute later.
     """
 
     def __init__(
         self, database: peewee.Database, keep: Keep | None = None, archive: Archive | None = None
     ) -> None:
-        self._database = database
+        self._dialect = dialect_of(database)
         self._rollups = Rollups(database)
         self._retention = Retention(database, keep, archive)
         self._work: Iterator[object] | None = None
@@ -36,11 +36,11 @@ class Upkeep:
         self._next_thinning_s = 0.0
 
     def due(self) -> bool:
-        """Tell whether there is something to do now."""
+        """Return whether there is something to do now."""
         return self._work is not None or time.monotonic() >= self._next_rollups_s
 
     def run(self, until_s: float) -> None:
-        """Work until a time of the monotonic clock, by at most one short transaction more."""
+        """Work until a time of the monotonic clock, and at most one short transaction longer."""
         while self.due():
             if self._work is None:
                 self._next_rollups_s = time.monotonic() + ROLL_UP_EVERY_S
@@ -65,8 +65,7 @@ class Upkeep:
             gone += rows
             yield rows
         if gone:
-            logger.info("history: thinned out, %s rows deleted", gone)
-        yield from give_back(self._database)
-        if isinstance(self._database, peewee.SqliteDatabase):
-            run(self._database, "PRAGMA optimize")
+            logger.info("history: retention deleted %s rows", gone)
+        yield from self._dialect.give_back()
+        self._dialect.optimize()
         self._next_thinning_s = time.monotonic() + THIN_OUT_EVERY_S

@@ -1,1 +1,1 @@
-"""MQTT in, history out: the only writer of the database."""
+"""The recorder: from MQTT to the history. It is the only writer of the database."""

@@ -15,7 +15,7 @@ from contract.quantities import BY_NAME
 from contract.readings import Reading, decode_reading
 from contract.replay import ReplayAnswer, decode
 from contract.topics import MeterTopic, ServiceTopic
-from history.writes import Rejected
+from history.readings_table import Rejected
 from recorder.scalar_hold_back import ScalarHoldBack
 from service.reporting import OncePerKey
 

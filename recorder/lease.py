@@ -5,7 +5,7 @@ import logging
 import time
 
 from history.errors import StorageError
-from history.leases import Beat
+from history.leases import Lease as StoredLease
 from recorder.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class Lease:
         self._storage = storage
         self._group = group
         self._name = name
-        self._seen = Beat("", -1)
+        self._seen = StoredLease("", -1)
         self._seen_since_s = 0.0
         self._due_s = 0.0
         self._ours = False
@@ -45,16 +45,16 @@ class Lease:
         if self._group and self._ours:
             self._ours = False
             with contextlib.suppress(StorageError):
-                self._storage.take_duty(self._group, "", self._seen)
+                self._storage.acquire_lease(self._group, "", self._seen)
 
     def _renew(self, group: str) -> bool:
         now_s = time.monotonic()
-        seen = self._storage.duty(group)
+        seen = self._storage.lease(group)
         if seen != self._seen:
             self._seen, self._seen_since_s = seen, now_s
         expired = not seen.holder or now_s - self._seen_since_s >= EXPIRES_S
         if seen.holder != self._name and not expired:
             return False
-        taken = self._storage.take_duty(group, self._name, seen)
+        taken = self._storage.acquire_lease(group, self._name, seen)
         self._seen = taken or self._seen
         return taken is not None

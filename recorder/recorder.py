@@ -91,7 +91,7 @@ class Recorder:
                     for bridge, request in self._replays.due_requests():
                         topic = topics.bridge(bridge, "replay")
                         self._mqtt.publish(topic, request.encode(), qos=1, retain=False)
-                self._storage.see_to_history()
+                self._storage.run_upkeep()
             if time.monotonic() >= self._info_due_s:
                 self._publish_info()
         self._leave_group(stop)

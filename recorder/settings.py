@@ -16,46 +16,47 @@ Days = Annotated[int, Field(ge=0, le=36_500)]
 
 
 class RecorderSettings(Settings):
-    """Where readings are kept and for how long, and what this recorder is called."""
+    """The database, how long it keeps readings, and the name of this recorder."""
 
     database_url: str = Field(
         "sqlite:///energy_meters.db",
-        description="Where readings are kept: sqlite:///FILE or postgresql://HOST/NAME.",
+        description="Database of the history: sqlite:///FILE or postgresql://HOST/NAME.",
     )
     recorder_name: Id = Field(
-        "main", description="Name of this recorder; its session at the broker goes by it."
+        "main", description="Name of this recorder, also of its session at the broker."
     )
     recorder_group: Id | None = Field(
         None,
-        description="Recorders of one group share the readings; empty: this one takes all.",
+        description="Group of recorders that share the readings (empty = this one stores all).",
     )
     new_meters_per_hour: int = Field(
-        1000, ge=0, description="How many meter ids never seen before to accept in an hour."
+        1000, ge=0, description="Number of new meter ids to accept per hour."
     )
     keep_readings_days: Days = Field(
-        30, description="For how many days readings are kept as they came; 0: for ever."
+        30, description="Days to keep readings at full resolution (0 = forever)."
     )
     keep_five_minutes_days: Days = Field(
-        90, description="The same for roll-ups of 5 minutes; 0: for ever."
+        90, description="Days to keep 5-minute roll-ups (0 = forever)."
     )
-    keep_hourly_days: Days = Field(0, description="The same for those of an hour; 0: for ever.")
-    keep_daily_days: Days = Field(0, description="The same for those of a day; 0: for ever.")
+    keep_hourly_days: Days = Field(0, description="Days to keep hourly roll-ups (0 = forever).")
+    keep_daily_days: Days = Field(0, description="Days to keep daily roll-ups (0 = forever).")
     archive_directory: Path | None = Field(
         None,
-        description="Readings go into Parquet files here before they are deleted; empty: nowhere.",
+        description="Directory for Parquet files of readings that are deleted (empty = none).",
     )
     timezone: Zone | None = Field(
-        None, description="Time zone of days and prices, as in Europe/Berlin; empty: the machine's."
+        None,
+        description="Time zone of days and prices, such as Europe/Berlin (default: the system's).",
     )
 
     @property
     def zone(self) -> ZoneInfo:
-        """The time zone of days that a person names."""
+        """The time zone of the days in commands."""
         return self.timezone or local_zone()
 
     @property
     def keep(self) -> Keep:
-        """For how long each level of the history is kept."""
+        """How long each level of the history is kept."""
         return Keep(
             self.keep_readings_days,
             self.keep_five_minutes_days,
@@ -64,5 +65,5 @@ class RecorderSettings(Settings):
         )
 
     def archive(self) -> Archive | None:
-        """Return the archive, if one is wanted; raises SettingsError where that cannot be."""
+        """Return the archive, if one is set; raises SettingsError where it is impossible."""
         return Archive(self.archive_directory) if self.archive_directory else None

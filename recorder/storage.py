@@ -1,4 +1,4 @@
-"""The database behind the recorder: keeps trying through every trouble, and tells each once."""
+"""The database behind the recorder: retries through every trouble, and reports each once."""
 
 import contextlib
 import logging
@@ -6,8 +6,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TypeVar
 
 import peewee
@@ -15,28 +15,39 @@ import peewee
 from contract.readings import Reading
 from contract.replay import Replayed
 from history import queries
-from history.database import in_words, migrate, name_of, open_database
+from history.database import migrate, name_of, open_database, storage_errors
+from history.dialect import dialect_of
 from history.errors import StorageError
 from history.exchange.archive import Archive
-from history.leases import Beat
-from history.numbers import Numbers
+from history.leases import Lease, Leases
+from history.readings_table import Rejected, Writer
 from history.retention import Keep
-from history.sequences import Gap, Settled
+from history.sequences import Gap, Numbers, Settled
 from history.upkeep import Upkeep
-from history.writes import Rejected, Writer
+from service.files import file_identity
+from service.reporting import Reporter
 
 logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 10.0
 UPKEEP_S = 0.05
-"""So long the history may be seen to between two batches."""
+"""Seconds of upkeep between two batches."""
 T = TypeVar("T")
-_PASSING = ("locked", "is full", "disk I/O error", "connection", "starting up")
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """The open database; `file` is the identity of its file, None on a server."""
+
+    file: tuple[int, int] | None
+    writer: Writer
+    leases: Leases
+    upkeep: Upkeep
 
 
 class Storage:
-    """Writes batches, each once; a write that does not succeed is tried again.
+    """Writes batches, each once; a write that fails is tried again.
 
     For one thread only.
     """
@@ -44,39 +55,50 @@ class Storage:
     def __init__(self, url: str, keep: Keep | None = None, archive: Archive | None = None) -> None:
         self._database = open_database(url)
         self._keep, self._archive = keep, archive
-        self._writer: Writer | None = None
-        self._upkeep: Upkeep | None = None
-        self._upkeep_trouble: str | None = None
+        self._history: _History | None = None
         self._too_old = 0
-        self._file: tuple[int, int] | None = None
-        self._troubled_since_s = 0.0
-        self.trouble: str | None = None
+        subject = f"database {self.name}"
+        self._troubles = Reporter(
+            logger,
+            subject,
+            advice="nothing is acknowledged until it works, trying again",
+            level=logging.ERROR,
+        )
+        self._upkeep_troubles = Reporter(
+            logger, subject, advice="its roll-ups wait", level=logging.ERROR
+        )
 
     @property
     def name(self) -> str:
-        """What to call the database in a message."""
+        """The name of the database in a message."""
         return name_of(self._database)
 
     @property
+    def trouble(self) -> str | None:
+        """What is wrong with the database now; None where it works."""
+        trouble = self._troubles.trouble
+        return None if trouble is None else f"database {self.name}: {trouble}"
+
+    @property
     def too_old(self) -> int:
-        """How many readings were refused so far because their time has been thinned out."""
-        return self._too_old + (self._writer.too_old if self._writer else 0)
+        """How many readings were refused so far because retention has deleted their time."""
+        return self._too_old + (self._history.writer.too_old if self._history else 0)
 
     def open(self, give_up: threading.Event) -> bool:
-        """Prepare the database, waiting for one that is locked, full or away; False to end.
+        """Prepare the database, waiting while it is locked, full or away; False to end.
 
         Raises StorageError where waiting does not help: a person must act.
         """
-        return self._try(self._open, give_up, _passes_by_itself) is not None
+        return self._try(self._open, give_up, lambda error: error.transient) is not None
 
     def meters(self) -> dict[str, datetime]:
         """Return the meters that have readings, each with the time of its newest."""
-        with in_words(self._database):
-            return {meter.meter_id: meter.last_seen for meter in queries.meters()}
+        with storage_errors(self._database):
+            return {meter.meter_id: meter.last_seen for meter in queries.meters(self._database)}
 
     def snapshot_meters(self) -> list[str]:
         """Return the meters that are known to send whole readings."""
-        return self._writer.snapshot_meters if self._writer else []
+        return self._history.writer.snapshot_meters if self._history else []
 
     def write(
         self,
@@ -87,69 +109,73 @@ class Storage:
     ) -> int | None:
         """Store a batch and return how many rows were new; None where `give_up` came first.
 
-        Calls `on_change` when trouble begins and when it ends.
+        Calls `on_change` when trouble begins, changes and ends.
         """
         return self._try(
-            lambda: self._ready().write(readings, rejected), give_up, lambda _: True, on_change
+            lambda: self._ready().writer.write(readings, rejected),
+            give_up,
+            lambda _: True,
+            on_change,
         )
 
     def settle(
         self,
         bridge: str,
-        told: Mapping[str, Replayed],
-        let_go: Collection[str],
+        answers: Mapping[str, Replayed],
+        abandoned: Collection[str],
         give_up: threading.Event,
     ) -> Settled | None:
-        """Take note of a bridge's answer; None where `give_up` came first."""
+        """Record a bridge's answers; None where `give_up` came first."""
         return self._try(
-            lambda: self._ready().sequences.settle(bridge, told, let_go), give_up, lambda _: True
+            lambda: self._ready().writer.sequences.settle(bridge, answers, abandoned),
+            give_up,
+            lambda _: True,
         )
 
     def gaps(self) -> dict[str, Gap]:
         """Return, by meter, where readings are missing, as far as this recorder has seen."""
-        return self._writer.sequences.gaps if self._writer else {}
+        return self._history.writer.sequences.gaps if self._history else {}
 
     def numbers(self, bridge: str) -> dict[str, Numbers]:
-        """Return which readings of a bridge's meters are there; raises StorageError."""
-        with in_words(self._database):
-            return self._ready().sequences.numbers(bridge)
+        """Return which numbers of a bridge's meters have arrived; raises StorageError."""
+        with storage_errors(self._database):
+            return self._ready().writer.sequences.numbers(bridge)
 
     def bridges(self) -> list[str]:
         """Return the bridges that can be asked for readings; raises StorageError."""
-        with in_words(self._database):
-            return self._ready().sequences.bridges()
+        with storage_errors(self._database):
+            return self._ready().writer.sequences.bridges()
 
-    def duty(self, name: str) -> Beat:
-        """Return who has a duty; raises StorageError."""
-        with in_words(self._database):
-            return self._ready().duties.seen(name)
+    def lease(self, name: str) -> Lease:
+        """Return who holds a lease; raises StorageError."""
+        with storage_errors(self._database):
+            return self._ready().leases.read(name)
 
-    def take_duty(self, name: str, holder: str, seen: Beat) -> Beat | None:
-        """Take a duty that is still as it was seen, else None; raises StorageError."""
-        with in_words(self._database):
-            return self._ready().duties.take(name, holder, seen)
+    def acquire_lease(self, name: str, holder: str, seen: Lease) -> Lease | None:
+        """Acquire or renew a lease that is still as it was seen, else None; raises StorageError."""
+        with storage_errors(self._database):
+            return self._ready().leases.acquire(name, holder, seen)
 
-    def see_to_history(self) -> None:
-        """Roll up and thin out for a moment, where something is due.
+    def run_upkeep(self) -> None:
+        """Roll up and delete for a moment, where something is due.
 
-        Readings go on being stored where this does not succeed; it is tried again a minute later.
+        Readings are stored even while this fails; it is tried again a minute later.
         """
-        if self._upkeep is None or not self._upkeep.due():
+        if self._history is None or not self._history.upkeep.due():
             return
         try:
-            with in_words(self._database):
-                self._upkeep.run(time.monotonic() + UPKEEP_S)
+            with storage_errors(self._database):
+                self._history.upkeep.run(time.monotonic() + UPKEEP_S)
         except StorageError as error:
-            if str(error) != self._upkeep_trouble:
-                logger.error("%s; its roll-ups wait", error)
-            self._upkeep_trouble = str(error)
+            self._upkeep_troubles.failed(self._without_subject(error))
         else:
-            self._upkeep_trouble = None
+            if not self._history.upkeep.due():
+                self._upkeep_troubles.works("roll-ups go on")
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Release the database."""
         self._too_old = self.too_old
-        self._writer = self._upkeep = None
+        self._history = None
         with contextlib.suppress(peewee.DatabaseError, peewee.InterfaceError):
             self._database.close()
 
@@ -163,63 +189,46 @@ class Storage:
         delay_s = FIRST_DELAY_S
         while True:
             try:
-                with in_words(self._database):
+                with storage_errors(self._database):
                     result = attempt()
             except StorageError as error:
                 self.close()
                 if not worth_waiting(error):
                     raise
-                if self._tell(str(error)):
+                if self._troubles.failed(self._without_subject(error)):
                     on_change()
             else:
-                if self._tell(None):
+                if self._troubles.works():
                     on_change()
                 return result
             if give_up.wait(delay_s * random.uniform(0.8, 1.2)):
                 return None
             delay_s = min(delay_s * 2, LONGEST_DELAY_S)
 
-    def _open(self) -> int:
+    def _open(self) -> _History:
         self.close()
         for step in migrate(self._database):
             logger.info("database %s: schema brought up to date: %s", self.name, step)
-        with in_words(self._database):
-            self._writer = Writer(self._database)
-            self._upkeep = Upkeep(self._database, self._keep, self._archive)
-        self._file = self._file_now()
-        return 0
+        self._history = _History(
+            self._file_now(),
+            Writer(self._database),
+            Leases(self._database),
+            Upkeep(self._database, self._keep, self._archive),
+        )
+        return self._history
 
-    def _ready(self) -> Writer:
-        """Return the writer, after opening the database where that is to be done."""
-        if self._writer is None or self._file != self._file_now():
-            if self._writer:
-                logger.warning("database %s: another file lies there now; opening it", self.name)
-            self._open()
-        assert self._writer
-        return self._writer
+    def _ready(self) -> _History:
+        """Return the history, after opening it where it is closed or its file was replaced."""
+        history = self._history
+        if history and history.file == self._file_now():
+            return history
+        if history:
+            logger.warning("database %s: the file was replaced; opening the new one", self.name)
+        return self._open()
 
     def _file_now(self) -> tuple[int, int] | None:
-        # SQLite goes on writing to a file that was deleted or replaced under it.
-        if not isinstance(self._database, peewee.SqliteDatabase):
-            return None
-        with contextlib.suppress(OSError):
-            found = Path(self.name).stat()
-            return found.st_dev, found.st_ino
-        return None
+        file = dialect_of(self._database).file
+        return file_identity(file) if file else None
 
-    def _tell(self, trouble: str | None) -> bool:
-        if trouble == self.trouble:
-            return False
-        if trouble is None:
-            away_s = time.monotonic() - self._troubled_since_s
-            logger.info("database %s: works again after %.0f s", self.name, away_s)
-        else:
-            logger.error("%s; nothing is acknowledged until it works, trying again", trouble)
-        if self.trouble is None:
-            self._troubled_since_s = time.monotonic()
-        self.trouble = trouble
-        return True
-
-
-def _passes_by_itself(error: StorageError) -> bool:
-    return any(word in str(error) for word in _PASSING)
+    def _without_subject(self, error: StorageError) -> str:
+        return str(error).removeprefix(f"database {self.name}: ")

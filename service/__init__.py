@@ -1,3 +1,3 @@
-"""What every program shares: settings, start and stop, the MQTT client, errors, time zones."""
+"""What every program shares: settings, start and stop, commands, terminal, log, MQTT client."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The errors that every program can raise; the whole tree is drawn in `contract/errors.py`."""
+"""The errors that every program can raise; `contract/errors.py` shows the whole tree."""
 
 from contract.errors import MeterflowError
 
@@ -8,4 +8,4 @@ class SettingsError(MeterflowError):
 
 
 class BrokerError(MeterflowError):
-    """Raised when the MQTT broker is unreachable or refuses."""
+    """Raised when the MQTT broker is unreachable or rejects us."""

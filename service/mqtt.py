@@ -1,14 +1,15 @@
-"""The MQTT client that every service uses: starts without a broker, comes back by itself.
+"""The MQTT client of every service: starts without a broker, and reconnects.
 
-paho-mqtt speaks MQTT 3.1.1 in a thread of its own; what this module adds is the last will with
-its birth message, a reconnect with exponential back-off and jitter, TCP_NODELAY (with Nagle's
-algorithm a QoS 0 message waits 15 ms for a delayed acknowledgement), and one line of log per
-change of state instead of one per attempt.
+paho-mqtt speaks MQTT 3.1.1 in a thread of its own. This module adds the last will with its birth
+message, a reconnect with exponential back-off and jitter, TCP_NODELAY (with Nagle's algorithm a
+QoS 0 message waits 15 ms for a delayed acknowledgement), and a log line per change of state
+instead of one per attempt.
 """
 
 import contextlib
 import logging
 import random
+import socket
 import ssl
 import threading
 import time
@@ -21,8 +22,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from contract.topics import OFFLINE, ONLINE
 from service.read_ahead import ReadAheadClient
+from service.reporting import Reporter
 from service.settings import Settings
-from service.sockets import in_words, left_to_its_thread, without_delay
 
 logger = logging.getLogger(__name__)
 
@@ -30,29 +31,30 @@ KEEPALIVE_S = 30
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 5.0
 BRIEF_S = 5.0
-"""A connection that ends sooner than this is no success yet: the delay goes on growing."""
+"""Seconds that a connection must last to count as a success; until then the delay grows."""
 LOOP_S = 1.0
 NOT_CONNECTED_S = 0.2
-"""Without a connection there is nothing to wait for at the end."""
+"""Seconds to wait for the thread at the end where there is no connection to close."""
 MAX_QUEUED = 10_000
-"""How many unsent QoS 1 messages are kept in memory while the broker is away."""
+"""Unsent QoS 1 messages to keep in memory while the broker is away."""
+NO_MQTT = "no MQTT response; check that this is a broker and whether it requires TLS"
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A topic filter and the quality of service wanted for it."""
+    """A topic filter and the quality of service to request."""
 
     topic_filter: str
     qos: int
 
 
 class MqttClient:
-    """One connection to the broker, kept up for as long as the service lives.
+    """One connection to the broker, reconnected until the service stops.
 
     `on_connect` and `on_message` are called in the client's own thread. With `manual_ack` a
-    message is acknowledged by `ack`, on the connection that delivered it or
-    not at all. `status_topic` is set to `online` (retained) on each connect, and to `offline`
-    by the last will or a clean stop.
+    message is acknowledged by `ack`, on the connection that delivered it or not at all.
+    `status_topic` is set to `online` (retained) on each connect, and to `offline` by the last
+    will or a clean stop.
     """
 
     def __init__(
@@ -75,12 +77,14 @@ class MqttClient:
         self._on_connect = on_connect
         self._on_disconnect = on_disconnect
         self._on_message = on_message
-        self._asked: dict[int | None, str] = {}
+        self._requested: dict[int | None, str] = {}
         self._stopping = threading.Event()
         self._up = threading.Event()
-        self._trouble: str | None = None
+        address = f"{settings.mqtt_host}:{settings.mqtt_port}"
+        self._subject = f"broker {address}"
+        self._reporter = Reporter(logger, self._subject, advice="retrying")
         self._delay_s = FIRST_DELAY_S
-        self._lost_at_s = self._connected_at_s = time.monotonic()
+        self._connected_at_s = time.monotonic()
         self._brief_ones = 0
         self._answered = False
         self.connection = 0
@@ -90,34 +94,34 @@ class MqttClient:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker has accepted us and the connection stands."""
+        """Whether the broker has accepted the connection and it is up."""
         return self._up.is_set()
 
     @property
     def trouble(self) -> str | None:
-        """Why there is no connection, in words; None where there is one."""
-        return None if self.connected else self._trouble or "not connected yet"
+        """Why there is no connection, as an error message; None where there is one."""
+        return None if self.connected else self._reporter.trouble or "not connected yet"
 
     def start(self) -> None:
-        """Begin to connect, in the background."""
+        """Start to connect, in the background."""
         self._thread.start()
 
     def wait_connected(self, timeout_s: float) -> bool:
-        """Wait until the connection stands; False where it does not in time."""
+        """Wait until the connection is up; return False where it is not in time."""
         return self._up.wait(timeout_s)
 
     def stop(self, flush_s: float = 2.0) -> None:
-        """Say goodbye, send what is still queued for at most `flush_s`, and disconnect."""
+        """Publish `offline`, send what is queued for at most `flush_s`, and disconnect."""
         if (connected := self.connected) and self._status_topic:
             info = self._paho.publish(self._status_topic, OFFLINE, qos=1, retain=True)
             with contextlib.suppress(RuntimeError, ValueError):
                 info.wait_for_publish(flush_s)
         self._stopping.set()
-        with contextlib.suppress(OSError):  # the thread may just be closing up, after a loss
+        with contextlib.suppress(OSError):  # the thread may be closing up, after a loss
             self._paho.disconnect()
         if self._thread.is_alive():
             self._thread.join(flush_s + 1 if connected else NOT_CONNECTED_S)
-        if not self._thread.is_alive():  # else it is connecting, and will close up itself
+        if not self._thread.is_alive():  # else it is connecting, and closes up itself
             self._close_up()
 
     def _close_up(self) -> None:
@@ -126,19 +130,19 @@ class MqttClient:
     def publish(
         self, topic: str, payload: str | bytes, *, qos: int, retain: bool
     ) -> paho.MQTTMessageInfo:
-        """Send a message; while the broker is away QoS 0 is dropped and QoS 1 kept for later."""
+        """Send a message; while the broker is away QoS 0 is dropped and QoS 1 is queued."""
         return self._paho.publish(topic, payload, qos=qos, retain=retain)
 
     def unsubscribe(self, topic_filter: str) -> None:
-        """End a subscription for good: a lasting session would keep it."""
+        """End a subscription: a persistent session would keep it."""
         self._paho.unsubscribe(topic_filter)
 
     def ack(self, messages: Iterable[tuple[paho.MQTTMessage, int]]) -> None:
-        """Acknowledge messages; one whose connection has gone is left out, and will come again."""
-        here = self.connection if self.connected else None
-        numbers = [message.mid for message, came_on in messages if message.qos and came_on == here]
-        if numbers:
-            self._paho.acknowledge(numbers)
+        """Acknowledge messages; the broker redelivers those of an earlier connection."""
+        current = self.connection if self.connected else None
+        ids = [message.mid for message, number in messages if message.qos and number == current]
+        if ids:
+            self._paho.acknowledge(ids)
 
     def _build(self, clean_session: bool, manual_ack: bool) -> ReadAheadClient:
         client = ReadAheadClient(
@@ -161,8 +165,8 @@ class MqttClient:
             client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
         client.max_queued_messages_set(MAX_QUEUED)
         client.connect_timeout = 5.0
-        client.on_socket_open = without_delay
-        client.on_socket_register_write = left_to_its_thread
+        client.on_socket_open = _send_without_delay
+        client.on_socket_register_write = _leave_to_its_thread
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         if on_message := self._on_message:
@@ -178,13 +182,13 @@ class MqttClient:
                 self._paho.connect(host, port, KEEPALIVE_S)
                 if self._stopping.is_set():
                     break
-                # not loop_forever: that has nothing by which `publish` could wake it
-                while self._paho.goes_on(LOOP_S):
+                # not loop_forever: `publish` has no way to wake it
+                while self._paho.exchange(LOOP_S):
                     pass
                 if not (self._answered or self._stopping.is_set()):
-                    self._tell_trouble("gives no answer in MQTT; is it a broker, does it want TLS?")
+                    self._reporter.failed(NO_MQTT)
             except (OSError, ValueError) as error:
-                self._tell_trouble(in_words(error))
+                self._reporter.failed(_message_of(error))
             self._up.clear()
             self._stopping.wait(self._delay_s * random.uniform(0.7, 1.3))
             self._delay_s = min(self._delay_s * 2, LONGEST_DELAY_S)
@@ -195,17 +199,15 @@ class MqttClient:
     ) -> None:
         self._answered = True
         if code.is_failure:
-            self._tell_trouble(f"refuses us: {code}; see MQTT_USER and MQTT_PASSWORD")
+            self._reporter.failed(f"connection rejected: {code}; check MQTT_USER and MQTT_PASSWORD")
             return
         self.connection += 1
         self._connected_at_s = time.monotonic()
-        away_s = self._connected_at_s - self._lost_at_s
-        again = f" again after {away_s:.0f} s" if self.connection > 1 or self._trouble else ""
-        logger.info("broker %s: connected%s", self._address, again)
-        self._trouble = None
+        if not self._reporter.works("connected again"):
+            logger.info("%s: connected", self._subject)
         for subscription in self._subscriptions:
             _, number = client.subscribe(subscription.topic_filter, subscription.qos)
-            self._asked[number] = subscription.topic_filter
+            self._requested[number] = subscription.topic_filter
         if self._status_topic:
             client.publish(self._status_topic, ONLINE, qos=1, retain=True)
         self._up.set()
@@ -215,10 +217,10 @@ class MqttClient:
     def _subscribed(
         self, _client: paho.Client, _userdata: Any, number: int, codes: list[Any], _properties: Any
     ) -> None:
-        asked = self._asked.pop(number, "?")
+        requested = self._requested.pop(number, "?")
         if any(code.is_failure for code in codes):
-            words = "broker %s: refuses us %s: no right to it, or no $share in this broker"
-            logger.error(words, self._address, asked)
+            text = "%s: subscription %s rejected: not authorized, or $share unsupported"
+            logger.error(text, self._subject, requested)
 
     def _disconnected(
         self, _client: paho.Client, _userdata: Any, _flags: Any, _code: Any, _properties: Any
@@ -226,25 +228,42 @@ class MqttClient:
         if not self._up.is_set():
             return
         self._up.clear()
-        self._lost_at_s = time.monotonic()
         if not self._stopping.is_set():
-            self._tell_loss(self._lost_at_s - self._connected_at_s < BRIEF_S)
+            self._report_loss(time.monotonic() - self._connected_at_s < BRIEF_S)
         if self._on_disconnect:
             self._on_disconnect()
 
-    def _tell_loss(self, was_brief: bool) -> None:
-        """Say so, and why: a broker ends the older of two connections with the same client id."""
+    def _report_loss(self, was_brief: bool) -> None:
+        """Log the loss; a broker ends the older of two connections with the same client id."""
         self._brief_ones = self._brief_ones + 1 if was_brief else 0
         if not was_brief:
             self._delay_s = FIRST_DELAY_S
-        again = f" again and again; does another program go by the client id {self._client_id}?"
-        self._tell_trouble(f"connection lost{again if self._brief_ones > 2 else ''}")
+        again = f" repeatedly; check that no other program has the client id {self._client_id}"
+        self._reporter.failed(f"connection lost{again if self._brief_ones > 2 else ''}")
 
-    @property
-    def _address(self) -> str:
-        return f"{self._settings.mqtt_host}:{self._settings.mqtt_port}"
 
-    def _tell_trouble(self, trouble: str) -> None:
-        if trouble != self._trouble:
-            logger.warning("broker %s: %s; trying again", self._address, trouble)
-        self._trouble = trouble
+def _send_without_delay(_client: paho.Client, _userdata: Any, connection: Any) -> None:
+    """Send small packets at once: with Nagle's algorithm they wait for an acknowledgement."""
+    with contextlib.suppress(OSError, AttributeError):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _leave_to_its_thread(_client: paho.Client, _userdata: Any, _connection: Any) -> None:
+    """Keep `publish` from writing in the caller's thread.
+
+    Without this callback paho does so beside its own thread, without a lock: where the socket
+    takes only part of a packet, the two interleave and the broker drops the connection.
+    """
+
+
+def _message_of(error: Exception) -> str:
+    """Return why there is no connection, and what to check."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused; check that the broker is running"
+    if isinstance(error, TimeoutError):
+        return "no response"
+    if isinstance(error, socket.gaierror):
+        return "unknown host name; check MQTT_HOST"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS handshake failed ({error.reason or error}); check MQTT_TLS and MQTT_CA_FILE"
+    return str(error)

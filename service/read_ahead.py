@@ -1,8 +1,9 @@
-"""paho's client with a socket that takes all that has arrived at once.
+"""paho's client (paho-mqtt 2.2.0) with a socket that reads everything that has arrived at once.
 
-paho reads each packet with four calls of `recv`, and each lets go of the interpreter: where another
-thread is busy, each may wait its turn. Reading ahead, taking whole messages from what was read, and
-acknowledging many in one packet, a recorder takes in a backlog four times as fast (measured).
+paho reads each packet with four calls of `recv`, and each releases the interpreter: where another
+thread is busy, each may have to wait for it. A client that reads ahead, takes whole messages from
+the buffer and acknowledges many in one packet makes a recorder take in a backlog four times as
+fast (measured).
 """
 
 from typing import Any
@@ -15,9 +16,9 @@ PUBLISH, QOS_2 = 3, 0b100
 
 
 class ReadAhead:
-    """A connection whose `recv` is served from a buffer; all else is the connection's own.
+    """A connection whose `recv` is served from a buffer; everything else is the connection's own.
 
-    paho asks `pending` before it waits, as it does for TLS.
+    paho calls `pending` before it waits, as it does for TLS.
     """
 
     def __init__(self, connection: Any) -> None:
@@ -26,7 +27,7 @@ class ReadAhead:
         self._at = 0
 
     def recv(self, most: int) -> bytes:
-        """Return at most so many bytes; reads from the connection when the buffer is empty."""
+        """Return at most `most` bytes; reads from the connection when the buffer is empty."""
         if self._at == len(self._buffer):
             self._buffer, self._at = self._connection.recv(MOST_BYTES), 0
         begin = self._at
@@ -34,13 +35,13 @@ class ReadAhead:
         return self._buffer[begin : self._at]
 
     def pending(self) -> int:
-        """Return how many bytes can be had without waiting."""
+        """Return the number of bytes available without waiting."""
         left = len(self._buffer) - self._at
         below = getattr(self._connection, "pending", None)
         return left + (below() if below else 0)
 
     def next_publish(self) -> tuple[int, bytes] | None:
-        """Return first byte and content of the PUBLISH that comes next, if all of it is here."""
+        """Return first byte and content of the next packet, if it is a complete PUBLISH."""
         buffer, place, length, shift = self._buffer, self._at + 1, 0, 0
         if place > len(buffer) or buffer[self._at] >> 4 != PUBLISH or buffer[self._at] & QOS_2:
             return None
@@ -63,7 +64,7 @@ class ReadAhead:
 
 
 class _Message(paho.MQTTMessage):
-    """A message that was received: nobody waits for it to be published."""
+    """A received message: without the parts that serve to wait for its publication."""
 
     __slots__ = ()
 
@@ -72,17 +73,17 @@ class _Message(paho.MQTTMessage):
 
 
 class ReadAheadClient(paho.Client):
-    """Overrides and uses private methods of paho 2, which the tests hold."""
+    """Overrides and uses private methods of paho; `tests/service/test_mqtt.py` covers them."""
 
     def _create_socket(self) -> Any:
         return ReadAhead(super()._create_socket())
 
     def _handle_publish(self) -> MQTTErrorCode:
         head, packet = self._in_packet["command"], bytes(self._in_packet["packet"])
-        return super()._handle_publish() if head & QOS_2 else self._hand_on(head, packet)
+        return super()._handle_publish() if head & QOS_2 else self._pass_on(head, packet)
 
-    def _hand_on(self, head: int, packet: bytes) -> MQTTErrorCode:
-        """Hand a message on without the lock and the search for filters that paho spends on it."""
+    def _pass_on(self, head: int, packet: bytes) -> MQTTErrorCode:
+        """Pass a message on without the lock and the search for filters of paho's own method."""
         qos, topic_ends = head >> 1 & 3, 2 + int.from_bytes(packet[:2], "big")
         payload_begins = topic_ends + 2 * qos
         if payload_begins > len(packet):
@@ -90,14 +91,14 @@ class ReadAheadClient(paho.Client):
         message = _Message(packet[2:topic_ends], packet[payload_begins:])
         message.qos, message.retain, message.dup = qos, bool(head & 1), bool(head & 8)
         message.mid = int.from_bytes(packet[topic_ends:payload_begins], "big")
-        if heard := self.on_message:
-            heard(self, None, message)
+        if on_message := self.on_message:
+            on_message(self, None, message)
         if qos and not self._manual_ack:
             return self._send_puback(message.mid)
         return paho.MQTT_ERR_SUCCESS
 
-    def goes_on(self, wait_s: float) -> bool:
-        """Send and receive, waiting so long for something; False where the connection has ended."""
+    def exchange(self, wait_s: float) -> bool:
+        """Send and receive, waiting at most `wait_s`; return False where the connection ended."""
         result = self.loop(wait_s)
         while result == paho.MQTT_ERR_SUCCESS:
             connection = self.socket()
@@ -105,7 +106,7 @@ class ReadAheadClient(paho.Client):
                 return True
             between_packets = not self._in_packet["command"]
             if between_packets and (found := connection.next_publish()):
-                result = self._loop_rc_handle(self._hand_on(*found))
+                result = self._loop_rc_handle(self._pass_on(*found))
             else:
                 result = self.loop_read()
         return False

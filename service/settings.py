@@ -1,4 +1,4 @@
-"""Settings: read once at start from the environment or `.env`, checked, passed on as arguments."""
+"""Settings: read from the environment or `.env` once at start, checked, passed as arguments."""
 
 import logging
 import re
@@ -24,7 +24,7 @@ _URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*(?=@)")
 
 def _no_blank(value: str) -> str:
     if not value.strip() or re.search(r"\s", value):
-        raise ValueError("should be a host name or an address, without blanks")
+        raise ValueError("should be a host name or an address, without spaces")
     return value
 
 
@@ -32,7 +32,7 @@ Host = Annotated[str, AfterValidator(_no_blank)]
 
 
 class Settings(BaseSettings):
-    """What every service knows: the broker and the log."""
+    """The settings of every service: the broker and the log."""
 
     model_config = SettingsConfigDict(
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, case_sensitive=False
@@ -40,13 +40,15 @@ class Settings(BaseSettings):
 
     mqtt_host: Host = Field("127.0.0.1", description="Host name or address of the MQTT broker.")
     mqtt_port: Port = Field(1883, description="Port of the MQTT broker.")
-    mqtt_user: str | None = Field(None, description="User at the broker; empty: none.")
-    mqtt_password: SecretStr | None = Field(None, description="Password of that user.")
-    mqtt_tls: bool = Field(False, description="Speak TLS with the broker: true or false.")
+    mqtt_user: str | None = Field(None, description="User name at the broker (empty = none).")
+    mqtt_password: SecretStr | None = Field(None, description="Password of the user.")
+    mqtt_tls: bool = Field(False, description="Connect to the broker with TLS: true or false.")
     mqtt_ca_file: Path | None = Field(
-        None, description="Certificates to trust for TLS; empty: those of the system."
+        None, description="CA certificates to trust for TLS (empty = those of the system)."
     )
-    log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level: LogLevel = Field(
+        "INFO", description="Least severe level to log: DEBUG, INFO, WARNING or ERROR."
+    )
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -70,12 +72,12 @@ class Settings(BaseSettings):
             for name, value in self
             if value != type(self).model_fields[name].get_default(call_default_factory=True)
         }
-        told = ", ".join(f"{name.upper()}={shown(value)}" for name, value in changed.items())
-        return _URL_PASSWORD.sub(r"\1***", told) or "defaults"
+        text = ", ".join(f"{name.upper()}={shown(value)}" for name, value in changed.items())
+        return _URL_PASSWORD.sub(r"\1***", text) or "defaults"
 
 
 def shown(value: object) -> str:
-    """Return a value as a person would write it in `.env`; - for none, and no secrets."""
+    """Return a value as it stands in `.env`; - for none, *** for a secret."""
     if value is None:
         return "-"
     if isinstance(value, SecretStr):
@@ -86,7 +88,7 @@ def shown(value: object) -> str:
 
 
 def misspelt(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Return {name as given: the known name it is probably meant to be}."""
+    """Return the unknown names, each with the known name that it probably stands for."""
     known = list(known)
     wrong: dict[str, str] = {}
     for name in given:
@@ -96,7 +98,7 @@ def misspelt(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
 
 
 def names_in_env_file(path: Path = Path(".env")) -> list[str]:
-    """Return the names that a `.env` file sets; none where there is no such file."""
+    """Return the names that a `.env` file sets; none without such a file."""
     return list(dotenv_values(path)) if path.is_file() else []
 
 

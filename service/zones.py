@@ -1,4 +1,4 @@
-"""The time zone of a site: what a day is, and when a price changes."""
+"""The time zone of a site: where its days begin and when its prices change."""
 
 import os
 from pathlib import Path
@@ -13,25 +13,27 @@ _LOCALTIME = Path("/etc/localtime")
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """Return the zone of that name; raises SettingsError."""
+    """Return the zone with this name; raises SettingsError."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise SettingsError(f"{name!r} is no time zone; should be as in Europe/Berlin") from error
+        raise SettingsError(
+            f"{name!r} is not a time zone; expected a name such as Europe/Berlin"
+        ) from error
 
 
 def _zone(value: object) -> object:
     try:
         return zone_of(value) if isinstance(value, str) else value
     except SettingsError as error:
-        raise ValueError("should be the name of a time zone, as in Europe/Berlin") from error
+        raise ValueError("should be the name of a time zone, such as Europe/Berlin") from error
 
 
 Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 
 
 def local_zone() -> ZoneInfo:
-    """Return the zone of this machine; UTC where it does not say by name."""
+    """Return the zone of this machine, or UTC where its name is unknown."""
     target = str(_LOCALTIME.resolve()).partition("/zoneinfo/")[2]
     for name in (os.environ.get("TZ", "").removeprefix(":"), target):
         try:

@@ -1,4 +1,4 @@
-"""`python -m simulator`: meters without hardware, as a program of its own."""
+"""`python -m simulator`: simulated meters as a program."""
 
 import argparse
 import asyncio
@@ -14,19 +14,31 @@ from service import __version__
 from service.errors import SettingsError
 from service.lifecycle import leave, set_up_log
 from simulator import control
+from simulator.bus import LineTiming
 from simulator.faults import faults_help
-from simulator.line import LineTiming
 from simulator.simulator import Simulator
 
 logger = logging.getLogger(__name__)
 
-_ABSENT = "what the gateway says when no meter answers: nothing, or exception 0x0B (silent)"
-_ORDER = "which register of a value comes first (high-first)"
-_PARITY_BITS = {"8N1": 10, "8E1": 11, "8O1": 11, "8N2": 11}
+_EPILOG = f"""\
+faults of a meter, for --fault and the control port (N=its default):
+{faults_help("meter")}
+
+faults of the gateway; those of a meter apply to all its meters:
+{faults_help("gateway")}
+
+commands on the control port:
+{control.USAGE}
+
+examples:
+  python -m simulator --units 1,2,7:em340 --baud 38400
+  python -m simulator --fault '1 dead' --fault 'gateway late 2 share=0.1'
+"""
+_BITS = {"8N1": 10, "8E1": 11, "8O1": 11, "8N2": 11}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Simulate until SIGTERM or SIGINT; exit 1 with one sentence where a port is taken."""
+    """Simulate until SIGTERM or SIGINT; exit 1 with an error message if a port is in use."""
     options = _parser().parse_args(arguments)
     set_up_log(options.log_level)
     leave("simulator", lambda: asyncio.run(_simulate(options)))
@@ -38,14 +50,14 @@ async def _simulate(options: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     simulator = _simulator(options)
     for fault in options.fault:
-        _must_obey(simulator, f"fault {fault}")
+        _run_command(simulator, f"fault {fault}")
     async with simulator, contextlib.AsyncExitStack() as stack:
         if options.control is not None:
             server = await control.serve(simulator, options.host, options.control)
             stack.callback(server.close)
         if options.serial is not None:
             simulator.open_serial(options.serial)
-            logger.info("simulator: the line itself is at %s", options.serial)
+            logger.info("simulator: serial line at %s", options.serial)
         logger.info(
             "simulator: meters %s on %s:%d, %s at %s baud",
             ",".join(map(str, options.units)),
@@ -64,7 +76,7 @@ def _simulator(options: argparse.Namespace) -> Simulator:
         models=options.units,
         timing=LineTiming(
             baud=options.baud,
-            bits_per_byte=_PARITY_BITS[options.line],
+            bits_per_byte=_BITS[options.line],
             turnaround_s=options.turnaround / 1000,
             pause_s=options.pause / 1000,
             reply_timeout_s=options.reply_timeout,
@@ -78,8 +90,8 @@ def _simulator(options: argparse.Namespace) -> Simulator:
     )
 
 
-def _must_obey(simulator: Simulator, command: str) -> None:
-    answer = control.obey(simulator, command)
+def _run_command(simulator: Simulator, command: str) -> None:
+    answer = control.run_command(simulator, command)
     if answer != "ok":
         raise SettingsError(f"--{command}: {answer.removeprefix('error: ')}")
 
@@ -87,30 +99,99 @@ def _must_obey(simulator: Simulator, command: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="meterflow simulator",
-        description="SDM630 meters on a simulated RS485 line behind a Modbus gateway.",
-        epilog=f"faults (--fault 'UNIT|gateway NAME [N] [share=0.1] [times=3]'):\n{faults_help()}"
-        f"\n\ncommands on the --control port:\n{control.__doc__}",
+        description="Simulate meters on an RS485 line behind a Modbus gateway.",
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("--version", action="version", version=f"%(prog)s {__version__}")
-    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add("--port", type=_port, default=5020, help="port of the gateway; 0: any (%(default)s)")
-    add("--units", type=_units, default="1,2,3", help="unit ids; 4:sdm120 for a model (1,2,3)")
-    add("--framing", choices=("tcp", "rtu"), default="tcp", help="Modbus TCP, or RTU over TCP")
-    add("--baud", type=_count, default=9600, help="speed of the line; 0: no limit (%(default)s)")
-    add("--line", choices=tuple(_PARITY_BITS), default="8N1", help="bits and parity (8N1)")
-    add("--turnaround", type=_time, default=40, help="a meter's delay in ms (%(default)s)")
-    add("--pause", type=_time, default=20, help="the gateway's pause in ms (%(default)s)")
-    add("--reply-timeout", type=_time, default=0.6, help="wait for a meter, in s (%(default)s)")
-    add("--absent", choices=("silent", "exception"), default="silent", help=_ABSENT)
-    add("--word-order", choices=("high-first", "low-first"), default="high-first", help=_ORDER)
-    add("--seed", type=int, default=1, help="other seed, other meters (%(default)s)")
-    add("--fault", action="append", default=[], help="switch a fault on; may be repeated")
-    add("--serial", type=Path, help="put the line on a pseudo-terminal with this name too")
-    add("--control", type=_port, help="take commands on this port")
-    add("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR")
+    parser.add_argument(
+        "--log-level", choices=levels, default="INFO", help="lowest level to log (%(default)s)"
+    )
+    _add_meters(parser.add_argument_group("meters"))
+    _add_gateway(parser.add_argument_group("gateway"))
+    _add_line(parser.add_argument_group("RS485 line"))
     return parser
+
+
+def _add_meters(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--units",
+        type=_units,
+        default="1,2,3",
+        metavar="UNIT[:MODEL],...",
+        help=f"unit ids, SDM630 unless a model is given: {', '.join(MODELS)} (%(default)s)",
+    )
+    group.add_argument(
+        "--word-order",
+        choices=("high-first", "low-first"),
+        default="high-first",
+        help="order of the registers of a float value (%(default)s)",
+    )
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        help="seed of the values and of the random faults (%(default)s)",
+    )
+    group.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        help="fault to start with: 'UNIT|gateway NAME [N] [share=0.1] [times=3]'; repeatable",
+    )
+
+
+def _add_gateway(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", type=_port, default=5020, help="port to listen on; 0: any (%(default)s)")
+    add(
+        "--framing",
+        choices=("tcp", "rtu"),
+        default="tcp",
+        help="Modbus TCP, or RTU over TCP (%(default)s)",
+    )
+    add(
+        "--absent",
+        choices=("silent", "exception"),
+        default="silent",
+        help="answer for a meter that does not answer: none, or exception 0x0B (%(default)s)",
+    )
+    add("--control", type=_port, metavar="PORT", help="port that accepts commands")
+
+
+def _add_line(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--baud", type=_count, default=9600, help="baud rate; 0: no limit (%(default)s)")
+    add(
+        "--line",
+        choices=tuple(_BITS),
+        default="8N1",
+        help="data bits, parity and stop bits (%(default)s)",
+    )
+    add(
+        "--turnaround",
+        type=_time,
+        default=40,
+        metavar="MS",
+        help="time that a meter takes to answer, in ms (%(default)s)",
+    )
+    add(
+        "--pause",
+        type=_time,
+        default=20,
+        metavar="MS",
+        help="pause of the gateway between requests, in ms (%(default)s)",
+    )
+    add(
+        "--reply-timeout",
+        type=_time,
+        default=0.6,
+        metavar="S",
+        help="time that the gateway waits for a meter, in seconds (%(default)s)",
+    )
+    add("--serial", type=Path, metavar="PATH", help="open the line at a pseudo-terminal too")
 
 
 def _port(text: str) -> int:

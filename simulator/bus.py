@@ -8,12 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gateway_bridge.models.model import WordOrder
-from simulator.device import SimulatedMeter
+from simulator.device import ILLEGAL_ADDRESS, Image, Rules, SimulatedMeter, encoded, in_one_block
 from simulator.faults import Faults
-from simulator.frames import Request, exception
-from simulator.line import LineTiming
-from simulator.registers import ILLEGAL_ADDRESS, Image, Rules, answer, in_one_block
-from simulator.symptoms import miswiring, spoilt
+from simulator.frames import Answer, Request, exception
 
 _TWIN_SEED = 977
 
@@ -21,8 +18,41 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
+class LineTiming:
+    """How fast a line and its gateway are; at baud 0 nothing takes time, for tests.
+
+    `turnaround_s` passes before a meter answers, `pause_s` between an answer and the next request
+    of the gateway, which waits `reply_timeout_s` for an answer.
+    """
+
+    baud: int = 9600
+    bits_per_byte: int = 10
+    turnaround_s: float = 0.040
+    pause_s: float = 0.020
+    reply_timeout_s: float = 0.600
+
+    def bytes_s(self, count: float) -> float:
+        """Return how long `count` bytes are on the wire."""
+        return count * self.bits_per_byte / self.baud if self.baud else 0.0
+
+    def answered_s(self, request: int, answer: int) -> float:
+        """Return the time from the first byte of a request to the end of its answer."""
+        if not self.baud:
+            return 0.0
+        return self.bytes_s(request + answer + 3.5) + self.turnaround_s
+
+    def free_s(self) -> float:
+        """Return how long the line rests after an exchange."""
+        return self.pause_s if self.baud else 0.0
+
+    def read_s(self, registers: int) -> float:
+        """Return how long a read of `registers` occupies the line, from request to request."""
+        return self.answered_s(8, 5 + 2 * registers) + self.free_s()
+
+
+@dataclass(frozen=True, slots=True)
 class Served:
-    """One exchange that a meter answered: what it was asked, and what it truly said, when."""
+    """One exchange that a meter answered: the request, and what was truly measured, and when."""
 
     at_s: float
     unit: int
@@ -32,17 +62,9 @@ class Served:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A PDU from the line; `collided` when two meters spoke at once and its bytes are mixed."""
-
-    pdu: bytes
-    collided: bool = False
-
-
 @dataclass(slots=True)
 class Statistics:
-    """What passed on the line: requests and answers per unit, and how long it was busy."""
+    """What passed on the line: requests and answers by unit id, and how long it was busy."""
 
     requests: dict[int, int] = field(default_factory=dict)
     answers: dict[int, int] = field(default_factory=dict)
@@ -54,7 +76,7 @@ class Statistics:
 
 
 class Bus:
-    """Meters on one line. Starts of exchanges follow an exact schedule, whatever sleep costs."""
+    """Meters on one line. Exchanges start on an exact schedule, however long a sleep takes."""
 
     def __init__(
         self,
@@ -74,9 +96,9 @@ class Bus:
         self._free_at = -math.inf
 
     async def exchange(self, request: Request) -> Answer | None:
-        """Put a request on the line and return what came back, None when nothing did in time.
+        """Put a request on the line and return its answer, None when there is none in time.
 
-        One caller at a time: the gateway's worker.
+        For one caller at a time: the worker of the gateway.
         """
         start = max(time.monotonic(), self._free_at)
         await self._sleep_until(start + self.timing.bytes_s(8) + self._turnaround_s())
@@ -146,15 +168,14 @@ class Bus:
 
     def _measured(self, meter: SimulatedMeter, request: Request) -> bytes:
         now_s = self._clock()
-        image = meter.image(now_s, miswired=miswiring(request.unit, self.faults))
-        pdu = self._encoded(meter, request, spoilt(image, meter, self.faults))
+        pdu = self._encoded(meter, request, meter.image(now_s, self.faults))
         self.statistics.served.append(
             Served(now_s, request.unit, pdu[0], *request.registers, pdu[2:])
         )
         return pdu
 
     def _encoded(self, meter: SimulatedMeter, request: Request, image: Image) -> bytes:
-        return answer(meter.model, image, request, self._word_order)
+        return encoded(meter.model, image, request, self._word_order)
 
 
 def _add(counts: dict[int, int], unit: int) -> None:

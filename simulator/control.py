@@ -1,12 +1,13 @@
-"""Commands to a running simulator, one line each: pin a value, switch a fault, ask for counts.
+"""Commands to a running simulator, one on each line.
 
 set UNIT QUANTITY VALUE             pin a quantity, or serial_number, or system_type
-clear UNIT [QUANTITY]               let it follow the load again
+clear UNIT [QUANTITY]               unpin a quantity, or all: they follow the load again
 fault UNIT|gateway NAME [N] [share=0.1] [times=3]
-fault UNIT|gateway NAME off         switch one fault off
-fault UNIT|gateway off              switch all off
-stats                               requests and answers per unit, as JSON
-Each line is answered with `ok`, JSON, or `error: ...`.
+                                    switch a fault on
+fault UNIT|gateway NAME off         switch a fault off
+fault UNIT|gateway off              switch all faults off
+stats                               requests and answers by unit id, as JSON
+The answer to a line is `ok`, JSON, or `error: ...`.
 """
 
 import asyncio
@@ -18,52 +19,54 @@ from simulator.faults import SimulatorError
 from simulator.simulator import Simulator
 
 LONGEST_LINE = 1000
-_USAGE = "commands: set, clear, fault, stats; see python -m simulator --help"
+USAGE = "\n".join(f"  {line}" for line in (__doc__ or "").strip().splitlines()[2:])
+"""The commands, for --help."""
+_HINT = "commands: set, clear, fault, stats; see python -m simulator --help"
 
 
-def obey(simulator: Simulator, line: str) -> str:
-    """Carry out one command and return the answer."""
+def run_command(simulator: Simulator, line: str) -> str:
+    """Run one command and return the answer."""
     try:
-        return _obey(simulator, line.split())
+        return _run(simulator, line.split())
     except SimulatorError as error:
         return f"error: {error}"
 
 
-class Talk(asyncio.Protocol):
-    """One connection on the control port: lines in, an answer to each out."""
+class ControlConnection(asyncio.Protocol):
+    """One connection on the control port, which sends an answer to each line."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where answers go."""
+        """Keep the transport for the answers."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Obey each complete line; whoever sends none in a long time is cut off."""
+        """Run each complete line; close the connection if a line is too long."""
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
-            answer = obey(self.simulator, line.decode(errors="replace"))
+            answer = run_command(self.simulator, line.decode(errors="replace"))
             self._transport.write(answer.encode() + b"\n")
         if len(self._buffer) > LONGEST_LINE:
             self._transport.close()
 
 
 async def serve(simulator: Simulator, host: str, port: int) -> asyncio.Server:
-    """Take commands on a port of this machine; raises SimulatorError where it is taken."""
+    """Accept commands on a port; raises SimulatorError if it is in use."""
     loop = asyncio.get_running_loop()
     try:
-        return await loop.create_server(lambda: Talk(simulator), host, port)
+        return await loop.create_server(lambda: ControlConnection(simulator), host, port)
     except OSError as error:
         raise SimulatorError(
-            f"cannot take commands on {host}:{port}: {os.strerror(error.errno or 0)}; "
+            f"cannot accept commands on {host}:{port}: {os.strerror(error.errno or 0)}; "
             "choose another port"
         ) from error
 
 
-def _obey(simulator: Simulator, words: Sequence[str]) -> str:
+def _run(simulator: Simulator, words: Sequence[str]) -> str:
     match list(words):
         case ["set", unit, quantity, value]:
             simulator.set(_unit(unit), quantity, _number(value))
@@ -78,7 +81,7 @@ def _obey(simulator: Simulator, words: Sequence[str]) -> str:
         case ["stats"]:
             return _statistics(simulator)
         case _:
-            raise SimulatorError(_USAGE)
+            raise SimulatorError(_HINT)
     return "ok"
 
 

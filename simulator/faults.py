@@ -1,8 +1,8 @@
-"""What can be wrong with meters, lines and gateways: each fault is a switch.
+"""The faults of meters, lines and gateways: each is a switch.
 
-A fault is switched on for one unit or for the whole gateway (unit None), for every request or
-for a share of them, for good or for a number of times. What each does stands in `FAULTS`;
-where it does it, in `bus.py` (the meter), `answers.py` (the frame) and `gateway.py` (the rest).
+A fault is switched on for one unit id or for the whole gateway (None), for every request or for a
+share of them, permanently or for a number of times. `FAULTS` describes them. They strike in
+`device.py` and `bus.py` (the meter), `frames.py` (the answer) and `gateway.py` (the rest).
 """
 
 import random
@@ -15,12 +15,12 @@ Scope = Literal["meter", "gateway"]
 
 
 class SimulatorError(MeterflowError):
-    """Raised when a simulator is asked for something it does not have."""
+    """Raised when a simulator does not have what it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """One fault: what it does, its number N when none is given and at most, where it applies."""
+    """A fault: what it does, its default number N, where it applies, and the highest N."""
 
     meaning: str
     argument: float = 0.0
@@ -28,60 +28,62 @@ class FaultKind:
     highest: float = 1e6
 
 
+def _gateway(meaning: str, argument: float = 0.0) -> FaultKind:
+    return FaultKind(meaning, argument, scope="gateway")
+
+
 FAULTS = {
     # the meter
     "dead": FaultKind("the meter does not answer"),
-    "slow": FaultKind("the meter takes N seconds longer, and the line waits", 1.0),
+    "slow": FaultKind("the meter answers N seconds later, and the line waits", 1.0),
     "exception": FaultKind("the meter answers with Modbus exception N", 2, highest=255),
     "limit": FaultKind("the meter refuses requests for more than N registers", 50),
     "strict-holes": FaultKind("the meter refuses blocks with an undefined register"),
-    "twin": FaultKind("a second meter has the same unit id: collisions, and two sets of values"),
-    "nan": FaultKind("every value is not-a-number"),
+    "twin": FaultKind("a second meter has the same unit id: collisions, two sets of values"),
+    "nan": FaultKind("every value is not a number (NaN)"),
     "inf": FaultKind("every value is infinite"),
     "zero": FaultKind("every value is 0"),
     "counter-zero": FaultKind("every counter is 0"),
-    "counter-back": FaultKind("every counter is N lower than it was", 1.0),
-    "jump": FaultKind("every counter is N higher than it can be", 1000),
-    "reversed-ct": FaultKind(
-        "the current transformer of phase N is the wrong way round", 1, highest=3
-    ),
-    "swapped-cts": FaultKind("the current transformers of L1 and L2 are exchanged"),
-    "ct-ratio": FaultKind("every current and power is N times what flows", 0.2),
+    "counter-back": FaultKind("every counter is lower by N", 1.0),
+    "jump": FaultKind("every counter is higher by N", 1000),
+    "reversed-ct": FaultKind("the current transformer of phase N is reversed", 1, highest=3),
+    "swapped-cts": FaultKind("the current transformers of L1 and L2 are swapped"),
+    "ct-ratio": FaultKind("every current and power is N times the real one", 0.2),
     # the answer
-    "late": FaultKind("the answer is handed on N seconds late, while the line goes on", 1.5),
-    "late-after-next": FaultKind("the answer is handed on when the next request has come"),
-    "stale": FaultKind("the answer is the one to the request before"),
-    "wrong-function": FaultKind("the answer bears another function code"),
-    "wrong-unit": FaultKind("the answer bears another unit id"),
+    "late": FaultKind("the answer arrives N seconds late, while the line goes on", 1.5),
+    "late-after-next": FaultKind("the answer arrives after the next request"),
+    "stale": FaultKind("the answer is that to the previous request"),
+    "wrong-function": FaultKind("the answer has another function code"),
+    "wrong-unit": FaultKind("the answer has another unit id"),
     "fewer": FaultKind("the answer has N registers too few", 2, highest=125),
     "more": FaultKind("the answer has N registers too many", 2, highest=125),
     "byte-count": FaultKind("the answer announces N bytes more than it has", 4, highest=255),
-    "wrong-transaction": FaultKind("the answer bears another transaction id (Modbus TCP)"),
-    "transaction-0": FaultKind("the answer bears transaction id 0 (Modbus TCP)"),
-    "protocol": FaultKind("the answer bears protocol id N (Modbus TCP)", 7, highest=65535),
+    "wrong-transaction": FaultKind("the answer has another transaction id (Modbus TCP)"),
+    "transaction-0": FaultKind("the answer has transaction id 0 (Modbus TCP)"),
+    "protocol": FaultKind("the answer has protocol id N (Modbus TCP)", 7, highest=65535),
     "bad-crc": FaultKind("the answer has a wrong CRC (RTU)"),
-    "split": FaultKind("the second half of the answer comes N seconds after the first", 0.05),
-    "duplicate": FaultKind("the answer comes twice"),
+    "split": FaultKind("the second half of the answer arrives N seconds later", 0.05),
+    "duplicate": FaultKind("the answer arrives twice"),
     "garbage": FaultKind("N random bytes precede the answer", 5, highest=5000),
     "close": FaultKind("the gateway closes the connection instead of answering"),
-    "reset": FaultKind("the gateway resets the connection while the answer is awaited"),
+    "reset": FaultKind("the gateway resets the connection instead of answering"),
     # the gateway
-    "refuse": FaultKind("the gateway accepts no connection", scope="gateway"),
-    "accept-reset": FaultKind("the gateway accepts and resets at once", scope="gateway"),
-    "silent": FaultKind("the gateway accepts and never answers", scope="gateway"),
-    "client-limit": FaultKind("the gateway closes connections beyond N", 1, scope="gateway"),
-    "kick": FaultKind("the gateway drops the oldest connection beyond N", 1, scope="gateway"),
-    "idle-close": FaultKind("the gateway closes after N idle seconds", 5, scope="gateway"),
-    "queue-full": FaultKind("beyond N waiting requests: exception 6", 1, scope="gateway"),
-    "unsolicited": FaultKind("bytes nobody asked for, every N seconds", 1, scope="gateway"),
-    "cache": FaultKind("the gateway answers repeats from memory for N seconds", 5, scope="gateway"),
-    "to-all": FaultKind("every client gets every answer (no multi-host)", scope="gateway"),
+    "refuse": _gateway("the gateway refuses connections"),
+    "accept-reset": _gateway("the gateway accepts connections and resets them"),
+    "silent": _gateway("the gateway accepts connections and never answers"),
+    "client-limit": _gateway("the gateway closes new connections beyond N", 1),
+    "kick": _gateway("the gateway closes the oldest connection beyond N", 1),
+    "idle-close": _gateway("the gateway closes connections idle for N seconds", 5),
+    "queue-full": _gateway("the gateway answers exception 6 beyond N waiting requests", 1),
+    "unsolicited": _gateway("the gateway sends unsolicited bytes every N seconds", 1),
+    "cache": _gateway("the gateway answers repeats from memory for N seconds", 5),
+    "to-all": _gateway("the gateway sends every answer to every client"),
 }
 
 
 @dataclass(slots=True)
 class Fault:
-    """A fault that is on: its number, the share of requests it strikes, how often yet."""
+    """A fault that is on: its number, the share of requests it strikes, how often it still does."""
 
     argument: float
     share: float = 1.0
@@ -104,7 +106,7 @@ class Faults:
         share: float = 1.0,
         times: int | None = None,
     ) -> None:
-        """Switch a fault on for a unit, or for the gateway and all its units (unit None)."""
+        """Switch a fault on for a unit id, or for the gateway and all its meters (None)."""
         kind = kind_of(name)
         if unit is not None and kind.scope == "gateway":
             raise SimulatorError(f"{name} is a fault of the gateway, not of unit {unit}")
@@ -116,7 +118,7 @@ class Faults:
         self._on[unit, name] = Fault(number, share, times)
 
     def switch_off(self, unit: int | None, name: str | None = None) -> None:
-        """Switch one fault off, or all of a unit (or of the gateway)."""
+        """Switch one fault off, or all of a unit id (None: of the gateway)."""
         if name is not None:
             kind_of(name)
         gone = [key for key in self._on if key[0] == unit and name in (None, key[1])]
@@ -124,12 +126,12 @@ class Faults:
             del self._on[key]
 
     def number(self, name: str) -> float | None:
-        """Return the number of a fault of the gateway, None while it is off."""
+        """Return the number N of a fault of the gateway, None while it is off."""
         fault = self._on.get((None, name))
         return fault.argument if fault else None
 
     def strikes(self, unit: int, name: str) -> float | None:
-        """Decide whether a fault strikes this request; return its number if it does."""
+        """Decide whether a fault strikes this request; return its number N if it does."""
         if not self._on:
             return None
         for key in ((unit, name), (None, name)):
@@ -147,17 +149,18 @@ class Faults:
 
 
 def kind_of(name: str) -> FaultKind:
-    """Return a fault's kind; raises SimulatorError for a name that is none."""
+    """Return the kind of a fault; raises SimulatorError for an unknown name."""
     if name not in FAULTS:
         raise SimulatorError(f"no fault {name!r}; known: {', '.join(FAULTS)}")
     return FAULTS[name]
 
 
-def faults_help() -> str:
-    """Return the table of faults for --help."""
+def faults_help(scope: Scope) -> str:
+    """Return the table of the faults of a scope for --help."""
     lines = []
     for name, kind in FAULTS.items():
-        number = f" (N={kind.argument:g})" if "N" in kind.meaning.split("None")[0] else ""
-        whose = " [gateway]" if kind.scope == "gateway" else ""
-        lines.append(f"  {name:<18} {kind.meaning}{number}{whose}")
+        if kind.scope != scope:
+            continue
+        number = f" (N={kind.argument:g})" if " N " in f" {kind.meaning} " else ""
+        lines.append(f"  {name:<18} {kind.meaning}{number}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The simulator as an object: meters on a line behind a gateway on a port of this machine."""
+"""The simulator as an object: meters on a line behind a gateway that listens on a port."""
 
 import asyncio
 import contextlib
@@ -12,20 +12,18 @@ from typing import Self
 
 from gateway_bridge.models import MODELS, MeterModel
 from gateway_bridge.models.model import Register, WordOrder
-from simulator.bus import Bus, Clock, Statistics
-from simulator.clients import SerialClient, TcpClient
+from simulator.bus import Bus, Clock, LineTiming, Statistics
 from simulator.device import SimulatedMeter
 from simulator.faults import Faults, SimulatorError
 from simulator.frames import Framing
-from simulator.gateway import Absent, Gateway
-from simulator.line import LineTiming
+from simulator.gateway import Absent, Gateway, SerialClient, TcpClient
 
 
 class Simulator:
-    """Meters behind a gateway, from `async with` to its end; `port` is where it listens.
+    """Meters behind a gateway, as long as an `async with` lasts; `port` is where it listens.
 
-    Each unit is an SDM630 unless `models` says otherwise. `clock` gives the time (seconds since
-    1970) that decides what the meters measure.
+    `units` are their unit ids. A meter is an SDM630 unless `models` gives another model. `clock`
+    returns the time (seconds since 1970) that decides what the meters measure.
     """
 
     def __init__(
@@ -57,12 +55,12 @@ class Simulator:
         self._framing = framing
         self._serial: list[SerialClient] = []
         self._listening: socket.socket | None = None
-        self._welcoming: set[asyncio.Task[None]] = set()
+        self._accepting: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def statistics(self) -> Statistics:
-        """What passed on the line until now."""
+        """What has passed on the line."""
         return self.bus.statistics
 
     async def __aenter__(self) -> Self:
@@ -84,16 +82,16 @@ class Simulator:
             self._close_port()
         self._tasks = [
             asyncio.create_task(self.gateway.work(), name=f"line behind port {self.port}"),
-            asyncio.create_task(self.gateway.live(), name=f"gateway on port {self.port}"),
+            asyncio.create_task(self.gateway.watch(), name=f"gateway on port {self.port}"),
         ]
         return self.port
 
     def open_serial(self, path: Path) -> None:
-        """Put the line on a pseudo-terminal at `path` too, for masters without a gateway."""
+        """Open the line at a pseudo-terminal `path` too, for masters without a gateway."""
         self._serial.append(SerialClient(self.gateway, path))
 
     async def stop(self) -> None:
-        """Close the port and every connection."""
+        """Close the port and all connections."""
         self._close_port()
         while self._serial:
             self._serial.pop().end()
@@ -114,7 +112,7 @@ class Simulator:
             meter.pinned[self._register(meter, quantity)] = value
 
     def clear(self, unit: int, quantity: str | None = None) -> None:
-        """Let a quantity of a meter, or all of them, follow the load again."""
+        """Unpin a quantity of a meter, or all: they follow the load again."""
         meter = self._meter(unit)
         if quantity is None:
             meter.pinned.clear()
@@ -130,7 +128,7 @@ class Simulator:
         share: float = 1.0,
         times: int | None = None,
     ) -> None:
-        """Switch a fault on, for a unit or for the gateway (None); `faults.FAULTS` lists them."""
+        """Switch a fault on, for a unit id or for the gateway (None); `FAULTS` lists them."""
         if unit is not None:
             self._meter(unit)
         self.bus.faults.switch_on(unit, name, argument, share=share, times=times)
@@ -138,7 +136,7 @@ class Simulator:
             self._close_port()
 
     def mend(self, unit: int | None, name: str | None = None) -> None:
-        """Switch one fault off, or all faults of a unit (or of the gateway: None)."""
+        """Switch one fault off, or all faults of a unit id (None: of the gateway)."""
         self.bus.faults.switch_off(unit, name)
         closed = self._listening is None and self._tasks
         if closed and self.bus.faults.number("refuse") is None:
@@ -158,19 +156,19 @@ class Simulator:
                 "choose another port"
             ) from error
         self._listening = listening
-        asyncio.get_running_loop().add_reader(listening, self._welcome, listening)
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening)
         return int(listening.getsockname()[1])
 
-    def _welcome(self, listening: socket.socket) -> None:
+    def _accept(self, listening: socket.socket) -> None:
         with contextlib.suppress(OSError):
             connection, _ = listening.accept()
             connection.setblocking(False)
-            # asyncio sets it only where the socket names its protocol: without, an answer that
-            # follows stray bytes waits for their acknowledgement
+            # asyncio sets it only where the socket names its protocol. Without it an answer that
+            # follows stray bytes waits for their acknowledgement.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             task = asyncio.create_task(self._serve(connection), name="a new client")
-            self._welcoming.add(task)
-            task.add_done_callback(self._welcoming.discard)
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
 
     async def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -193,6 +191,8 @@ class Simulator:
 
     def _register(self, meter: SimulatedMeter, quantity: str) -> Register:
         register = meter.model.registers.get(quantity)
-        if register is None or register.parts > 1:
+        if register is None:
             raise SimulatorError(f"{meter.model.title} has no quantity {quantity!r}")
+        if register.parts > 1:
+            raise SimulatorError(f"{quantity} of {meter.model.title} is a sum; set its parts")
         return register

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from flask import current_app
 
+from contract.arrival import ArrivalTimes
 from history.tariffs import Tariffs
 from service.zones import local_zone
 from web.history_reader import HistoryReader
@@ -26,6 +27,7 @@ class Parts:
     subscriber: Subscriber
     latest: Latest
     relay: Relay
+    arrivals: ArrivalTimes
     zone: ZoneInfo
     tariffs: Tariffs | None
 
@@ -39,6 +41,7 @@ class Parts:
             subscriber,
             latest,
             Relay(subscriber, latest),
+            ArrivalTimes(),
             settings.timezone or local_zone(),
             _tariffs(settings),
         )

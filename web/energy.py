@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import peewee
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
@@ -60,18 +61,24 @@ def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
 
     shared = parts()
 
-    def encoded() -> str:
-        return json.dumps(_body(shared, path.meter_id, query.period, (since, until), now))
+    def encoded(database: peewee.Database) -> str:
+        span = since, until
+        return json.dumps(_body(database, shared, path.meter_id, query.period, span, now))
 
     return json_response(shared.history.query(encoded, empty="null"))
 
 
 def _body(
-    shared: Parts, meter_id: str, unit: Unit, span: tuple[datetime, datetime], now: datetime
+    database: peewee.Database,
+    shared: Parts,
+    meter_id: str,
+    unit: Unit,
+    span: tuple[datetime, datetime],
+    now: datetime,
 ) -> dict[str, Any]:
     zone, tariffs = shared.zone, shared.tariffs
-    found = energy.periods(meter_id, unit, *span, zone, tariffs=tariffs)
-    running = energy.compare(meter_id, unit, now, zone, tariffs=tariffs)
+    found = energy.periods(database, meter_id, unit, *span, zone, tariffs=tariffs)
+    running = energy.compare(database, meter_id, unit, now, zone, tariffs=tariffs)
     return {
         "meter_id": meter_id,
         "period": unit,

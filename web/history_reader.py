@@ -6,13 +6,12 @@ share one database connection. Each thread of the pool has a connection of its o
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import peewee
 from gevent.threadpool import ThreadPool
 
-from history.database import in_words, is_current, name_of, open_database
+from history.database import exists, is_current, name_of, open_database, storage_errors
 from history.errors import StorageError
 
 T = TypeVar("T")
@@ -28,7 +27,7 @@ class HistoryReader:
         self._pool = ThreadPool(THREADS)
         self._current = False
 
-    def query(self, query: Callable[[], T], *, empty: T) -> T:
+    def query(self, query: Callable[[peewee.Database], T], *, empty: T) -> T:
         """Return the result of `query`, or `empty` while the database does not exist.
 
         The query must not use the database after it returns. Raises StorageError.
@@ -45,7 +44,7 @@ class HistoryReader:
 
     def check(self) -> None:
         """Raise StorageError where the history cannot be read or does not exist."""
-        if not self.query(lambda: True, empty=False):
+        if not self.query(lambda _: True, empty=False):
             name = name_of(self._database)
             raise StorageError(f"database {name}: does not exist yet; is the recorder running?")
 
@@ -60,7 +59,7 @@ class HistoryReader:
         together.wait(5)
         self._database.close()
 
-    def _query(self, query: Callable[[], T], empty: T) -> T | StorageError:
+    def _query(self, query: Callable[[peewee.Database], T], empty: T) -> T | StorageError:
         """Return the result or the error: the pool would print a traceback of a raised error."""
         try:
             return self._query_once(query, empty)
@@ -72,24 +71,23 @@ class HistoryReader:
             self._database.close()
             return error
 
-    def _query_once(self, query: Callable[[], T], empty: T) -> T:
-        with in_words(self._database):
+    def _query_once(self, query: Callable[[peewee.Database], T], empty: T) -> T:
+        with storage_errors(self._database):
             self._current = self._current or self._is_prepared()
             if not self._current:
                 return empty
             self._database.connect(reuse_if_open=True)
-            return query()
+            return query(self._database)
 
     def _is_prepared(self) -> bool:
-        name = name_of(self._database)
-        if isinstance(self._database, peewee.SqliteDatabase) and not Path(name).exists():
+        if not exists(self._database):
             return False
         self._database.connect(reuse_if_open=True)
         if "readings_raw" not in self._database.get_tables():
             return False
         if not is_current(self._database):
             raise StorageError(
-                f"database {name}: has the tables of another version; "
+                f"database {name_of(self._database)}: has the tables of another version; "
                 "start the recorder of this version, which migrates them"
             )
         return True

@@ -14,7 +14,7 @@ from simple_websocket import ConnectionClosed
 from contract import topics
 from web.context import Parts, parts
 from web.meters import latest_reading
-from web.relay import MOST_FILTERS, Listener
+from web.relay import MOST_FILTERS, Listener, Relay
 from web.websockets import (
     LARGEST_MESSAGE_BYTES,
     OUTGOING,
@@ -51,7 +51,7 @@ def init_app(app: Flask, shared: Parts) -> None:
         logger=False,
         engineio_logger=False,
     )
-    _Browsers(shared).register(socketio)
+    _Browsers(shared.relay).register(socketio)
 
 
 def origin_check(others: tuple[str, ...]) -> Callable[[str, dict[str, Any]], bool]:
@@ -73,8 +73,8 @@ def origin_check(others: tuple[str, ...]) -> Callable[[str, dict[str, Any]], boo
 class _Browsers:
     """The browsers connected by Socket.IO, and the events that they may send."""
 
-    def __init__(self, shared: Parts) -> None:
-        self._relay = shared.relay
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
         self._listeners: dict[str, Listener] = {}
 
     def register(self, socketio: Any) -> None:
@@ -99,11 +99,9 @@ class _Browsers:
 
     def subscribe(self, wanted: object = None) -> list[str] | str:
         """Add topic filters. Returns all filters of the browser, or an error message."""
-        listener = self._listeners.get(_session())
-        patterns = [wanted] if isinstance(wanted, str) else wanted
-        problem = _problem(patterns)
-        if problem or not listener or not isinstance(patterns, list):
-            return problem or "not connected"
+        listener, patterns = self._listeners.get(_session()), _filters(wanted)
+        if isinstance(patterns, str) or not listener:
+            return patterns if isinstance(patterns, str) else "not connected"
         if len({*listener.filters, *patterns}) > MOST_FILTERS:
             return f"more than {MOST_FILTERS} topic filters; use one that covers several: meters/#"
         self._relay.subscribe(listener, dict.fromkeys(patterns))
@@ -111,11 +109,9 @@ class _Browsers:
 
     def unsubscribe(self, wanted: object = None) -> list[str] | str:
         """Remove topic filters. Returns the remaining filters, or an error message."""
-        listener = self._listeners.get(_session())
-        patterns = [wanted] if isinstance(wanted, str) else wanted
-        problem = _problem(patterns)
-        if problem or not listener or not isinstance(patterns, list):
-            return problem or "not connected"
+        listener, patterns = self._listeners.get(_session()), _filters(wanted)
+        if isinstance(patterns, str) or not listener:
+            return patterns if isinstance(patterns, str) else "not connected"
         self._relay.unsubscribe(listener, patterns)
         return list(listener.filters)
 
@@ -124,10 +120,12 @@ def _session() -> str:
     return str(flask.request.sid)  # type: ignore[attr-defined]  # set by Flask-SocketIO
 
 
-def _problem(patterns: object) -> str | None:
-    if not isinstance(patterns, list) or not patterns:
+def _filters(wanted: object) -> list[str] | str:
+    """Return the topic filters that a browser sent, or an error message."""
+    filters = [wanted] if isinstance(wanted, str) else wanted
+    if not isinstance(filters, list) or not filters:
         return "expected a topic filter such as meters/1/#, or a list of them"
-    return next((text for text in map(_filter_problem, patterns) if text), None)
+    return next((text for text in map(_filter_problem, filters) if text), filters)
 
 
 def _filter_problem(pattern: object) -> str | None:

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import peewee
 from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
@@ -14,6 +15,7 @@ from contract.readings import Reading
 from contract.times import format_time
 from history import queries
 from history.errors import StorageError
+from history.series import columns as history_columns
 from history.series import series as history_series
 from web.context import parts
 from web.latest import Source
@@ -53,7 +55,7 @@ class SeriesQuery(BaseModel):
 def list_meters() -> Response:
     """Meters of the history and of MQTT, each with its state and its latest reading."""
     live = dict(parts().latest.meters)
-    rows = parts().history.query(lambda: _rows(live), empty=list[Row]())
+    rows = parts().history.query(lambda db: _rows(db, live), empty=list[Row]())
     stored = {entry.meter_id: (entry, reading) for entry, reading in rows}
     ids = sorted({*stored, *live}, key=queries.natural_order)
     return json_response(json.dumps([_meter(i, stored.get(i), live.get(i)) for i in ids]))
@@ -76,9 +78,9 @@ def series(path: MeterPath, query: SeriesQuery) -> Response:
     if not is_known(path.meter_id):
         return unknown_meter(path.meter_id)
 
-    def encoded() -> str:
-        chart = _with_extremes if query.extremes else queries.columns
-        columns = chart(path.meter_id, names, since, until, query.points)
+    def encoded(database: peewee.Database) -> str:
+        chart = _with_extremes if query.extremes else history_columns
+        columns = chart(database, path.meter_id, names, since, until, query.points)
         return json.dumps(columns, separators=(",", ":"))
 
     empty = json.dumps({name: [] for name in ("ts", *names)})
@@ -86,9 +88,14 @@ def series(path: MeterPath, query: SeriesQuery) -> Response:
 
 
 def _with_extremes(
-    meter_id: str, names: list[str], since: datetime, until: datetime, points: int
+    database: peewee.Database,
+    meter_id: str,
+    names: list[str],
+    since: datetime,
+    until: datetime,
+    points: int,
 ) -> dict[str, Any]:
-    chart = history_series(meter_id, names, since, until, points)
+    chart = history_series(database, meter_id, names, since, until, points)
     columns: dict[str, Any] = {"level": chart.level, "ts": chart.ts}
     for name, column in chart.columns.items():
         columns |= {name: column.mean, f"{name}_min": column.min, f"{name}_max": column.max}
@@ -112,21 +119,21 @@ def latest_reading(meter_id: str) -> Reading | None:
     """Return a meter's newest reading, stored or live; only live while the history is down."""
     live = parts().latest.newest(meter_id)
     try:
-        stored = parts().history.query(lambda: queries.latest(meter_id), empty=None)
+        stored = parts().history.query(lambda db: queries.latest(db, meter_id), empty=None)
     except StorageError:
         return live
     known = [reading for reading in (stored, live) if reading]
     return max(known, key=lambda reading: reading.ts, default=None)
 
 
-def _rows(sources: dict[str, Source]) -> list[Row]:
+def _rows(database: peewee.Database, sources: dict[str, Source]) -> list[Row]:
     """Return the meters of the history; their newest reading is queried where none is live."""
     rows: list[Row] = []
-    for entry in queries.meters():
+    for entry in queries.meters(database):
         source = sources.get(entry.meter_id)
         live = source.newest if source else None
         is_newest = live is not None and live.ts >= entry.last_seen
-        rows.append((entry, live if is_newest else queries.latest(entry.meter_id)))
+        rows.append((entry, live if is_newest else queries.latest(database, entry.meter_id)))
     return rows
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import gevent
+import peewee
 from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
@@ -70,9 +71,9 @@ def list_of_meter(path: MeterPath, query: RangeQuery) -> Response:
     },
 )
 def post_reading(body: ReadingBody) -> Response:
-    """Without `ts` the reading gets its time of arrival. A second reading of a `ts` is ignored."""
+    """Without `ts` the reading gets its time of arrival. A repeated `ts` changes nothing."""
     try:
-        reading = _whole_ms(reading_from_body(body, arrived=datetime.now(UTC)))
+        reading = _timed(reading_from_body(body, arrived=datetime.now(UTC)))
     except PayloadError as error:
         return invalid_reading(error)
     broker = parts().subscriber
@@ -106,17 +107,21 @@ def check_body() -> Response | None:
 
 
 def _listed(meter_id: str | None, query: RangeQuery) -> Response:
-    def encoded() -> str:
-        found = queries.readings(meter_id, since=query.since, until=query.until, limit=query.limit)
+    def encoded(database: peewee.Database) -> str:
+        found = queries.readings(
+            database, meter_id, since=query.since, until=query.until, limit=query.limit
+        )
         return f"[{','.join(reading.encode() for reading in found)}]"
 
     return json_response(parts().history.query(encoded, empty="[]"))
 
 
-def _whole_ms(reading: Reading) -> Reading:
-    """Cut the time to milliseconds, as the table holds it, so that the row can be found."""
-    ts = reading.ts
-    return replace(reading, ts=ts.replace(microsecond=ts.microsecond // 1000 * 1000))
+def _timed(reading: Reading) -> Reading:
+    """Return a reading whose time is a millisecond of the table: its own, or a free one."""
+    ts = reading.ts.replace(microsecond=reading.ts.microsecond // 1000 * 1000)
+    if reading.stamped_on_arrival:
+        ts = parts().arrivals.stamp(reading.meter_id, ts)
+    return replace(reading, ts=ts)
 
 
 def _publish(reading: Reading) -> MQTTMessageInfo:
@@ -140,9 +145,9 @@ def _wait_for_row(reading: Reading) -> Reading | None:
     deadline_s = time.monotonic() + STORED_WITHIN_S
     ts = reading.ts
 
-    def row() -> list[Reading]:
+    def row(database: peewee.Database) -> list[Reading]:
         return queries.readings(
-            reading.meter_id, since=ts, until=ts + timedelta(milliseconds=1), limit=1
+            database, reading.meter_id, since=ts, until=ts + timedelta(milliseconds=1), limit=1
         )
 
     while time.monotonic() < deadline_s:

@@ -1,4 +1,4 @@
-"""Home Assistant's device-based discovery, derived from the catalogue. Pure."""
+"""Home Assistant's device-based discovery, derived from the catalogue; does no I/O."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ BRIDGE_NODE = "meters_bridge"
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """A meter as Home Assistant is to know it; `intervals_s` says how often each value comes."""
+    """A meter as announced to Home Assistant; `intervals_s` has the interval of each quantity."""
 
     meter_id: str
     name: str
@@ -26,7 +26,7 @@ class Announced:
 
 
 def meter_message(meter: Announced, bridge: str) -> tuple[str, str]:
-    """Return topic and payload that announce a meter and its quantities."""
+    """Return the topic and payload that announce a meter and its quantities."""
     device: dict[str, Any] = {
         "identifiers": [f"meters_{meter.meter_id}"],
         "name": meter.name,
@@ -53,7 +53,7 @@ def meter_message(meter: Announced, bridge: str) -> tuple[str, str]:
 
 
 def bridge_message(bridge: str) -> tuple[str, str]:
-    """Return topic and payload that announce the bridge itself, whether it is there."""
+    """Return the topic and payload that announce the bridge and whether it is connected."""
     status = topics.bridge(bridge, "status")
     message = {
         "device": {
@@ -91,14 +91,14 @@ def bridge_message(bridge: str) -> tuple[str, str]:
 
 
 def expires_after_s(interval_s: float) -> int:
-    """Return after how long without a value Home Assistant is to call it unavailable."""
+    """Return the seconds without a value after which Home Assistant marks it unavailable."""
     return max(30, round(3 * interval_s + 5))
 
 
 def _announced_quantities(
     intervals_s: Mapping[str, float],
 ) -> Sequence[tuple[str, float, bool]]:
-    """Return name, interval and whether it is enabled at first; `energy` only if it has no twin."""
+    """Return name, interval and whether it is enabled at first; `energy` only without a twin."""
     twin = "energy_import" in intervals_s
     return [
         (name, interval_s, BY_NAME[name].shown or name == "energy")

@@ -1,7 +1,7 @@
-"""The journal: what the bridge has read, kept for some days so that it can be sent again.
+"""The journal: the readings of the last days, kept on disk so that they can be sent again.
 
-Readings are written in batches by a thread of its own: the event loop never waits for the disk,
-and an SD card is written to once in five seconds instead of with every reading.
+A thread of its own writes readings in batches: the event loop never waits for the disk, and an
+SD card is written to every five seconds instead of with every reading.
 """
 
 import contextlib
@@ -14,21 +14,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from contract.readings import EARLIEST, Reading, epoch_ms
+from contract.readings import EARLIEST, Reading
 from contract.replay import HIGHEST_SEQ
+from contract.times import epoch_ms
 from gateway_bridge.publishing.journal_file import JournalFile, Kept
 from gateway_bridge.publishing.numbering import Numbering
+from service.reporting import Reporter
 
 logger = logging.getLogger(__name__)
 
 FLUSH_S = 5.0
 MOST_UNWRITTEN = 20_000
-"""So many readings wait in memory while the disk takes none; then the oldest are given up."""
+"""Readings to keep in memory while the disk takes none; beyond these the oldest are dropped."""
 _EARLIEST_MS = epoch_ms(EARLIEST)
 
 
 class Found(NamedTuple):
-    """Readings in the order of their numbers, complete for all that came after `since`."""
+    """All readings after the number `since`, in the order of their numbers."""
 
     readings: list[Kept]
     since: int
@@ -43,30 +45,35 @@ class Journal:
         self._keep_ms = int(keep_s * 1000)
         self._most_bytes = most_bytes
         self._unwritten: deque[Kept] = deque()
-        self._given_up = 0
-        self._trouble: str | None = None
+        self._dropped = 0
+        self._reporter = Reporter(
+            logger,
+            f"journal {path}",
+            advice="readings are still published, retrying",
+            level=logging.ERROR,
+        )
         self._lock = threading.Lock()
         self._file_lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
     def start(self, numbering: Numbering, meters: Iterable[str]) -> None:
-        """Open the file, go on with its numbers, and begin to write."""
+        """Open the file, continue its numbers, and start to write."""
         try:
             clean = self._file.open()
             for meter in meters:
-                numbering.go_on(meter, self._file.newest(meter), clean=clean)
+                numbering.resume(meter, self._file.newest(meter), clean=clean)
         except (sqlite3.Error, OSError) as error:
             self._failed(error)
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is unwritten, and close the file."""
+        """Write what is not written yet, and close the file."""
         self._stopping.set()
         self._thread.join()
 
     def add(self, reading: Reading, text: str) -> None:
-        """Keep a reading; one without a usable clock is not kept, it could not be filed later."""
+        """Keep a reading, unless the clock was not set: it could not be stored by its time."""
         ts = epoch_ms(reading.ts)
         if reading.seq is None or ts < _EARLIEST_MS:
             return
@@ -74,16 +81,17 @@ class Journal:
             self._unwritten.append(Kept(reading.meter_id, reading.seq, ts, text))
             if len(self._unwritten) > MOST_UNWRITTEN:
                 self._unwritten.popleft()
-                self._given_up += 1
+                self._dropped += 1
 
     def description(self) -> dict[str, object]:
-        """Return what the bridge's info says of the journal."""
+        """Return the journal's part of the bridge's info."""
+        trouble = self._reporter.trouble
         return {"file": str(self._file.path), "hours": self._keep_ms / 3_600_000} | (
-            {"trouble": self._trouble} if self._trouble else {}
+            {"trouble": trouble} if trouble else {}
         )
 
     def after(self, meter: str, seq: int, most: int) -> Found:
-        """Return what came after a number, at most `most` readings, the oldest first."""
+        """Return at most `most` readings after a number, the oldest first."""
         with self._file_lock:
             waiting = [each for each in self._waiting() if each.meter == meter]
             try:
@@ -99,7 +107,7 @@ class Journal:
         return Found(kept[:most], seq, oldest)
 
     def flush(self) -> bool:
-        """Write what is unwritten, remove what is too old or too much; False where it failed."""
+        """Write new readings, remove old ones; return False where that failed."""
         with self._file_lock:
             batch = self._waiting()
             try:
@@ -112,7 +120,9 @@ class Journal:
             except (sqlite3.Error, OSError) as error:
                 self._failed(error)
                 return False
-        self._tell(None)
+        dropped = f"; {self._dropped} readings were not kept" if self._dropped else ""
+        if self._reporter.works(detail=dropped):
+            self._dropped = 0
         return True
 
     def _run(self) -> None:
@@ -128,33 +138,21 @@ class Journal:
             return list(self._unwritten)
 
     def _written(self, batch: list[Kept]) -> None:
-        """Forget what has been written, and has not been given up meanwhile."""
+        """Forget readings that are written, if they were not dropped meanwhile."""
         written = set(map(id, batch))
         with self._lock:
             while self._unwritten and id(self._unwritten[0]) in written:
                 self._unwritten.popleft()
 
     def _failed(self, error: Exception) -> None:
-        if type(error) is sqlite3.DatabaseError:  # not one of its kinds: the file is damaged
+        if type(error) is sqlite3.DatabaseError:  # not a subclass: the file is damaged
             with contextlib.suppress(OSError):
                 aside = self._file.set_aside()
                 logger.error(
-                    "journal %s: %s; begun anew, the old one is %s", self._file.path, error, aside
+                    "journal %s: %s; moved to %s, starting a new one",
+                    self._file.path,
+                    error,
+                    aside,
                 )
                 return
-        self._tell(self._trouble or str(error))
-
-    def _tell(self, trouble: str | None) -> None:
-        if trouble == self._trouble:
-            return
-        self._trouble = trouble
-        if trouble:
-            logger.error(
-                "journal %s: %s; readings are published all the same, trying again",
-                self._file.path,
-                trouble,
-            )
-            return
-        lost = f"; {self._given_up} readings were not kept" if self._given_up else ""
-        logger.info("journal %s: works again%s", self._file.path, lost)
-        self._given_up = 0
+        self._reporter.failed(self._reporter.trouble or str(error))

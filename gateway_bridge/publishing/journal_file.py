@@ -1,4 +1,4 @@
-"""The file of the journal: SQLite, appended to in batches, shortened from its old end."""
+"""The file of the journal: SQLite, appended to in batches, its oldest readings removed."""
 
 import contextlib
 import sqlite3
@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from service.files import file_identity
 
 _SCHEMA = (
-    # Rows lie in the order of time, and the index is small: with the readings themselves ordered
-    # by meter and number, an SD card would have to write two to four times as much (measured).
+    # Rows are in the order of time, and the index is small: with the readings in the order of
+    # meter and number, an SD card would have to write two to four times as much (measured).
     "CREATE TABLE IF NOT EXISTS readings (id INTEGER PRIMARY KEY, meter TEXT NOT NULL, "
     "seq INTEGER NOT NULL, ts INTEGER NOT NULL, reading TEXT NOT NULL)",
     "CREATE UNIQUE INDEX IF NOT EXISTS readings_meter_seq ON readings (meter, seq)",
@@ -26,7 +26,7 @@ _BUSY_S = 2.0
 
 
 class Kept(NamedTuple):
-    """A reading in the journal: its meter, its number, its time in epoch ms, its JSON."""
+    """A reading in the journal: its meter, number, time in epoch ms, and JSON."""
 
     meter: str
     seq: int
@@ -44,11 +44,11 @@ class JournalFile:
 
     @property
     def opened(self) -> bool:
-        """Whether the file is open and still lies where it was."""
+        """Whether the file is open and still at its path."""
         return self._database is not None and self._identity == file_identity(self.path)
 
     def open(self) -> bool:
-        """Open the file, made where there is none; True where it was closed cleanly last time."""
+        """Open or create the file; return whether it was closed cleanly last time."""
         self.abandon()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(
@@ -56,7 +56,7 @@ class JournalFile:
         )
         for statement in (*_PRAGMAS, *_SCHEMA):
             self._run(statement)
-        # user_version serves as the mark of a clean end: it is free, and in the file's head.
+        # user_version marks a clean end: SQLite does not use it, and it is in the file's header.
         [(mark,)] = self._run("PRAGMA user_version")
         self._run(f"PRAGMA user_version = {_IN_USE}")
         self._identity = file_identity(self.path)
@@ -75,14 +75,14 @@ class JournalFile:
                 database.close()
 
     def set_aside(self) -> Path:
-        """Rename a damaged file, so that a new one can take its place; return its new name."""
+        """Rename a damaged file, so that a new one can be created; return its new name."""
         self.abandon()
         for suffix in ("-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         return self.path.rename(self.path.with_name(f"{self.path.name}.damaged"))
 
     def append(self, readings: Sequence[Kept]) -> None:
-        """Write readings, all or none of them."""
+        """Write all readings or none."""
         self._run("BEGIN IMMEDIATE")
         try:
             self._connection.executemany(
@@ -96,7 +96,7 @@ class JournalFile:
             raise
 
     def shorten(self, before_ms: int, most_bytes: int) -> int:
-        """Remove a slice of the oldest readings, where they are too old or the file too large."""
+        """Remove some of the oldest readings, if they are too old or the file is too large."""
         oldest = f"SELECT id, ts FROM readings ORDER BY id LIMIT {_SLICE}"
         condition = "" if self._bytes_used() > most_bytes else "WHERE ts < :before"
         return self._connection.execute(
@@ -117,7 +117,7 @@ class JournalFile:
         return seq
 
     def after(self, meter: str, seq: int, most: int) -> list[Kept]:
-        """Return what came after a number, the oldest first."""
+        """Return the readings after a number, the oldest first."""
         rows = self._run(
             "SELECT meter, seq, ts, reading FROM readings WHERE meter = ? AND seq > ? "
             "ORDER BY seq LIMIT ?",

@@ -1,18 +1,18 @@
-"""The numbers of readings: they count up per meter and never go back."""
+"""The sequence numbers of readings: they count up per meter and never go back."""
 
 import time
 
 from contract.replay import HIGHEST_SEQ
 
 JUMP = 1_000_000
-"""After a crash nobody knows how many numbers beyond the journal were given; fewer than these."""
+"""More than the count, unknown after a crash, of numbers used after the journal's last."""
 
 
 class Numbering:
-    """Gives each reading of a meter its number.
+    """Assigns each reading of a meter its number.
 
-    They begin with the clock, in milliseconds: readings come slower than a thousand a second, so
-    that a bridge without memory begins above all that it ever gave, if the clock is right.
+    Numbers begin with the clock, in milliseconds. Readings are fewer than a thousand a second, so
+    that a bridge without memory begins above every number it has used, if the clock is right.
     """
 
     def __init__(self) -> None:
@@ -25,17 +25,17 @@ class Numbering:
         return number
 
     def last(self, meter: str) -> int:
-        """Return the last number that was given, or could have been."""
+        """Return the last number that was or may have been used."""
         return self._last.setdefault(meter, int(time.time() * 1000))
 
-    def go_on(self, meter: str, last: int | None, *, clean: bool) -> None:
-        """Go on after the journal's last number: the next one after a clean end, else a jump."""
+    def resume(self, meter: str, last: int | None, *, clean: bool) -> None:
+        """Continue after the journal's last number; after an unclean end, leave room."""
         if last is None:
             return
         clock = int(time.time() * 1000)
         self._last[meter] = last if clean else max(last + JUMP, clock)
 
     def not_below(self, meter: str, known: int) -> None:
-        """Go on above a number that a recorder knows, though journal and clock have forgotten."""
+        """Continue above a number that a recorder has; journal and clock may be behind it."""
         if self.last(meter) < known < HIGHEST_SEQ - JUMP:
             self._last[meter] = known

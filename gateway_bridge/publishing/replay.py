@@ -1,4 +1,4 @@
-"""Sending again what a recorder lacks, so slowly that live readings keep coming first."""
+"""Sends again the readings that a recorder lacks, slowly enough to keep live readings first."""
 
 import asyncio
 import logging
@@ -17,11 +17,11 @@ from service.mqtt import MqttClient
 logger = logging.getLogger(__name__)
 
 SLICE = 2000
-"""So many readings make an answer; the recorder asks for the next ones when it has stored them."""
+"""Readings of an answer; the recorder requests the next ones when it has stored these."""
 IN_FLIGHT = 20
-"""A live reading waits behind at most so many that are sent again."""
+"""Replayed readings that a live reading waits for at most."""
 PAUSE_S = 0.04
-"""After each `IN_FLIGHT` readings, and so 500 readings a second at most."""
+"""Pause after `IN_FLIGHT` readings: at most 500 readings a second."""
 ACKNOWLEDGED_S = 30.0
 CHECK_S = 0.01
 MOST_RECORDERS = 50
@@ -30,7 +30,7 @@ MOST_RECORDERS = 50
 class Replay:
     """Answers recorders one after the other; a recorder's newer request replaces its older one.
 
-    Without a journal there is nothing to send, which the answers say. Lives in the event loop.
+    Without a journal the answers are empty. Runs in the event loop.
     """
 
     def __init__(
@@ -47,33 +47,33 @@ class Replay:
         self._numbering = numbering
         self._journal = journal
         self._requests: dict[str, ReplayRequest] = {}
-        self._told: dict[str, int] = {}
-        self._asked = asyncio.Event()
+        self._sent_so_far: dict[str, int] = {}
+        self._requested = asyncio.Event()
         self.sent = 0
-        """Counts readings that were sent again."""
+        """Counts replayed readings."""
 
-    def ask(self, payload: bytes) -> None:
-        """Take a recorder's request."""
+    def handle(self, payload: bytes) -> None:
+        """Queue a recorder's request."""
         try:
             request = decode(ReplayRequest, payload)
         except PayloadError as error:
-            logger.warning("replay: request not understood: %.200s", error)
+            logger.warning("replay: invalid request ignored: %.200s", error)
             return
         if len(self._requests) < MOST_RECORDERS or request.recorder in self._requests:
             self._requests[request.recorder] = request
-            self._asked.set()
+            self._requested.set()
 
     async def run(self) -> None:
         """Answer requests until cancelled."""
         while True:
-            await self._asked.wait()
-            self._asked.clear()
+            await self._requested.wait()
+            self._requested.clear()
             while self._requests:
                 recorder = next(iter(self._requests))
                 await self._answer(self._requests.pop(recorder))
 
     async def _answer(self, request: ReplayRequest) -> None:
-        """Send what the request lacks, up to a slice, and say what that was."""
+        """Send the requested readings, up to a slice, and publish which they were."""
         answers: dict[str, Replayed] = {}
         left = SLICE
         for meter in self._meters:
@@ -83,7 +83,7 @@ class Replay:
             self._numbering.not_below(meter, after)
             answer, readings = await self._look_up(meter, after, left)
             if not await self._send(_topic(request, meter), readings):
-                return  # the broker is away: whoever lacks something asks again
+                return  # the broker is away: the recorder will ask again
             left -= len(readings)
             if answer:
                 answers[meter] = answer
@@ -92,25 +92,25 @@ class Replay:
         )
         topic = topics.bridge(self._bridge, "replayed")
         self._client.publish(topic, answer_to.encode(), qos=1, retain=False)
-        self._tell(request.recorder, SLICE - left, ends=left > 0)
+        self._log(request.recorder, SLICE - left, ends=left > 0)
 
-    def _tell(self, recorder: str, sent: int, *, ends: bool) -> None:
-        sent += self._told.pop(recorder, 0)
+    def _log(self, recorder: str, sent: int, *, ends: bool) -> None:
+        sent += self._sent_so_far.pop(recorder, 0)
         if not ends:
-            self._told[recorder] = sent
+            self._sent_so_far[recorder] = sent
         elif sent:
-            logger.info("recorder %s: %d readings sent again", recorder, sent)
+            logger.info("recorder %s: %d readings replayed", recorder, sent)
 
     async def _look_up(
         self, meter: str, after: int, most: int
     ) -> tuple[Replayed | None, Sequence[Kept]]:
-        given = self._numbering.last(meter)  # before the journal is asked: later ones are not ours
+        used = self._numbering.last(meter)  # read before the journal, which may get later ones
         if self._journal is None:
-            return Replayed(after=after, upto=max(after, given), sent=[]), ()
+            return Replayed(after=after, upto=max(after, used), sent=[]), ()
         found = await asyncio.to_thread(self._journal.after, meter, after, most)
         numbers = [kept.seq for kept in found.readings]
         last = numbers[-1] if numbers else 0
-        upto = last if len(numbers) == most else max(last, given)
+        upto = last if len(numbers) == most else max(last, used)
         if found.since > upto:
             return None, ()
         sent = runs(numbers)
@@ -120,7 +120,7 @@ class Replay:
         )
 
     async def _send(self, topic: str, readings: Sequence[Kept]) -> bool:
-        """Publish readings, a few at a time; False where the broker does not take them."""
+        """Publish readings, a few at a time; return False where the broker does not take them."""
         for start in range(0, len(readings), IN_FLIGHT):
             under_way = [
                 self._client.publish(topic, kept.reading, qos=1, retain=False)
@@ -135,14 +135,14 @@ class Replay:
 
 
 def _topic(request: ReplayRequest, meter: str) -> str:
-    """Return where a request wants the readings of a meter."""
+    """Return the topic for the readings of a meter that a request asks for."""
     if request.direct:
         return topics.recorder(request.recorder, "again")
     return topics.reading(meter)
 
 
 async def _acknowledged(under_way: Sequence[MQTTMessageInfo]) -> bool:
-    """Wait until the broker has acknowledged messages; False where it does not."""
+    """Wait until the broker has acknowledged messages; return False where it does not."""
     for _ in range(int(ACKNOWLEDGED_S / CHECK_S)):
         if all(is_done(message) for message in under_way):
             return True
@@ -151,7 +151,7 @@ async def _acknowledged(under_way: Sequence[MQTTMessageInfo]) -> bool:
 
 
 def is_done(message: MQTTMessageInfo) -> bool:
-    """Tell whether there is nothing to wait for: a message is acknowledged, or was not taken."""
+    """Return whether a message is acknowledged, or was not even queued."""
     try:
         return message.is_published()
     except (RuntimeError, ValueError):

@@ -1,1 +1,1 @@
-"""Moving readings in and out: files of ours, of Home Assistant, of simpler loggers."""
+"""Moving readings in and out: files of ours, of Home Assistant, of simple loggers."""

@@ -1,7 +1,7 @@
-"""What leaves the table of readings, kept in a Parquet file per meter and month.
+"""The archive: readings that leave the table, in a Parquet file per meter and month.
 
-A file is written once and never changed: what a month gets afterwards goes to a file beside it
-(2026-03.2.parquet). A reading may stand in the table as well, so readers look at its time.
+A file is written once and never changed: later readings of its month go into a file beside it
+(2026-03.2.parquet). A reading may be in the table as well, so readers compare times.
 """
 
 import re
@@ -15,14 +15,11 @@ from pathlib import Path
 
 import peewee
 
-from contract.readings import epoch_ms
-from history.columns import stored_quantities
-from history.exchange.batch import Piece, stored_rows
-from history.exchange.new_file import new_file
-from history.exchange.sources import parquet
-from history.statements import Row
-from history.tables import Meter
-from history.times import from_ms
+from contract.times import epoch_ms, from_epoch_ms
+from history.dialect import Row
+from history.exchange.batches import Batch, stored_rows
+from history.exchange.files import new_file, parquet
+from history.tables import Meter, stored_quantities
 
 _NAME = re.compile(r"(\d{4}-\d{2})(\.\d+)?\.parquet")
 
@@ -55,21 +52,21 @@ class Archive:
         return [Month(*month_of(_begin_ms(name)), files[name]) for name in sorted(files)]
 
     def names(self, meter_id: str) -> set[str]:
-        """Return the quantities that a meter's files have."""
+        """Return the quantities in the files of a meter."""
         files = [path for month in self.months(meter_id) for path in month.files]
         return {name for path in files for name in self._parquet.ParquetSource(path).names()}
 
     def rows(self, path: Path, names: Sequence[str]) -> Iterator[Row]:
         """Yield the rows of a file in the order of time, with a value for each of `names`."""
-        for piece in self._parquet.ParquetSource(path).pieces():
-            places = [piece.names.index(n) + 1 if n in piece.names else None for n in names]
-            for row in piece.rows:
+        for batch in self._parquet.ParquetSource(path).batches():
+            places = [batch.names.index(n) + 1 if n in batch.names else None for n in names]
+            for row in batch.rows:
                 yield (row[0], *[None if place is None else row[place] for place in places])
 
     def write(self, database: peewee.Database, meter: Meter, ts: int) -> Iterator[int]:
-        """Write the month of a time: those of its readings that are in no file yet.
+        """Write those readings of a time's month that are in no file yet.
 
-        Yields, now and then, how many it has written; the file is there when it ends.
+        Yields the number of readings after each batch; the file exists once the iteration ends.
         """
         begin, end = month_of(ts)
         known = {
@@ -80,28 +77,28 @@ class Archive:
             for row in self.rows(path, ())
         }
         names = stored_quantities(database)
-        pieces = _new_pieces(database, meter, names, begin, end, known)
-        first = next(pieces, None)
+        batches = _new_batches(database, meter, names, begin, end, known)
+        first = next(batches, None)
         if first is None:
             return
         (self._directory / meter.name).mkdir(parents=True, exist_ok=True)
         with new_file(self._free_name(meter.name, begin)) as file:
             writer = self._parquet.ParquetWriter(file, names)
-            for piece in chain([first], pieces):
-                writer.write(piece)
-                yield len(piece.rows)
+            for batch in chain([first], batches):
+                writer.write(batch)
+                yield len(batch.rows)
             writer.close()
 
     def _free_name(self, meter_id: str, begin: int) -> Path:
-        stem = f"{from_ms(begin):%Y-%m}"
+        stem = f"{from_epoch_ms(begin):%Y-%m}"
         names = chain([f"{stem}.parquet"], (f"{stem}.{n}.parquet" for n in count(2)))
         paths = (self._directory / meter_id / name for name in names)
         return next(path for path in paths if not path.exists())
 
 
 def month_of(ts: int) -> tuple[int, int]:
-    """Return where the UTC month of a time begins and ends, all in epoch ms."""
-    begin = from_ms(ts).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    """Return the begin and the end of the UTC month of a time, all in epoch ms."""
+    begin = from_epoch_ms(ts).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return epoch_ms(begin), epoch_ms((begin + timedelta(days=32)).replace(day=1))
 
 
@@ -113,9 +110,9 @@ def merged_rows(
     begin: int,
     end: int,
 ) -> Iterator[Row]:
-    """Yield a meter's readings from `begin` to before `end`, archived ones and others, each once.
+    """Yield a meter's readings from `begin` to before `end`, archived or not, each once.
 
-    Rows of a time (epoch ms) and of a value (thousandths) for each of `names`.
+    Each row has a time (epoch ms) and a value (thousandths) for each of `names`.
     """
     for month in archive.months(meter.name) if archive else ():
         if begin < month.end and month.begin < end:
@@ -140,18 +137,18 @@ def _table_rows(
         yield from rows
 
 
-def _new_pieces(
+def _new_batches(
     database: peewee.Database,
     meter: Meter,
     names: Sequence[str],
     begin: int,
     end: int,
     known: set[int],
-) -> Iterator[Piece]:
+) -> Iterator[Batch]:
     for rows in stored_rows(database, meter.id, names, begin, end):
         new = [row for row in rows if row[0] not in known]
         if new:
-            yield Piece(meter.name, names, new)
+            yield Batch(meter.name, names, new)
 
 
 def _begin_ms(name: str) -> int:

@@ -8,31 +8,29 @@ from pathlib import Path
 from typing import IO, Self
 from zoneinfo import ZoneInfo
 
-from contract.readings import format_time
+from contract.times import format_time, from_epoch_ms
+from history.dialect import Row
 from history.errors import StorageError
-from history.exchange.batch import MOST_ROWS, Piece
-from history.exchange.layout import Layout, meter_name, thousandths, time_ms
-from history.statements import Row
-from history.times import from_ms
+from history.exchange.batches import MOST_ROWS, Batch, Layout, meter_name, thousandths, time_ms
 
 
 class CsvWriter:
-    """Writes pieces to an open file."""
+    """Writes batches to an open file."""
 
     def __init__(self, file: IO[str], names: Sequence[str]) -> None:
         self._lines = csv.writer(file, lineterminator="\n")
         self._lines.writerow(["ts", "meter_id", *names])
 
-    def write(self, piece: Piece) -> None:
-        """Append the lines of a piece."""
+    def write(self, batch: Batch) -> None:
+        """Append the lines of a batch."""
         self._lines.writerows(
-            [format_time(from_ms(ts)), piece.meter_id]
+            [format_time(from_epoch_ms(ts)), batch.meter_id]
             + ["" if value is None else value / 1000 for value in values]
-            for ts, *values in piece.rows
+            for ts, *values in batch.rows
         )
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """Do nothing: every line is written already."""
 
 
 class CsvSource:
@@ -43,8 +41,8 @@ class CsvSource:
         self.done = 0.0
         self.notes: list[str] = []
 
-    def pieces(self) -> Iterator[Piece]:
-        """Return the readings; raises StorageError that names the line that is wrong."""
+    def batches(self) -> Iterator[Batch]:
+        """Yield the readings; raises StorageError that names the line that is wrong."""
         with self._path.open(newline="", encoding="utf-8-sig") as file:
             size = max(os.fstat(file.fileno()).st_size, 1)
             lines = csv.reader(_Counted(file, self, size))
@@ -53,13 +51,13 @@ class CsvSource:
                 layout = Layout.of(header, str(self._path), needs_meter=self._meter is None)
                 if layout.ignored:
                     self.notes.append(f"columns left out: {', '.join(layout.ignored)}")
-                yield from self._pieces(lines, layout)
+                yield from self._batches(lines, layout)
             except (ValueError, IndexError, csv.Error) as error:
                 text = "too few columns" if isinstance(error, IndexError) else error
                 line = f"line {lines.line_num}" if lines.line_num else "beginning"
                 raise StorageError(f"{self._path}, {line}: {text}") from error
 
-    def _pieces(self, lines: Iterator[list[str]], layout: Layout) -> Iterator[Piece]:
+    def _batches(self, lines: Iterator[list[str]], layout: Layout) -> Iterator[Batch]:
         waiting: list[tuple[str, Row]] = []
         for line in lines:
             if not line:
@@ -74,7 +72,7 @@ class CsvSource:
 
 
 class _Counted:
-    """The lines of a file, telling its reader how far it has come."""
+    """The lines of a file; reading them updates the progress of the source."""
 
     def __init__(self, file: IO[str], source: CsvSource, size: int) -> None:
         self._file, self._source, self._size = file, source, size
@@ -90,6 +88,6 @@ class _Counted:
         return line
 
 
-def _by_meter(rows: list[tuple[str, Row]], names: Sequence[str]) -> Iterator[Piece]:
+def _by_meter(rows: list[tuple[str, Row]], names: Sequence[str]) -> Iterator[Batch]:
     for meter_id, part in groupby(rows, key=lambda row: row[0]):
-        yield Piece(meter_id, names, [row for _, row in part])
+        yield Batch(meter_id, names, [row for _, row in part])

@@ -1,23 +1,24 @@
-"""Bringing readings from elsewhere into the history; doing it again changes nothing."""
+"""Importing readings from files; importing the same again changes nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import peewee
 
-from contract.readings import Reading, epoch_ms
-from history.exchange.batch import MOST_ROWS, Source
+from contract.readings import Reading
+from contract.times import epoch_ms
+from history.exchange.batches import MOST_ROWS, Source
+from history.readings_table import Writer
 from history.rollups.levels import DAY, bucket_of
 from history.rollups.rollups import Rollups
-from history.tables import Meter
-from history.writes import Writer
+from history.tables import read_meters
 
 _MOST_WAITING = 200_000
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How many readings there were, how many of them were new or came too late."""
+    """How many readings there were, how many of them were new or too old."""
 
     given: int = 0
     stored: int = 0
@@ -29,41 +30,41 @@ class Outcome:
         return self.given - self.stored - self.too_old
 
 
-class BringIn:
-    """Stores what a source has, in short transactions beside a running recorder.
+class Import:
+    """Stores the readings of a source, in short transactions beside a running recorder.
 
-    Days of long ago, which a recorder would refuse, are filled in where a meter has nothing yet;
-    such a day is stored whole, since a second part of it would be refused.
+    Days before the retention watermark, which a recorder would refuse, are filled in where a meter
+    has nothing yet; such a day is stored whole, since a second part of it would be refused.
     """
 
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
         self._writer = Writer(database, fill_in=True)
-        self._closed = {m.name: m.closed_until for m in Meter.select()}
+        self._watermarks = {m.name: m.retention_watermark for m in read_meters(database)}
         self._waiting: list[Reading] = []
         self._old_day: int | None = None
         self._outcome = Outcome()
 
-    def run(self, source: Source, tell: Callable[[float], None] = lambda _: None) -> Outcome:
-        """Store all that the source has; `tell` is given how far it has come, from 0 to 1.
+    def run(self, source: Source, report: Callable[[float], None] = lambda _: None) -> Outcome:
+        """Store all readings of the source; `report` receives its progress, from 0 to 1.
 
-        Raises StorageError for a source that is no good, peewee's errors for the database.
+        Raises StorageError for a source that is wrong, peewee's errors for the database.
         """
-        for piece in source.pieces():
-            for reading in piece.readings():
+        for batch in source.batches():
+            for reading in batch.readings():
                 self._take(reading)
-            tell(source.done)
+            report(source.done)
         self._write()
         self._outcome.too_old = self._writer.too_old
         return self._outcome
 
     def roll_up(self) -> None:
-        """Make the roll-ups of what came in, so that it is there for charts at once."""
+        """Roll up the new readings, so that charts show them at once."""
         Rollups(self._database).run(float("inf"))
 
     def _take(self, reading: Reading) -> None:
         ts_ms = epoch_ms(reading.ts)
-        is_old = ts_ms < self._closed.get(reading.meter_id, 0)
+        is_old = ts_ms < self._watermarks.get(reading.meter_id, 0)
         day = bucket_of(ts_ms, DAY) if is_old else None
         if len(self._waiting) >= MOST_ROWS and (
             self._old_day is None or day != self._old_day or len(self._waiting) >= _MOST_WAITING

@@ -1,6 +1,6 @@
 """Parquet: columns in their units as decimals of three places, held as integers of a thousandth.
 
-Delta-coded and packed, a value takes one to two bytes. Any program that reads Parquet shows
+Delta-encoded and packed, a value takes one to two bytes. Any program that reads Parquet shows
 plain numbers. Needs the extra `archive`.
 """
 
@@ -15,8 +15,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from history.errors import StorageError
-from history.exchange.batch import Piece
-from history.exchange.layout import Layout, meter_name, thousandths, time_ms
+from history.exchange.batches import Batch, Layout, meter_name, thousandths, time_ms
 
 _ROWS_PER_GROUP = 20_000
 _VALUE = pyarrow.decimal128(18, 3)
@@ -26,7 +25,7 @@ _TIME = pyarrow.timestamp("ms", "UTC")
 
 
 class ParquetWriter:
-    """Writes pieces to an open file; it is complete after `close`."""
+    """Writes batches to an open file; it is complete after `close`."""
 
     def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
         self._names = tuple(names)
@@ -44,10 +43,10 @@ class ParquetWriter:
         self._waiting: list[Any] = []
         self._rows = 0
 
-    def write(self, piece: Piece) -> None:
-        """Append the rows of a piece, which has the names that the file has."""
-        times, *columns = zip(*piece.rows, strict=True)
-        ids = pyarrow.array([piece.meter_id] * len(times), pyarrow.string())
+    def write(self, batch: Batch) -> None:
+        """Append the rows of a batch, which has the names of the file."""
+        times, *columns = zip(*batch.rows, strict=True)
+        ids = pyarrow.array([batch.meter_id] * len(times), pyarrow.string())
         arrays = [pyarrow.array(times, _TIME), ids, *map(_decimals, columns)]
         self._waiting.append(pyarrow.record_batch(arrays, schema=self._schema))
         self._rows += len(times)
@@ -55,7 +54,7 @@ class ParquetWriter:
             self._write_group()
 
     def close(self) -> None:
-        """Write what is left, and the end of the file."""
+        """Write the remaining rows and the end of the file."""
         self._write_group()
         self._file.close()
 
@@ -76,12 +75,12 @@ class ParquetSource:
         self.notes: list[str] = []
 
     def names(self) -> tuple[str, ...]:
-        """Return the quantities that the file has."""
+        """Return the quantities in the file."""
         with self._open() as file:
             return self._layout(file.schema_arrow.names).names
 
-    def pieces(self) -> Iterator[Piece]:
-        """Return the readings; raises StorageError where the file is none of that form."""
+    def batches(self) -> Iterator[Batch]:
+        """Yield the readings; raises StorageError for a file of another form."""
         with self._open() as file:
             layout = self._layout(file.schema_arrow.names)
             if layout.ignored:
@@ -90,7 +89,7 @@ class ParquetSource:
             for group in range(groups):
                 try:
                     for batch in file.iter_batches(4000, row_groups=[group]):
-                        yield from self._pieces(batch, layout)
+                        yield from self._batches(batch, layout)
                 except (ValueError, OSError) as error:
                     raise StorageError(f"{self._path}: {error}") from error
                 self.done = (group + 1) / groups
@@ -104,7 +103,7 @@ class ParquetSource:
     def _layout(self, columns: Sequence[str]) -> Layout:
         return Layout.of(columns, str(self._path), needs_meter=self._meter is None)
 
-    def _pieces(self, batch: Any, layout: Layout) -> Iterator[Piece]:
+    def _batches(self, batch: Any, layout: Layout) -> Iterator[Batch]:
         times = _times(batch.column(layout.ts), self._zone)
         columns = [
             [thousandths(name, value) for value in _numbers(batch.column(place))]
@@ -112,13 +111,13 @@ class ParquetSource:
         ]
         rows = list(zip(times, *columns, strict=True))
         if self._meter or layout.meter is None:
-            yield Piece(self._meter or "", layout.names, rows)
+            yield Batch(self._meter or "", layout.names, rows)
             return
         ids = batch.column(layout.meter).to_pylist()
         begin = 0
         for place in range(1, len(ids) + 1):
             if place == len(ids) or ids[place] != ids[begin]:
-                yield Piece(meter_name(ids[begin]), layout.names, rows[begin:place])
+                yield Batch(meter_name(ids[begin]), layout.names, rows[begin:place])
                 begin = place
 
 

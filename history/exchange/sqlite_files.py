@@ -1,6 +1,5 @@
-"""SQLite files of others: loggers with a table `readings` or `meter_readings`, Home Assistant's."""
+"""SQLite files of others: simple loggers (`readings` or `meter_readings`), and Home Assistant."""
 
-import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -9,25 +8,34 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from contract.quantities import BY_NAME, QUANTITIES
+from contract.quantities import BY_NAME
+from history.dialect import Row
 from history.errors import StorageError
-from history.exchange.batch import MOST_ROWS, Piece
-from history.exchange.layout import Layout, meter_name, thousandths, time_ms
-from history.statements import Row
+from history.exchange.batches import MOST_ROWS, Batch, Layout, meter_name, thousandths, time_ms
 
 TABLES = ("readings", "meter_readings")
 HOUR_MS = 3_600_000
 _FACTORS = {"kW": 1000.0, "MW": 1e6, "Wh": 0.001, "MWh": 1000.0, "mA": 0.001, "mV": 0.001}
 _LAST_MS = HOUR_MS - 1
 """Home Assistant's counters are those of the end of an hour, its means belong to all of it."""
-
-
-def slug(text: str) -> str:
-    """Return a name as Home Assistant writes it in an entity's id."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
-
-
-_SUFFIXES = {slug(q.label): q.name for q in QUANTITIES} | {q.name: q.name for q in QUANTITIES}
+_HOME_ASSISTANT_NAMES = {
+    "energy_total_import_export": "energy_total",
+    "voltage_line_to_line_average": "voltage_ll",
+    "power_demand_maximum": "power_demand_max",
+    "import_power_demand": "power_import_demand",
+    "import_power_demand_maximum": "power_import_demand_max",
+    "export_power_demand": "power_export_demand",
+    "export_power_demand_maximum": "power_export_demand_max",
+    "apparent_power_demand_maximum": "apparent_power_demand_max",
+    "current_demand_maximum_l1": "current_demand_max_l1",
+    "current_demand_maximum_l2": "current_demand_max_l2",
+    "current_demand_maximum_l3": "current_demand_max_l3",
+    "current_demand_maximum_n": "current_demand_max_n",
+    "voltage_thd_average": "voltage_thd",
+    "current_thd_average": "current_thd",
+    "voltage_thd_line_to_line_average": "voltage_thd_ll",
+}
+"""Ends of entity ids, as discovered sensors have them, that differ from the quantity's name."""
 
 
 class LoggerSource:
@@ -38,8 +46,8 @@ class LoggerSource:
         self.done = 0.0
         self.notes = [f"from the table {table}"]
 
-    def pieces(self) -> Iterator[Piece]:
-        """Return the readings in the order of their times; a row without a time is told."""
+    def batches(self) -> Iterator[Batch]:
+        """Yield the readings in the order of their times; a row without a time is an error."""
         where = f"{self._path}, table {self._table}"
         with closing(opened(self._path)) as database:
             columns = [row[1] for row in database.execute(f"PRAGMA table_info({self._table})")]
@@ -51,27 +59,27 @@ class LoggerSource:
             taken = 0
             try:
                 while some := rows.fetchmany(MOST_ROWS):
-                    yield from self._pieces(some, layout)
+                    yield from self._batches(some, layout)
                     taken += len(some)
                     self.done = taken / count
             except (ValueError, sqlite3.Error) as error:
                 raise StorageError(f"{where}: {error}") from error
 
-    def _pieces(self, rows: Sequence[Row], layout: Layout) -> Iterator[Piece]:
+    def _batches(self, rows: Sequence[Row], layout: Layout) -> Iterator[Batch]:
         by_meter: dict[str, list[Row]] = {}
         for row in rows:
             name = self._meter or meter_name(row[layout.meter or 0])
             values = map(thousandths, layout.names, [row[place] for place in layout.places])
             by_meter.setdefault(name, []).append((time_ms(row[layout.ts], self._zone), *values))
         for name, part in by_meter.items():
-            yield Piece(name, layout.names, part)
+            yield Batch(name, layout.names, part)
 
 
 class HomeAssistantSource:
     """Reads Home Assistant's long-term statistics: an hour's mean, a counter at its end.
 
-    Which entity is which quantity is told by the end of its id, or by `names` (entity to
-    meter/quantity).
+    The end of an entity's id is the name of its quantity, unless `names` maps the entity to
+    meter/quantity.
     """
 
     def __init__(
@@ -81,8 +89,8 @@ class HomeAssistantSource:
         self.done = 0.0
         self.notes: list[str] = []
 
-    def pieces(self) -> Iterator[Piece]:
-        """Return an hour's readings after the other's."""
+    def batches(self) -> Iterator[Batch]:
+        """Yield the readings hour by hour."""
         with closing(opened(self._path)) as database:
             known = self._known(database.execute("SELECT * FROM statistics_meta"))
             ((count,),) = database.execute("SELECT COUNT(*) FROM statistics")
@@ -95,7 +103,7 @@ class HomeAssistantSource:
                 part = list(hour)
                 taken += len(part)
                 self.done = taken / count
-                yield from _pieces_of_hour(round(start_s * 1000), part, known)
+                yield from _batches_of_hour(round(start_s * 1000), part, known)
 
     def _known(self, rows: sqlite3.Cursor) -> dict[int, tuple[str, str, float]]:
         """Return by its number each statistic's meter, quantity, and factor to our unit."""
@@ -106,11 +114,13 @@ class HomeAssistantSource:
             entity = str(meta["statistic_id"])
             place = self._place(entity)
             if place is None:
-                self.notes.append(f"{entity}: left out, it ends like no quantity; see --map")
+                self.notes.append(
+                    f"{entity}: left out, no quantity has the end of its name; see --map"
+                )
                 continue
             unit = meta["unit_of_measurement"]
             found[int(meta["id"])] = (*place, _FACTORS.get(unit, 1.0))
-            self.notes.append(f"{entity}: taken for {place[1]} of meter {place[0]}")
+            self.notes.append(f"{entity}: imported as {place[1]} of meter {place[0]}")
         return found
 
     def _place(self, entity: str) -> tuple[str, str] | None:
@@ -118,17 +128,17 @@ class HomeAssistantSource:
             meter, _, quantity = self._names[entity].partition("/")
             return meter_name(meter), quantity
         name = entity.rpartition(".")[2]
-        ends = [end for end in _SUFFIXES if name.endswith(f"_{end}")]
+        ends = [end for end in (*BY_NAME, *_HOME_ASSISTANT_NAMES) if name.endswith(f"_{end}")]
         if not ends:
             return None
         end = max(ends, key=len)
         meter = self._meter or name.removesuffix(f"_{end}").removeprefix("meter_")
-        return meter_name(meter[:32]), _SUFFIXES[end]
+        return meter_name(meter[:32]), _HOME_ASSISTANT_NAMES.get(end, end)
 
 
-def _pieces_of_hour(
+def _batches_of_hour(
     start_ms: int, rows: Iterable[Row], known: Mapping[int, tuple[str, str, float]]
-) -> Iterator[Piece]:
+) -> Iterator[Batch]:
     values: dict[tuple[str, int], dict[str, int]] = {}
     for _, number, mean, counter in rows:
         if number not in known:
@@ -142,7 +152,7 @@ def _pieces_of_hour(
             if stored is not None:
                 values.setdefault((meter, ts), {})[quantity] = stored
     for (meter, ts), by_name in sorted(values.items()):
-        yield Piece(meter, tuple(by_name), [(ts, *by_name.values())])
+        yield Batch(meter, tuple(by_name), [(ts, *by_name.values())])
 
 
 def tables_of(path: Path) -> set[str]:

@@ -1,1 +1,1 @@
-"""Roll-ups of 5 minutes, an hour and a day, and which of them are due."""
+"""Roll-ups of 5 minutes, an hour and a day, and which of them are dirty."""

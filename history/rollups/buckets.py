@@ -18,7 +18,7 @@ Point = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A meter replaced at `ts`: what the old and the new one showed then, where known."""
+    """A meter replaced at `ts`: what the old and the new one showed then, where that is known."""
 
     ts: int
     old_end: int | None = None
@@ -26,7 +26,7 @@ class Replacement:
 
 
 Span = tuple[int, int, int]
-"""A bucket, and from which to before which place its readings stand in a list."""
+"""A bucket, and the places in a list where its readings begin and end."""
 
 Row = tuple[int | None, ...]
 """Level, meter, quantity, bucket, n, mean, min, max, last, delta (None for a gauge)."""
@@ -61,9 +61,9 @@ def steps(
     before: Point | None,
     replacements: Sequence[Replacement] = (),
 ) -> list[int]:
-    """Return by how much a counter advanced at each reading, seen from the one before it.
+    """Return by how much a counter advanced at each reading since the one before it.
 
-    The first reading of all advances by nothing. A fall to less than half is a reset: the counter
+    The very first reading advances by 0. A fall to less than half is a reset: the counter
     began at 0 again. A smaller fall is a step back and counts negative, so that totals stay exact.
     """
     before_ts, before_value = before or (times[0], values[0])

@@ -1,8 +1,8 @@
-"""Marking the 5-minute buckets whose roll-ups have to be made again.
+"""The dirty buckets: 5 minutes of a meter whose roll-ups have to be computed again.
 
 A reading changes its own bucket, and that of the next later reading: the energy there is counted
-from the reading before. For a counter that not every reading carries, "next" is the next one
-that has it.
+from the reading before. For a counter that not every reading has, "next" is the next reading that
+has it.
 """
 
 from collections.abc import Iterable
@@ -10,33 +10,55 @@ from collections.abc import Iterable
 import peewee
 
 from contract.quantities import QUANTITIES
+from history.dialect import Row, fetch, fetch_one, run_many
 from history.rollups.levels import FIVE_MINUTES, bucket_of, width_s
-from history.statements import Row, fetch_one, run_many
 
 COUNTERS = tuple(quantity.name for quantity in QUANTITIES if quantity.kind.counter)
-Mark = tuple[int, int]
+
+DirtyBucket = tuple[int, int]
+"""A meter's number and the start of the bucket."""
 
 
-class Marks:
-    """Writes marks into `rollup_dirty`; part of the transaction of whoever calls."""
+class DirtyBuckets:
+    """Reads and writes `rollup_dirty`, in the transaction of the caller."""
 
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
 
-    def add(self, marks: Iterable[Mark]) -> None:
-        """Mark these (meter, bucket) as due."""
+    def add(self, buckets: Iterable[DirtyBucket]) -> None:
+        """Mark these buckets as dirty."""
         run_many(
             self._database,
             "INSERT INTO rollup_dirty (meter, bucket) VALUES (?, ?) "
             "ON CONFLICT (meter, bucket) DO NOTHING",
-            sorted(set(marks)),
+            sorted(set(buckets)),
         )
 
-    def buckets_after(self, meter: int, bucket: int, counters: Iterable[str]) -> set[Mark]:
-        """Return the buckets in which these counters go on after the end of `bucket`."""
-        return self.buckets_from(meter, (bucket + width_s(FIVE_MINUTES)) * 1000, counters)
+    def remove(self, buckets: Iterable[DirtyBucket]) -> None:
+        """Remove buckets whose roll-ups have been computed."""
+        run_many(
+            self._database, "DELETE FROM rollup_dirty WHERE meter = ? AND bucket = ?", list(buckets)
+        )
 
-    def buckets_from(self, meter: int, ts_ms: int, counters: Iterable[str]) -> set[Mark]:
+    def after(self, bucket: DirtyBucket, limit: int) -> list[DirtyBucket]:
+        """Return the dirty buckets after this one, in the order of meters and times."""
+        rows = fetch(
+            self._database,
+            "SELECT meter, bucket FROM rollup_dirty WHERE (meter, bucket) > (?, ?) "
+            "ORDER BY meter, bucket LIMIT ?",
+            (*bucket, limit),
+        )
+        return [(meter, start) for meter, start in rows]
+
+    def any(self) -> bool:
+        """Return whether any bucket is dirty."""
+        return fetch_one(self._database, "SELECT 1 FROM rollup_dirty LIMIT 1") is not None
+
+    def changed_after(self, meter: int, bucket: int, counters: Iterable[str]) -> set[DirtyBucket]:
+        """Return the buckets in which these counters go on after the end of `bucket`."""
+        return self.changed_from(meter, (bucket + width_s(FIVE_MINUTES)) * 1000, counters)
+
+    def changed_from(self, meter: int, ts_ms: int, counters: Iterable[str]) -> set[DirtyBucket]:
         """Return the buckets of the first readings from `ts_ms` on that have these counters."""
         names = list(counters)
         row = self._first(names, "", meter, ts_ms) if names else None

@@ -1,15 +1,25 @@
 """The levels of detail at which the history is kept: readings, and three widths of roll-ups.
 
-A level is called by the minutes of its buckets; readings themselves are level 0. Buckets lie on
+A level is named by the minutes of its buckets; readings themselves are level 0. Buckets lie on
 multiples of their width since the epoch, so that twelve of 5 minutes make an hour, and 24 hours
 a UTC day.
+
+Fine levels are deleted first, and roll-ups may lag behind readings. So a query looks which level
+covers the whole of its range before it picks one.
 """
+
+import peewee
+
+from history.dialect import fetch_one
 
 RAW = 0
 FIVE_MINUTES = 5
 HOUR = 60
 DAY = 1440
 ROLLUPS = (FIVE_MINUTES, HOUR, DAY)
+
+Begins = dict[int, int]
+"""Level to the epoch ms at which it begins within a range; only levels that have anything."""
 
 
 def width_s(level: int) -> int:
@@ -25,3 +35,35 @@ def bucket_of(ts_ms: int, level: int = FIVE_MINUTES) -> int:
 def start_of(ts_s: int, level: int) -> int:
     """Return the start of the bucket that covers a time, both in epoch seconds."""
     return ts_s - ts_s % width_s(level)
+
+
+def begins(
+    database: peewee.Database, meter: int, quantity: int | None, begin: int, end: int
+) -> Begins:
+    """Return where each level begins between two times (epoch ms)."""
+    found = {}
+    raw = fetch_one(
+        database,
+        "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? ORDER BY ts LIMIT 1",
+        (meter, begin, end),
+    )
+    if raw:
+        found[RAW] = raw[0]
+    for level in ROLLUPS:
+        row = fetch_one(
+            database,
+            "SELECT bucket FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
+            "AND bucket >= ? AND bucket < ? ORDER BY bucket LIMIT 1",
+            (level, meter, quantity, start_of(begin // 1000, level), -(-end // 1000)),
+        )
+        if row:
+            found[level] = row[0] * 1000
+    return found
+
+
+def covers(level: int, begins: Begins) -> bool:
+    """Return whether a level begins no later than the others, as far as their widths show."""
+    return level in begins and all(
+        begins[level] <= first + max(width_s(other) * 1000 - 1, 0)
+        for other, first in begins.items()
+    )

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+import peewee
+
 from contract.errors import PayloadError
 from contract.times import parse_time
 from history.errors import StorageError
 from history.queries import natural_order
-from history.tables import Meter
+from history.tables import Meter, read_meters
 from service.cli import command_parser
 from service.errors import SettingsError
 from service.terminal import Screen
@@ -36,9 +38,9 @@ def add_meters(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def meters(wanted: Sequence[str]) -> list[Meter]:
+def meters(database: peewee.Database, wanted: Sequence[str]) -> list[Meter]:
     """Return the meters of these ids, or all; raises StorageError for one without history."""
-    known = {meter.name: meter for meter in Meter.select()}
+    known = {meter.name: meter for meter in read_meters(database)}
     for meter_id in wanted:
         if meter_id not in known:
             there = ", ".join(sorted(known, key=natural_order)[:10]) or "none"

@@ -1,46 +1,48 @@
-"""`python -m recorder check`: whether the history is whole."""
+"""`meterflow check`: whether the history is sound."""
 
 import logging
 from collections.abc import Sequence
 
 import peewee
 
-from history.checks import DAY_S, days_of, differs, file_problems, gaps
+from contract.times import from_epoch_ms
+from history.checks import DAY_S, days_of, differs, gaps
 from history.database import name_of, reading
+from history.dialect import dialect_of
 from history.tables import Meter
-from history.times import from_ms
 from recorder.commands.arguments import add_meters, meters, parser_for, progress, say, show
 from recorder.settings import RecorderSettings
 from service.terminal import amount, span, table
 
-_MORE = """Gaps are told and are no fault of the history. Exit code 1 where the file is damaged or
-roll-ups do not say what their readings say."""
+_MORE = """Gaps are listed, but are not an error of the history. Exit code 1 if the file is damaged
+or roll-ups differ from their readings."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Check the file, the roll-ups and the gaps; return 1 where something is wrong."""
-    parser = parser_for("check", "Check the file, its roll-ups, and what is missing.", _MORE)
+    parser = parser_for("check", "Check the file, its roll-ups, and for gaps.", _MORE)
     add_meters(parser)
     options = parser.parse_args(arguments)
     logging.getLogger("history.rollups.rollups").setLevel(logging.ERROR)
     settings = RecorderSettings.load()
     with reading(settings.database_url) as database:
-        chosen = meters(options.meter)
+        chosen = meters(database, options.meter)
         sound = _check_file(database)
         sound &= _check_rollups(database, chosen)
-        _tell_gaps(database, chosen)
+        _show_gaps(database, chosen)
     return 0 if sound else 1
 
 
 def _check_file(database: peewee.Database) -> bool:
-    if not isinstance(database, peewee.SqliteDatabase):
-        return True  # a server sees to its files
+    dialect = dialect_of(database)
+    if dialect.file is None:
+        return True  # a server checks its own files
     with progress("the file"):
-        problems = file_problems(database)
+        problems = dialect.damage()
     for problem in problems:
         say(f"{name_of(database)}: {problem}")
     if problems:
-        say("the file is damaged: export what can be read, and go back to a backup")
+        say("the file is damaged: export what can be read, and restore a backup")
     else:
         say(f"{name_of(database)}: sound")
     return not problems
@@ -48,21 +50,21 @@ def _check_file(database: peewee.Database) -> bool:
 
 def _check_rollups(database: peewee.Database, chosen: Sequence[Meter]) -> bool:
     wrong = checked = 0
-    with progress("roll-ups") as tell:
+    with progress("roll-ups") as report:
         for place, meter in enumerate(chosen):
             days = days_of(database, meter)
             for number, day in enumerate(days):
-                tell((place + number / len(days)) / len(chosen))
+                report((place + number / len(days)) / len(chosen))
                 checked += 1
                 if differs(database, meter, day):
                     wrong += 1
-                    day_name = f"{from_ms(day * 1000):%Y-%m-%d}"
+                    day_name = f"{from_epoch_ms(day * 1000):%Y-%m-%d}"
                     say(f"meter {meter.name}, {day_name}: roll-ups differ from the readings")
     say(f"roll-ups: {amount(checked, 'day')} of readings compared, {wrong} differ")
     return not wrong
 
 
-def _tell_gaps(database: peewee.Database, chosen: Sequence[Meter]) -> None:
+def _show_gaps(database: peewee.Database, chosen: Sequence[Meter]) -> None:
     with progress("gaps"):
         days = [day for meter in chosen for day in gaps(database, meter)]
     if not days:

@@ -1,4 +1,4 @@
-"""`python -m recorder export`: readings into a CSV or Parquet file, or to another program."""
+"""`meterflow export`: readings into a CSV or Parquet file, or to another program."""
 
 import argparse
 import contextlib
@@ -11,15 +11,13 @@ from typing import IO, Any
 import peewee
 
 from contract.quantities import BY_NAME, QUANTITIES
-from contract.readings import epoch_ms
-from history.columns import stored_quantities
+from contract.times import epoch_ms
 from history.database import reading
 from history.exchange.archive import Archive, merged_rows
-from history.exchange.batch import MOST_ROWS, Piece
+from history.exchange.batches import MOST_ROWS, Batch
 from history.exchange.csv_files import CsvWriter
-from history.exchange.new_file import new_file
-from history.exchange.sources import parquet
-from history.tables import Meter
+from history.exchange.files import new_file, parquet
+from history.tables import Meter, stored_quantities
 from recorder.commands.arguments import add_meters, meters, moment, parser_for, progress, say
 from recorder.settings import RecorderSettings
 from service.errors import SettingsError
@@ -29,22 +27,22 @@ _FAR = 2**62
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Export readings, archived ones too, in the order of meters and times."""
+    """Export readings, also archived ones, in the order of meters and times."""
     options = _parse(arguments)
     settings = RecorderSettings.load()
     begin = epoch_ms(moment(options.since, settings.zone)) if options.since else 0
     end = epoch_ms(moment(options.until, settings.zone)) if options.until else _FAR
     archive = settings.archive()
-    with reading(settings.database_url) as database, progress("export") as tell:
-        chosen = meters(options.meter)
+    with reading(settings.database_url) as database, progress("export") as report:
+        chosen = meters(database, options.meter)
         names = _names(database, archive, chosen, options.quantities)
         with _target(options.file) as file:
             to_parquet = options.file.endswith(".parquet")
             writer = (parquet().ParquetWriter if to_parquet else CsvWriter)(file, names)
             count = 0
-            for piece in _pieces(database, archive, chosen, names, (begin, end), tell):
-                writer.write(piece)
-                count += len(piece.rows)
+            for batch in _batches(database, archive, chosen, names, (begin, end), report):
+                writer.write(batch)
+                count += len(batch.rows)
             writer.close()
     if options.file != "-":
         say(f"{options.file}: {amount(count, 'reading')} of {amount(len(chosen), 'meter')}")
@@ -52,15 +50,21 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = parser_for("export", "Write readings into a file, in the order of meters and times.")
+    parser = parser_for("export", "Write readings to a file, in the order of meters and times.")
     parser.add_argument(
-        "file", help="what to write: NAME.csv, NAME.parquet (extra archive), or - for CSV to stdout"
+        "file", help="file to write: NAME.csv, NAME.parquet (extra archive), or - for CSV to stdout"
     )
     add_meters(parser)
-    parser.add_argument("--from", dest="since", metavar="TIME", help="from this day or time on")
-    parser.add_argument("--to", dest="until", metavar="TIME", help="before this day or time")
     parser.add_argument(
-        "--quantities", metavar="NAMES", help="only these, separated by commas (all that are kept)"
+        "--from", dest="since", metavar="TIME", help="only readings from this day or time on"
+    )
+    parser.add_argument(
+        "--to", dest="until", metavar="TIME", help="only readings before this day or time"
+    )
+    parser.add_argument(
+        "--quantities",
+        metavar="NAMES",
+        help="only these quantities, separated by commas (default: all)",
     )
     options = parser.parse_args(arguments)
     if options.file != "-" and not options.file.endswith((".csv", ".parquet")):
@@ -79,7 +83,7 @@ def _names(
     names = wanted.split(",")
     unknown = next((name for name in names if name not in BY_NAME), None)
     if unknown is not None:
-        raise SettingsError(f"--quantities: {unknown!r} is no quantity; see docs/quantities.md")
+        raise SettingsError(f"--quantities: {unknown!r} is not a quantity; see docs/quantities.md")
     return names
 
 
@@ -93,17 +97,17 @@ def _target(name: str) -> Iterator[IO[Any]]:
         yield sys.stdout
 
 
-def _pieces(
+def _batches(
     database: peewee.Database,
     archive: Archive | None,
     chosen: Sequence[Meter],
     names: Sequence[str],
     span: tuple[int, int],
-    tell: Callable[[float], None],
-) -> Iterator[Piece]:
+    report: Callable[[float], None],
+) -> Iterator[Batch]:
     for place, meter in enumerate(chosen):
         first, last = max(span[0], meter.first_ts), min(span[1], meter.last_ts + 1)
         rows = merged_rows(database, archive, meter, names, first, last)
         while some := list(islice(rows, MOST_ROWS)):
-            yield Piece(meter.name, names, some)
-            tell((place + (some[-1][0] - first) / max(last - first, 1)) / len(chosen))
+            yield Batch(meter.name, names, some)
+            report((place + (some[-1][0] - first) / max(last - first, 1)) / len(chosen))

@@ -1,4 +1,4 @@
-"""`python -m recorder replace-meter`: another meter was put in; its counters begin anew."""
+"""`meterflow replace-meter`: another meter was installed, whose counters start elsewhere."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,20 +8,21 @@ from datetime import datetime
 import peewee
 
 from contract.quantities import BY_NAME
-from contract.readings import format_time
-from history.database import in_words, migrate, open_database, reading
-from history.replacement import counters_around, replace_meter
+from contract.times import format_time
+from history.database import migrate, open_database, reading, storage_errors
+from history.rollups.replacements import counters_around, replace_meter
 from history.rollups.rollups import Rollups
 from recorder.commands.arguments import moment, parser_for, say, show
 from recorder.settings import RecorderSettings
 from service.errors import SettingsError
 from service.terminal import table
 
-_MORE = """Without this entry a counter that goes on at another value counts as use, or as a reset.
-With it, totals go on across the change: what the old meter counted up to its end, and the new one
-from its start. What is not told counts nothing. energy and energy_import are one counter.
+_MORE = """Without this entry a counter that continues at another value counts as use, or as a
+reset. With it, totals continue across the change: what the old meter counted up to its end, and
+the new one from its start. A value that is not given counts nothing. energy and energy_import are
+one counter.
 
-  python -m recorder replace-meter 1 2026-11-22T14:30 --old energy=48211.5 --new energy=0"""
+  meterflow replace-meter 1 2026-11-22T14:30 --old energy=48211.5 --new energy=0"""
 _SAME = {"energy": "energy_import", "energy_import": "energy"}
 
 
@@ -31,22 +32,24 @@ def main(arguments: Sequence[str]) -> int:
     settings = RecorderSettings.load()
     ts = moment(options.time, settings.zone)
     old, new = _values("--old", options.old), _values("--new", options.new)
-    with reading(settings.database_url):  # says so where there is none
+    with reading(settings.database_url):  # raises StorageError where there is none
         pass
     database = open_database(settings.database_url)
-    with closing(database), in_words(database):
+    with closing(database), storage_errors(database):
         migrate(database)
         replace_meter(database, options.meter, ts, old, new)
         Rollups(database).run(float("inf"))
-        say(f"meter {options.meter}: another meter from {format_time(ts)} on")
+        say(f"meter {options.meter}: replaced at {format_time(ts)}")
         _show_counters(database, options.meter, ts)
     return 0
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = parser_for("replace-meter", "Enter that another meter was put in.", _MORE)
-    parser.add_argument("meter", help="its id on MQTT, which the new one has taken over")
-    parser.add_argument("time", help="when, as in 2026-11-22T14:30 (by the setting TIMEZONE)")
+    parser = parser_for("replace-meter", "Record that a meter was replaced by another.", _MORE)
+    parser.add_argument("meter", help="its id on MQTT, which the new meter has taken over")
+    parser.add_argument(
+        "time", help="when, as in 2026-11-22T14:30 (in the zone of the setting TIMEZONE)"
+    )
     for name, text in (
         ("--old", "the old meter showed at its end"),
         ("--new", "the new one began"),
@@ -62,11 +65,13 @@ def _values(option: str, pairs: Sequence[str]) -> dict[str, float]:
     for pair in pairs:
         name, _, text = pair.partition("=")
         if name not in BY_NAME or not BY_NAME[name].kind.counter:
-            raise SettingsError(f"{option} {pair}: {name!r} is no counter; see docs/quantities.md")
+            raise SettingsError(
+                f"{option} {pair}: {name!r} is not a counter; see docs/quantities.md"
+            )
         try:
             found[name] = float(text)
         except ValueError as error:
-            raise SettingsError(f"{option} {pair}: {text!r} is no number") from error
+            raise SettingsError(f"{option} {pair}: {text!r} is not a number") from error
     return {_SAME[name]: value for name, value in found.items() if name in _SAME} | found
 
 

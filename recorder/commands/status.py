@@ -1,4 +1,4 @@
-"""`python -m recorder status`: what the history holds, how large it is and will be."""
+"""`meterflow status`: what the history holds, its size now and in a year."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,9 +8,10 @@ import peewee
 
 from history import queries
 from history.database import name_of, reading
+from history.dialect import dialect_of
 from history.retention import Keep
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW
-from history.size_forecast import in_a_year, level_sizes, size_of
+from history.size_forecast import in_a_year, level_sizes
 from recorder.commands.arguments import parser_for, say, show
 from recorder.settings import RecorderSettings
 from service.terminal import clock, size, span, table
@@ -19,21 +20,21 @@ _LEVELS = {RAW: "readings", FIVE_MINUTES: "5 minutes", HOUR: "hours", DAY: "days
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Tell of the history. Raises StorageError where there is none."""
-    parser_for("status", "Show what the history holds, how large it is and will be.").parse_args(
+    """Show the history. Raises StorageError where there is none."""
+    parser_for("status", "Show what the history holds, its size now and in a year.").parse_args(
         arguments
     )
     settings = RecorderSettings.load()
     with reading(settings.database_url) as database:
-        taken, free = size_of(database)
-        say(f"{name_of(database)}: {size(taken)}, of which {size(free)} are free")
-        _tell_meters(settings.zone)
-        _tell_levels(database, settings.keep, settings.zone)
+        taken, free = dialect_of(database).size()
+        say(f"{name_of(database)}: {size(taken)}, {size(free)} of them free")
+        _show_meters(database, settings.zone)
+        _show_levels(database, settings.keep, settings.zone)
     return 0
 
 
-def _tell_meters(zone: ZoneInfo) -> None:
-    entries, now = queries.meters(), datetime.now(UTC)
+def _show_meters(database: peewee.Database, zone: ZoneInfo) -> None:
+    entries, now = queries.meters(database), datetime.now(UTC)
     if not entries:
         say("no meter has sent anything yet")
         return
@@ -46,13 +47,13 @@ def _tell_meters(zone: ZoneInfo) -> None:
     show(shown)
 
 
-def _tell_levels(database: peewee.Database, keep: Keep, zone: ZoneInfo) -> None:
+def _show_levels(database: peewee.Database, keep: Keep, zone: ZoneInfo) -> None:
     levels = level_sizes(database, keep)
     if not levels:
         return
-    shown = table("level", "kept for", "since", ">rows", ">about", ">each day")
+    shown = table("level", "kept for", "since", ">rows", ">about", ">per day")
     for level in levels:
-        kept = f"{level.kept_days} days" if level.kept_days else "ever"
+        kept = f"{level.kept_days} days" if level.kept_days else "forever"
         rows = f"{level.rows:,}{' values' if level.level == RAW else ''}"
         since = clock(level.first, zone)
         shown.add_row(_LEVELS[level.level], kept, since, rows, size(level.size), size(level.daily))

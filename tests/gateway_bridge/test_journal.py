@@ -182,7 +182,7 @@ def test_a_damaged_journal_is_set_aside(path: Path, caplog: pytest.LogCaptureFix
 
     assert numbers(journal) == [1]
     assert path.with_name("journal.db.damaged").exists()
-    assert caplog.text.count("begun anew") == 1
+    assert caplog.text.count("starting a new one") == 1
     journal.stop()
 
 

@@ -79,7 +79,7 @@ def test_live_readings_come_between_those_that_are_sent_again(site: Site) -> Non
         wait_until(lambda: len(client.messages) > 5)
         answer = asked(client, {"2": 2**53 - 2_000_000})
 
-    assert bridge.output.count("sent again") == 1
+    assert bridge.output.count("replayed") == 1
     assert (answer["recorder"], answer["request"], answer["more"]) == ("me", "7", False)
     assert answer["meters"]["2"]["sent"] == []
     [[first, last]] = answer["meters"]["1"]["sent"]
@@ -134,6 +134,6 @@ def test_nonsense_in_place_of_a_request_is_told_and_harmless(site: Site) -> None
         wait_until(lambda: client.messages)
         for payload in ("", "[]", '{"recorder": 7}', '{"after": {"#": 1}}', "9" * 100_000):
             client.publish("meters/_bridge/gateway/replay", payload)
-        bridge.wait_for("request not understood")
+        bridge.wait_for("invalid request ignored")
         before = len(client.messages)
         wait_until(lambda: len(client.messages) > before + 3, what="readings")

@@ -15,22 +15,22 @@ from hypothesis import strategies as st
 from contract.quantities import BY_NAME
 from contract.readings import Reading
 from history import queries
-from history.columns import stored_quantities
 from history.database import migrate, open_database
+from history.dialect import fetch
 from history.errors import StorageError
 from history.exchange.archive import Archive, merged_rows
-from history.exchange.batch import Piece
+from history.exchange.batches import Batch
 from history.exchange.csv_files import CsvWriter
-from history.exchange.importing import BringIn, Outcome
-from history.exchange.new_file import new_file
+from history.exchange.files import new_file, source_of
+from history.exchange.importing import Import, Outcome
 from history.exchange.parquet_files import ParquetWriter
-from history.exchange.sources import source_of
-from history.exchange.sqlite_files import _SUFFIXES
+from history.exchange.sqlite_files import _HOME_ASSISTANT_NAMES, HomeAssistantSource
+from history.readings_table import Writer
 from history.retention import Keep, Retention
 from history.rollups.levels import DAY
 from history.rollups.rollups import Rollups
-from history.tables import Meter, ReadingRow, Rollup
-from history.writes import Writer
+from history.tables import Meter, read_meter, read_meters, stored_quantities
+from tests.support.parts import ROOT
 from tests.support.postgresql import BOTH
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -50,14 +50,14 @@ def export(database: peewee.Database, path: Path, archive: Archive | None = None
     names = stored_quantities(database)
     with new_file(path, text=path.suffix == ".csv") as file:
         writer = (CsvWriter if path.suffix == ".csv" else ParquetWriter)(file, names)
-        for meter in Meter.select().order_by(Meter.id):
+        for meter in read_meters(database):
             rows = list(merged_rows(database, archive, meter, names, 0, 2**62))
-            writer.write(Piece(meter.name, names, rows))
+            writer.write(Batch(meter.name, names, rows))
         writer.close()
 
 
 def bring_in(database: peewee.Database, path: Path, **how: object) -> Outcome:
-    return BringIn(database).run(source_of(path, **how))  # type: ignore[arg-type]
+    return Import(database).run(source_of(path, **how))  # type: ignore[arg-type]
 
 
 def write(database: peewee.Database, readings: Iterable[Reading]) -> None:
@@ -71,13 +71,23 @@ def put_away(database: peewee.Database, directory: Path) -> Archive:
     return archive
 
 
-def total() -> float:
-    rows = Rollup.select(Rollup.delta).where(Rollup.level == DAY, Rollup.delta.is_null(False))
-    return round(sum(row.delta for row in rows), 3)
+def total(database: peewee.Database) -> float:
+    rows = fetch(database, "SELECT SUM(delta) FROM rollup WHERE level = ?", (DAY,))
+    return float(rows[0][0] or 0) / 1000
+
+
+def count(database: peewee.Database) -> int:
+    return int(fetch(database, "SELECT COUNT(*) FROM readings_raw")[0][0])
+
+
+def meter(database: peewee.Database) -> Meter:
+    found = read_meter(database, "1")
+    assert found
+    return found
 
 
 def other(path: Path) -> peewee.Database:
-    """Return an empty history beside the one of the test; the models speak of it from now on."""
+    """Return an empty history beside the one of the test."""
     opened = open_database(f"sqlite:///{path}")
     migrate(opened)
     return opened
@@ -99,7 +109,7 @@ def test_what_is_exported_comes_back_the_same(
     source = other(tmp_path / "a.db")
     Writer(source).write([Reading(m, NOON + timedelta(milliseconds=t), {"power": p, "energy": 1.5})
                           for t, m, p in drawn])  # fmt: skip
-    wanted = queries.readings(limit=1000)
+    wanted = queries.readings(source, limit=1000)
     export(source, tmp_path / f"all.{kind}")
     source.close()
 
@@ -107,14 +117,14 @@ def test_what_is_exported_comes_back_the_same(
     first = bring_in(target, tmp_path / f"all.{kind}")
     again = bring_in(target, tmp_path / f"all.{kind}")
 
-    assert queries.readings(limit=1000) == wanted
+    assert queries.readings(target, limit=1000) == wanted
     assert (first.stored, again.stored, again.known) == (len(wanted), 0, len(wanted))
     target.close()
 
 
 def test_parquet_takes_a_fraction_of_the_table(database: peewee.Database, tmp_path: Path) -> None:
     write(database, [reading(i, power=100 + i % 7, voltage=230 + i % 5 / 10) for i in range(9000)])
-    rows = ReadingRow.select().count()
+    rows = count(database)
 
     export(database, tmp_path / "all.parquet")
 
@@ -140,36 +150,36 @@ def test_a_file_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 # -- files of others ---------------------------------------------------------------------------
 
 
-def test_a_table_of_somebody_else_is_understood(database: peewee.Database, tmp_path: Path) -> None:
+def test_a_table_of_another_program_is_imported(database: peewee.Database, tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("Time,Power,note,energy\n2026-03-01 12:00:00,1.5,a,\n1772366460,2,b,7\n")
 
     outcome = bring_in(database, path, meter="old", zone=ZoneInfo("Europe/Berlin"))
 
-    found = [(f"{r.ts:%H:%M}", dict(r.values)) for r in queries.readings("old")]
+    found = [(f"{r.ts:%H:%M}", dict(r.values)) for r in queries.readings(database, "old")]
     assert found == [("12:01", {"power": 2.0, "energy": 7.0}), ("11:00", {"power": 1.5})]
     assert (outcome.given, outcome.stored) == (2, 2)
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("power\n1\n", "has no column ts, time or timestamp"),
         ("ts,power\n", "has no column meter_id; name the meter with --meter"),
         ("ts,meter_id,watts\n", "has no column named after a quantity, such as power"),
-        ("ts,meter_id,power\n2026,1,1\nsoon,1,1\n", "line 3: no time: 'soon'"),
+        ("ts,meter_id,power\n2026,1,1\nsoon,1,1\n", "line 3: not a time: 'soon'"),
         ("ts,meter_id,power\n1,1,1\n1,1,much\n", "line 3: could not convert"),
         ("ts,meter_id,power\n1,1,9e99\n", "line 2: power: 9e+99 is outside"),
         ("ts,meter_id,power\n1,1,nan\n", "line 2: power: nan is outside"),
-        ("ts,meter_id,power\n1,two words,1\n", "line 2: no meter's id: 'two words'"),
+        ("ts,meter_id,power\n1,two words,1\n", "line 2: not a meter id: 'two words'"),
         ("ts,meter_id,power\n1,1\n", "line 2: too few columns"),
         ("\xff\xfe\0\0", "beginning: 'utf-8' codec can't decode"),
         ("PAR1 and then nonsense", "cannot be read as Parquet"),
         ("SQLite format 3\0 and then nonsense", "cannot be read as SQLite: file is not a database"),
     ],
 )
-def test_a_file_that_is_no_good_is_told_with_its_line(
-    database: peewee.Database, tmp_path: Path, text: str, says: str
+def test_the_error_for_a_wrong_file_names_its_line(
+    database: peewee.Database, tmp_path: Path, text: str, message: str
 ) -> None:
     path = tmp_path / "wrong.csv"
     path.write_bytes(text.encode("latin-1"))
@@ -178,7 +188,7 @@ def test_a_file_that_is_no_good_is_told_with_its_line(
         bring_in(database, path)
 
     assert str(caught.value).startswith(f"{path}")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 def sqlite_file(path: Path, *statements: str) -> Path:
@@ -188,7 +198,9 @@ def sqlite_file(path: Path, *statements: str) -> Path:
     return path
 
 
-def test_the_table_of_a_simple_logger_comes_in(database: peewee.Database, tmp_path: Path) -> None:
+def test_the_table_of_a_simple_logger_is_imported(
+    database: peewee.Database, tmp_path: Path
+) -> None:
     path = sqlite_file(
         tmp_path / "old.db",
         "CREATE TABLE smart_meter (id INTEGER PRIMARY KEY, name TEXT)",
@@ -200,7 +212,7 @@ def test_the_table_of_a_simple_logger_comes_in(database: peewee.Database, tmp_pa
     outcomes = [bring_in(database, path).stored for _ in range(2)]
 
     assert outcomes == [1, 0]
-    assert queries.readings("3") == [
+    assert queries.readings(database, "3") == [
         Reading(
             "3",
             datetime(2025, 3, 1, 10, 0, 0, 123_000, tzinfo=UTC),
@@ -226,15 +238,17 @@ def home_assistant(path: Path) -> Path:
     )
 
 
-def test_statistics_of_home_assistant_come_in(database: peewee.Database, tmp_path: Path) -> None:
+def test_statistics_of_home_assistant_are_imported(
+    database: peewee.Database, tmp_path: Path
+) -> None:
     path = home_assistant(tmp_path / "home-assistant_v2.db")
     source = source_of(path, names={"sensor.boiler": "boiler/energy"})
 
-    outcome = BringIn(database).run(source)
+    outcome = Import(database).run(source)
 
     assert outcome.stored == 6
-    assert [dict(r.values) for r in queries.readings("7")] == [{"power": 500.0}] * 3
-    assert [(f"{r.ts:%H:%M:%S}", dict(r.values)) for r in queries.readings("boiler")] == [
+    assert [dict(r.values) for r in queries.readings(database, "7")] == [{"power": 500.0}] * 3
+    assert [(f"{r.ts:%H:%M:%S}", dict(r.values)) for r in queries.readings(database, "boiler")] == [
         ("14:59:59", {"energy": 1.002}),
         ("13:59:59", {"energy": 1.001}),
         ("12:59:59", {"energy": 1.0}),
@@ -242,15 +256,15 @@ def test_statistics_of_home_assistant_come_in(database: peewee.Database, tmp_pat
     assert any("sensor.outside: left out" in note for note in source.notes)
 
 
-# -- what has been thinned out -----------------------------------------------------------------
+# -- what retention has deleted -----------------------------------------------------------------
 
 
-def test_older_years_are_filled_in_below_a_history_that_has_been_thinned_out(
+def test_older_years_are_filled_in_before_the_retention_watermark(
     database: peewee.Database, tmp_path: Path
 ) -> None:
     write(database, [at(day, 1000 - day) for day in range(100, 0, -1)])
     list(Retention(database).steps(NOON.timestamp()))
-    before = total()
+    before = total(database)
     path = tmp_path / "old.csv"
     lines = [f"{at(day, 0).ts.isoformat()},1,{1000 - day}" for day in range(400, 50, -1)]
     path.write_text("\n".join(["ts,meter_id,energy", *lines]))
@@ -263,10 +277,10 @@ def test_older_years_are_filled_in_below_a_history_that_has_been_thinned_out(
 
     assert (first.stored, first.too_old) == (300, 50)
     assert (again.stored, again.too_old) == (0, 350)
-    assert total() == before + 299
+    assert total(database) == before + 299
 
 
-def test_readings_that_are_being_brought_in_are_not_deleted_before_they_are_rolled_up(
+def test_imported_readings_are_not_deleted_before_they_are_rolled_up(
     database: peewee.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(database, [at(100, 1.0), at(99, 2.0), at(1, 3.0)])
@@ -281,7 +295,7 @@ def test_readings_that_are_being_brought_in_are_not_deleted_before_they_are_roll
     monkeypatch.setattr(retention, "_predecessors", and_meanwhile_more)
     list(retention.steps(NOON.timestamp()))
 
-    assert at(200, 0.5).ts in [r.ts for r in queries.readings("1")]
+    assert at(200, 0.5).ts in [r.ts for r in queries.readings(database, "1")]
 
 
 # -- the archive -------------------------------------------------------------------------------
@@ -297,10 +311,9 @@ def test_what_leaves_the_table_stands_in_the_archive(
 
     files = [p.relative_to(tmp_path).as_posix() for p in sorted(tmp_path.glob("*/*.parquet"))]
     assert files == ["1/2026-07.parquet", "1/2026-08.parquet", "1/2026-09.parquet"]
-    meter = Meter.get(Meter.name == "1")
-    rows = list(merged_rows(database, archive, meter, ("energy",), 0, 2**62))
+    rows = list(merged_rows(database, archive, meter(database), ("energy",), 0, 2**62))
     assert rows == [(round(r.ts.timestamp() * 1000), r.values["energy"] * 1000) for r in sent]
-    assert ReadingRow.select().count() == len([r for r in sent if r.ts.month >= 10]) + 1
+    assert count(database) == len([r for r in sent if r.ts.month >= 10]) + 1
 
 
 def test_the_archive_is_written_once(database: peewee.Database, tmp_path: Path) -> None:
@@ -323,8 +336,7 @@ def test_a_month_that_gets_more_later_has_a_second_file(
 
     archive = put_away(database, tmp_path)
 
-    meter = Meter.get(Meter.name == "1")
-    rows = list(merged_rows(database, archive, meter, ("energy",), 0, 2**62))
+    rows = list(merged_rows(database, archive, meter(database), ("energy",), 0, 2**62))
     assert [row[0] for row in rows] == sorted({row[0] for row in rows})
     assert len(rows) == 60 + 15
     assert [path.name for path in archive.months("1")[0].files] == [
@@ -342,9 +354,21 @@ def test_an_archive_that_cannot_be_written_keeps_the_readings(
     with pytest.raises(StorageError, match="cannot be written: No space left"):
         put_away(database, tmp_path)
 
-    assert ReadingRow.select().count() == 120
+    assert count(database) == 120
     assert list(tmp_path.glob("1/*")) == []
 
 
-def test_every_quantity_can_be_told_by_the_id_of_an_entity() -> None:
-    assert set(_SUFFIXES.values()) == set(BY_NAME)
+def test_the_end_of_an_entity_id_is_its_quantity(tmp_path: Path) -> None:
+    source = HomeAssistantSource(tmp_path / "unused.db")
+    ends = {name: name for name in BY_NAME} | _HOME_ASSISTANT_NAMES
+
+    found = {end: source._place(f"sensor.house_{end}") for end in ends}
+
+    assert found == {end: ("house", name) for end, name in ends.items()}
+
+
+def test_imports_depend_on_names_and_on_no_label() -> None:
+    sources = [path.read_text() for path in (ROOT / "history").rglob("*.py")]
+
+    assert not [text for text in sources if ".label" in text]
+    assert set(_HOME_ASSISTANT_NAMES.values()) <= set(BY_NAME)

@@ -11,11 +11,12 @@ import pytest
 
 from contract.readings import Reading, epoch_ms
 from history import queries
-from history.retention import VACUUM_PAGES, Keep, Retention, give_back
+from history.dialect import VACUUM_PAGES, dialect_of, fetch, run, run_many
+from history.readings_table import Writer
+from history.retention import Keep, Retention
 from history.rollups.rollups import Rollups
-from history.tables import Meter, ReadingRow, RejectedMessage, Rollup
+from history.tables import read_meters
 from history.upkeep import Upkeep
-from history.writes import Writer
 from tests.support.postgresql import BOTH, on_sqlite
 
 DATABASES = BOTH
@@ -37,38 +38,42 @@ def roll_up(database: peewee.Database) -> None:
     assert Rollups(database).run(ALL)
 
 
-def levels() -> dict[int, int]:
-    query = Rollup.select(Rollup.level, peewee.fn.COUNT(Rollup.bucket)).group_by(Rollup.level)
-    return dict(query.tuples())
+def levels(database: peewee.Database) -> dict[int, int]:
+    return dict(fetch(database, "SELECT level, COUNT(*) FROM rollup GROUP BY level"))
 
 
-def total() -> float:
+def total(database: peewee.Database) -> float:
     """Return what all counters advanced by."""
-    rows = Rollup.select(Rollup.delta).where(Rollup.level == 60, Rollup.delta.is_null(False))
-    return sum(row.delta for row in rows)
+    return float(fetch(database, "SELECT SUM(delta) FROM rollup WHERE level = 60")[0][0]) / 1000
 
 
-def test_readings_go_after_30_days_and_their_rollups_stay(database: peewee.Database) -> None:
+def count(database: peewee.Database) -> int:
+    return int(fetch(database, "SELECT COUNT(*) FROM readings_raw")[0][0])
+
+
+def test_readings_are_deleted_after_30_days_and_their_rollups_stay(
+    database: peewee.Database,
+) -> None:
     Writer(database).write([at(100), at(31), at(29), at(1)])
     roll_up(database)
 
     thin_out(database)
 
-    assert [r.ts for r in queries.readings("1")] == [at(1).ts, at(29).ts]
-    assert levels() == {5: 3, 60: 4, 1440: 4}
+    assert [r.ts for r in queries.readings(database, "1")] == [at(1).ts, at(29).ts]
+    assert levels(database) == {5: 3, 60: 4, 1440: 4}
 
 
-def test_each_level_is_kept_for_as_long_as_is_said(database: peewee.Database) -> None:
+def test_each_level_is_kept_for_its_own_time(database: peewee.Database) -> None:
     Writer(database).write([at(d) for d in (400, 100, 31, 1)])
     roll_up(database)
 
     thin_out(database, Keep(raw=0, five_minutes=10, hour=50, day=200))
 
-    assert ReadingRow.select().count() == 4
-    assert levels() == {5: 1, 60: 2, 1440: 3}
+    assert count(database) == 4
+    assert levels(database) == {5: 1, 60: 2, 1440: 3}
 
 
-def test_nothing_goes_that_is_not_rolled_up(database: peewee.Database) -> None:
+def test_nothing_is_deleted_that_is_not_rolled_up(database: peewee.Database) -> None:
     Writer(database).write([at(100), at(60)])
 
     assert thin_out(database) == 0
@@ -76,7 +81,7 @@ def test_nothing_goes_that_is_not_rolled_up(database: peewee.Database) -> None:
     roll_up(database)
     Writer(database).write([at(59)])
     thin_out(database)
-    assert [r.ts for r in queries.readings("1")] == [at(59).ts]
+    assert [r.ts for r in queries.readings(database, "1")] == [at(59).ts]
 
 
 def test_the_reading_before_the_horizon_stays_to_be_compared_with(
@@ -90,11 +95,11 @@ def test_the_reading_before_the_horizon_stays_to_be_compared_with(
     writer.write([at(10, energy=9.0, charge=8.5)])
     roll_up(database)
 
-    assert {r.ts for r in queries.readings("1")} == {at(d).ts for d in (32, 31, 10)}
-    assert total() == 8.0 + 1.5
+    assert {r.ts for r in queries.readings(database, "1")} == {at(d).ts for d in (32, 31, 10)}
+    assert total(database) == 8.0 + 1.5
 
 
-def test_a_reading_from_before_the_horizon_is_refused_counted_and_told_once(
+def test_a_reading_from_before_the_horizon_is_refused_counted_and_logged_once(
     database: peewee.Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer = Writer(database)
@@ -108,11 +113,11 @@ def test_a_reading_from_before_the_horizon_is_refused_counted_and_told_once(
     assert writer.too_old == 3
     assert [record.message for record in caplog.records] == [
         "meter 1: readings from before 2026-10-23T00:00:00.000Z refused: "
-        "its history has been thinned out up to then"
+        "retention has deleted up to then"
     ]
 
 
-def test_a_longer_retention_does_not_open_again_what_is_gone(database: peewee.Database) -> None:
+def test_a_longer_retention_does_not_move_the_watermark_back(database: peewee.Database) -> None:
     writer = Writer(database)
     writer.write([at(40, energy=1.0), at(1, energy=2.0)])
     roll_up(database)
@@ -121,7 +126,7 @@ def test_a_longer_retention_does_not_open_again_what_is_gone(database: peewee.Da
     thin_out(database, Keep(raw=0))
 
     assert writer.write([at(35, energy=1.5)]) == 0
-    assert Meter.get().closed_until == epoch_ms(HORIZON)
+    assert read_meters(database)[0].retention_watermark == epoch_ms(HORIZON)
 
 
 def test_old_readings_of_a_new_meter_are_rolled_up_before_they_go(
@@ -131,8 +136,8 @@ def test_old_readings_of_a_new_meter_are_rolled_up_before_they_go(
     roll_up(database)
     thin_out(database)
 
-    assert ReadingRow.select().count() == 1
-    assert total() == 19
+    assert count(database) == 1
+    assert total(database) == 19
 
 
 def test_deleting_takes_short_transactions(database: peewee.Database) -> None:
@@ -146,15 +151,19 @@ def test_deleting_takes_short_transactions(database: peewee.Database) -> None:
 
 
 @on_sqlite
-def test_free_space_is_given_back_in_slices(database: peewee.Database) -> None:
+def test_free_space_is_returned_in_steps(database: peewee.Database) -> None:
     file = Path(str(database.database))
-    filler = [{"ts": 0, "topic": "t", "reason": "r", "detail": "d", "payload": "x" * 4000}] * 2500
-    RejectedMessage.insert_many(filler).execute()
-    RejectedMessage.delete().execute()
+    run_many(
+        database,
+        "INSERT INTO rejected_messages (ts, topic, reason, detail, payload) "
+        "VALUES (0, 't', 'r', 'd', ?)",
+        [("x" * 4000,)] * 2500,
+    )
+    run(database, "DELETE FROM rejected_messages")
     database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     before = file.stat().st_size
 
-    free = list(give_back(database))
+    free = list(dialect_of(database).give_back())
 
     database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     assert all(more - less == VACUUM_PAGES for more, less in pairwise(free))
@@ -178,11 +187,11 @@ def test_upkeep_rolls_up_and_thins_out_a_little_at_a_time(
         rounds += 1
 
     assert rounds > 3
-    assert levels() == {5: 100, 60: 9, 1440: 1}
-    assert "history: thinned out, 500 rows deleted" in caplog.messages
+    assert levels(database) == {5: 100, 60: 9, 1440: 1}
+    assert "history: retention deleted 500 rows" in caplog.messages
 
 
-def test_upkeep_begins_anew_after_an_error(
+def test_upkeep_starts_again_after_an_error(
     database: peewee.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upkeep = Upkeep(database)

@@ -17,11 +17,12 @@ from playhouse.migrations import Runner
 from contract.quantities import QUANTITIES, Quantity
 from contract.readings import Reading
 from history.database import MIGRATIONS, migrate, open_database
-from history.rollups import dirty_buckets as marks
+from history.dialect import Row, fetch, run_many
+from history.readings_table import Writer
+from history.rollups.dirty_buckets import DirtyBuckets
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR
 from history.rollups.rollups import Rollups
-from history.tables import Meter, MeterEvent, QuantityNumber, Rollup, RollupDirty
-from history.writes import Writer
+from history.tables import quantity_id, quantity_ids, read_meter
 from tests.support.postgresql import BOTH, on_postgresql, on_sqlite
 
 DATABASES = BOTH
@@ -38,22 +39,23 @@ def roll_up(database: peewee.Database) -> None:
     assert Rollups(database).run(ALL)
 
 
-def stored() -> list[Any]:
-    key = (Rollup.level, Rollup.meter, Rollup.quantity, Rollup.bucket)
-    return list(Rollup.select().order_by(*key).tuples())
+def stored(database: peewee.Database) -> list[Row]:
+    return fetch(database, "SELECT * FROM rollup ORDER BY level, meter, quantity, bucket")
 
 
-def of(level: int, quantity: str) -> list[Any]:
+def of(database: peewee.Database, level: int, quantity: str) -> list[Any]:
     """Return (n, mean, min, max, last, delta) of each bucket."""
-    number = QuantityNumber.get(QuantityNumber.name == quantity).id
-    query = Rollup.select(
-        Rollup.n, Rollup.mean, Rollup.min, Rollup.max, Rollup.last, Rollup.delta
-    ).where((Rollup.level == level) & (Rollup.quantity == number))
-    return list(query.order_by(Rollup.meter, Rollup.bucket).tuples())
+    rows = fetch(
+        database,
+        "SELECT n, mean, min, max, last, delta FROM rollup WHERE level = ? AND quantity = ? "
+        "ORDER BY meter, bucket",
+        (level, quantity_id(database, quantity)),
+    )
+    return [(n, *[None if v is None else v / 1000 for v in values]) for n, *values in rows]
 
 
-def energy(level: int, quantity: str = "energy") -> float:
-    return round(sum(row[5] for row in of(level, quantity)), 3)
+def energy(database: peewee.Database, level: int, quantity: str = "energy") -> float:
+    return round(sum(row[5] for row in of(database, level, quantity)), 3)
 
 
 def clear(database: peewee.Database) -> None:
@@ -69,8 +71,12 @@ def test_a_bucket_holds_mean_extremes_and_newest_of_its_readings(database: peewe
 
     roll_up(database)
 
-    assert of(FIVE_MINUTES, "power") == [(3, 24.0, 10.0, 40.0, 22.0, None)]
-    assert of(HOUR, "power") == of(DAY, "power") == of(FIVE_MINUTES, "power")
+    assert of(database, FIVE_MINUTES, "power") == [(3, 24.0, 10.0, 40.0, 22.0, None)]
+    assert (
+        of(database, HOUR, "power")
+        == of(database, DAY, "power")
+        == of(database, FIVE_MINUTES, "power")
+    )
 
 
 def test_an_hour_weighs_its_five_minutes_by_their_readings(database: peewee.Database) -> None:
@@ -78,7 +84,7 @@ def test_an_hour_weighs_its_five_minutes_by_their_readings(database: peewee.Data
 
     roll_up(database)
 
-    assert of(HOUR, "power") == [(3, 20.0, 10.0, 40.0, 40.0, None)]
+    assert of(database, HOUR, "power") == [(3, 20.0, 10.0, 40.0, 40.0, None)]
 
 
 def test_negative_means_are_rounded_like_positive_ones(database: peewee.Database) -> None:
@@ -87,7 +93,9 @@ def test_negative_means_are_rounded_like_positive_ones(database: peewee.Database
 
     roll_up(database)
 
-    assert [row[1] for row in of(HOUR, "power")] == [-row[1] for row in of(HOUR, "current")]
+    assert [row[1] for row in of(database, HOUR, "power")] == [
+        -row[1] for row in of(database, HOUR, "current")
+    ]
 
 
 def test_quantities_that_a_meter_does_not_send_take_no_room(database: peewee.Database) -> None:
@@ -95,7 +103,7 @@ def test_quantities_that_a_meter_does_not_send_take_no_room(database: peewee.Dat
 
     roll_up(database)
 
-    assert len(stored()) == 2 * 3
+    assert len(stored(database)) == 2 * 3
 
 
 # -- energy ------------------------------------------------------------------------------------
@@ -119,7 +127,9 @@ def test_energy_is_counted_against_the_reading_before_wherever_it_lies(
 
     roll_up(database)
 
-    assert energy(FIVE_MINUTES) == energy(HOUR) == energy(DAY) == total
+    assert (
+        energy(database, FIVE_MINUTES) == energy(database, HOUR) == energy(database, DAY) == total
+    )
 
 
 def test_energy_of_a_gap_lies_in_the_bucket_of_the_first_reading_after_it(
@@ -129,7 +139,7 @@ def test_energy_of_a_gap_lies_in_the_bucket_of_the_first_reading_after_it(
 
     roll_up(database)
 
-    assert [row[5] for row in of(HOUR, "energy")] == [0, 2.5]
+    assert [row[5] for row in of(database, HOUR, "energy")] == [0, 2.5]
 
 
 def test_a_counter_that_not_every_reading_carries_is_compared_with_its_own_last(
@@ -142,10 +152,10 @@ def test_a_counter_that_not_every_reading_carries_is_compared_with_its_own_last(
     writer.write([reading(200, energy=5.75)])
     roll_up(database)
 
-    assert [row[5] for row in of(FIVE_MINUTES, "energy")] == [0.75, 0.25]
+    assert [row[5] for row in of(database, FIVE_MINUTES, "energy")] == [0.75, 0.25]
 
 
-def test_steps_back_of_a_counter_are_told_once_a_day(
+def test_steps_back_of_a_counter_are_logged_once_a_day(
     database: peewee.Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer, rollups = Writer(database), Rollups(database)
@@ -160,13 +170,20 @@ def test_steps_back_of_a_counter_are_told_once_a_day(
     ]
 
 
-def replace_meter(second: float, old_end: float | None, new_start: float | None) -> None:
+def replace_meter(
+    database: peewee.Database, second: float, old_end: float | None, new_start: float | None
+) -> None:
     """Enter a replacement of meter 1, as the command does."""
-    number = QuantityNumber.get(QuantityNumber.name == "energy").id
+    meter, number = read_meter(database, "1"), quantity_id(database, "energy")
+    assert meter
     ts = int((NOON + timedelta(seconds=second)).timestamp() * 1000)
-    known = {"quantity": number, "old_end": old_end, "new_start": new_start}
-    for entry in ({"quantity": 0}, known):
-        MeterEvent.create(meter=Meter.get(name="1").id, ts=ts, kind="replaced", **entry)
+    old, new = (None if value is None else round(value * 1000) for value in (old_end, new_start))
+    run_many(
+        database,
+        "INSERT INTO meter_events (meter, ts, quantity, kind, old_end, new_start) "
+        "VALUES (?, ?, ?, 'replaced', ?, ?)",
+        [(meter.id, ts, 0, None, None), (meter.id, ts, number, old, new)],
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,13 +195,13 @@ def test_totals_go_on_when_a_meter_is_replaced(
 ) -> None:
     writer = Writer(database)
     writer.write([reading(0, energy=100.0, charge=7.0), reading(10, energy=101.0, charge=7.0)])
-    replace_meter(15, old_end, new_start)
+    replace_meter(database, 15, old_end, new_start)
 
     writer.write([reading(20, energy=4001.0, charge=9.0), reading(400, energy=4002.0, charge=9.5)])
     roll_up(database)
 
-    assert energy(HOUR) == total
-    assert energy(HOUR, "charge") == 0.5
+    assert energy(database, HOUR) == total
+    assert energy(database, HOUR, "charge") == 0.5
 
 
 # -- the order of arrival ----------------------------------------------------------------------
@@ -240,7 +257,7 @@ def examples(most: int) -> settings:
 @on_sqlite
 @examples(100)
 @any_order
-def test_the_tables_end_the_same_whatever_the_order_of_arrival(
+def test_every_order_of_arrival_leads_to_the_same_tables(
     database: peewee.Database, readings: list[Reading], random: Random
 ) -> None:
     check_order_of_arrival(database, readings, random)
@@ -261,7 +278,7 @@ def check_order_of_arrival(
     clear(database)
     Writer(database).write(readings)
     roll_up(database)
-    in_order = [row[2:] for row in stored()]
+    in_order = [row[2:] for row in stored(database)]
 
     clear(database)
     arrived = readings + random.sample(readings, len(readings) // 3)
@@ -269,17 +286,21 @@ def check_order_of_arrival(
     write_in_batches(database, arrived, random)
     roll_up(database)
 
-    assert [row[2:] for row in stored()] == in_order
+    assert [row[2:] for row in stored(database)] == in_order
     for quantity in ("energy", "energy_import", "charge"):
         counter = [r.values[quantity] for r in readings if quantity in r.values]
-        assert energy(FIVE_MINUTES, quantity) == energy(DAY, quantity) == unwrapped(counter)
+        assert (
+            energy(database, FIVE_MINUTES, quantity)
+            == energy(database, DAY, quantity)
+            == unwrapped(counter)
+        )
 
 
 def test_marking_the_own_bucket_alone_would_not_do(
     database: peewee.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The property above has teeth: without the second mark a late reading counts twice."""
-    monkeypatch.setattr(marks.Marks, "buckets_after", lambda *_: set())
+    monkeypatch.setattr(DirtyBuckets, "changed_after", lambda *_: set())
     writer = Writer(database)
     writer.write([reading(0, energy=1.0), reading(900, energy=3.0)])
     roll_up(database)
@@ -287,20 +308,20 @@ def test_marking_the_own_bucket_alone_would_not_do(
     writer.write([reading(450, energy=2.0)])
     roll_up(database)
 
-    assert energy(DAY) == 3.0
+    assert energy(database, DAY) == 3.0
 
 
 def test_quantity_numbers_stay_when_the_catalogue_gets_a_row_in_its_middle(
     database: peewee.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {row.name: row.id for row in QuantityNumber.select()}
+    before = quantity_ids(database)
     first, *rest = QUANTITIES
     more = (first, Quantity("water", "Water", first.kind), *rest)
     monkeypatch.setattr("history.database.QUANTITIES", more)
 
     migrate(database)
 
-    after = {row.name: row.id for row in QuantityNumber.select()}
+    after = quantity_ids(database)
     assert {name: after[name] for name in before} == before
     assert after["water"] not in before.values()
 
@@ -313,9 +334,9 @@ def test_the_work_stops_in_time_and_goes_on_later(database: peewee.Database) -> 
     rollups = Rollups(database)
 
     assert not rollups.run(time.monotonic())
-    assert 0 < RollupDirty.select().count() < 200
+    assert 0 < fetch(database, "SELECT COUNT(*) FROM rollup_dirty")[0][0] < 200
     assert rollups.run(ALL)
-    assert len(of(FIVE_MINUTES, "power")) == 200
+    assert len(of(database, FIVE_MINUTES, "power")) == 200
     assert not rollups.work_due()
 
 
@@ -324,12 +345,12 @@ def test_a_step_that_fails_leaves_its_marks(
 ) -> None:
     Writer(database).write([reading(0, power=1.0)])
     rollups = Rollups(database)
-    monkeypatch.setattr(rollups._sql, "combine", lambda *_: database.execute_sql("nonsense"))
+    monkeypatch.setattr(rollups, "_combine", lambda *_: database.execute_sql("nonsense"))
 
     with pytest.raises(peewee.DatabaseError):
         rollups.run(ALL)
 
-    assert stored() == []
+    assert stored(database) == []
     assert rollups.work_due()
 
 
@@ -348,7 +369,7 @@ def test_a_file_from_before_the_rollups_is_rolled_up(tmp_path: Path) -> None:
     assert rollups.work_due()
     roll_up(database)
 
-    assert [row[5] for row in of(DAY, "energy")] == [0, 1, 1]
+    assert [row[5] for row in of(database, DAY, "energy")] == [0, 1, 1]
     assert not rollups.work_due()
     database.close()
 

@@ -11,9 +11,9 @@ import pytest
 from contract.readings import Reading
 from history import energy
 from history.periods import Unit
+from history.readings_table import Writer
 from history.rollups.rollups import Rollups
 from history.tariffs import Tariffs
-from history.writes import Writer
 from service.errors import SettingsError
 from tests.support.postgresql import BOTH
 
@@ -88,7 +88,7 @@ def test_what_is_paid_for_export(tariffs: Tariffs) -> None:
     assert tariffs.feed_in_at(berlin(2026, 4, 1), BERLIN) == 0.10
 
 
-def test_prices_change_only_where_it_is_told(tariffs: Tariffs) -> None:
+def test_prices_change_only_at_the_moments_returned(tariffs: Tariffs) -> None:
     since, until = berlin(2026, 2, 27), berlin(2026, 4, 3)
 
     changes = [since, *tariffs.changes(since, until, BERLIN), until]
@@ -120,7 +120,9 @@ def test_cost_is_energy_times_the_price_of_its_time(
 ) -> None:
     readings = fill(database)
 
-    days = energy.periods("1", Unit.DAY, readings[0].ts, readings[-1].ts, BERLIN, tariffs=tariffs)
+    days = energy.periods(
+        database, "1", Unit.DAY, readings[0].ts, readings[-1].ts, BERLIN, tariffs=tariffs
+    )
 
     costs = dict.fromkeys((day.start.date() for day in days), 0.0)
     for before, after in pairwise(readings):
@@ -140,7 +142,7 @@ def test_a_changed_price_needs_nothing_else(database: peewee.Database, tmp_path:
     def cost(price: float) -> float | None:
         text = f"[[tariff]]\nvalid_from = 2026-01-01\nprice = {price}\n"
         tariffs = load(tmp_path, text)
-        (day,) = energy.periods("1", Unit.DAY, since, until, BERLIN, tariffs=tariffs)
+        (day,) = energy.periods(database, "1", Unit.DAY, since, until, BERLIN, tariffs=tariffs)
         return day.cost
 
     assert cost(0.25) == pytest.approx(24 * 0.25, abs=0.001)
@@ -152,7 +154,7 @@ def test_before_the_first_price_there_is_no_cost(database: peewee.Database, tmp_
     tariffs = load(tmp_path, "[[tariff]]\nvalid_from = 2027-01-01\nprice = 1\n")
 
     (day,) = energy.periods(
-        "1", Unit.DAY, berlin(2026, 3, 30), berlin(2026, 3, 31), BERLIN, tariffs=tariffs
+        database, "1", Unit.DAY, berlin(2026, 3, 30), berlin(2026, 3, 31), BERLIN, tariffs=tariffs
     )
 
     assert day.imported == pytest.approx(24, abs=0.001)
@@ -160,7 +162,7 @@ def test_before_the_first_price_there_is_no_cost(database: peewee.Database, tmp_
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("[[tariff]]\nvalid_from = 2026-01-01\n", "tariff.0.price: field required"),
         ("currency = 'EUR'\n", "tariff: field required"),
@@ -171,14 +173,14 @@ def test_before_the_first_price_there_is_no_cost(database: peewee.Database, tmp_
     ],
     ids=["no price", "no tariff", "no TOML", "weekday", "time", "misspelt"],
 )
-def test_what_is_wrong_in_the_file_is_told(tmp_path: Path, text: str, says: str) -> None:
+def test_the_error_names_what_is_wrong_in_the_file(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SettingsError) as error:
         load(tmp_path, text)
 
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert "tariffs.toml" in str(error.value)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_settings_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="No such file"):
         Tariffs.load(tmp_path / "none.toml")

@@ -124,4 +124,4 @@ def test_programs_that_start_at_once_prepare_a_new_history_together(tmp_path: Pa
 def test_a_group_on_the_embedded_broker_is_told_that_it_cannot_be(tmp_path: Path) -> None:
     group = Group(tmp_path, "embedded")
     with group.broker, group.recorder("one") as one:
-        one.wait_for("refuses us $share/night/meters/+/reading")
+        one.wait_for("subscription $share/night/meters/+/reading rejected: not authorized, or")

@@ -12,7 +12,8 @@ import pytest
 
 from contract.times import epoch_ms, parse_time
 from history.database import migrate
-from history.leases import Beat, Duties
+from history.leases import Lease as StoredLease
+from history.leases import Leases
 from recorder import lease
 from recorder.lease import Lease
 from recorder.storage import Storage
@@ -124,13 +125,13 @@ def test_a_recorder_without_a_group_always_holds_the_lease(tmp_path: Path) -> No
     assert all(Lease(storage, None, "same").is_ours() for _ in range(2))
 
 
-def test_a_lease_is_taken_by_one_of_those_who_saw_the_same(database: peewee.Database) -> None:
+def test_a_lease_is_acquired_by_one_of_those_that_saw_the_same(database: peewee.Database) -> None:
     migrate(database)
-    duties = Duties(database)
-    seen = duties.seen("night")
+    leases = Leases(database)
+    seen = leases.read("night")
 
-    taken = duties.take("night", "one", seen)
+    taken = leases.acquire("night", "one", seen)
 
-    assert (seen, taken) == (Beat("", 0), Beat("one", 1))
-    assert duties.take("night", "two", seen) is None
-    assert duties.seen("night") == taken
+    assert (seen, taken) == (StoredLease("", 0), StoredLease("one", 1))
+    assert leases.acquire("night", "two", seen) is None
+    assert leases.read("night") == taken

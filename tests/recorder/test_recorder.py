@@ -209,7 +209,7 @@ def test_a_history_that_is_replaced_under_the_recorder_is_noticed(
     client.publish("meters/1/reading", reading(2).encode())
 
     wait_until(lambda: stored(history) == [2])
-    assert "another file lies there now" in recorder.output
+    assert "the file was replaced; opening the new one" in recorder.output
 
 
 def test_a_directory_that_does_not_exist_is_told_in_a_sentence(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_damaged_history_is_left_as_it_is_and_told_with_the_remedy(tmp_path: P
     with Part.module("recorder", directory=tmp_path) as part:
         assert part.process.wait(15) == 1
 
-    assert "the file is damaged: put a backup in its place" in part.output
+    assert "the file is damaged: replace it with a backup" in part.output
     assert "Traceback" not in part.output
     assert path.read_bytes() == damaged
 
@@ -247,7 +247,7 @@ def test_a_password_in_the_database_url_is_not_logged(tmp_path: Path) -> None:
 def test_a_locked_history_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("history.database.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("history.dialect.BUSY_TIMEOUT_S", 0.05)
     caplog.set_level(logging.INFO)
     path = tmp_path / "energy_meters.db"
     storage = Storage(f"sqlite:///{path}")
@@ -330,7 +330,7 @@ def test_the_history_is_rolled_up_and_thinned_out_beside_the_intake(
     new = Reading("1", datetime.now(UTC), {"power": 2.0})
 
     storage.write([old, new], [], never)
-    wait_until(lambda: storage.see_to_history() or stored(path) == [2])
+    wait_until(lambda: storage.run_upkeep() or stored(path) == [2])
 
     assert rows(path, "SELECT COUNT(*) FROM rollup WHERE level = 60") == [(2,)]
     assert storage.write([old], [], never) == 0
@@ -349,7 +349,7 @@ def test_trouble_with_rollups_is_told_once_and_readings_go_on_being_stored(
 
     for number in range(3):
         assert storage.write([reading(number)], [], never) == 1
-        storage.see_to_history()
+        storage.run_upkeep()
 
     assert [r.message for r in caplog.records] == [f"database {path}: no; its roll-ups wait"]
     storage.close()

@@ -21,7 +21,7 @@ def _nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("MQTT_PORT", "abc", "MQTT_PORT: should be a whole number (got 'abc')"),
         ("MQTT_PORT", "70000", "MQTT_PORT: should be less than or equal to 65535 (got '70000')"),
-        ("MQTT_HOST", "two words", "MQTT_HOST: should be a host name or an address, without blank"),
+        ("MQTT_HOST", "two words", "MQTT_HOST: should be a host name or an address, without space"),
         ("MQTT_TLS", "perhaps", "MQTT_TLS: should be true or false (got 'perhaps')"),
         ("LOG_LEVEL", "LOUD", "LOG_LEVEL: should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
     ],

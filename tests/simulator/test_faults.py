@@ -1,4 +1,4 @@
-"""Every fault of the simulator does to a master what its name says, and stops when mended."""
+"""Every fault of the simulator does what its name says, and stops when it is switched off."""
 
 import asyncio
 import contextlib
@@ -12,9 +12,8 @@ import pytest
 
 from gateway_bridge.models import MODELS
 from simulator import LineTiming, Simulator
-from simulator.device import SimulatedMeter
+from simulator.device import SimulatedMeter, miswiring
 from simulator.faults import FAULTS, SimulatorError, kind_of
-from simulator.symptoms import miswiring
 from tests.support.modbus import Master, floats, tcp
 
 NO_WIRE = LineTiming(baud=0, reply_timeout_s=0.05)
@@ -26,7 +25,7 @@ Story = Callable[[Simulator, Master], Awaitable[None]]
 
 
 def play(story: Story, framing: str = "tcp", timing: LineTiming = NO_WIRE) -> None:
-    """Let a master meet a simulator whose unit 1 measures 230.5 V on L1 and 2 V on L2."""
+    """Connect a master to a simulator whose meter 1 measures 230.5 V on L1 and 2 V on L2."""
 
     async def run() -> None:
         simulator = Simulator(framing=framing, timing=timing)  # type: ignore[arg-type]
@@ -90,7 +89,7 @@ def test_dead_is_silence_and_the_line_is_blocked_for_the_gateways_timeout() -> N
     play(story)
 
 
-def test_slow_delays_the_answer_and_everybody_behind_it() -> None:
+def test_slow_delays_the_answer_and_the_requests_behind_it() -> None:
     async def story(simulator: Simulator, master: Master) -> None:
         simulator.fault(1, "slow", 0.2)
         begin = time.monotonic()
@@ -266,7 +265,7 @@ def test_refuse_closes_the_port_and_mending_opens_it_again() -> None:
     play(story)
 
 
-def test_refuse_may_be_switched_on_and_off_in_quick_turns() -> None:
+def test_refuse_can_be_switched_on_and_off_quickly() -> None:
     async def story(simulator: Simulator, master: Master) -> None:
         for _ in range(3):
             simulator.fault(None, "refuse")
@@ -289,7 +288,7 @@ def test_accept_reset_resets_each_new_connection() -> None:
     play(story)
 
 
-def test_silent_takes_requests_and_says_nothing() -> None:
+def test_silent_accepts_requests_and_sends_nothing() -> None:
     async def story(simulator: Simulator, master: Master) -> None:
         simulator.fault(None, "silent")
         assert await master.ask(tcp(1, 0, 4), timeout_s=0.1) == b""
@@ -298,7 +297,7 @@ def test_silent_takes_requests_and_says_nothing() -> None:
     play(story)
 
 
-def test_client_limit_turns_the_newcomer_away_and_kick_the_oldest() -> None:
+def test_client_limit_closes_the_newest_connection_and_kick_the_oldest() -> None:
     async def story(simulator: Simulator, master: Master) -> None:
         simulator.fault(None, "client-limit", 1)
         async with Master(simulator.port) as second:
@@ -330,7 +329,7 @@ def test_queue_full_answers_busy() -> None:
     play(story)
 
 
-def test_unsolicited_bytes_come_unasked() -> None:
+def test_unsolicited_bytes_arrive_without_a_request() -> None:
     async def story(simulator: Simulator, master: Master) -> None:
         simulator.fault(None, "unsolicited", 0.1)
         assert await master.hear() == b"ZLAN!"
@@ -363,7 +362,7 @@ def test_cache_follows_the_meter_by_asking_it_again() -> None:
     play(story, timing=LineTiming(baud=38400))
 
 
-def test_cache_forgets_what_nobody_asked_for() -> None:
+def test_cache_forgets_commands_that_no_client_sends() -> None:
     async def story(simulator: Simulator, master: Master) -> None:
         simulator.fault(None, "cache", 0.03)
         await _asked_s(master, tcp(1, 0, 4))
@@ -383,7 +382,7 @@ def test_to_all_gives_every_client_every_answer() -> None:
     play(story)
 
 
-def test_a_fault_of_the_gateway_strikes_all_units_and_one_of_a_unit_only_that() -> None:
+def test_a_fault_of_the_gateway_strikes_all_meters_and_one_of_a_meter_only_that() -> None:
     async def story(simulator: Simulator, master: Master) -> None:
         simulator.fault(2, "exception", 4)
         assert (await master.ask(tcp(1, 0, 4))) == bytes.fromhex(GOOD)
@@ -394,7 +393,7 @@ def test_a_fault_of_the_gateway_strikes_all_units_and_one_of_a_unit_only_that() 
     play(story)
 
 
-def test_a_fault_strikes_as_often_as_told() -> None:
+def test_a_fault_strikes_a_number_of_times() -> None:
     async def story(simulator: Simulator, master: Master) -> None:
         simulator.fault(1, "zero", times=2)
         zeros = [floats(await master.ask(tcp(1, 0, 2))) == (0.0,) for _ in range(4)]
@@ -412,7 +411,7 @@ def test_a_fault_strikes_its_share_of_requests() -> None:
     play(story)
 
 
-def test_what_was_truly_measured_is_on_record_beside_what_was_sent() -> None:
+def test_the_statistics_keep_what_was_truly_measured() -> None:
     async def story(simulator: Simulator, master: Master) -> None:
         simulator.fault(1, "wrong-function")
         await master.ask(tcp(1, 0, 4))

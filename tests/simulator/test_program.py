@@ -1,4 +1,4 @@
-"""`python -m simulator` as a program, judged by mbpoll and by what it prints."""
+"""`python -m simulator` as a program, judged by mbpoll and by its output."""
 
 import json
 import re
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway_bridge.models import MODELS
 from simulator import Simulator
 from simulator.__main__ import main
-from simulator.control import obey
+from simulator.control import run_command
 from tests.support.parts import Part, free_port, listens, require, wait_until
 
 
@@ -25,7 +26,7 @@ def program(tmp_path: Path) -> Iterator[tuple[Part, int, int]]:
         yield part, port, control
 
 
-def test_mbpoll_reads_what_was_pinned_from_outside(program: tuple[Part, int, int]) -> None:
+def test_mbpoll_reads_a_value_pinned_over_the_control_port(program: tuple[Part, int, int]) -> None:
     _, port, control = program
 
     assert _command(control, "set 1 voltage_l1 231.5") == "ok"
@@ -53,7 +54,7 @@ def test_mbpoll_reads_the_serial_number(program: tuple[Part, int, int]) -> None:
     assert _mbpoll(port, "-a", "3", "-t", "4:int", "-B", "-0", "-r", "64512")[64512] == 4711
 
 
-def test_commands_switch_faults_and_tell_statistics(program: tuple[Part, int, int]) -> None:
+def test_commands_switch_faults_and_return_statistics(program: tuple[Part, int, int]) -> None:
     _, port, control = program
 
     assert _command(control, "fault 1 exception 4") == "ok"
@@ -72,6 +73,7 @@ def test_commands_switch_faults_and_tell_statistics(program: tuple[Part, int, in
     [
         ("set 1 volltage 1", "error: SDM630-Modbus V2 has no quantity 'volltage'"),
         ("set 8 voltage 1", "error: no meter 8; there are 1, 2, 3"),
+        ("set 3 current 1", "error: current of EM340 is a sum; set its parts"),
         ("set 1 voltage much", "error: should be a number (got 'much')"),
         ("fault 1 ded", "error: no fault 'ded'; known: dead, slow"),
         ("fault 1 refuse", "error: refuse is a fault of the gateway, not of unit 1"),
@@ -81,15 +83,17 @@ def test_commands_switch_faults_and_tell_statistics(program: tuple[Part, int, in
         ("hello", "error: commands: set, clear, fault, stats"),
     ],
 )
-def test_a_wrong_command_gets_a_sentence(command: str, complaint: str) -> None:
-    assert obey(Simulator(), command).startswith(complaint)
+def test_a_wrong_command_gets_an_error_message(command: str, complaint: str) -> None:
+    simulator = Simulator(models={3: MODELS["em340"]})
+
+    assert run_command(simulator, command).startswith(complaint)
 
 
-def test_the_program_ends_with_zero_when_told_to(program: tuple[Part, int, int]) -> None:
+def test_the_program_exits_with_0_on_sigterm(program: tuple[Part, int, int]) -> None:
     assert program[0].stop() == 0
 
 
-def test_a_port_that_is_taken_is_told_in_a_sentence(
+def test_a_port_in_use_ends_in_an_error_message(
     program: tuple[Part, int, int], tmp_path: Path
 ) -> None:
     port = program[1]
@@ -102,7 +106,7 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(
         )
 
 
-def test_a_control_port_that_is_taken_is_told_in_a_sentence(
+def test_a_control_port_in_use_ends_in_an_error_message(
     program: tuple[Part, int, int], tmp_path: Path
 ) -> None:
     control = program[2]
@@ -111,7 +115,7 @@ def test_a_control_port_that_is_taken_is_told_in_a_sentence(
     with Part.module("simulator", *arguments, directory=tmp_path) as second:
         assert second.process.wait(10) == 1
         assert second.output == (
-            f"simulator: cannot take commands on 127.0.0.1:{control}: Address already in use; "
+            f"simulator: cannot accept commands on 127.0.0.1:{control}: Address already in use; "
             "choose another port\n"
         )
 
@@ -127,7 +131,7 @@ def test_a_control_port_that_is_taken_is_told_in_a_sentence(
         (["--port", "0", "--fault", "1 ded"], "simulator: --fault 1 ded: no fault 'ded'; known:"),
     ],
 )
-def test_a_wrong_argument_is_told_in_a_sentence(
+def test_a_wrong_argument_ends_in_an_error_message(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
@@ -136,14 +140,14 @@ def test_a_wrong_argument_is_told_in_a_sentence(
     assert complaint in capsys.readouterr().err
 
 
-def test_a_talker_that_stays_on_the_control_port_does_not_hold_the_end_up(
+def test_an_open_control_connection_does_not_delay_the_exit(
     program: tuple[Part, int, int],
 ) -> None:
     part, _, control = program
 
-    with socket.create_connection(("127.0.0.1", control), timeout=5) as talker:
-        talker.sendall(b"stats\n")
-        assert talker.recv(1000).startswith(b"{")
+    with socket.create_connection(("127.0.0.1", control), timeout=5) as connection:
+        connection.sendall(b"stats\n")
+        assert connection.recv(1000).startswith(b"{")
         assert part.stop() == 0
 
     assert "Traceback" not in part.output
@@ -178,7 +182,7 @@ def test_mbpoll_reads_the_line_itself_over_a_serial_port(tmp_path: Path) -> None
     assert not device.is_symlink()
 
 
-def test_a_serial_name_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_serial_name_in_use_ends_in_an_error_message(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
 
     arguments = ("--port", "0", "--serial", "taken")
@@ -187,7 +191,7 @@ def test_a_serial_name_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> No
         assert part.output == "simulator: cannot create taken: File exists; choose another name\n"
 
 
-def test_faults_can_be_on_from_the_start(tmp_path: Path) -> None:
+def test_faults_can_be_on_at_the_start(tmp_path: Path) -> None:
     port = free_port()
     arguments = ("--port", str(port), "--fault", "gateway refuse")
 

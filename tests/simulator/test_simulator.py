@@ -1,4 +1,4 @@
-"""The simulated meters: values that belong together, the maker's rules, the time on the wire."""
+"""The simulated meters: consistent values, the maker's rules, the time on the wire."""
 
 import asyncio
 import math
@@ -27,7 +27,7 @@ def house() -> SimulatedMeter:
 
 
 def moments() -> Iterator[int]:
-    """Yield a moment in each twenty minutes of a day."""
+    """Yield a moment every twenty minutes of a day."""
     return iter(range(MIDNIGHT, MIDNIGHT + 86400, 1201))
 
 
@@ -103,7 +103,7 @@ def test_no_counter_ever_falls_not_even_over_midnight_and_week(house: SimulatedM
         before = after
 
 
-def test_a_simulator_started_again_goes_on_counting(house: SimulatedMeter) -> None:
+def test_a_restarted_simulator_continues_to_count(house: SimulatedMeter) -> None:
     again = SimulatedMeter(1, MODELS["sdm630"])
 
     assert again.measure(MONDAY_NOON) == house.measure(MONDAY_NOON)
@@ -216,7 +216,7 @@ def test_the_manuals_own_example_is_answered_byte_for_byte() -> None:
         "holding register that is not there",
     ],
 )  # fmt: skip
-def test_what_the_manual_forbids_is_refused(request_: bytes, code: int) -> None:
+def test_requests_that_the_manual_forbids_are_refused(request_: bytes, code: int) -> None:
     answer = asyncio.run(_asked(request_))
 
     assert answer == bytes([0, 1, 0, 0, 0, 3, 1, request_[7] | 0x80, code])
@@ -230,7 +230,7 @@ def test_80_registers_are_read_at_once_and_holes_read_as_zero() -> None:
     assert 49.9 < values[35] < 50.1
 
 
-def test_holding_registers_tell_serial_number_and_system_type() -> None:
+def test_holding_registers_contain_serial_number_and_system_type() -> None:
     serial = asyncio.run(_asked(tcp(2, 0xFC00, 2, function=3)))
     system = asyncio.run(_asked(tcp(2, 0x000A, 2, function=3)))
 
@@ -246,14 +246,16 @@ def test_low_first_word_order_swaps_the_registers_of_every_value() -> None:
                 volts = await master.ask(tcp(1, 0, 2))
                 return volts[9:] + (await master.ask(tcp(1, 0x0028, 2, function=3)))[9:]
 
-    # 230.2, and the 2141.0 by which a meter tells its register order
+    # 230.2, and the 2141.0 by which a meter shows its register order
     assert asyncio.run(story()) == bytes.fromhex("33 33 43 66 D0 00 45 05")
 
 
 @pytest.mark.parametrize(("absent", "answer"), [
     ("silent", b""), ("exception", bytes([0, 1, 0, 0, 0, 3, 9, 0x84, 0x0B])),
 ])  # fmt: skip
-def test_an_absent_unit_is_silent_or_told_as_the_gateway_does(absent: str, answer: bytes) -> None:
+def test_a_gateway_is_silent_or_answers_an_exception_for_an_absent_unit_id(
+    absent: str, answer: bytes
+) -> None:
     async def story() -> bytes:
         simulator = Simulator(timing=NO_WIRE, absent=absent)  # type: ignore[arg-type]
         async with simulator, Master(simulator.port) as master:
@@ -305,7 +307,7 @@ def test_clients_share_one_line_and_wait_for_each_other() -> None:
     assert passed_s > 0.99 * (busy_s - timing.pause_s)
 
 
-def test_statistics_tell_what_was_asked_and_truly_answered() -> None:
+def test_statistics_count_requests_answers_and_exceptions() -> None:
     async def story() -> Simulator:
         async with Simulator(timing=NO_WIRE) as simulator, Master(simulator.port) as master:
             await master.ask(tcp(2, 0, 2))
@@ -320,7 +322,7 @@ def test_statistics_tell_what_was_asked_and_truly_answered() -> None:
     assert [(s.unit, s.address, s.count) for s in statistics.served] == [(2, 0, 2)]
 
 
-def test_an_unfinished_rtu_frame_is_forgotten_after_a_silence() -> None:
+def test_an_unfinished_rtu_frame_is_dropped_after_a_silence() -> None:
     async def story() -> bytes:
         simulator = Simulator(framing="rtu", timing=NO_WIRE)
         async with simulator, Master(simulator.port) as master:
@@ -331,7 +333,7 @@ def test_an_unfinished_rtu_frame_is_forgotten_after_a_silence() -> None:
 
 
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
-def test_nonsense_is_survived_and_the_next_client_is_served(framing: str) -> None:
+def test_invalid_bytes_do_not_affect_the_next_client(framing: str) -> None:
     request = bytes.fromhex("01 04 00 00 00 02 71 CB") if framing == "rtu" else tcp(1, 0, 2)
 
     async def story() -> bytes:

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
-from simulator.line import LineTiming
+from simulator.bus import LineTiming
 from simulator.simulator import Simulator
 from tests.support.disks import fill, mount
 from tests.support.parts import Part, free_port, listens, require, wait_until

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from history.database import is_current, migrate
-from history.tables import TABLES, QuantityNumber
+from history.tables import TABLES
 from tests.support.parts import free_port, require, wait_until
 
 BOTH = ("sqlite", "postgresql")
@@ -22,6 +22,8 @@ on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 """These mark a test for one of them."""
 
+GUARDED = "guarded"
+"""A role that needs a password, once a test has created it; the others need none."""
 _DEBIAN = Path("/usr/lib/postgresql")
 
 
@@ -45,6 +47,8 @@ def server() -> Iterator[str]:
         check=True,
         capture_output=True,
     )
+    rules = cluster / "pg_hba.conf"
+    rules.write_text(f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
     options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": directory}
     options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     options |= {"log_destination": "stderr", "shared_buffers": "32MB", "jit": "off"}
@@ -67,7 +71,7 @@ def emptied(database: peewee.Database) -> peewee.Database:
     """Return a database with the schema of today and nothing in it: faster than a new one."""
     if not is_current(database):
         migrate(database)
-    tables = ", ".join(t._meta.table_name for t in TABLES if t is not QuantityNumber)
+    tables = ", ".join(table for table in TABLES if table != "quantities")
     database.execute_sql(f"TRUNCATE {tables} RESTART IDENTITY")
     return database
 

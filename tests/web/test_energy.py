@@ -10,8 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from contract.readings import Reading
+from history.readings_table import Writer
 from history.rollups.rollups import Rollups
-from history.writes import Writer
 from service.errors import SettingsError
 from tests.support.parts import free_port
 from web import create_app

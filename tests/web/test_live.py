@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,6 +154,17 @@ def test_posted_reading_of_long_ago_does_not_become_the_latest(site: Site) -> No
     assert status == 201
     assert browser.payloads("meters/late/power") == [2]
     assert [r["power"] for r in site.get("/readings/late")[1]] == [2, 1]
+
+
+def test_readings_posted_at_once_without_a_time_are_all_stored(site: Site) -> None:
+    with ThreadPoolExecutor(20) as threads:
+        bodies = [{"meter_id": "burst", "power": power} for power in range(20)]
+        answers = list(threads.map(site.post, bodies))
+
+    stored = site.get("/readings/burst")[1]
+    assert [status for status, _ in answers] == [201] * 20
+    assert {reading["power"] for reading in stored} == set(range(20))
+    assert len({reading["ts"] for reading in stored}) == 20
 
 
 def test_posted_reading_that_is_not_stored_is_accepted(site: Site) -> None:

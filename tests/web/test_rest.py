@@ -15,8 +15,7 @@ from flask.testing import FlaskClient
 
 from contract.readings import Reading
 from history.database import migrate, open_database
-from history.tables import TABLES
-from history.writes import Writer
+from history.readings_table import Writer
 from tests.support.parts import free_port
 from web import create_app
 from web.context import KEY, Parts
@@ -52,8 +51,7 @@ def store(client: FlaskClient, database: peewee.Database) -> Callable[..., None]
     assert client
 
     def write(*readings: Reading) -> None:
-        with database.bind_ctx(TABLES):
-            Writer(database).write(readings)
+        Writer(database).write(readings)
 
     return write
 
@@ -288,7 +286,6 @@ def test_history_is_read_as_soon_as_a_recorder_has_created_it(tmp_path: Path) ->
     migrate(database)
     Writer(database).write(hour())
     database.close()
-    parts(client).history._database.bind(TABLES)  # a process has one history; this one has two
     after = client.get("/readings/1")
     parts(client).history.close()
 
@@ -333,7 +330,7 @@ def test_slow_query_delays_nobody(client: FlaskClient) -> None:
             gevent.sleep(0.01)
 
     ticking = gevent.spawn(tick)
-    parts(client).history.query(lambda: time.sleep(0.4), empty=None)
+    parts(client).history.query(lambda _: time.sleep(0.4), empty=None)
     ticking.kill()
 
     assert len(ticks) > 8

@@ -1,20 +1,19 @@
-"""A meter replaced by another: an entry that a person makes, so that totals go on."""
+"""A meter that was replaced: an entry that a person makes, so that totals go on."""
 
 from collections.abc import Mapping
 from datetime import datetime
 
 import peewee
 
-from contract.readings import epoch_ms, format_time
-from history.columns import stored_quantities
-from history.database import transaction
+from contract.times import epoch_ms, format_time, from_epoch_ms
+from history.dialect import fetch, fetch_one, run, transaction
 from history.errors import StorageError
-from history.rollups.dirty_buckets import COUNTERS, Marks
-from history.statements import fetch_one, run
-from history.tables import Meter, QuantityNumber
-from history.times import from_ms
+from history.rollups.buckets import Replacement
+from history.rollups.dirty_buckets import COUNTERS, DirtyBuckets
+from history.tables import quantity_ids, read_meter, stored_quantities
 
 ALL_COUNTERS = 0
+"""Quantity of an entry that counts for all counters without an entry of their own."""
 
 
 def replace_meter(
@@ -24,44 +23,60 @@ def replace_meter(
     old_end: Mapping[str, float],
     new_start: Mapping[str, float],
 ) -> None:
-    """Enter that another meter was put in at `ts`; making the same entry again changes nothing.
+    """Enter that another meter was installed at `ts`; the same entry again changes nothing.
 
-    `old_end` and `new_start` are what the old and the new one showed then, for the counters where
+    `old_end` and `new_start` are what the old and the new meter showed then, for the counters where
     that is known; what is not known counts nothing. Raises StorageError for a meter without
-    history before that time, and for a time that has been thinned out.
+    history before that time, and for a time whose readings have been deleted.
     """
-    meter = Meter.get_or_none(Meter.name == meter_id)
+    meter = read_meter(database, meter_id)
     if meter is None:
         raise StorageError(f"meter {meter_id}: has no history")
     ts_ms = epoch_ms(ts)
     if ts_ms <= meter.first_ts:
-        first = format_time(from_ms(meter.first_ts))
+        first = format_time(from_epoch_ms(meter.first_ts))
         raise StorageError(f"meter {meter_id}: its history begins later, at {first}")
-    if ts_ms <= meter.closed_until:
+    if ts_ms <= meter.retention_watermark:
+        watermark = format_time(from_epoch_ms(meter.retention_watermark))
         raise StorageError(
-            f"meter {meter_id}: its history before {format_time(from_ms(meter.closed_until))} has "
-            "been thinned out and stays as it is"
+            f"meter {meter_id}: readings before {watermark} have been deleted by retention; "
+            "its history up to then stays as it is"
         )
     with transaction(database):
+        ids = quantity_ids(database)
         _enter(database, meter.id, ts_ms, ALL_COUNTERS, None, None)
         for name in sorted({*old_end, *new_start}):
-            number = QuantityNumber.get(QuantityNumber.name == name).id
-            _enter(database, meter.id, ts_ms, number, old_end.get(name), new_start.get(name))
+            _enter(database, meter.id, ts_ms, ids[name], old_end.get(name), new_start.get(name))
         counters = set(COUNTERS) & set(stored_quantities(database))
-        marks = Marks(database)
-        marks.add(marks.buckets_from(meter.id, ts_ms, counters))
+        dirty = DirtyBuckets(database)
+        dirty.add(dirty.changed_from(meter.id, ts_ms, counters))
+
+
+def replacements(database: peewee.Database, meter: int) -> dict[int, list[Replacement]]:
+    """Return by a quantity's number (`ALL_COUNTERS`: the others) when a meter was replaced."""
+    rows = fetch(
+        database,
+        "SELECT quantity, ts, old_end, new_start FROM meter_events "
+        "WHERE meter = ? AND kind = 'replaced' ORDER BY ts",
+        (meter,),
+    )
+    found: dict[int, list[Replacement]] = {}
+    for quantity, *event in rows:
+        found.setdefault(quantity, []).append(Replacement(*event))
+    return found
 
 
 def counters_around(
     database: peewee.Database, meter_id: str, ts: datetime
 ) -> dict[str, tuple[float | None, float | None]]:
     """Return each counter's last value before a time and its first from then on."""
-    meter = Meter.get_or_none(Meter.name == meter_id)
+    meter = read_meter(database, meter_id)
     found: dict[str, tuple[float | None, float | None]] = {}
     if meter is None:
         return found
+    stored = stored_quantities(database)
     for name in COUNTERS:
-        if name in stored_quantities(database):
+        if name in stored:
             some = f"SELECT {name} FROM readings_raw WHERE meter = ? AND {name} IS NOT NULL AND ts"
             key = (meter.id, epoch_ms(ts))
             before = fetch_one(database, f"{some} < ? ORDER BY ts DESC LIMIT 1", key)

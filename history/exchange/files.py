@@ -1,17 +1,22 @@
-"""Telling what a file is, by its content, and opening it."""
+"""Files of readings: what a file is, and how one is written."""
 
+import contextlib
 import importlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 from contract.quantities import BY_NAME
 from history.errors import StorageError
-from history.exchange.batch import Source
+from history.exchange.batches import Source
 from history.exchange.csv_files import CsvSource
 from history.exchange.sqlite_files import TABLES, HomeAssistantSource, LoggerSource, tables_of
 from service.errors import SettingsError
+
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": ""}
 
 
 def parquet() -> ModuleType:
@@ -31,10 +36,10 @@ def source_of(
     zone: ZoneInfo | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Source:
-    """Return the source that a file is; raises StorageError for one that nobody here can read.
+    """Return the source for a file, by its content; raises StorageError for an unknown kind.
 
-    `meter` is what all readings are of where the file does not say; `zone` is that of times
-    without one (UTC where not given); `names` tells what Home Assistant's entities are.
+    `meter` is the meter of all readings where the file names none; `zone` is that of times without
+    one (default: UTC); `names` maps Home Assistant's entities to meter/quantity.
     """
     beginning = _beginning(path)
     for entity, place in (names or {}).items():
@@ -55,6 +60,26 @@ def source_of(
             f"statistics (but {', '.join(sorted(tables)[:4]) or 'nothing'})"
         )
     return LoggerSource(path, table, meter=meter, zone=zone)
+
+
+@contextlib.contextmanager
+def new_file(path: Path, *, text: bool = False) -> Iterator[IO[Any]]:
+    """Open a file for writing that appears under its name, or replaces one, when it is complete.
+
+    Nothing is left of a file that breaks off. Raises StorageError where it cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w" if text else "wb", **_TEXT if text else {}) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _beginning(path: Path) -> bytes:

@@ -1,0 +1,444 @@
+"""SQL on SQLite and PostgreSQL: statements that both run, and everything in which they differ.
+
+Statements are text with a `?` for each value; values are always passed as parameters. Building a
+statement with peewee for every batch or chart takes longer than running it.
+"""
+
+import errno
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, cast
+from urllib.parse import unquote
+
+import peewee
+from playhouse.db_url import connect as connect_by_url
+from playhouse.db_url import parse as parse_url
+
+from history.errors import StorageError
+from service.errors import SettingsError
+
+Row = tuple[Any, ...]
+
+BUSY_TIMEOUT_S = 5
+VACUUM_PAGES = 200
+"""Pages that one step of `give_back` frees."""
+_SPARE_PAGES = 1000
+_WRITER_PRAGMAS = {
+    "auto_vacuum": "incremental",  # takes effect only before the first table
+    "journal_mode": "wal",
+    "synchronous": "normal",
+    "cache_size": -16000,
+    "foreign_keys": 1,
+    "temp_store": "memory",
+    "journal_size_limit": 67_108_864,
+    # Roll-ups change one page per series again and again: checkpoint those pages together.
+    "wal_autocheckpoint": 4000,
+}
+_READER_PRAGMAS = {"cache_size": -64000, "temp_store": "memory", "query_only": 1}
+_MIGRATION_LOCK = 6_317_501
+"""Key of the PostgreSQL advisory lock that one migrating program holds; an arbitrary constant."""
+
+
+_WRAPPER = peewee.__exception_wrapper__  # type: ignore[attr-defined]  # not in the stubs
+"""Turns the driver's errors into peewee's, where the driver is called directly."""
+
+
+# -- running statements ------------------------------------------------------------------------
+
+
+def fetch(database: peewee.Database, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
+    """Run a statement and return its rows."""
+    rows: list[Row] = database.execute_sql(_native(database, statement), parameters).fetchall()
+    return rows
+
+
+def fetch_one(
+    database: peewee.Database, statement: str, parameters: Sequence[Any] = ()
+) -> Row | None:
+    """Run a statement and return its first row, or None without one."""
+    row: Row | None = database.execute_sql(_native(database, statement), parameters).fetchone()
+    return row
+
+
+def run(database: peewee.Database, statement: str, parameters: Sequence[Any] = ()) -> int:
+    """Run a statement that changes rows and return how many it changed."""
+    return int(database.execute_sql(_native(database, statement), parameters).rowcount)
+
+
+def run_many(database: peewee.Database, statement: str, rows: Sequence[Sequence[Any]]) -> int:
+    """Run a statement for each of `rows`, the fastest way; return how many rows it changed."""
+    if not rows:
+        return 0
+    cursor = database.cursor()
+    with _WRAPPER:
+        cursor.executemany(_native(database, statement), rows)
+    return max(cursor.rowcount, 0)
+
+
+def transaction(database: peewee.Database) -> AbstractContextManager[Any]:
+    """Return a write transaction; on SQLite it holds the write lock from its first statement.
+
+    An SQLite transaction that reads before it writes fails with "database is locked", without
+    waiting, when another process has written in between.
+    """
+    return dialect_of(database).transaction()
+
+
+def placeholders(values: Collection[object]) -> str:
+    """Return what stands between the parentheses of `IN (...)` for these values."""
+    return ", ".join("?" * len(values)) or "NULL"
+
+
+def _native(database: peewee.Database, statement: str) -> str:
+    return statement if database.param == "?" else statement.replace("?", database.param)
+
+
+# -- what differs ------------------------------------------------------------------------------
+
+
+class Problem(NamedTuple):
+    """What a driver's error means: whether waiting helps, and what a person can do."""
+
+    error: BaseException
+    transient: bool = False
+    remedy: str = ""
+
+
+class Dialect(ABC):
+    """One kind of database, for one database."""
+
+    schemes: ClassVar[tuple[str, ...]]
+    """How a URL of this kind begins."""
+    for_update: ClassVar[str]
+    """Ends a SELECT of rows that the same transaction is about to change."""
+    columns_on_demand: ClassVar[bool]
+    """Whether a column without values costs space, so that it is added with its first value."""
+    shared: ClassVar[bool]
+    """Whether other programs may keep tables in the same database."""
+
+    def __init__(self, database: peewee.Database) -> None:
+        self._database = database
+
+    @classmethod
+    @abstractmethod
+    def open(cls, url: str, *, read_only: bool) -> peewee.Database:
+        """Return the database of a URL, not yet connected; raises SettingsError."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name of the database in a message: its file, or its name on the server."""
+
+    @property
+    @abstractmethod
+    def file(self) -> Path | None:
+        """The file of the database, None on a server."""
+
+    @property
+    @abstractmethod
+    def schema_version(self) -> int:
+        """A number that changes when another connection changes the schema."""
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[Any]:
+        """Return a write transaction."""
+
+    @abstractmethod
+    def lock_migrations(self) -> None:
+        """Let one program at a time migrate, until the transaction ends."""
+
+    @abstractmethod
+    def lock_meters(self, ids: Collection[int]) -> None:
+        """Keep other writers away from these meters until the transaction ends."""
+
+    @abstractmethod
+    def iso_time(self, ts: str) -> str:
+        """Return an expression that shows a column of epoch ms as ISO 8601 in UTC."""
+
+    @abstractmethod
+    def per_quantity(self, figures: str, condition: str, ids: Collection[int]) -> str:
+        """Return a SELECT of `quantity` and these figures of `rollup r` for each quantity `q`.
+
+        It makes the planner seek once per quantity, whatever its statistics say.
+        """
+
+    @abstractmethod
+    def size(self) -> tuple[int, int]:
+        """Return the bytes that the database takes, and how many of them are free."""
+
+    @abstractmethod
+    def give_back(self) -> Iterator[int]:
+        """Return free space to the file system step by step; yield the pages that are still free.
+
+        Some pages stay free for the readings to come.
+        """
+
+    @abstractmethod
+    def optimize(self) -> None:
+        """Refresh the statistics of the query planner."""
+
+    @abstractmethod
+    def damage(self) -> list[str]:
+        """Return what is damaged in the file, empty on a server, which checks its own files."""
+
+    @abstractmethod
+    def copy_to(self, path: Path) -> None:
+        """Write a compact copy of the database, as of one moment, into a new file."""
+
+
+class _Sqlite(Dialect):
+    schemes = ("sqlite:",)
+    for_update = ""  # the transaction holds the write lock of the file
+    columns_on_demand = True
+    shared = False
+
+    @classmethod
+    def open(cls, url: str, *, read_only: bool) -> peewee.Database:
+        path = parse_url(url).get("database") or ""
+        if path in {"", ":memory:"}:
+            raise SettingsError(f"DATABASE_URL: names no file (got {url!r})")
+        if not read_only:
+            return peewee.SqliteDatabase(path, timeout=BUSY_TIMEOUT_S, pragmas=_WRITER_PRAGMAS)
+        uri = f"{Path(path).absolute().as_uri()}?mode=ro"
+        return peewee.SqliteDatabase(uri, uri=True, timeout=BUSY_TIMEOUT_S, pragmas=_READER_PRAGMAS)
+
+    @property
+    def name(self) -> str:
+        name = str(self._database.database)
+        if name.startswith("file://"):
+            return unquote(name.removeprefix("file://").partition("?")[0])
+        return name
+
+    @property
+    def file(self) -> Path:
+        return Path(self.name)
+
+    @property
+    def schema_version(self) -> int:
+        return self._pragma("schema_version")
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        return cast(AbstractContextManager[Any], self._database.atomic("IMMEDIATE"))
+
+    def lock_migrations(self) -> None:
+        pass  # the transaction holds the write lock
+
+    def lock_meters(self, ids: Collection[int]) -> None:
+        pass  # the transaction holds the write lock
+
+    def iso_time(self, ts: str) -> str:
+        return f"strftime('%Y-%m-%dT%H:%M:%fZ', {ts} / 1000.0, 'unixepoch')"
+
+    def per_quantity(self, figures: str, condition: str, ids: Collection[int]) -> str:
+        return (
+            f"SELECT q.id AS quantity, {figures} FROM quantities q CROSS JOIN rollup r "
+            f"WHERE q.id IN ({_list(ids)}) AND {condition} GROUP BY q.id"
+        )
+
+    def size(self) -> tuple[int, int]:
+        log = self.file.with_name(f"{self.file.name}-wal")
+        free = self._pragma("freelist_count") * self._pragma("page_size")
+        return self.file.stat().st_size + (log.stat().st_size if log.exists() else 0), free
+
+    def give_back(self) -> Iterator[int]:
+        while True:
+            free, pages = self._pragma("freelist_count"), self._pragma("page_count")
+            if free <= max(_SPARE_PAGES, pages // 20):
+                return
+            # `execute` would free a single page: the pragma works row by row.
+            connection = self._database.connection()
+            connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+            yield free
+
+    def optimize(self) -> None:
+        run(self._database, "PRAGMA optimize")
+
+    def damage(self) -> list[str]:
+        lines = [str(row[0]) for row in fetch(self._database, "PRAGMA integrity_check(20)")]
+        return [] if lines == ["ok"] else lines
+
+    def copy_to(self, path: Path) -> None:
+        # A connection of its own: the reader's refuses to write, also into other files.
+        uri = f"{self.file.absolute().as_uri()}?mode=ro"
+        with _WRAPPER, closing(sqlite3.connect(uri, uri=True)) as connection:
+            connection.execute("VACUUM INTO ?", (str(path),))
+
+    def _pragma(self, name: str) -> int:
+        return int(fetch(self._database, f"PRAGMA {name}")[0][0])
+
+
+class _Postgresql(Dialect):
+    schemes = ("postgres", "psycopg3")
+    for_update = "FOR UPDATE"
+    columns_on_demand = False
+    shared = True
+
+    @classmethod
+    def open(cls, url: str, *, read_only: bool) -> peewee.Database:  # noqa: ARG003  # rights do that
+        if not find_spec("psycopg"):
+            raise SettingsError(
+                "DATABASE_URL: PostgreSQL needs the package psycopg: install meterflow[postgres]"
+            )
+        try:
+            return connect_by_url(url, prefer_psycopg3=True)
+        except (ImportError, ValueError, TypeError, peewee.ImproperlyConfigured) as error:
+            raise SettingsError(f"DATABASE_URL: {error}") from error
+
+    @property
+    def name(self) -> str:
+        return str(self._database.database)
+
+    @property
+    def file(self) -> None:
+        return None
+
+    @property
+    def schema_version(self) -> int:
+        return 0  # all columns are there from the start
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        return cast(AbstractContextManager[Any], self._database.atomic())
+
+    def lock_migrations(self) -> None:
+        fetch(self._database, f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+
+    def lock_meters(self, ids: Collection[int]) -> None:
+        if ids:
+            statement = f"SELECT id FROM meters WHERE id IN ({_list(ids)}) ORDER BY id FOR UPDATE"
+            fetch(self._database, statement)
+
+    def iso_time(self, ts: str) -> str:
+        utc = f"to_timestamp({ts} / 1000.0) AT TIME ZONE 'UTC'"
+        return f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"\')'
+
+    def per_quantity(self, figures: str, condition: str, ids: Collection[int]) -> str:
+        return (
+            "SELECT q.id AS quantity, each.* FROM quantities q CROSS JOIN LATERAL "
+            f"(SELECT {figures} FROM rollup r WHERE {condition}) each "
+            f"WHERE q.id IN ({_list(ids)}) AND each.n IS NOT NULL"
+        )
+
+    def size(self) -> tuple[int, int]:
+        return int(fetch(self._database, "SELECT pg_database_size(current_database())")[0][0]), 0
+
+    def give_back(self) -> Iterator[int]:
+        yield from ()  # autovacuum does that
+
+    def optimize(self) -> None:
+        pass  # autovacuum does that
+
+    def damage(self) -> list[str]:
+        return []
+
+    def copy_to(self, path: Path) -> None:
+        raise StorageError(
+            f"{path}: backup copies SQLite files only",
+            remedy=f"for PostgreSQL use pg_dump --format=custom --file=meterflow.dump {self.name}",
+        )
+
+
+def dialect_of(database: peewee.Database) -> Dialect:
+    """Return what is particular to a database."""
+    return (_Sqlite if isinstance(database, peewee.SqliteDatabase) else _Postgresql)(database)
+
+
+def open_database(url: str, *, read_only: bool = False) -> peewee.Database:
+    """Return the database of a URL such as sqlite:///energy_meters.db, not yet connected.
+
+    An SQLite database opened read-only refuses writes and must exist. Raises SettingsError for a
+    URL that names no database.
+    """
+    for kind in (_Sqlite, _Postgresql):
+        if url.startswith(kind.schemes):
+            return kind.open(url, read_only=read_only)
+    raise SettingsError(
+        "DATABASE_URL: should begin with sqlite:/// or postgresql:// "
+        f"(got {url.partition(':')[0]!r})"
+    )
+
+
+def _list(ids: Collection[int]) -> str:
+    return ", ".join(map(str, sorted(ids))) or "NULL"
+
+
+# -- what went wrong ---------------------------------------------------------------------------
+
+_HELD = (True, "another program holds it")
+_SQLITE_PROBLEMS = {
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_PROTOCOL: _HELD,
+    sqlite3.SQLITE_FULL: (True, "free some space; readings wait meanwhile"),
+    # also raised when there is no space for the -shm beside the file
+    sqlite3.SQLITE_IOERR: (True, "check whether the disk is full or failing"),
+    sqlite3.SQLITE_CANTOPEN: (False, "check that its directory exists and can be written"),
+    sqlite3.SQLITE_READONLY: (
+        False,
+        "check who owns the file, -wal and -shm beside it, and the directory",
+    ),
+    sqlite3.SQLITE_CORRUPT: (
+        False,
+        "the file is damaged: replace it with a backup; bridges send what came since",
+    ),
+    sqlite3.SQLITE_NOTADB: (False, "DATABASE_URL names another program's file"),
+}
+_POSTGRESQL_PROBLEMS = {
+    "08": (True, "check the server and the network"),
+    "53100": (True, "free some space on the server; readings wait meanwhile"),
+    "53": (True, "the server lacks memory, disk or free connections"),
+    "55P03": _HELD,
+    "57P": (True, "the server is starting or stopping"),
+    "58": (True, "check the server's disk"),
+    "40": (True, ""),
+    "25006": (False, "the server is a read-only standby; name its primary in DATABASE_URL"),
+    "28": (False, "check user and password in DATABASE_URL"),
+    "3D000": (False, "create the database, or correct its name in DATABASE_URL"),
+    "42501": (False, "grant the user of DATABASE_URL this right"),
+}
+"""By SQLSTATE, or by how one begins (its class); the longest match counts."""
+_FULL_OR_FAILING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+
+
+def problem_of(error: BaseException) -> Problem:
+    """Return what an error of a database means, by the codes that its driver reports."""
+    found = list(_driver_errors(error))
+    # Where SQLite has rolled back by itself, as on a full disk, our ROLLBACK fails with the generic
+    # code: the error before it is the one that matters.
+    specific = (e for e in found if getattr(e, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR)
+    return _problem(next(specific, found[0] if found else error))
+
+
+def _driver_errors(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the driver's errors behind an error, the latest first."""
+    while error:
+        if isinstance(error, sqlite3.Error) or hasattr(error, "sqlstate"):
+            yield error
+        error = error.__context__
+
+
+def _problem(error: BaseException) -> Problem:
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        return Problem(error, *_SQLITE_PROBLEMS.get(code, (False, "")))
+    if hasattr(error, "sqlstate"):
+        return _postgresql_problem(error)
+    if isinstance(error, OSError) and error.errno in _FULL_OR_FAILING:
+        return Problem(error, True, "check whether the disk is full or failing")
+    return Problem(error)
+
+
+def _postgresql_problem(error: Any) -> Problem:
+    if error.sqlstate is None:
+        # libpq reports no code while it connects, but whether it was asked for a password: without
+        # that, the server is away, starting, or was lost on the way.
+        if getattr(error.pgconn, "used_password", False):
+            return Problem(error, False, "check user, password and name in DATABASE_URL")
+        return Problem(error, True, "check the server and the network")
+    for length in (5, 3, 2):
+        if known := _POSTGRESQL_PROBLEMS.get(error.sqlstate[:length]):
+            return Problem(error, *known)
+    return Problem(error)
