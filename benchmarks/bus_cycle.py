@@ -17,7 +17,8 @@ from benchmarks.bus import ALL, MODEL, Line, Verdict, line
 from benchmarks.figures import title
 from contract.quantities import CORE_SET, DEFAULT_SET
 from gateway_bridge.address import TcpAddress
-from gateway_bridge.meter.plan import SMALLEST_READ, plan_blocks
+from gateway_bridge.meter.plan import plan_blocks
+from gateway_bridge.modbus.frames import SMALLEST_READ
 from gateway_bridge.modbus.transport import Transport
 from gateway_bridge.models.line_cost import LineCost
 from simulator.bus import LineTiming

@@ -43,13 +43,13 @@ async def four_fifths(seconds: float, verdict: Verdict) -> None:
     async with line(quantities=ALL, slow_interval_s=20.0) as on:
         await on.settle()
         await asyncio.sleep(BEFORE_S / 2)
-        since, skipped = len(on.heard.readings), on.poller.schedule.skipped
+        since, skipped = len(on.heard.readings), on.poller.line.skipped
         each = await rates(on, seconds)
-        skipped = on.poller.schedule.skipped - skipped
+        skipped = on.poller.line.skipped - skipped
         meter = on.poller.meters["1"]
         longest_ms = max(on.cost.request_ms(b.count) for b in (*meter.live, *meter.slow))
         late_ms, drift_ms = _lateness(on, since)
-    title(f"A line of which {100 * on.poller.busy_share():.0f} % are taken (9600 baud, 1 s)")
+    title(f"A line of which {100 * on.poller.line.busy_share():.0f} % are taken (9600 baud, 1 s)")
     worst = max(abs(rate - 1) for rate in each.values())
     shown = ", ".join(f"{rate:.3f}" for rate in each.values())
     # a reading more or less in the window is none of the meter's rate
@@ -85,7 +85,7 @@ async def twice(seconds: float, verdict: Verdict) -> None:
         await asyncio.sleep(seconds)
         busy = (on.simulator.statistics.busy_s - before_s) / (time.monotonic() - began_s)
         counts = on.heard.count(since).values()
-    title(f"A line that is asked for {on.poller.busy_share():.1f} times what it can carry")
+    title(f"A line that is asked for {on.poller.line.busy_share():.1f} times what it can carry")
     verdict.figure("line busy", f"{100 * busy:.1f} %", "", ">= 97 %", ok=busy >= 0.97)
     beside = f"readings of a meter, {min(counts)} to {max(counts)}"
     fair = max(counts) - min(counts) <= max(0.05 * max(counts), 1)
@@ -100,11 +100,11 @@ async def beside_the_dead(seconds: float, verdict: Verdict, log: Lines) -> None:
         before_log = log.count
         on.simulator.fault(4, "dead")
         await asyncio.sleep(BEFORE_S)
-        timeouts = on.poller.meters["4"].tally.timeouts
+        timeouts = on.poller.meters["4"].state.timeouts
         live = await rates(on, seconds)
-        lost = (on.poller.meters["4"].tally.timeouts - timeouts) * TIMEOUT_S / seconds
+        lost = (on.poller.meters["4"].state.timeouts - timeouts) * TIMEOUT_S / seconds
         lines = log.count - before_log
-    title(f"Beside a dead meter, {100 * on.poller.busy_share():.0f} % of the line taken")
+    title(f"Beside a dead meter, {100 * on.poller.line.busy_share():.0f} % of the line taken")
     shown = f"{100 * min(live.values()):.1f} %"
     mean = fmean(live.values())
     what = f"rate of the slowest neighbour (mean {100 * mean:.1f} %)"

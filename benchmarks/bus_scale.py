@@ -16,8 +16,9 @@ import time
 from benchmarks.bus import MODEL, Heard, Verdict
 from benchmarks.figures import title
 from contract.quantities import DEFAULT_SET
+from gateway_bridge.address import TcpAddress
 from gateway_bridge.models.line_cost import LineCost
-from gateway_bridge.polling.poller import GatewayPoller
+from gateway_bridge.polling.poller import GatewayPoller, Line
 from gateway_bridge.site.site import Gateway, Meter
 from simulator.bus import LineTiming
 from simulator.simulator import Simulator
@@ -44,7 +45,7 @@ def gateway(number: int, port: int) -> Gateway:
         Meter(f"{number}_{unit}", unit, MODEL, "", 1.0, 60.0, tuple(DEFAULT_SET))
         for unit in range(1, METERS + 1)
     )
-    return Gateway(f"g{number}", "127.0.0.1", port, "tcp", 1.0, INSTANT, meters)
+    return Gateway(f"g{number}", TcpAddress("127.0.0.1", port), "tcp", 1.0, INSTANT, meters)
 
 
 async def _lags(lags: list[float]) -> None:
@@ -58,7 +59,7 @@ async def measure(ports: list[int], seconds: float) -> Verdict:
     """Poll all meters, and take the best of some rounds: this machine may have more to do."""
     heard = Heard()
     pollers = [
-        GatewayPoller(gateway(number, port), heard, offset=number / len(ports))
+        GatewayPoller(Line(gateway(number, port)), heard, offset=number / len(ports))
         for number, port in enumerate(ports)
     ]
     tasks = [asyncio.create_task(poller.run()) for poller in pollers]
@@ -90,13 +91,13 @@ async def _round(
     """Return readings a second, share of a core, lag in ms (p99), and ticks missed."""
     lags: list[float] = []
     watch = asyncio.create_task(_lags(lags))
-    skipped = sum(poller.schedule.skipped for poller in pollers)
+    skipped = sum(poller.line.skipped for poller in pollers)
     cpu_s, began_s, before = time.process_time(), time.monotonic(), len(heard.readings)
     await asyncio.sleep(seconds)
     passed_s = time.monotonic() - began_s
     cpu = (time.process_time() - cpu_s) / passed_s
     rate = (len(heard.readings) - before) / passed_s
-    skipped = sum(poller.schedule.skipped for poller in pollers) - skipped
+    skipped = sum(poller.line.skipped for poller in pollers) - skipped
     watch.cancel()
     lags.sort()
     return rate, cpu, 1000 * lags[int(0.99 * len(lags))], skipped

@@ -2,7 +2,7 @@
 
     python -m benchmarks.history_intake [postgresql://... of an empty database]
 
-"Plain" stores the same readings as the same rows in a table of that form, and does nothing else.
+"Plain" stores the same rows in a table of the same form, and does nothing else.
 """
 
 import sqlite3
@@ -96,7 +96,7 @@ class Plain:
 def intake(directory: Path, url: str | None) -> None:
     """Compare with plain executemany: on top of a year of history, and into an empty file."""
     where = "PostgreSQL" if url else "SQLite"
-    title(f"Intake into {where}: {METERS} meters, {len(NAMES)} quantities each 10 s, roll-ups too")
+    title(f"Intake with roll-ups into {where}: {METERS} meters, {len(NAMES)} quantities every 10 s")
     full = History(url or f"sqlite:///{directory}/year.db")
     year = readings(METERS, 365 * 6, 4 * 3600, START - timedelta(days=365))
     full.store(list(year))
@@ -127,8 +127,8 @@ def _beside(directory: Path) -> peewee.Database:
 
 
 def sizes(directory: Path) -> None:
-    """Tell how many bytes a value takes."""
-    title("Room: 4 meters, 2 days of readings each 10 s")
+    """Measure how many bytes a value takes."""
+    title("Size: 4 meters, 2 days of readings every 10 s")
     some = list(readings(4, 2 * 8640, 10))
     history = History(f"sqlite:///{directory}/size.db")
     for place in range(0, len(some), BATCH):
@@ -167,7 +167,7 @@ def _size(database: peewee.Database, directory: Path) -> int:
 
 
 def busy_readers(directory: Path) -> None:
-    """Tell how long commits take while two readers are busy."""
+    """Measure how long commits take while two readers are busy."""
     title("Commits of 20 readings, roll-ups between them, two readers in a tight loop")
     path = directory / "busy.db"
     history = History(f"sqlite:///{path}")
@@ -206,7 +206,7 @@ def _commits(history: History, batches: Sequence[Sequence[Reading]]) -> list[flo
 
 
 def main() -> None:
-    """Measure everything, SQLite in a directory that is removed afterwards."""
+    """Measure everything; SQLite in a temporary directory."""
     with tempfile.TemporaryDirectory(dir=".") as name:
         directory = Path(name).absolute()
         intake(directory, sys.argv[1] if len(sys.argv) > 1 else None)

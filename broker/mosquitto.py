@@ -15,7 +15,8 @@ from service.errors import BrokerError
 
 logger = logging.getLogger(__name__)
 
-CONFIGURATION = Path(__file__).parent.parent / "mosquitto.conf"
+CONFIGURATION = Path(__file__).with_name("mosquitto.conf").resolve()
+"""A link to the repository's own; an installed package has a copy."""
 STATE = Path("state")
 _OUTSIDE_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 

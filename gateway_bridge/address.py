@@ -1,4 +1,4 @@
-"""Addresses: where a line of meters is: behind a gateway's TCP port, or on a serial adapter."""
+"""Addresses of RS485 lines: the TCP port of a gateway, or a serial adapter of this machine."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +14,7 @@ _SERIAL_KEYS = ("baud", "parity", "stop")
 
 @dataclass(frozen=True, slots=True)
 class TcpAddress:
-    """A gateway's host and port."""
+    """Host and port of a gateway."""
 
     host: str
     port: int = MODBUS_PORT
@@ -25,7 +25,7 @@ class TcpAddress:
 
 @dataclass(frozen=True, slots=True)
 class SerialLine:
-    """An RS485 adapter of this machine, and how it speaks: 8 data bits, always."""
+    """An RS485 adapter of this machine and its line parameters; always 8 data bits."""
 
     path: str
     baud: int = 9600
@@ -34,7 +34,7 @@ class SerialLine:
 
     @property
     def bits(self) -> int:
-        """How many bits a character takes on the wire."""
+        """Bits per character on the wire."""
         return 1 + 8 + (self.parity != "N") + self.stop_bits
 
     def __str__(self) -> str:
@@ -45,9 +45,9 @@ Address = TcpAddress | SerialLine
 
 
 def parse_address(text: str, port: int = MODBUS_PORT) -> Address:
-    """Return what an address names: `host`, `host:port`, `serial:///dev/ttyUSB0?baud=9600`.
+    """Parse `host`, `host:port` or `serial:///dev/ttyUSB0?baud=9600`.
 
-    `port` is taken where the text names none. Raises ValueError saying what was expected.
+    `port` applies if the text has none. Raises ValueError with the expected form.
     """
     if text.startswith("serial:"):
         return _serial(text)
@@ -80,9 +80,9 @@ def _serial(text: str) -> SerialLine:
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = [key for key in given if key not in _SERIAL_KEYS]
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is none of {', '.join(_SERIAL_KEYS)}")
+        raise ValueError(f"{unknown[0]!r} should be one of {', '.join(_SERIAL_KEYS)}")
     if not path:
-        raise ValueError("names no device, as in serial:///dev/ttyUSB0?baud=9600")
+        raise ValueError("has no device; give one, for example serial:///dev/ttyUSB0?baud=9600")
     baud, stop = given.get("baud", "9600"), given.get("stop", "1")
     if baud not in map(str, BAUDS):
         raise ValueError(f"baud {baud!r} should be one of {', '.join(map(str, BAUDS))}")

@@ -1,4 +1,4 @@
-"""The bridge's settings: the gateway in its short form, and how often to read what."""
+"""The settings of the bridge: one gateway and its meters, polling and the journal."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,10 +13,12 @@ from gateway_bridge.address import parse_address
 from service.settings import Host, Port, Settings
 
 HIGHEST_UNIT = 247
+FramingSetting = Literal["auto", "tcp", "rtu"]
+"""Configured framing of a gateway; "auto" detects it."""
 
 
 def _words(value: object) -> object:
-    """Split `1,2,3  # a comment` at its commas; anything but text is passed on."""
+    """Split `1,2,3  # a comment` at its commas. Return values other than text unchanged."""
     if not isinstance(value, str):
         return value
     listed = value.partition("#")[0]
@@ -28,15 +30,15 @@ def _units(value: object) -> object:
     if not isinstance(words, tuple):
         return value
     problems = [problem for word in words if (problem := _unit_problem(str(word)))]
-    problems += [f"{word} is there twice" for word in _repeated(words)]
+    problems += [f"{word} is listed twice" for word in _repeated(words)]
     if problems or not words:
-        raise ValueError("; ".join(problems) or "names no meter")
+        raise ValueError("; ".join(problems) or "lists no meter")
     return tuple(int(word) for word in words)
 
 
 def _unit_problem(word: str) -> str | None:
     if not word.isascii() or not word.isdigit():
-        return f"{word!r} is not a whole number (list them, as in 1,2,3)"
+        return f"{word!r} is not a whole number (list them like 1,2,3)"
     if not 1 <= int(word) <= HIGHEST_UNIT:
         return f"{word} is not from 1 to {HIGHEST_UNIT}"
     return None
@@ -70,48 +72,57 @@ QuantityWords = Annotated[
 
 
 class BridgeSettings(Settings):
-    """What a bridge must know; times are seconds."""
+    """The settings of the bridge. Times are in seconds."""
 
     modbus_host: Annotated[Host, AfterValidator(_address)] | None = Field(
-        None, description="The Modbus gateway: a host, or serial:///dev/ttyUSB0?baud=9600."
+        None,
+        description="Modbus gateway: host, host:port or serial:///dev/ttyUSB0?baud=9600.",
     )
-    modbus_port: Port = Field(502, description="Its port.")
-    modbus_framing: Literal["auto", "tcp", "rtu"] = Field(
-        "auto", description="What the gateway speaks: tcp (Modbus TCP), rtu (over TCP) or auto."
+    modbus_port: Port = Field(502, description="Port of the Modbus gateway.")
+    modbus_framing: FramingSetting = Field(
+        "auto",
+        description="Framing: tcp (Modbus TCP), rtu (RTU over TCP) or auto (detect).",
     )
     modbus_timeout: float = Field(
-        1.0, ge=0.05, le=60, description="Longest wait for one answer, in seconds."
+        1.0, ge=0.05, le=60, description="Timeout of a Modbus request, in seconds."
     )
     modbus_baud: int = Field(
-        9600, ge=300, le=1_000_000, description="Speed of the RS485 line, to plan by."
+        9600, ge=300, le=1_000_000, description="Baud rate of the RS485 line, for planning."
     )
-    meter_ids: UnitIds = Field((1,), description="Unit ids of the meters, as in 1,2,3.")
+    meter_ids: UnitIds = Field((1,), description="Unit ids of the meters, separated by commas.")
     poll_interval: float = Field(
-        10.0, ge=0.1, le=86_400, description="Read the live quantities each so many seconds."
+        10.0, ge=0.1, le=86_400, description="Polling interval for live quantities, in seconds."
     )
     slow_interval: float = Field(
-        60.0, ge=0.1, le=86_400, description="Read all others each so many seconds."
+        60.0,
+        ge=0.1,
+        le=86_400,
+        description="Polling interval for other quantities, in seconds.",
     )
     quantities: QuantityWords = Field(
-        ("default",), description="What to read: core, default, all, or names of quantities."
+        ("default",),
+        description="Quantities to read: core, default, all, or names separated by commas.",
     )
     meters_file: Path = Field(
         Path("meters.toml"),
-        description="Several gateways and their meters, instead of MODBUS_HOST.",
+        description="File with several gateways and their meters, instead of MODBUS_HOST.",
     )
-    bridge_name: Id = Field("gateway", description="Name of this bridge on the bus.")
+    bridge_name: Id = Field("gateway", description="Name of this bridge on MQTT.")
     journal_file: Path | None = Field(
         None,
-        description="Where readings are kept to be sent again; state/journal-NAME.db if empty.",
+        description="Journal of readings for replay (empty = state/journal-NAME.db).",
     )
     journal_hours: float = Field(
-        72, ge=0, le=8760, description="For how many hours they are kept; 0: no journal."
+        72, ge=0, le=8760, description="Hours to keep readings in the journal (0 = no journal)."
     )
     journal_megabytes: int = Field(
-        200, ge=1, le=1_000_000, description="How large it may become; then the oldest go first."
+        200,
+        ge=1,
+        le=1_000_000,
+        description="Largest size of the journal, in megabytes; the oldest readings are deleted.",
     )
 
     @property
     def journal_path(self) -> Path:
-        """Where this bridge's journal lies."""
+        """Path of the journal of this bridge."""
         return self.journal_file or Path("state", f"journal-{self.bridge_name}.db")

@@ -9,26 +9,10 @@ import peewee
 from playhouse.migrations import Runner
 
 from contract.quantities import QUANTITIES
-from history.dialect import (
-    dialect_of,
-    open_database,
-    problem_of,
-    run_many,
-    transaction,
-)
+from history.dialect import dialect_of, problem_of, run_many, transaction
+from history.dialect import open_database as open_database
 from history.errors import StorageError
 from history.tables import TABLES, VIEWS, add_columns, create_views, quantity_ids
-
-__all__ = [
-    "MIGRATIONS",
-    "is_current",
-    "migrate",
-    "name_of",
-    "open_database",
-    "reading",
-    "storage_errors",
-    "transaction",
-]
 
 logging.getLogger("peewee.migrations").setLevel(logging.ERROR)  # callers of `migrate` log its steps
 

@@ -1,7 +1,7 @@
-"""Hours, days, weeks, months and years as a site's clock has them.
+"""Hours, days, weeks, months and years by the clock of a site.
 
-A local day has 23 or 25 hours when the clocks change, and begins on the half hour (UTC) in zones
-that lie so; periods are cut in local time and told as instants.
+A local day has 23 or 25 hours when the clocks change, and begins on the half hour (UTC) in some
+zones. Periods are computed in local time and returned as UTC instants.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -12,7 +12,7 @@ _HOUR = timedelta(hours=1)
 
 
 class Unit(StrEnum):
-    """How long a period is."""
+    """The length of a period."""
 
     HOUR = "hour"
     DAY = "day"
@@ -22,9 +22,9 @@ class Unit(StrEnum):
 
 
 def edges(unit: Unit, since: datetime, until: datetime, zone: ZoneInfo) -> list[datetime]:
-    """Return in UTC where the periods that `since` to `until` touches begin and the last ends.
+    """Return the starts of the periods that `since` to `until` touches, and the end of the last.
 
-    UTC, since Python compares and subtracts times of one zone by the hands of the clock.
+    They are in UTC, since Python compares and subtracts times of one zone by their local clock.
     """
     since, until = since.astimezone(UTC), until.astimezone(UTC)
     result = [start_of(unit, since, zone)]
@@ -34,7 +34,7 @@ def edges(unit: Unit, since: datetime, until: datetime, zone: ZoneInfo) -> list[
 
 
 def start_of(unit: Unit, moment: datetime, zone: ZoneInfo) -> datetime:
-    """Return in UTC when the period began that a moment lies in."""
+    """Return the start, in UTC, of the period that contains a moment."""
     day = moment.astimezone(zone).date()
     if unit is not Unit.HOUR:
         return midnight_of(_first_day(unit, day), zone)
@@ -43,7 +43,7 @@ def start_of(unit: Unit, moment: datetime, zone: ZoneInfo) -> datetime:
 
 
 def start_of_next(unit: Unit, start: datetime, zone: ZoneInfo) -> datetime:
-    """Return in UTC when the period ends that begins at `start`, and the next begins."""
+    """Return the end, in UTC, of the period that begins at `start`."""
     day = start.astimezone(zone).date()
     if unit is Unit.HOUR:
         return min(start.astimezone(UTC) + _HOUR, midnight_of(day + timedelta(days=1), zone))
@@ -51,7 +51,7 @@ def start_of_next(unit: Unit, start: datetime, zone: ZoneInfo) -> datetime:
 
 
 def midnight_of(day: date, zone: ZoneInfo) -> datetime:
-    """Return in UTC when a local day begins; where the clocks skip midnight, its first moment."""
+    """Return the start, in UTC, of a local day; its first moment where the clocks skip midnight."""
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 

@@ -1,19 +1,19 @@
-"""Prices of energy, from a small file: flat or by time of day and weekday, and what is fed in.
+"""Prices of energy from a small file: flat or by time of day and weekday, and for feed-in.
 
     currency = "EUR"
 
     [[tariff]]
     valid_from = 2026-01-01
     price = 0.32                  # per kWh, when no window below applies
-    feed_in = 0.08                # paid for each kWh fed in; 0 where missing
+    feed_in = 0.08                # paid for each kWh fed in; default: 0
 
     [[tariff.window]]
     from = "22:00"                # local time; may go past midnight
     to = "06:00"
-    days = ["mon", "tue", "wed", "thu", "fri"]      # the day it begins on; all where missing
+    days = ["mon", "tue", "wed", "thu", "fri"]      # on which it begins; default: all
     price = 0.24
 
-Costs are worked out when they are asked for, so that a changed price needs nothing else.
+Costs are computed when they are requested, so that a changed price takes effect at once.
 """
 
 import tomllib
@@ -43,7 +43,7 @@ Clock = Annotated[time, BeforeValidator(_clock)]
 
 
 class Window(BaseModel):
-    """A time of day, on some weekdays, with a price of its own."""
+    """A time of day, on some weekdays, with its own price."""
 
     model_config = _FORBID
 
@@ -52,8 +52,8 @@ class Window(BaseModel):
     days: tuple[Weekday, ...] = _WEEKDAYS
     price: float
 
-    def holds(self, local: datetime) -> bool:
-        """Tell whether a local time lies in the window."""
+    def contains(self, local: datetime) -> bool:
+        """Return whether a local time lies in the window."""
         now, today = local.time(), _WEEKDAYS[local.weekday()]
         if self.begins < self.ends:
             return today in self.days and self.begins <= now < self.ends
@@ -64,7 +64,7 @@ class Window(BaseModel):
 
 
 class Tariff(BaseModel):
-    """The prices from one day on."""
+    """The prices that apply from a day on."""
 
     model_config = _FORBID
 
@@ -74,8 +74,8 @@ class Tariff(BaseModel):
     windows: tuple[Window, ...] = Field((), alias="window")
 
     def price_at(self, local: datetime) -> float:
-        """Return the price of a kWh at a local time: of the first window that holds."""
-        return next((w.price for w in self.windows if w.holds(local)), self.price)
+        """Return the price of a kWh at a local time: that of the first window that contains it."""
+        return next((w.price for w in self.windows if w.contains(local)), self.price)
 
 
 class _File(BaseModel):
@@ -94,7 +94,7 @@ class Tariffs:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Return the prices of a file; raises SettingsError that says what is wrong in it."""
+        """Return the prices of a file; raises SettingsError that names what is wrong in it."""
         try:
             with path.open("rb") as file:
                 content = _File.model_validate(tomllib.load(file))
@@ -107,23 +107,23 @@ class Tariffs:
         return cls(content.currency, sorted(content.tariffs, key=lambda t: t.valid_from))
 
     def at(self, moment: datetime, zone: ZoneInfo) -> Tariff | None:
-        """Return the prices that hold at a moment, None before the first."""
+        """Return the prices that apply at a moment, None before the first."""
         day = moment.astimezone(zone).date()
         place = bisect_right(self.tariffs, day, key=lambda tariff: tariff.valid_from)
         return self.tariffs[place - 1] if place else None
 
     def price_at(self, moment: datetime, zone: ZoneInfo) -> float | None:
-        """Return what a kWh costs at a moment, None before the first price."""
+        """Return the price of a kWh at a moment, None before the first price."""
         tariff = self.at(moment, zone)
         return tariff.price_at(moment.astimezone(zone)) if tariff else None
 
     def feed_in_at(self, moment: datetime, zone: ZoneInfo) -> float | None:
-        """Return what is paid for a kWh fed in at a moment, None before the first price."""
+        """Return the price of a kWh fed in at a moment, None before the first price."""
         tariff = self.at(moment, zone)
         return tariff.feed_in if tariff else None
 
     def changes(self, since: datetime, until: datetime, zone: ZoneInfo) -> list[datetime]:
-        """Return in UTC the moments between two times at which a price may change, in order."""
+        """Return the moments in UTC, in order, between two times at which a price may change."""
         since, until = since.astimezone(UTC), until.astimezone(UTC)
         moments = set(self._moments(since, until, zone))
         return sorted(moment for moment in moments if since < moment < until)
@@ -135,7 +135,7 @@ class Tariffs:
         while day <= last:
             today = self.at(midnight_of(day, zone), zone)
             for window in today.windows if today else ():
-                yield midnight_of(day, zone)  # windows may hold on some weekdays only
+                yield midnight_of(day, zone)  # windows may apply on some weekdays only
                 for clock in (window.begins, window.ends):
                     yield datetime.combine(day, clock, zone).astimezone(UTC)
             day += timedelta(days=1)

@@ -1,1 +1,1 @@
-"""All parts together on this machine, for `make run`."""
+"""The command `meterflow`: a verb for each thing, and `run`, which starts all parts together."""

@@ -16,25 +16,25 @@ SIMULATED = {"MODBUS_HOST": "127.0.0.1", "POLL_INTERVAL": "1"}
 
 
 class RunSettings(BrokerSettings):
-    """What decides which parts to start; everything else each part reads for itself."""
+    """The settings that decide which parts to start; each part reads its own."""
 
-    modbus_host: str | None = Field(None, description="The gateway; empty: simulated meters.")
-    meters_file: Path = Field(Path("meters.toml"), description="Several gateways, as a file.")
+    modbus_host: str | None = Field(None, description="Gateway (empty = simulated meters).")
+    meters_file: Path = Field(Path("meters.toml"), description="File with several gateways.")
     meter_ids: UnitIds = Field((1, 2, 3), description="Unit ids of the meters.")
     poll_interval: str | None = Field(None, description="Seconds between readings.")
-    http_host: Host = Field("127.0.0.1", description="Where the pages are served.")
+    http_host: Host = Field("127.0.0.1", description="Address of the pages.")
     http_port: Port = Field(8000, description="Port of the pages.")
 
     @property
     def simulates(self) -> bool:
-        """Whether there is no meter to read but a simulated one."""
+        """Whether no meter is configured, so that simulated ones are read."""
         given = "meters_file" in self.model_fields_set
         return not (self.modbus_host or given or self.meters_file.exists())
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A program to start, with what its environment has beyond ours."""
+    """A program to start, and what it adds to the environment."""
 
     name: str
     arguments: tuple[str, ...]
@@ -42,12 +42,13 @@ class Part:
 
     @property
     def command(self) -> str:
-        """The line that starts it again by hand."""
-        python = Path(sys.executable)
-        if python.is_relative_to(Path.cwd()):
-            python = python.relative_to(Path.cwd())
+        """The command line that starts the part again."""
+        program = Path(sys.executable).with_name("meterflow")
+        if program.is_relative_to(Path.cwd()):
+            program = program.relative_to(Path.cwd())
         environment = [f"{name}={shlex.quote(v)}" for name, v in self.environment.items()]
-        return " ".join([*environment, str(python), *map(shlex.quote, self.arguments)])
+        verb = self.name.removeprefix("gateway_")
+        return " ".join([*environment, str(program), verb, *map(shlex.quote, self.arguments[2:])])
 
 
 def service(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Part:
@@ -56,9 +57,9 @@ def service(module: str, *arguments: str, environment: Mapping[str, str] | None 
 
 
 def parts(settings: RunSettings, simulator_port: int) -> tuple[list[Part], list[Part]]:
-    """Return what to start besides the broker: beside it, and when broker and simulator listen.
+    """Return the parts to start with the broker, and those to start when it listens.
 
-    The second ones are quick to start and would begin their logs with a complaint.
+    The latter start fast: without a broker or a simulator their logs would begin with a warning.
     """
     if not settings.simulates:
         return [service("web")], [service("recorder"), service("gateway_bridge")]

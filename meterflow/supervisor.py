@@ -1,4 +1,4 @@
-"""Runs parts as processes: passes on what they say, tells when one ends, stops them all."""
+"""Supervisor of the parts: starts them, prints their logs, reports an end, stops them all."""
 
 import asyncio
 import contextlib
@@ -28,30 +28,30 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Supervisor:
-    """Runs parts, passes on what they say, tells when one ends, and stops them all."""
+    """Runs parts as processes."""
 
     def __init__(self, output: TextIO) -> None:
         self._output = output
         self._colour = output.isatty()
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._followers: list[asyncio.Task[None]] = []
-        self._stop = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._nothing_runs = asyncio.Event()
 
-    def say(self, line: str, name: str = "meterflow") -> None:
-        """Print a line of the log, with the name of the part whose it is."""
+    def print(self, line: str, name: str = "meterflow") -> None:
+        """Print a line of the log of a part."""
         head = f"{name:<{_WIDTH}} |"
         if self._colour:
             head = f"\x1b[{_COLOURS.get(name, 0)}m{head}\x1b[0m"
-        with contextlib.suppress(BrokenPipeError):  # whoever read us has gone: no reason to stop
+        with contextlib.suppress(BrokenPipeError):  # the reader has gone: no reason to stop
             print(head, line, file=self._output, flush=True)
 
     def runs(self, name: str) -> bool:
-        """Tell whether a part has been started and has not ended."""
+        """Return whether a part has been started and has not ended."""
         return name in self._running
 
     async def start(self, part: Part) -> None:
-        """Start a part, out of reach of the terminal's Ctrl-C, which is ours to pass on."""
+        """Start a part, in a process group that the terminal's Ctrl-C does not reach."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *part.arguments,
@@ -69,27 +69,27 @@ class Supervisor:
         self._followers.append(follower)
 
     async def wait(self) -> bool:
-        """Wait for Ctrl-C or SIGTERM; False where all parts ended by themselves before."""
-        waits = [asyncio.ensure_future(e.wait()) for e in (self._stop, self._nothing_runs)]
+        """Wait for `stop`; return False if all parts end before."""
+        waits = [asyncio.ensure_future(e.wait()) for e in (self._stopping, self._nothing_runs)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for waiting in waits:
             waiting.cancel()
-        return self._stop.is_set()
+        return self._stopping.is_set()
 
     async def stop_all(self) -> None:
-        """End all parts: those that still have something to say to the broker first."""
+        """Stop all parts: first those that publish a last message, then the broker."""
         await self._end(name for name in self._running if name not in STOP_LAST)
         await self._end(self._running)
         await asyncio.gather(*self._followers)
 
-    def asked_to_stop(self) -> None:
-        """Note a Ctrl-C; a second one leaves nobody time for a goodbye."""
-        if self._stop.is_set():
+    def stop(self) -> None:
+        """Handle Ctrl-C or SIGTERM; a second one kills the parts at once."""
+        if self._stopping.is_set():
             for process in self._running.values():
                 _signal(process, signal.SIGKILL)
         else:
-            self.say("stopping")
-        self._stop.set()
+            self.print("stopping")
+        self._stopping.set()
 
     async def _end(self, names: Iterable[str]) -> None:
         ending = {name: self._running[name] for name in names}
@@ -101,16 +101,16 @@ class Supervisor:
             )
         for name, process in ending.items():
             if process.returncode is None:
-                self.say(f"{name} does not stop in {STOP_S:.0f} s: killed")
+                self.print(f"{name} did not stop within {STOP_S:.0f} s: killed")
                 _signal(process, signal.SIGKILL)
 
     async def _follow(self, part: Part, process: asyncio.subprocess.Process) -> None:
         async for line in _lines(process):
-            self.say(line, part.name)
+            self.print(line, part.name)
         code = await process.wait()
         del self._running[part.name]
-        if not self._stop.is_set():
-            self.say(
+        if not self._stopping.is_set():
+            self.print(
                 f"{part.name} ended ({_reason(code)}); the others go on; "
                 f"start it again with: {part.command}"
             )
@@ -143,5 +143,5 @@ def _reason(code: int) -> str:
 
 
 def _end_with_parent() -> None:
-    if _libc is not None:  # so that nothing is left behind even when we are killed
+    if _libc is not None:  # so that the parts end even if this process is killed
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

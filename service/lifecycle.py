@@ -93,7 +93,7 @@ def set_up_log(level: str) -> None:
 def parser_for(name: str, purpose: str, settings_class: type[Settings]) -> argparse.ArgumentParser:
     """Return a parser whose --help lists the settings: name, default, meaning."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m {name}",
+        prog=f"meterflow {name.removeprefix('gateway_')}",
         description=purpose,
         epilog=settings_help(settings_class),
         formatter_class=argparse.RawDescriptionHelpFormatter,

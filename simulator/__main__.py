@@ -98,7 +98,7 @@ def _run_command(simulator: Simulator, command: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m simulator",
+        prog="meterflow simulator",
         description="Simulate meters on an RS485 line behind a Modbus gateway.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from collections.abc import Sequence
 
 import gevent
 from gevent.event import Event
@@ -44,9 +45,9 @@ def run(settings: WebSettings) -> None:
     logger.info("stopped")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run as a service."""
-    run_service("web", PURPOSE, WebSettings, run)
+    run_service("web", PURPOSE, WebSettings, run, arguments)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from benchmarks.figures import line as print_line
+from gateway_bridge.address import TcpAddress
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.polling.poller import GatewayPoller
+from gateway_bridge.polling.poller import Line as PolledLine
 from gateway_bridge.site.site import Gateway, Meter
 from simulator.bus import LineTiming
 from simulator.simulator import Simulator
@@ -42,13 +44,13 @@ class Verdict:
 
 @dataclass
 class Heard:
-    """A sink that notes when each meter's readings came and when their requests went out."""
+    """A listener that notes when each meter's readings came and when their requests went out."""
 
     readings: list[tuple[str, float, datetime]] = field(default_factory=list)
 
     def reading(self, meter: PolledMeter, ts: datetime, values: dict[str, float]) -> None:  # noqa: ARG002
         """Note a reading."""
-        self.readings.append((meter.meter.meter_id, time.monotonic(), ts))
+        self.readings.append((meter.config.meter_id, time.monotonic(), ts))
 
     def changed(self, meter: PolledMeter) -> None:
         """Ignore changes of state."""
@@ -100,9 +102,9 @@ async def line(
             Meter(str(n), n, MODEL, f"Meter {n}", interval_s, slow_interval_s, quantities)
             for n in simulator.meters
         )
-        gateway = Gateway("g", "127.0.0.1", port, "tcp", 1.0, cost, polled)
+        gateway = Gateway("g", TcpAddress("127.0.0.1", port), "tcp", 1.0, cost, polled)
         heard = Heard()
-        poller = GatewayPoller(gateway, heard)
+        poller = GatewayPoller(PolledLine(gateway), heard)
         task = asyncio.create_task(poller.run())
         try:
             yield Line(simulator, poller, heard, cost)

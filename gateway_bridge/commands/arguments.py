@@ -1,4 +1,4 @@
-"""What a command is told: which lines and meters, from its arguments or the settings."""
+"""Arguments that the commands share, and the gateways and meters that they select."""
 
 import argparse
 from dataclasses import replace
@@ -7,60 +7,74 @@ from gateway_bridge.address import parse_address
 from gateway_bridge.models import MODELS
 from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
 from gateway_bridge.site.site import Gateway, site_at, site_from
+from service.cli import command_parser
 from service.errors import SettingsError
 
-_AT = "host, host:port or serial:///dev/ttyUSB0?baud=9600; without it, what the settings name"
 
-
-def parser(command: str, purpose: str, *, at_a_line: bool = True) -> argparse.ArgumentParser:
-    """Return a parser with the arguments that commands share."""
-    made = argparse.ArgumentParser(
-        prog=f"python -m gateway_bridge {command}", description=purpose, allow_abbrev=False
+def line_parser(command: str, purpose: str) -> argparse.ArgumentParser:
+    """Return the parser of a command that works on RS485 lines."""
+    parser = command_parser(command, purpose)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--at",
+        metavar="ADDRESS",
+        help="host, host:port or serial:///dev/ttyUSB0?baud=9600 (default: from the settings)",
     )
-    made.add_argument("--json", action="store_true", help="print the outcome as JSON")
-    if at_a_line:
-        made.add_argument("--at", metavar="ADDRESS", help=_AT)
-        made.add_argument(
-            "--framing", choices=("auto", "tcp", "rtu"), help="how the gateway speaks"
-        )
-    return made
+    parser.add_argument(
+        "--framing",
+        choices=("auto", "tcp", "rtu"),
+        help="Modbus TCP, RTU over TCP, or detect it (default: from the settings)",
+    )
+    return parser
 
 
-def add_units(to: argparse.ArgumentParser, default: str | None) -> None:
-    """Let unit ids be given, as in 1,2,5-9."""
-    text = "unit ids, as in 1,2,5-9" + (f" ({default})" if default else "")
-    to.add_argument("--units", type=units, default=default, help=text)
+def add_units(parser: argparse.ArgumentParser) -> None:
+    """Add --units to a parser, for meters that are in no settings."""
+    parser.add_argument(
+        "--units",
+        metavar="IDS",
+        type=unit_ids,
+        help="unit ids of the meters at --at, for example 1,2,5-9 (default: METER_IDS)",
+    )
 
 
-def add_model(to: argparse.ArgumentParser) -> None:
-    """Let the model be named of a meter that is in no settings."""
-    to.add_argument("--model", choices=tuple(MODELS), default="sdm630", help="what the meters are")
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add --model to a parser, for meters that are in no settings."""
+    parser.add_argument(
+        "--model",
+        choices=tuple(MODELS),
+        default="sdm630",
+        metavar="MODEL",
+        help="model of the meters at --at: {} (default: %(default)s)".format(", ".join(MODELS)),
+    )
 
 
 def gateways(options: argparse.Namespace, settings: BridgeSettings) -> tuple[Gateway, ...]:
-    """Return the lines a command is for. Raises SettingsError where nothing names one."""
+    """Return the gateways that the options or the settings name. Raises SettingsError for none."""
     if options.at is None:
         found = site_from(settings)
         if not found:
             raise SettingsError(
-                "no gateway is named: give --at 192.168.1.100:502 (or --at serial:///dev/ttyUSB0),"
-                " set MODBUS_HOST, or write a meters.toml"
+                "no gateway is configured; use --at 192.168.1.100:502"
+                " (or --at serial:///dev/ttyUSB0), set MODBUS_HOST, or write a meters.toml"
             )
     else:
-        found = (_named(options, settings),)
+        found = (_gateway_at(options, settings),)
     framing = options.framing
     if framing is None:
         return found
     return tuple(each if each.serial else replace(each, framing=framing) for each in found)
 
 
-def units(text: str) -> tuple[int, ...]:
-    """Return the unit ids that `1,2,5-9` stands for."""
+def unit_ids(text: str) -> tuple[int, ...]:
+    """Return the unit ids of a list such as `1,2,5-9`."""
     found: list[int] = []
     for word in text.split(","):
         first, dash, last = word.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise argparse.ArgumentTypeError(f"unit ids are numbers, as in 1,2,5-9 (got {text!r})")
+            raise argparse.ArgumentTypeError(
+                f"unit ids are numbers, for example 1,2,5-9 (got {text!r})"
+            )
         span = range(int(first), int(last if dash else first) + 1)
         if not span or span[0] < 1 or span[-1] > HIGHEST_UNIT:
             raise argparse.ArgumentTypeError(
@@ -71,7 +85,7 @@ def units(text: str) -> tuple[int, ...]:
 
 
 def seconds(text: str) -> float:
-    """Return a time that can be waited."""
+    """Return a duration that a command can wait."""
     try:
         number = float(text)
     except ValueError:
@@ -81,16 +95,7 @@ def seconds(text: str) -> float:
     return number
 
 
-def one_unit(text: str) -> tuple[int, ...]:
-    """Return the unit id of a meter that no settings name. Raises SettingsError for none."""
-    if not text.isdecimal() or not 1 <= int(text) <= HIGHEST_UNIT:
-        raise SettingsError(
-            f"with --at a meter is named by its unit id, 1 to {HIGHEST_UNIT} (got {text!r})"
-        )
-    return (int(text),)
-
-
-def _named(options: argparse.Namespace, settings: BridgeSettings) -> Gateway:
+def _gateway_at(options: argparse.Namespace, settings: BridgeSettings) -> Gateway:
     try:
         where = parse_address(options.at, settings.modbus_port)
     except ValueError as error:

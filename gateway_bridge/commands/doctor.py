@@ -1,151 +1,165 @@
-"""`doctor`: from here to every meter and to the broker, step by step: what is wrong, what to do."""
+"""`doctor`: check the way to every meter and to the broker, and show each fault with its remedy."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 
+from rich.markup import escape
 from rich.table import Table
 
 from gateway_bridge.commands import arguments
 from gateway_bridge.commands.checks.broker import check_broker
-from gateway_bridge.commands.checks.line import Line, check_line
+from gateway_bridge.commands.checks.findings import Finding
+from gateway_bridge.commands.checks.gateway import check_clients, check_speed
+from gateway_bridge.commands.checks.line import Line, check_framing, check_network
 from gateway_bridge.commands.checks.meter import check_meter
-from gateway_bridge.commands.checks.pace import check_clients, check_pace
-from gateway_bridge.commands.counting import COUNTERS, against_counters
-from gateway_bridge.commands.findings import Finding, Tell
-from gateway_bridge.commands.lines import MeterRead, read_meter
+from gateway_bridge.commands.meter_read import read_meter
+from gateway_bridge.commands.wiring import COUNTERS, counter_mismatch
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.settings import BridgeSettings
 from gateway_bridge.site.site import Gateway, Meter
-from service.terminal import Screen
+from service.terminal import Screen, amount
 
 WATCH_S = 10.0
-_PURPOSE = (
-    "Look for what is wrong on the way network, gateway, framing, line, meters, broker, and in the"
-    " wiring of the meters. Stop the bridge before: many gateways serve one client only."
-)
-_STYLES = {"ok": "green", "look": "bold yellow", "fault": "bold red"}
+_PURPOSE = """\
+Find what is wrong with the network, the gateway, the framing, the line, the
+meters, their wiring or the broker, and show what to do about it.
+Stop the bridge first: many gateways serve one client only."""
+_STYLES = {"ok": "green", "warning": "bold yellow", "fault": "bold red"}
 
 
 def main(words: Sequence[str]) -> int:
-    """Tell what is found; 1 where something is wrong."""
-    parser = arguments.parser("doctor", _PURPOSE)
-    arguments.add_units(parser, None)
+    """Run all checks and show the findings. Return 1 if there is a fault."""
+    parser = arguments.line_parser("doctor", _PURPOSE)
+    arguments.add_units(parser)
     arguments.add_model(parser)
-    parser.add_argument("--no-broker", action="store_true", help="leave the broker out")
+    parser.add_argument("--no-broker", action="store_true", help="do not check the broker")
     parser.add_argument(
         "--watch",
+        metavar="SECONDS",
         type=arguments.seconds,
         default=WATCH_S,
-        help="how long to compare counters with power, in seconds (%(default)s)",
+        help="time to compare the counters with the power (default: %(default)g)",
     )
     options = parser.parse_args(words)
     settings = BridgeSettings.load()
     gateways = arguments.gateways(options, settings)
-    told = Told(Screen(as_json=options.json))
+    report = Report(Screen(as_json=options.json))
     for gateway in gateways:
-        told.begin(gateway)
-        asyncio.run(_examine(gateway, told, options.watch))
+        report.begin(gateway)
+        asyncio.run(_check_gateway(gateway, report, options.watch))
     if not options.no_broker:
-        told.begin(None)
-        logging.disable()  # what the broker's client would log, the doctor says itself
-        check_broker(settings, told.tell)
+        report.begin(None)
+        logging.disable()  # the findings report what the MQTT client would log
+        report.add(check_broker(settings))
         logging.disable(logging.NOTSET)
-    return told.end()
+    return report.end()
 
 
-@dataclass(slots=True)
-class Told:
-    """What has been told, as it was told."""
+class Report:
+    """The findings so far, each shown as soon as it is added."""
 
-    screen: Screen
-    findings: list[tuple[str | None, Finding]] = field(default_factory=list)
-    where: str | None = None
+    def __init__(self, screen: Screen) -> None:
+        self.screen = screen
+        self._findings: list[tuple[str | None, Finding]] = []
+        self._gateway: str | None = None
 
     def begin(self, gateway: Gateway | None) -> None:
-        """Say what is looked at now."""
-        self.where = gateway.address if gateway else None
+        """Begin the findings about a gateway, or (None) about the broker."""
+        self._gateway = gateway.address if gateway else None
         if gateway:
             self.screen.say(f"{gateway.name} at {gateway.address}", "bold")
 
-    def tell(self, finding: Finding) -> None:
-        """Say what was found, and what to do."""
-        self.findings.append((self.where, finding))
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Show findings and keep them."""
+        for finding in findings:
+            self._findings.append((self._gateway, finding))
+            self._show(finding)
+
+    def _show(self, finding: Finding) -> None:
         row = Table.grid(padding=(0, 2))
-        for width in (5, 10, None):
+        for width in (7, 10, None):
             row.add_column(width=width, overflow="fold")
         style = _STYLES[finding.level]
-        row.add_row(f"[{style}]{finding.level}[/]", finding.step, _plain(finding.text))
+        row.add_row(f"[{style}]{finding.level}[/]", finding.step, escape(finding.text))
         if finding.remedy:
-            row.add_row("", "", f"→ {_plain(finding.remedy)}")
+            row.add_row("", "", f"→ {escape(finding.remedy)}")
         self.screen.show(row)
 
     def end(self) -> int:
-        """Sum up; return the exit code."""
-        levels = [finding.level for _, finding in self.findings]
-        faults, looks = levels.count("fault"), levels.count("look")
+        """Show the number of faults and warnings; return the exit code."""
+        levels = [finding.level for _, finding in self._findings]
+        faults, warnings = levels.count("fault"), levels.count("warning")
         self.screen.say()
-        found = "no fault" if not faults else "1 fault" if faults == 1 else f"{faults} faults"
-        also = f", {looks} worth a look" if looks else ""
-        style = "bold red" if faults else "bold yellow" if looks else "bold green"
+        style = "bold red" if faults else "bold yellow" if warnings else "bold green"
+        found = amount(faults, "fault") if faults else "no faults"
+        also = f", {amount(warnings, 'warning')}" if warnings else ""
         self.screen.say(f"{found}{also}", style)
-        self.screen.outcome(
-            {
-                "ok": not faults,
-                "findings": [
-                    {"gateway": where} | asdict(finding) for where, finding in self.findings
-                ],
-            }
-        )
+        self.screen.outcome({
+            "ok": not faults,
+            "faults": faults,
+            "warnings": warnings,
+            "findings": [
+                {"gateway": gateway} | asdict(finding) for gateway, finding in self._findings
+            ],
+        })  # fmt: skip
         return 1 if faults else 0
 
 
-async def _examine(gateway: Gateway, told: Told, watch_s: float) -> None:
-    tell = told.tell
-    line = await check_line(gateway, tell)
+async def _check_gateway(gateway: Gateway, report: Report, watch_s: float) -> None:
+    network = await check_network(gateway)
+    report.add(network)
+    if any(finding.level == "fault" for finding in network):
+        return
+    framing, line = await check_framing(gateway)
+    report.add([framing])
     if line is None:
         return
-    fit: list[tuple[Meter, MeterRead]] = []
     try:
-        if not gateway.serial:
-            await check_clients(gateway, line, tell)
-        await check_pace(gateway, line, tell)
-        for meter in gateway.meters:
-            said = await check_meter(gateway, line, meter, tell)
-            if said is not None:
-                fit.append((meter, said))
-        with told.screen.aside.status(f"comparing counters with power for {watch_s:g} s"):
-            await _watch(gateway, line, fit, tell, watch_s)
+        await _check_line(gateway, line, report, watch_s)
     except GatewayError as error:
-        text = f"{gateway.address} {error}, in the middle of it"
-        tell(Finding("line", "fault", text, "another client may have taken the connection over"))
+        text = f"{gateway.address} {error}, during the checks"
+        remedy = "check whether another client has taken over the connection"
+        report.add([Finding("line", "fault", text, remedy)])
     finally:
         line.probe.close()
 
 
-async def _watch(
-    gateway: Gateway, line: Line, fit: list[tuple[Meter, MeterRead]], tell: Tell, watch_s: float
-) -> None:
-    """Read power and counters again and again, and compare the two."""
+async def _check_line(gateway: Gateway, line: Line, report: Report, watch_s: float) -> None:
+    if not gateway.serial:
+        report.add([await check_clients(gateway, line)])
+    report.add(await check_speed(gateway, line))
+    sound = []
+    for meter in gateway.meters:
+        findings = await check_meter(gateway, line, meter)
+        report.add(findings)
+        if all(finding.level == "ok" for finding in findings):
+            sound.append(meter)
+    with report.screen.aside.status(f"comparing counters with power for {watch_s:g} s"):
+        report.add(await _check_counters(gateway, line, sound, watch_s))
+
+
+async def _check_counters(
+    gateway: Gateway, line: Line, meters: Sequence[Meter], watch_s: float
+) -> list[Finding]:
+    """Read the power and the counters of the meters repeatedly, and compare them."""
     began_s = time.monotonic()
-    samples: dict[str, list[tuple[float, dict[str, float]]]] = {m.meter_id: [] for m, _ in fit}
-    while fit and time.monotonic() - began_s < watch_s:
-        for meter, _ in fit:
-            asked = replace(meter, quantities=("power", *COUNTERS))
-            said = await read_meter(line.probe, asked, gateway)
-            samples[meter.meter_id].append((time.monotonic(), said.values))
+    samples: dict[str, list[tuple[float, dict[str, float]]]] = {m.meter_id: [] for m in meters}
+    while meters and time.monotonic() - began_s < watch_s:
+        for meter in meters:
+            wanted = replace(meter, quantities=("power", *COUNTERS))
+            done = await read_meter(line.probe, wanted, gateway)
+            samples[meter.meter_id].append((time.monotonic(), done.values))
         await asyncio.sleep(0.1)
+    findings = []
     for meter_id, taken in samples.items():
         powers = [values["power"] for _, values in taken if "power" in values]
         if len(powers) < 2:
             continue
         (first_s, first), (last_s, last) = taken[0], taken[-1]
-        found = against_counters(first, last, sum(powers) / len(powers), last_s - first_s)
+        found = counter_mismatch(first, last, sum(powers) / len(powers), last_s - first_s)
         if found:
-            tell(Finding(f"meter {meter_id}", "fault", found.text, found.remedy))
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+            findings.append(Finding(f"meter {meter_id}", "fault", found.text, found.remedy))
+    return findings

@@ -1,5 +1,6 @@
-"""`read`: one meter, once: who it is and what it measures, in a table."""
+"""`read`: read one meter once and show its values."""
 
+import argparse
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,10 +10,11 @@ from rich.table import Table
 
 from contract.quantities import BY_NAME, quantity_set
 from gateway_bridge.commands import arguments
-from gateway_bridge.commands.lines import DOCTOR, MeterRead, open_line, read_meter
-from gateway_bridge.modbus.connection import FRAMING_NAMES
+from gateway_bridge.commands.meter_read import MeterRead, read_meter
+from gateway_bridge.commands.probe import RUN_DOCTOR, framing_name, open_probe
 from gateway_bridge.modbus.errors import GatewayError
-from gateway_bridge.settings import BridgeSettings
+from gateway_bridge.modbus.frames import Framing
+from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
 from gateway_bridge.site.site import CORE_NAMES, Gateway, Meter
 from service.errors import SettingsError
 from service.terminal import Screen, table
@@ -23,64 +25,67 @@ _HEADS = ("all", "L1", "L2", "L3", "N")
 
 
 def main(words: Sequence[str]) -> int:
-    """Read a meter and show it; 1 where it does not answer, or not with numbers."""
-    parser = arguments.parser("read", _PURPOSE)
+    """Read a meter and show its values. Return 1 if a value is not a number."""
+    parser = arguments.line_parser("read", _PURPOSE)
     parser.add_argument(
-        "meter", nargs="?", help="its id in the settings; with --at its unit id; left out: the one"
+        "meter",
+        nargs="?",
+        help="id of the meter in the settings, or its unit id with --at"
+        " (may be omitted if there is only one)",
     )
     parser.add_argument(
-        "--quantities", help="core, default, all, or names, as in core,frequency; else as set"
+        "--quantities",
+        metavar="NAMES",
+        help="core, default, all, or names, for example core,frequency (default: QUANTITIES)",
     )
     arguments.add_model(parser)
     options = parser.parse_args(words)
-    gateway, meter = _chosen(options)
-    screen = Screen(as_json=options.json)
-    return asyncio.run(_read(gateway, meter, screen))
+    gateway, meter = _selected(options)
+    return asyncio.run(_read(gateway, meter, Screen(as_json=options.json)))
 
 
 async def _read(gateway: Gateway, meter: Meter, screen: Screen) -> int:
-    probe = await open_line(gateway, meter.unit)
+    probe = await open_probe(gateway, meter.unit)
     try:
-        said = await read_meter(probe, meter, gateway)
+        done = await read_meter(probe, meter, gateway)
     except GatewayError as error:
         raise GatewayError(
-            f"meter {meter.meter_id} at {gateway.address}: {error}; {DOCTOR}"
+            f"meter {meter.meter_id} at {gateway.address}: {error}; {RUN_DOCTOR}"
         ) from error
     finally:
         probe.close()
-    framing = "RTU" if gateway.serial else FRAMING_NAMES[probe.framing]
-    _show(screen, gateway, meter, said, framing)
-    screen.outcome(_facts(gateway, meter, said, framing))
-    return 0 if len(said.values) == len(said.asked) else 1
+    _show(screen, gateway, meter, done, framing_name(gateway, probe.framing))
+    screen.outcome(_to_dict(gateway, meter, done, probe.framing))
+    return 1 if done.missing else 0
 
 
-def _show(screen: Screen, gateway: Gateway, meter: Meter, said: MeterRead, framing: str) -> None:
-    identity = said.identity
-    known = [
+def _show(screen: Screen, gateway: Gateway, meter: Meter, done: MeterRead, framing: str) -> None:
+    identity = done.identity
+    wiring = meter.wiring or identity.wiring
+    details = [
         meter.model.title,
         f"serial number {identity.serial}" if identity.serial else "",
-        f"wiring {meter.wiring or identity.wiring}" if meter.wiring or identity.wiring else "",
+        f"wiring {wiring}" if wiring else "",
         "low word first" if identity.low_word_first else "",
-        "turned round (invert)" if meter.inverted else "",
+        "inverted" if meter.inverted else "",
     ]
-    screen.say(f"{meter.name}: {', '.join(filter(None, known))}", "bold")
-    requests = len(said.blocks)
+    screen.say(f"{meter.name}: {', '.join(filter(None, details))}", "bold")
+    requests = len(done.blocks)
     screen.say(
         f"unit {meter.unit} at {gateway.address}, {framing}, "
         + ("one request" if requests == 1 else f"{requests} requests")
     )
     screen.say()
-    screen.show(_table(said))
-    missing = [name for name in said.asked if name not in said.values]
-    if missing:
-        screen.say(f"Not a number: {', '.join(missing)}", "bold red")
+    screen.show(_table(done))
+    if done.missing:
+        screen.say(f"Not a number: {', '.join(done.missing)}", "bold red")
 
 
-def _table(said: MeterRead) -> Table:
-    """Return the values, the phases side by side."""
+def _table(done: MeterRead) -> Table:
+    """Return a table of the values with a column for each phase."""
     rows: dict[str, dict[str, str]] = {}
     units = {}
-    for name, value in said.values.items():
+    for name, value in done.values.items():
         base, phase = _split(name)
         kind = BY_NAME[name].kind
         rows.setdefault(base, {})[phase] = f"{value:.{kind.decimals + 1}f}"
@@ -92,7 +97,7 @@ def _table(said: MeterRead) -> Table:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Return what is measured, and on which phase: '' for all or none."""
+    """Return the name of a quantity without its phase, and the phase ('' if it has none)."""
     for phase in _PHASES[1:]:
         base = name.removesuffix(phase)
         if base != name and not base.endswith(_PHASES[1:]):
@@ -106,21 +111,29 @@ def _label(base: str) -> str:
     return BY_NAME[f"{base}_l1"].label.removesuffix(" L1")
 
 
-def _chosen(options: Any) -> tuple[Gateway, Meter]:
-    """Return the meter that is meant, and its line. Raises SettingsError where none is."""
+def _selected(options: argparse.Namespace) -> tuple[Gateway, Meter]:
+    """Return the selected meter and its gateway. Raises SettingsError if there is no such meter."""
     settings = BridgeSettings.load()
     if options.at is not None and options.meter is not None:
-        options.units = arguments.one_unit(options.meter)
+        options.units = _unit_id(options.meter)
     gateways = arguments.gateways(options, settings)
     meters = [(gateway, meter) for gateway in gateways for meter in gateway.meters]
     wanted = None if options.at is not None else options.meter
     found = [each for each in meters if wanted in (None, each[1].meter_id)]
     if len(found) != 1:
         ids = ", ".join(meter.meter_id for _, meter in meters)
-        what = "which meter?" if wanted is None else f"there is no meter {wanted!r};"
-        raise SettingsError(f"read: {what} there are {ids}")
+        problem = "no meter is given" if wanted is None else f"there is no meter {wanted!r}"
+        raise SettingsError(f"read: {problem}; the meters are {ids}")
     gateway, meter = found[0]
     return gateway, replace(meter, quantities=_quantities(options.quantities, meter))
+
+
+def _unit_id(text: str) -> tuple[int, ...]:
+    if not text.isdecimal() or not 1 <= int(text) <= HIGHEST_UNIT:
+        raise SettingsError(
+            f"read: with --at, give the unit id of the meter, 1 to {HIGHEST_UNIT} (got {text!r})"
+        )
+    return (int(text),)
 
 
 def _quantities(given: str | None, meter: Meter) -> tuple[str, ...]:
@@ -132,15 +145,20 @@ def _quantities(given: str | None, meter: Meter) -> tuple[str, ...]:
         raise SettingsError(f"--quantities: {error}") from error
 
 
-def _facts(gateway: Gateway, meter: Meter, said: MeterRead, framing: str) -> dict[str, Any]:
-    facts = {
+def _to_dict(gateway: Gateway, meter: Meter, done: MeterRead, framing: Framing) -> dict[str, Any]:
+    """Return the meter and its values for a script."""
+    return {
         "meter_id": meter.meter_id,
+        "name": meter.name,
         "address": gateway.address,
         "framing": framing,
         "unit": meter.unit,
         "model": meter.model.name,
-        "serial": said.identity.serial,
-        "wiring": meter.wiring or said.identity.wiring,
+        "serial": done.identity.serial,
+        "wiring": meter.wiring or done.identity.wiring,
+        "low_word_first": done.identity.low_word_first,
+        "inverted": meter.inverted,
+        "requests": len(done.blocks),
+        "values": {name: round(value, 3) for name, value in done.values.items()},
+        "missing": done.missing,
     }
-    values = {name: round(value, 3) for name, value in said.values.items()}
-    return {key: value for key, value in facts.items() if value is not None} | {"values": values}

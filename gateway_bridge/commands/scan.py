@@ -1,72 +1,120 @@
-"""`scan`: which meters are on a line: each unit id is asked once, in the likely framings."""
+"""`scan`: find the meters on a line by a request to each unit id, in each possible framing."""
 
+import argparse
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.progress import Progress, TaskID
 
 from gateway_bridge.commands import arguments
-from gateway_bridge.commands.introduction import Found, introduced
-from gateway_bridge.commands.lines import DOCTOR, framings
-from gateway_bridge.commands.probe import Outcome, Probe
-from gateway_bridge.meter.plan import SMALLEST_READ
-from gateway_bridge.modbus.connection import CLOSED_AT_ONCE, FRAMING_NAMES
-from gateway_bridge.modbus.errors import GatewayError
-from gateway_bridge.modbus.transport import Framing
-from gateway_bridge.models import MODELS
+from gateway_bridge.commands.probe import (
+    RUN_DOCTOR,
+    Outcome,
+    Probe,
+    framing_name,
+    framings,
+)
+from gateway_bridge.meter.identity import identify
+from gateway_bridge.meter.plan import Block, Layout
+from gateway_bridge.modbus.connection import CLOSED_AT_ONCE
+from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
+from gateway_bridge.modbus.frames import HOLDING, SMALLEST_READ, Framing
+from gateway_bridge.models import CODE_REGISTERS, METER_CODES, MODELS, MeterModel
 from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
 from gateway_bridge.site.site import Gateway
 from service.terminal import Screen, table
 
-PATIENCE_S = 1.0
-"""What to wait for a unit while it is not known how long the gateway itself waits: asked faster,
-it would queue up what nobody answers."""
+TIMEOUT_S = 1.0
+"""Timeout of a unit id until the gateway's own timeout is known; a faster scan would fill the
+gateway's queue with requests to absent meters."""
 LONGEST_S = 3.0
 SLACK_S = 0.15
-TOGETHER = 10
-"""So many units are asked in one framing before the other is tried."""
-_PURPOSE = (
-    "Look for meters: ask each unit id in Modbus TCP and in RTU over TCP. Stop the bridge before:"
-    " many gateways serve one client only. Each unit id without a meter takes the gateway's own"
-    " waiting time."
-)
+GROUP = 10
+"""Number of unit ids to request in one framing before the other is tried."""
+_SILENT = 0
+"""Fault code of a request to which a meter is silent; no exception has it."""
+_PURPOSE = """\
+Find the meters on a line: request each unit id in Modbus TCP and in RTU over TCP.
+Stop the bridge first: many gateways serve one client only. Each unit id without
+a meter takes as long as the gateway itself waits for it."""
 
 
 def main(words: Sequence[str]) -> int:
-    """Look for meters and show them; 1 where there are none."""
-    parser = arguments.parser("scan", _PURPOSE)
-    arguments.add_units(parser, f"1-{HIGHEST_UNIT}")
+    """Scan the lines and show the meters. Return 1 if a line has none."""
+    parser = arguments.line_parser("scan", _PURPOSE)
+    parser.add_argument(
+        "--units",
+        metavar="IDS",
+        type=arguments.unit_ids,
+        default=f"1-{HIGHEST_UNIT}",
+        help="unit ids to request, for example 1,2,5-9 (default: %(default)s)",
+    )
     parser.add_argument(
         "--timeout",
+        metavar="SECONDS",
         type=arguments.seconds,
-        help=f"how long to wait for each, in seconds (at most {PATIENCE_S:g}, less where it can)",
+        help=f"timeout of each request (default: {TIMEOUT_S:g}, less once the gateway's is known)",
     )
     options = parser.parse_args(words)
     gateways = arguments.gateways(options, BridgeSettings.load())
     screen = Screen(as_json=options.json)
-    found = [_scanned(gateway, options, screen) for gateway in gateways]
-    screen.outcome({"gateways": [facts for facts, _ in found]})
-    return 0 if all(meters for _, meters in found) else 1
+    scans = [_scan(gateway, options, screen) for gateway in gateways]
+    screen.outcome({"gateways": [scan.to_dict() for scan in scans]})
+    return 0 if all(scan.found for scan in scans) else 1
 
 
-def _scanned(
-    gateway: Gateway, options: Any, screen: Screen
-) -> tuple[dict[str, Any], tuple[Found, ...]]:
+def _scan(gateway: Gateway, options: argparse.Namespace, screen: Screen) -> "Scan":
     scan = Scan(gateway, options.units, options.timeout, screen)
     try:
         asyncio.run(scan.run())
     except KeyboardInterrupt:
-        screen.say(f"Stopped after unit {scan.reached}; found until then:")
-        scan.tell()
+        screen.say(f"Stopped after unit {scan.reached}; meters found so far:")
+        scan.show()
         raise
-    scan.tell()
-    facts = {"address": gateway.address, "meters": [_facts(meter) for meter in scan.found]}
-    return facts, tuple(scan.found)
+    scan.show()
+    return scan
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A meter that responded, and what it reports about itself."""
+
+    unit: int
+    framing: Framing
+    took_s: float
+    serial: str | None = None
+    model: str | None = None
+    code: int | None = None
+    wiring: str | None = None
+    volts: float | None = None
+    low_word_first: bool = False
+
+    @property
+    def title(self) -> str:
+        """The model as shown to people."""
+        if self.model:
+            return MODELS[self.model].title if self.model in MODELS else self.model
+        return "not reported" if self.code is None else f"unknown (code 0x{self.code:04X})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the meter for a script."""
+        return {
+            "unit": self.unit,
+            "framing": self.framing,
+            "model": self.model,
+            "model_code": self.code,
+            "serial": self.serial,
+            "wiring": self.wiring,
+            "low_word_first": self.low_word_first,
+            "voltage_l1": None if self.volts is None else round(self.volts, 1),
+            "response_ms": round(1000 * self.took_s, 1),
+        }
 
 
 class Scan:
-    """A search on one line."""
+    """The search on one line."""
 
     def __init__(
         self, gateway: Gateway, units: Sequence[int], timeout_s: float | None, screen: Screen
@@ -75,7 +123,7 @@ class Scan:
         self.found: list[Found] = []
         self.reached = 0
         self._units = units
-        self._timeout_s = timeout_s or PATIENCE_S
+        self._timeout_s = timeout_s or TIMEOUT_S
         self._measured = timeout_s is not None
         self._screen = screen
         self._framings = framings(gateway)
@@ -84,45 +132,59 @@ class Scan:
         self._closed: set[Framing] = set()
 
     async def run(self) -> None:
-        """Ask every unit. Raises GatewayError where there is no way to the gateway."""
+        """Request every unit id. Raises GatewayError if the gateway cannot be reached."""
         with self._screen.progress_bar() as bar:
             task = bar.add_task("", total=len(self._units))
             try:
-                for start in range(0, len(self._units), TOGETHER):
-                    group = self._units[start : start + TOGETHER]
+                for start in range(0, len(self._units), GROUP):
+                    group = self._units[start : start + GROUP]
                     for framing in self._framings:
-                        await self._ask_all(framing, group, bar, task)
+                        await self._request_all(framing, group, bar, task)
                 if self._probe:
-                    await self._ask_all(self._probe.framing, sorted(self._overheard()), bar, task)
+                    late = sorted(self._late_units())
+                    await self._request_all(self._probe.framing, late, bar, task)
             finally:
                 if self._probe:
                     self._probe.close()
 
-    def tell(self) -> None:
-        """Show what was found."""
+    def show(self) -> None:
+        """Show the meters that were found."""
         if not self.found:
+            units = _span(self._units)
             self._screen.say(
-                f"{self.gateway.address}: no meter answers on unit {_span(self._units)}; {DOCTOR}.",
+                f"{self.gateway.address}: no meter responds at unit id {units}; {RUN_DOCTOR}",
                 "bold red",
             )
             return
-        framing = "RTU" if self.gateway.serial else FRAMING_NAMES[self.found[0].framing]
+        framing = framing_name(self.gateway, self.found[0].framing)
         shown = table(
-            ">unit", "model", "serial number", "wiring", ">L1", ">answers in",
-            title=f"{self.gateway.address} speaks {framing}",
+            ">unit", "model", "serial number", "wiring", ">L1", ">response",
+            title=f"{self.gateway.address} uses {framing}",
         )  # fmt: skip
-        for meter in sorted(self.found, key=lambda meter: meter.unit):
+        for meter in self._by_unit():
             shown.add_row(
                 f"{meter.unit}",
-                _model_in_words(meter),
-                meter.serial or "does not say",
+                meter.title,
+                meter.serial or "not reported",
                 (meter.wiring or "") + (", low word first" if meter.low_word_first else ""),
                 "" if meter.volts is None else f"{meter.volts:.1f} V",
                 f"{1000 * meter.took_s:.0f} ms",
             )
         self._screen.show(shown)
 
-    async def _ask_all(
+    def to_dict(self) -> dict[str, Any]:
+        """Return the line and its meters for a script."""
+        return {
+            "name": self.gateway.name,
+            "address": self.gateway.address,
+            "framing": self.found[0].framing if self.found else None,
+            "meters": [meter.to_dict() for meter in self._by_unit()],
+        }
+
+    def _by_unit(self) -> list[Found]:
+        return sorted(self.found, key=lambda meter: meter.unit)
+
+    async def _request_all(
         self, framing: Framing, units: Sequence[int], bar: Progress, task: TaskID
     ) -> None:
         for unit in units:
@@ -130,47 +192,48 @@ class Scan:
                 return
             self.reached = unit
             bar.update(task, description=f"{self.gateway.address}: unit {unit}")
-            await self._look_for(unit, await self._opened(framing))
+            await self._request(unit, await self._opened(framing))
             bar.advance(task, 1 / len(self._framings))
 
-    async def _look_for(self, unit: int, probe: Probe) -> None:
-        heard = await probe.ask(unit, 0, SMALLEST_READ)
-        if heard.outcome is Outcome.CLOSED:
+    async def _request(self, unit: int, probe: Probe) -> None:
+        response = await probe.request(unit, 0, SMALLEST_READ)
+        if response.outcome is Outcome.CLOSED:
             await probe.open()
-            heard = await probe.ask(unit, 0, SMALLEST_READ)
-        if heard.outcome is Outcome.CLOSED and not self.found:
+            response = await probe.request(unit, 0, SMALLEST_READ)
+        if response.outcome is Outcome.CLOSED and not self.found:
             self._closed.add(probe.framing)
             if self._closed.issuperset(self._framings):
                 raise GatewayError(f"{self.gateway.address}: {CLOSED_AT_ONCE}")
-        if heard.of_a_meter or heard.outcome is Outcome.EXCEPTION:
+        if response.from_meter or response.outcome is Outcome.EXCEPTION:
             self._framings = (probe.framing,)
-        if heard.of_a_meter:
-            self.found.append(await introduced(probe, unit, heard.took_s, heard.data))
-        elif heard.outcome is Outcome.SILENCE and self.found and not self._measured:
-            await self._measure(probe, unit)
+        if response.from_meter:
+            self.found.append(await _identified(probe, unit, response.took_s, response.data))
+        elif response.outcome is Outcome.SILENCE and self.found and not self._measured:
+            await self._measure_timeout(probe, unit)
 
-    async def _measure(self, probe: Probe, absent: int) -> None:
-        """Find out how long the gateway waits for a unit that is not there, to ask no slower.
+    async def _measure_timeout(self, probe: Probe, absent: int) -> None:
+        """Measure how long the gateway waits for an absent unit, and use that as timeout.
 
-        A known meter that is asked right behind it answers when the gateway has given up.
+        A request to a known meter, sent right after one to an absent unit, is answered as soon as
+        the gateway stops waiting for the absent one.
         """
         known = min(self.found, key=lambda meter: meter.took_s)
         probe.timeout_s = known.took_s + SLACK_S
-        await probe.ask(absent, 0, SMALLEST_READ)
+        await probe.request(absent, 0, SMALLEST_READ)
         probe.timeout_s = LONGEST_S
-        behind = await probe.ask(known.unit, 0, SMALLEST_READ)
-        if behind.of_a_meter:
+        behind = await probe.request(known.unit, 0, SMALLEST_READ)
+        if behind.from_meter:
             waited_s = known.took_s + SLACK_S + max(0.0, behind.took_s - known.took_s)
             self._timeout_s = waited_s + SLACK_S / 2
         self._measured = True
         probe.timeout_s = self._timeout_s
 
     async def _opened(self, framing: Framing) -> Probe:
-        """Return the connection in this framing; one at a time, many gateways serve no more."""
+        """Return the only connection, in this framing: many gateways serve one client."""
         if self._probe is None or self._probe.framing != framing:
             if self._probe:
                 self._probe.close()
-                self._late |= self._probe.others
+                self._late |= self._probe.other_units
             self._probe = Probe(self.gateway.where, framing, timeout_s=self._timeout_s)
             try:
                 await self._probe.open()
@@ -178,32 +241,63 @@ class Scan:
                 raise GatewayError(f"{self.gateway.address}: {error}") from error
         return self._probe
 
-    def _overheard(self) -> set[int]:
-        """Return the wanted units that answered so late that another one was asked already."""
-        heard = self._late | (self._probe.others if self._probe else set())
-        return (heard & set(self._units)) - {meter.unit for meter in self.found}
+    def _late_units(self) -> set[int]:
+        """Return the wanted units that responded after their timeout."""
+        late = self._late | (self._probe.other_units if self._probe else set())
+        return (late & set(self._units)) - {meter.unit for meter in self.found}
 
 
-def _model_in_words(meter: Found) -> str:
-    if meter.model:
-        return MODELS[meter.model].title if meter.model in MODELS else meter.model
-    return "does not say" if meter.code is None else f"unknown (code 0x{meter.code:04X})"
+async def _identified(probe: Probe, unit: int, took_s: float, first: bytes) -> Found:
+    """Return a meter with what it reports about itself; `first` are its first registers.
+
+    A meter without a known code is identified like an SDM630.
+    """
+
+    async def ask(address: int, count: int, function: int) -> bytes:
+        try:
+            return await probe.read(unit, address, count, function)
+        except (MeterFault, MeterTimeout) as error:
+            raise MeterFault(str(error), _SILENT) from error
+
+    register, code = await _code(probe, unit)
+    name = None if code is None else METER_CODES.get((register, code))
+    model = MODELS.get(name or "", MODELS["sdm630"])
+    identity = await identify(model, ask)
+    return Found(
+        unit=unit,
+        framing=probe.framing,
+        took_s=took_s,
+        serial=identity.serial,
+        model=name,
+        code=code,
+        wiring=identity.wiring,
+        volts=_volts(model, first, low_word_first=identity.low_word_first),
+        low_word_first=identity.low_word_first,
+    )
+
+
+async def _code(probe: Probe, unit: int) -> tuple[int, int | None]:
+    """Return a code register of the meter and its value; the value is None if there is none."""
+    found: tuple[int, int | None] = (0, None)
+    for register in CODE_REGISTERS:
+        try:
+            answer = await probe.read(unit, register, 1, HOLDING)
+        except MeterTimeout:
+            break
+        except MeterFault:
+            continue
+        found = register, int.from_bytes(answer, "big")
+        if found in METER_CODES:
+            break
+    return found
+
+
+def _volts(model: MeterModel, first: bytes, *, low_word_first: bool) -> float | None:
+    layout = Layout(Block(0, SMALLEST_READ), {"volts": model.probe})
+    return layout.decode(first, low_word_first=low_word_first).get("volts") if first else None
 
 
 def _span(units: Iterable[int]) -> str:
     units = list(units)
     whole = units == list(range(units[0], units[-1] + 1))
     return f"{units[0]} to {units[-1]}" if whole and len(units) > 2 else ", ".join(map(str, units))
-
-
-def _facts(meter: Found) -> dict[str, Any]:
-    facts = {
-        "unit": meter.unit,
-        "framing": meter.framing,
-        "model": meter.model,
-        "serial": meter.serial,
-        "wiring": meter.wiring,
-        "low_word_first": meter.low_word_first,
-        "answers_in_ms": round(1000 * meter.took_s, 1),
-    }
-    return {key: value for key, value in facts.items() if value is not None}

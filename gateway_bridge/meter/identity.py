@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gateway_bridge.meter.plan import Block, Layout
 from gateway_bridge.modbus.errors import MeterFault
-from gateway_bridge.modbus.transport import HOLDING
+from gateway_bridge.modbus.frames import HOLDING
 from gateway_bridge.models import MeterModel
 from gateway_bridge.models.model import Register
 

@@ -23,8 +23,9 @@ class Limits:
     """Single values that were refused."""
     highest: int = field(init=False)
     """The number of registers at once that is worth asking for."""
+    known: set[Block] = field(default_factory=set)
+    """Blocks that the meter answered."""
     _answered: int = 0
-    _known: set[Block] = field(default_factory=set)
     _refusals: dict[Block, int] = field(default_factory=dict)
     _regions: list[tuple[Block, int]] = field(default_factory=list)
 
@@ -47,16 +48,16 @@ class Limits:
 
     def learns_of(self, block: Block) -> bool:
         """Return whether a refusal shows a limit; not where the meter has answered this before."""
-        return block not in self._known
+        return block not in self.known
 
     def forget_answers(self) -> None:
         """Learn from every refusal again: it may be another meter, or another gateway."""
-        self._known.clear()
+        self.known.clear()
         self._answered = 0
 
     def answered(self, block: Block) -> None:
         """Record a block that the meter answered."""
-        self._known.add(block)
+        self.known.add(block)
         self._answered = max(self._answered, block.count)
         self._refusals.pop(block, None)
 

@@ -14,9 +14,6 @@ from operator import itemgetter
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.models.model import STRUCT_CODES, Register
 
-SMALLEST_READ = 2
-"""Registers to ask for at a unit of which nothing is known: one value of most meters."""
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Block:

@@ -1,4 +1,4 @@
-"""A meter as the bridge sees it: what it is asked, what it has answered, whether it lives."""
+"""State: a meter as the bridge sees it, what it is asked, what it has answered."""
 
 import time
 from collections import deque
@@ -10,34 +10,47 @@ from gateway_bridge.meter.identity import Identity
 from gateway_bridge.meter.limits import Limits
 from gateway_bridge.meter.plan import Block, Layout, plan_blocks
 from gateway_bridge.meter.plausibility import Gate
-from gateway_bridge.meter.tally import Tally
 from gateway_bridge.models.inversion import turned
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.models.model import Register
-from gateway_bridge.polling.breaker import Breaker
 from gateway_bridge.site.site import CORE_NAMES, Meter
 
 EVENTS_KEPT = 5
 LONGER_BY = (2, 4)
-"""By so many registers a request may be longer than what is wanted."""
+"""Registers by which a request may be longer than its block."""
+
+
+@dataclass(slots=True)
+class MeterState:
+    """What a meter has done since the start.
+
+    `online` is None until the meter has given a reading or has failed to.
+    """
+
+    online: bool | None = None
+    identity: Identity | None = None
+    serial: str | None = None
+    readings: int = 0
+    timeouts: int = 0
+    faults: int = 0
+    held: int = 0
+    """Values held back."""
+    events: deque[str] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    changed_s: float = field(default_factory=time.monotonic)
+    """Time at which `online` changed last."""
+
+    def since_s(self) -> float:
+        """Return the seconds since `online` changed."""
+        return time.monotonic() - self.changed_s
 
 
 @dataclass(slots=True)
 class PolledMeter:
-    """The state of one meter: its identity, its blocks, its breaker, its gate.
+    """One meter: its settings, its state, and the blocks that it is asked for."""
 
-    `online` is None until it has been heard or missed for the first time.
-    """
-
-    meter: Meter
+    config: Meter
     cost: LineCost
-    online: bool | None = None
-    identity: Identity | None = None
-    serial: str | None = None
-    failures: int = 0
-    tally: Tally = field(default_factory=Tally)
-    breaker: Breaker = field(default_factory=Breaker)
-    events: deque[str] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
+    state: MeterState = field(default_factory=MeterState)
     gate: Gate = field(init=False)
     limits: Limits = field(init=False)
     live: tuple[Block, ...] = field(init=False)
@@ -47,29 +60,28 @@ class PolledMeter:
     _requests: dict[Block, tuple[Block, ...]] = field(init=False)
     _slow_values: dict[str, float] = field(default_factory=dict)
     _refusal: str = ""
-    _untold: list[str] = field(default_factory=list)
-    _told_absent: set[Block] = field(default_factory=set)
-    _told_lacking: set[Block] = field(default_factory=set)
-    _since_s: float = field(default_factory=time.monotonic)
+    _unreported: list[str] = field(default_factory=list)
+    _reported_absent: set[Block] = field(default_factory=set)
+    _reported_lacking: set[Block] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.gate = Gate(self.meter.max_current_a, self.meter.max_voltage_v)
-        self.limits = Limits(self.meter.model.limit)
+        self.gate = Gate(self.config.max_current_a, self.config.max_voltage_v)
+        self.limits = Limits(self.config.model.limit)
         self.replan()
 
     @property
     def wiring(self) -> str | None:
         """How the meter is wired: as the settings say, else as it says itself, if either does."""
-        said = self.identity.wiring if self.identity else None
-        wiring = self.meter.wiring or said
-        return wiring if wiring in self.meter.model.wirings else None
+        said = self.state.identity.wiring if self.state.identity else None
+        wiring = self.config.wiring or said
+        return wiring if wiring in self.config.model.wirings else None
 
     @property
     def low_word_first(self) -> bool:
         """Which register of a value comes first: as the settings say, else as the meter shows."""
-        if self.meter.low_word_first is not None:
-            return self.meter.low_word_first
-        return self.identity is not None and self.identity.low_word_first
+        if self.config.low_word_first is not None:
+            return self.config.low_word_first
+        return self.state.identity is not None and self.state.identity.low_word_first
 
     def live_names(self) -> frozenset[str]:
         """Return the quantities of which each reading has a new value."""
@@ -78,18 +90,18 @@ class PolledMeter:
     def busy_share(self) -> float:
         """Return which share of the line's time this meter takes."""
         live_s, slow_s = (self.cost.total_ms(blocks) / 1000 for blocks in (self.live, self.slow))
-        return live_s / self.meter.interval_s + slow_s / self.meter.slow_interval_s
+        return live_s / self.config.interval_s + slow_s / self.config.slow_interval_s
 
     def replan(self) -> None:
         """Plan the blocks anew, by what is known of the meter now."""
-        model = self.meter.model
+        model = self.config.model
         there = set(model.quantities(self.wiring))
         self.registers = {
             name: model.registers[name]
-            for name in self.meter.quantities
+            for name in self.config.quantities
             if name in there and not self.limits.lacks(model.registers[name])
         }
-        live = set(self.meter.live & self.registers.keys() or self.registers)
+        live = set(self.config.live & self.registers.keys() or self.registers)
         live_blocks = self._plan(live)
         slow_blocks = self._plan(self.registers.keys() - self._inside(live_blocks))
         blocks = (*live_blocks, *slow_blocks)
@@ -101,6 +113,11 @@ class PolledMeter:
         """Return what may be asked for to get a block: itself, or a little more."""
         return self._requests[block]
 
+    def answered(self, request: Block) -> None:
+        """Note a request that was answered."""
+        if request not in self.limits.known:
+            self.limits.answered(request)
+
     def cannot_grow(self, block: Block, request: Block) -> None:
         """Take note that a request for more than a block is refused."""
         shorter = [each for each in self._requests.get(block, ()) if each.count < request.count]
@@ -108,15 +125,15 @@ class PolledMeter:
 
     def introduce(self, identity: Identity) -> tuple[str, ...]:
         """Take note of who answers; return what there is to tell of it."""
-        self.identity = identity
-        before, self.serial = self.serial, identity.serial or self.serial
+        state, before = self.state, self.state.serial
+        state.identity, state.serial = identity, identity.serial or before
         self.replan()
-        if before in (None, self.serial):
+        if before in (None, state.serial):
             return ()
         self.gate.forget()
-        self.limits = Limits(self.meter.model.limit)
+        self.limits = Limits(self.config.model.limit)
         self.replan()
-        return (f"another meter answers now: serial number {self.serial}, before {before}",)
+        return (f"another meter answers now: serial number {state.serial}, before {before}",)
 
     def refused(self, block: Block, why: str) -> None:
         """Plan without a block that the meter refused again and again.
@@ -128,12 +145,12 @@ class PolledMeter:
             return
         if not alone and not self._refusal:
             many = f"refuses {block.count} registers at once, and is asked for fewer ({why})"
-            self._refusal, self._untold = many, [many]
+            self._refusal, self._unreported = many, [many]
         self.replan()
 
     def start_over(self) -> None:
         """Forget what the meter refused: it is to be asked for everything again."""
-        self.limits, self.identity = Limits(self.meter.model.limit), None
+        self.limits, self.state.identity = Limits(self.config.model.limit), None
         self.replan()
 
     def take_live(
@@ -157,37 +174,28 @@ class PolledMeter:
         return events
 
     def set_online(self, online: bool) -> None:
-        """Take note that the meter is there, or is not any more."""
-        self.online, self._since_s = online, time.monotonic()
+        """Note that the meter gives readings, or gives none any more."""
+        self.state.online, self.state.changed_s = online, time.monotonic()
         if not online:
             self.gate.interrupted()
 
-    def since_s(self) -> float:
-        """Return for how long the meter has been there, or been missed."""
-        return time.monotonic() - self._since_s
-
-    def away_in_words(self) -> str:
-        """Return since when the meter was missed, for the log; nothing if it was not."""
-        return "" if self.online is None else f" again after {self.since_s():.0f} s"
-
     def lacks(self, block: Block, why: str) -> tuple[str, ...]:
         """Return what there is to tell, once, of a slow block that does not come."""
-        if block in self._told_lacking:
+        if block in self._reported_lacking:
             return ()
-        self._told_lacking.add(block)
+        self._reported_lacking.add(block)
         return (f"gives no registers {block.address} to {block.end - 1}: {why}",)
 
-    def missed(self, *, live: bool) -> None:
-        """Forget what waits for a reading: it would be of another time."""
-        self.failures += live
+    def missed(self) -> None:
+        """Discard the slow values that wait for a reading: they would be of another time."""
         self._slow_values = {}
 
     def _learnt(self) -> tuple[str, ...]:
         """Return what refusals have taught of the meter, now that it has answered in full."""
-        events, self._untold = self._untold, []
-        absent = self.limits.absent - self._told_absent
+        events, self._unreported = self._unreported, []
+        absent = self.limits.absent - self._reported_absent
         if absent:
-            self._told_absent |= absent
+            self._reported_absent |= absent
             listed = ", ".join(str(block.address) for block in sorted(absent))
             events.append(f"has no value at register {listed}: left out from now")
         return tuple(events)
@@ -203,10 +211,10 @@ class PolledMeter:
             layout = self._layouts.get(block) or Layout(block, self.registers)
             expected += layout.registers
             values |= layout.decode(answer, low_word_first=low_word_first)
-        if self.meter.inverted:
-            values = turned(values, signed_currents=self.meter.model.signed_currents)
+        if self.config.inverted:
+            values = turned(values, signed_currents=self.config.model.signed_currents)
         verdict = self.gate.judge(values, expected, now_s)
-        self.tally.held += verdict.held
+        self.state.held += verdict.held
         return verdict.values, verdict.events
 
     def _plan(self, names: set[str]) -> tuple[Block, ...]:
@@ -219,7 +227,7 @@ class PolledMeter:
         )
 
     def _requests_for(self, block: Block) -> tuple[Block, ...]:
-        last = max(register.end for register in self.meter.model.registers.values())
+        last = max(register.end for register in self.config.model.registers.values())
         longer = (Block(block.address, block.count + more) for more in LONGER_BY)
         allowed = (each for each in longer if each.end <= last and self.limits.allows(each))
         return (block, *allowed)

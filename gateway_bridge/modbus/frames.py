@@ -1,18 +1,40 @@
-"""Frames: requests as they go out, and what is found in the bytes that come back. Pure."""
+"""Frames: requests as they are sent, and the answers found in the bytes that come back. Pure."""
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 from pymodbus.framer.rtu import FramerRTU
 
+Framing = Literal["tcp", "rtu"]
+HOLDING, INPUT = 3, 4
+"""The functions that read registers."""
+EXCEPTIONS = {
+    1: "illegal function",
+    2: "illegal address",
+    3: "illegal count",
+    4: "device failure",
+    5: "acknowledged, not answered",
+    6: "busy",
+    10: "gateway path unavailable",
+    11: "gateway: the meter does not answer",
+}
+NO_ANSWER = frozenset({10, 11})
+"""Exceptions by which a gateway reports that the meter does not answer."""
+REFUSED = frozenset({2, 3})
+"""Exceptions of a meter that lacks some of the registers, or refuses so many at once."""
+SMALLEST_READ = 2
+"""Registers to ask for at a unit of which nothing is known: one value of most meters."""
 LONGEST = 254
+"""The most bytes that the length field of a Modbus TCP frame can announce."""
 
 
-class Frame(NamedTuple):
-    """A whole frame: who speaks, what it says (function code first), its transaction id.
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An answer: the unit id, the PDU (function code first) and the transaction id.
 
-    `end` is where it ended in the bytes that it was found in.
+    `end` is the position after the frame in the bytes that contain it.
     """
 
     unit: int
@@ -20,20 +42,68 @@ class Frame(NamedTuple):
     transaction: int = 0
     end: int = 0
 
+    @property
+    def function(self) -> int:
+        """The function that the answer belongs to."""
+        return self.pdu[0] & 0x7F
 
-def rtu_request(unit: int, pdu: bytes) -> bytes:
-    """Return an RTU frame with its checksum."""
-    frame = bytes([unit]) + pdu
-    return frame + _crc(frame)
+    @property
+    def exception(self) -> int | None:
+        """The exception code, None for an ordinary answer."""
+        return self.pdu[1] if self.pdu[0] & 0x80 else None
+
+    @property
+    def count(self) -> int:
+        """The number of registers that the answer announces."""
+        return 0 if self.pdu[0] & 0x80 else self.pdu[1] // 2
+
+    @property
+    def content(self) -> bytes:
+        """The bytes of the registers."""
+        return self.pdu[2:]
 
 
-def tcp_request(unit: int, pdu: bytes, transaction: int) -> bytes:
-    """Return a Modbus TCP frame."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request for `count` registers of a unit."""
+
+    unit: int
+    function: int
+    count: int
+
+    def misfit(self, frame: Frame) -> str | None:
+        """Return why an answer of this unit does not fit the request; None where it fits."""
+        if frame.function != self.function:
+            return f"answered function {frame.function}, asked for {self.function}"
+        if frame.exception is not None:
+            return None
+        if frame.count != self.count:
+            return f"answered {frame.count} registers, asked for {self.count}"
+        if len(frame.content) != 2 * self.count:
+            return f"answered {len(frame.content)} bytes and announced {2 * self.count}"
+        return None
+
+
+def encode(framing: Framing, unit: int, pdu: bytes, transaction: int) -> bytes:
+    """Return a request as it is sent; RTU has a checksum and no transaction id."""
+    if framing == "rtu":
+        frame = bytes([unit]) + pdu
+        return frame + _crc(frame)
     return struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu
 
 
-def rtu_frames(raw: bytes) -> Iterator[Frame]:
-    """Yield the answers with a right checksum, wherever in the bytes they begin."""
+def find(framing: Framing, raw: bytes) -> Iterator[Frame]:
+    """Return the answers among the bytes that have come."""
+    return _in_rtu(raw) if framing == "rtu" else _in_tcp(raw)
+
+
+def other(framing: Framing) -> Framing:
+    """Return the framing that this one may be mistaken for."""
+    return "rtu" if framing == "tcp" else "tcp"
+
+
+def _in_rtu(raw: bytes) -> Iterator[Frame]:
+    """Yield the answers with a correct checksum, wherever in the bytes they begin."""
     start = 0
     while start + 5 <= len(raw):
         function = raw[start + 1]
@@ -46,10 +116,10 @@ def rtu_frames(raw: bytes) -> Iterator[Frame]:
             start += 1
 
 
-def tcp_frames(raw: bytes) -> Iterator[Frame]:
-    """Yield the answers in a Modbus TCP stream; what cannot be one is passed over.
+def _in_tcp(raw: bytes) -> Iterator[Frame]:
+    """Yield the answers in a Modbus TCP stream; skip bytes that cannot begin one.
 
-    The rest of one that has come in part is waited for, lest something be seen inside of it.
+    An incomplete frame ends the search, so that nothing inside it is taken for a frame.
     """
     start = 0
     while start + 9 <= len(raw):

@@ -91,6 +91,6 @@ def not_opened(error: OSError | ValueError, line: SerialLine) -> NotReached:
         return NotReached(
             "forbidden", "may not be opened; add this user to the group dialout and log in anew"
         )
-    if number in (errno.EAGAIN, errno.EBUSY) or "lock" in str(error):
+    if number in (errno.EAGAIN, errno.EBUSY):
         return NotReached("taken", "is in use by another program; stop that one first")
     return NotReached("other", f"cannot be opened as a serial line of {line.baud} baud: {error}")

@@ -1,44 +1,97 @@
-"""Circuit breaker: when a meter counts as dead, and when to try it again. Pure."""
+"""Breaker: when a meter is marked offline, and when it is tried again. Pure.
+
+A meter that does not answer costs its neighbours a time-out with each request. So after two
+time-outs in a row it is no longer read: its breaker opens, and a short probe at growing intervals
+finds out when the meter is back. The same holds for a meter whose answers are damaged, or whose
+requests make the gateway close the connection. A meter that answers with exceptions costs nothing
+and is read on; but it is offline, as it gives no readings.
+"""
 
 import random
 from dataclasses import dataclass
+from enum import Enum, auto
 
 TIMEOUTS_TO_OPEN = 2
+FAULTS_TO_OFFLINE = 3
+OFFLINE_AFTER_S = 2.0
+"""Seconds that a gateway may be unreachable before its meters are marked offline."""
+RETRY_S = 1.0
+"""Seconds after which a meter is read again after its first time-out, whatever its interval."""
 DELAYS_S = (5.0, 10.0, 20.0, 40.0, 60.0)
+"""Seconds before the first probe, the second one, and so on."""
 JITTER = 0.1
+
+
+class Step(Enum):
+    """What follows from a failed reading."""
+
+    WAIT = auto()
+    """Read the meter at its next turn."""
+    RETRY = auto()
+    """Read it again at once."""
+    RETRY_SOON = auto()
+    """Read it again after `RETRY_S`."""
+    OFFLINE = auto()
+    """Report it offline, and read it on."""
+    OPEN = auto()
+    """Report it offline, and only probe it from now on."""
 
 
 @dataclass(slots=True)
 class Breaker:
-    """Opens after two time-outs in a row; then one probe at growing delays until one succeeds."""
+    """Counts what fails in a row on one meter.
 
+    `is_well` is true while there is nothing to recover from.
+    """
+
+    is_well: bool = True
     opened: bool = False
     timeouts: int = 0
+    failures: int = 0
+    """Readings in a row that failed."""
     _probes: int = 0
 
-    def timed_out(self) -> bool:
-        """Count a time-out; True where it opens the breaker."""
+    def failed(self) -> None:
+        """Count a reading that failed, before its reason is reported."""
+        self.failures += 1
+        self.is_well = False
+
+    def timed_out(self) -> Step:
+        """Count a time-out."""
         self.timeouts += 1
-        if self.opened or self.timeouts < TIMEOUTS_TO_OPEN:
-            return False
-        self.open()
-        return True
+        self.is_well = False
+        if self.opened:
+            return Step.WAIT
+        return self.open() if self.timeouts >= TIMEOUTS_TO_OPEN else Step.RETRY_SOON
 
-    def open(self) -> None:
-        """Give the meter up, whatever it has answered."""
-        self.opened = True
+    def faulted(self, *, exception: bool) -> Step:
+        """Handle an invalid answer, or an `exception`."""
+        if self.failures < FAULTS_TO_OFFLINE:
+            return Step.WAIT
+        return Step.OFFLINE if exception else self.open()
 
-    def answered(self) -> bool:
-        """Take note of an answer; True where it closes the breaker."""
-        closes, self.opened, self.timeouts = self.opened, False, 0
-        return closes
+    def cut_off(self, *, others_are_well: bool) -> Step:
+        """Handle a lost connection: the requests to this meter may be what ends it each time."""
+        if self.failures == 1:
+            return Step.RETRY
+        return self.open() if self.failures >= FAULTS_TO_OFFLINE and others_are_well else Step.WAIT
 
-    def well(self) -> None:
-        """Take note of a whole reading: from now on a probe comes soon again."""
-        self._probes = 0
+    def open(self) -> Step:
+        """Open, even though the meter may answer."""
+        self.opened, self.is_well = True, False
+        return Step.OPEN
+
+    def answered(self) -> None:
+        """Close again: the meter has answered a request."""
+        self.opened, self.timeouts = False, 0
+
+    def read(self) -> None:
+        """Start over: the meter has given a whole reading, so the next probe comes soon again."""
+        self.failures = self._probes = 0
+        self.is_well = not self.opened and not self.timeouts
 
     def probe_delay_s(self) -> float:
-        """Return how long to wait before the next probe; each call makes the next one longer."""
+        """Return the seconds to wait before the next probe; more with each call."""
         delay_s = DELAYS_S[min(self._probes, len(DELAYS_S) - 1)]
         self._probes += 1
         return delay_s * random.uniform(1 - JITTER, 1 + JITTER)

@@ -1,11 +1,13 @@
-"""One gateway and the meters on its line, polled one request at a time.
+"""Poller: reads the meters on one line, one request at a time.
 
-All that the rest of the bridge hears goes through a `Sink`. A reading is whole, or it is not
-given out; of a meter that does not answer nothing is given out at all.
+A reading is whole, or it is not handed on; a meter that does not answer gives no readings.
 """
 
 import asyncio
+import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
@@ -14,234 +16,354 @@ from gateway_bridge.meter.plan import Block
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.modbus.connection import Connection
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterRefusal, MeterTimeout
-from gateway_bridge.polling.asking import read_block
-from gateway_bridge.polling.giving import Giving
-from gateway_bridge.polling.news import News
-from gateway_bridge.polling.sink import Sink
-from gateway_bridge.polling.turns import Job, Overload, Turns
+from gateway_bridge.modbus.frames import REFUSED
+from gateway_bridge.polling.attribution import Attribution, Claim, Verdict
+from gateway_bridge.polling.breaker import OFFLINE_AFTER_S, RETRY_S, Breaker, Step
+from gateway_bridge.polling.events import Events, Listener
+from gateway_bridge.polling.schedule import Job, MeterSchedule, Overload
 from gateway_bridge.site.site import Gateway
 
-FAULTS_TO_OFFLINE = 3
-OFFLINE_AFTER_S = 2.0
-"""A gateway that has been away for so long takes its meters offline."""
-SECOND_TRY_S = 1.0
-"""After its first time-out a meter is asked again so soon, however long its interval."""
 RELEARN_S = 60.0
-"""For so long a meter may refuse what it answered before; then it is asked for less."""
+"""Seconds for which a meter may refuse what it answered before; then it is asked for less."""
+NOT_TOLD_APART = "cannot tell our response from another client's"
+
+Answers = list[tuple[Block, bytes]]
 
 
-class GatewayPoller:
-    """Polls the meters of one gateway for as long as `run` runs.
+class Line:
+    """A gateway, the meters on its line, the connection, and what the bridge reports of them."""
 
-    `offset` (0 to 1) shifts the grid of this gateway against those of others, so that not all
-    gateways of a process answer at the same moment.
-    """
-
-    def __init__(self, gateway: Gateway, sink: Sink, *, offset: float = 0.0) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.meters = {m.meter_id: PolledMeter(m, gateway.cost) for m in gateway.meters}
         self.connection = Connection(gateway)
-        self._turns = Turns(self.meters, offset=offset, probe_s=self.connection.timeout_s)
-        self.schedule = self._turns.schedule
+        self.skipped = 0
+        """Ticks that the line had no time for."""
+        self.shared = False
+        """Whether the gateway hands us the answers to another client, too."""
         self.last_error: str | None = None
-        self._sink = sink
-        self._news = News(gateway.address, sink)
-        self._giving = Giving(self.connection, sink, self._news, self._failed)
-        self._silent = False
-        self._overload = Overload(known=self.busy_share() > 1)
 
     def busy_share(self) -> float:
-        """Return which share of the line's time the plan takes; more than 1 cannot be kept."""
+        """Return the share of the line's time that the plan takes; above 1 it cannot be kept."""
         return sum(meter.busy_share() for meter in self.meters.values())
 
+
+@dataclass(slots=True)
+class _Held:
+    """Answers that are held until it is certain whose they are."""
+
+    meter: PolledMeter
+    claim: Claim
+    take: Callable[[], None]
+    timer: asyncio.TimerHandle
+
+
+class GatewayPoller:
+    """Reads the meters of one line for as long as `run` runs.
+
+    `offset` (0 to 1) shifts the grid of this line against those of others, so that not all
+    gateways of a process answer at the same time.
+    """
+
+    def __init__(self, line: Line, listener: Listener, *, offset: float = 0.0) -> None:
+        self.line = line
+        self.meters = line.meters
+        self.connection = line.connection
+        self._transport = line.connection.transport
+        self._listener = listener
+        self._events = Events(line.gateway.address, listener)
+        self._attribution = Attribution(exclusive=line.gateway.serial)
+        self._breakers = {meter_id: Breaker() for meter_id in self.meters}
+        self._schedule = MeterSchedule(
+            self.meters, offset=offset, probe_s=self.connection.timeout_s
+        )
+        self._overload = Overload(known=line.busy_share() > 1)
+        self._held: _Held | None = None
+        self._is_silent = False
+
     async def run(self) -> None:
-        """Poll until cancelled."""
+        """Read until cancelled."""
         for meter in self.meters.values():
-            self._turns.start(meter)
-        units = [meter.meter.unit for meter in self.meters.values()]
+            self._schedule.start(meter, time.monotonic())
+        units = [meter.config.unit for meter in self.meters.values()]
         try:
             while True:
-                if self.connection.stands or await self.connection.establish(units):
+                if self.connection.connected or await self.connection.establish(units):
                     await self._step()
-                if not self.connection.stands:
-                    self._giving.settle()  # nothing more can come
+                if not self.connection.connected:
+                    self._settle(math.inf)  # nothing more can come
                     if self.connection.outage_s >= OFFLINE_AFTER_S:
                         self._all_offline()
         finally:
-            self._giving.settle()
+            self._settle(math.inf)
             self.connection.close()
 
     async def _step(self) -> None:
-        """Do what is due next, or wait for it."""
+        """Run the job that is due next, or wait for it."""
         now_s = time.monotonic()
-        job = self.schedule.next(now_s)
-        if not isinstance(job, Job):
-            await asyncio.sleep(self.schedule.idle_until(now_s) - now_s)
+        job = self._schedule.jobs.next(now_s)
+        if job is None:
+            await asyncio.sleep(self._schedule.jobs.idle_until(now_s) - now_s)
             return
         meter = self.meters[job.meter_id]
         trouble: GatewayError | None = None
         try:
-            await self._do(job, meter)
+            await self._run(job, meter)
         except GatewayError as error:
             trouble = error
         done_s = time.monotonic()
-        skipped = self.schedule.done(job, done_s)
+        skipped = self._schedule.jobs.done(job, done_s)
+        self.line.skipped += skipped
         if trouble:
             self._failed(job, meter, trouble)
         if self._overload.begins(job, skipped, clean=trouble is None):
-            self._news.overload(done_s - now_s)
+            self._events.overloaded(done_s - now_s)
 
-    async def _do(self, job: Job, meter: PolledMeter) -> None:
+    async def _run(self, job: Job, meter: PolledMeter) -> None:
         if job.kind == "probe":
             await self._probe(meter)
             return
-        if meter.identity is None:
+        if meter.state.identity is None:
             await self._identify(meter)
         if job.kind == "live":
             await self._read_live(meter)
-        elif job.place < len(meter.slow):  # the meter may just have said that it has fewer
-            block, doubts = meter.slow[job.place], self._giving.doubts(meter)
-            self._giving.slow(meter, block, await self._read(meter, block), doubts)
+        elif job.place < len(meter.slow):  # the meter may just have reported that it has fewer
+            await self._read_slow(meter, meter.slow[job.place])
 
     async def _read_live(self, meter: PolledMeter) -> None:
-        doubts = self._giving.doubts(meter)
+        claim = self._claim(meter)
         ts: datetime | None = None
-        answers = []
+        answers: Answers = []
         for block in meter.live:
             answers.append((block, await self._read(meter, block)))
-            ts = ts or self.connection.sent_at
-        self._giving.live(meter, ts or datetime.now(UTC), answers, doubts)
+            ts = ts or self._transport.sent_at
+        take = partial(self._take_live, meter, ts or datetime.now(UTC), answers, time.monotonic())
+        self._accept(meter, answers[-1][0], claim, take)
 
-    async def _identify(self, meter: PolledMeter) -> None:
-        ask, before = partial(self.connection.read, meter.meter.unit), meter.slow
-        briefly = meter.serial is None and meter.breaker.timeouts > 0
-        identity = await identify(meter.meter.model, ask, briefly=briefly)
-        self._news.events(meter, meter.introduce(identity))
-        self._replanned(meter, before)
+    async def _read_slow(self, meter: PolledMeter, block: Block) -> None:
+        claim = self._claim(meter)
+        answer = await self._read(meter, block)
+        take = partial(self._take_slow, meter, block, answer, time.monotonic())
+        self._accept(meter, block, claim, take)
 
     async def _read(self, meter: PolledMeter, block: Block) -> bytes:
-        before = meter.live, meter.slow
+        """Return the registers of a block; raises as Connection.read does, and MeterRefusal."""
+        unit, function = meter.config.unit, meter.config.model.functions[0]
+        self._observe()
+        request = self._attribution.choose(unit, meter.requests_for(block), time.monotonic())
+        if request is None:
+            raise MeterFault(f"{NOT_TOLD_APART}: it asks for the same number of registers")
         try:
-            answer = await read_block(self.connection, meter, block)
-        except MeterRefusal:
-            if before != (meter.live, meter.slow):
-                self._replanned(meter, before[1])
-            raise
-        meter.breaker.answered()
-        self._no_more_silence()
-        self._giving.settle()
-        return answer
+            answer = await self.connection.read(unit, request.address, request.count, function)
+        except MeterFault as error:
+            if error.code not in REFUSED or not meter.limits.learns_of(request):
+                raise
+            self._refused(meter, block, request, str(error))
+            raise MeterRefusal(str(error), error.code) from error
+        meter.answered(request)
+        breaker = self._breakers[meter.config.meter_id]
+        if not breaker.is_well:
+            breaker.answered()
+        if self._is_silent:
+            self._end_silence()
+        if self._held:
+            self._settle(time.monotonic())
+        return answer[: 2 * block.count]
+
+    def _refused(self, meter: PolledMeter, block: Block, request: Block, why: str) -> None:
+        """Ask for less from now on."""
+        live, slow = meter.live, meter.slow
+        if request == block:
+            meter.refused(block, why)
+        else:
+            meter.cannot_grow(block, request)
+        if (live, slow) != (meter.live, meter.slow):
+            self._replanned(meter, slow)
+
+    async def _identify(self, meter: PolledMeter) -> None:
+        ask, slow = partial(self.connection.read, meter.config.unit), meter.slow
+        has_timed_out = self._breakers[meter.config.meter_id].timeouts > 0
+        briefly = meter.state.serial is None and has_timed_out
+        identity = await identify(meter.config.model, ask, briefly=briefly)
+        self._events.of_meter(meter, meter.introduce(identity))
+        self._replanned(meter, slow)
 
     async def _probe(self, meter: PolledMeter) -> None:
-        """Ask a dead meter for one value; it is read fully as soon as it answers."""
-        if self._silent:
-            await self.connection.renew(meter.meter.unit)
-        model = meter.meter.model
+        """Ask a silent meter for one value; where it answers it is read again."""
+        if self._is_silent:
+            await self.connection.renew(meter.config.unit)
+        model = meter.config.model
         first = model.probe
         try:
             await self.connection.read(
-                meter.meter.unit, first.address, first.count, model.functions[0]
+                meter.config.unit, first.address, first.count, model.functions[0]
             )
         except MeterFault as error:
             if error.code is None:
                 raise
-        meter.breaker.answered()
-        meter.identity = None
-        self._no_more_silence()
-        self._turns.start(meter)
+        self._breakers[meter.config.meter_id].answered()
+        meter.state.identity = None  # it may be another meter now
+        if self._is_silent:
+            self._end_silence()
+        self._schedule.start(meter, time.monotonic())
+
+    def _observe(self) -> None:
+        """Take in what has happened on the line."""
+        for event in self._transport.take_events():
+            self._attribution.note(event)
+        if self._attribution.shared and not self.line.shared:
+            self.line.shared = True
+            self._events.shared()
+
+    def _claim(self, meter: PolledMeter) -> Claim | None:
+        self._observe()
+        return self._attribution.claim(meter.config.unit)
+
+    def _accept(
+        self, meter: PolledMeter, last: Block, claim: Claim | None, take: Callable[[], None]
+    ) -> None:
+        """Take answers, the last of them to a request for `last`, or hold them for now."""
+        if claim is None:
+            take()
+            return
+        self._observe()
+        now_s = time.monotonic()
+        request_s = max(meter.cost.request_ms(last.count) / 1000, self._transport.pace_s)
+        self._attribution.complete(claim, request_s, now_s)
+        timer = asyncio.get_running_loop().call_later(
+            claim.until_s - now_s, self._settle, claim.until_s
+        )
+        self._held = _Held(meter, claim, take, timer)
+        self._settle(now_s)
+
+    def _settle(self, now_s: float) -> None:
+        """Take or reject the held answers, if it is certain by now whose they are."""
+        held = self._held
+        if held is None:
+            return
+        self._observe()
+        verdict = self._attribution.verdict(held.claim, now_s)
+        if verdict is Verdict.HOLD:
+            return
+        self._held = None
+        held.timer.cancel()
+        if verdict is Verdict.ACCEPT:
+            held.take()
+        else:
+            job = Job("live", held.meter.config.meter_id)
+            self._failed(job, held.meter, MeterFault(f"{NOT_TOLD_APART}: both came"))
+
+    def _take_live(self, meter: PolledMeter, ts: datetime, answers: Answers, now_s: float) -> None:
+        values, events = meter.take_live(answers, now_s)
+        if events:
+            self._events.of_meter(meter, events)
+        breaker = self._breakers[meter.config.meter_id]
+        if not breaker.is_well:
+            breaker.read()
+        if values:
+            meter.state.readings += 1
+            self._listener.reading(meter, ts, values)
+            if not meter.state.online:
+                self._events.online(meter)
+
+    def _take_slow(self, meter: PolledMeter, block: Block, answer: bytes, now_s: float) -> None:
+        self._events.of_meter(meter, meter.take_slow(block, answer, now_s))
 
     def _failed(self, job: Job, meter: PolledMeter, error: GatewayError) -> None:
-        self.last_error = f"meter {meter.meter.meter_id} at {self.gateway.address}: {error}"
-        meter.missed(live=job.kind != "slow")
+        self.line.last_error = f"meter {job.meter_id} at {self.line.gateway.address}: {error}"
+        breaker = self._breakers[job.meter_id]
+        meter.missed()
+        if job.kind != "slow":  # the live blocks show whether it is there
+            breaker.failed()
         if isinstance(error, MeterTimeout):
             self._timed_out(job, meter, error)
         elif isinstance(error, MeterRefusal) and meter.registers:
-            self.schedule.again(job, time.monotonic())
+            self._schedule.jobs.again(job, time.monotonic())
         elif isinstance(error, MeterFault):
             self._faulted(job, meter, error)
         else:
             self._cut_off(job, meter, error)
-        if meter.breaker.opened:
-            self._turns.probe(meter, self._probe_delay_s(meter))
+        if breaker.opened:
+            delay_s = self.connection.delay_s() if self._is_silent else breaker.probe_delay_s()
+            self._schedule.probe(meter, time.monotonic() + delay_s)
 
     def _timed_out(self, job: Job, meter: PolledMeter, error: MeterTimeout) -> None:
-        meter.tally.timeouts += 1
-        if job.kind == "slow":  # whether it lives is for its live blocks to show
-            self._lacks(job, meter, error)
-            self.schedule.again(Job("live", job.meter_id), time.monotonic())
-        elif meter.breaker.timed_out():
-            self._give_up(meter, str(error))
-            if all(other.breaker.opened for other in self.meters.values()):
-                self._falls_silent()
-        else:
-            self.schedule.again(job, time.monotonic() + SECOND_TRY_S)
-
-    def _lacks(self, job: Job, meter: PolledMeter, error: GatewayError) -> None:
-        if meter.online and job.place < len(meter.slow):
-            self._news.events(meter, meter.lacks(meter.slow[job.place], str(error)))
-
-    def _faulted(self, job: Job, meter: PolledMeter, error: MeterFault) -> None:
-        if not meter.registers:
-            meter.start_over()
-            self._give_up(
-                meter, f"refuses every register of a {meter.meter.model.title}; is it one?"
-            )
-            return
-        meter.tally.faults += 1
+        meter.state.timeouts += 1
         if job.kind == "slow":
             self._lacks(job, meter, error)
-        if meter.failures < FAULTS_TO_OFFLINE:
+            self._schedule.jobs.again(Job("live", job.meter_id), time.monotonic())
             return
-        if meter.online is False and meter.since_s() > RELEARN_S:
+        step = self._breakers[job.meter_id].timed_out()
+        self._follow(step, job, meter, str(error))
+        if step is Step.OPEN and all(each.opened for each in self._breakers.values()):
+            self._fell_silent()
+
+    def _faulted(self, job: Job, meter: PolledMeter, error: MeterFault) -> None:
+        breaker = self._breakers[job.meter_id]
+        if not meter.registers:
+            meter.start_over()
+            why = f"refuses every register of a {meter.config.model.title}; is it another model?"
+            self._follow(breaker.open(), job, meter, why)
+            return
+        meter.state.faults += 1
+        if job.kind == "slow":
+            self._lacks(job, meter, error)
+        step = breaker.faulted(exception=error.code is not None)
+        is_offline = step is not Step.WAIT and meter.state.online is False
+        if is_offline and meter.state.since_s() > RELEARN_S:
             meter.limits.forget_answers()
-        if error.code is None:  # each such answer costs its neighbours as much as a time-out
-            self._give_up(meter, str(error))
-        else:
-            self._news.offline(meter, str(error))
+        self._follow(step, job, meter, str(error))
 
     def _cut_off(self, job: Job, meter: PolledMeter, error: GatewayError) -> None:
-        """Take note of a lost connection: it may be this meter's request that ends it each time."""
         self.connection.lost(error)
-        others_are_well = any(m.online and not m.failures for m in self.meters.values())
-        if meter.failures == 1:
-            self.schedule.again(job, time.monotonic())
-        elif meter.failures >= FAULTS_TO_OFFLINE and others_are_well:
-            self._give_up(meter, f"the gateway {error} whenever it is asked")
+        others_are_well = any(
+            each.state.online and not self._breakers[meter_id].failures
+            for meter_id, each in self.meters.items()
+        )
+        step = self._breakers[job.meter_id].cut_off(others_are_well=others_are_well)
+        self._follow(step, job, meter, f"the gateway {error} whenever it is asked")
 
-    def _give_up(self, meter: PolledMeter, why: str) -> None:
-        meter.breaker.open()
-        self._turns.stop(meter)
-        self._news.offline(meter, why)
+    def _follow(self, step: Step, job: Job, meter: PolledMeter, why: str) -> None:
+        match step:
+            case Step.RETRY:
+                self._schedule.jobs.again(job, time.monotonic())
+            case Step.RETRY_SOON:
+                self._schedule.jobs.again(job, time.monotonic() + RETRY_S)
+            case Step.OFFLINE:
+                self._events.offline(meter, why)
+            case Step.OPEN:
+                self._schedule.stop(meter)
+                self._events.offline(meter, why)
 
-    def _probe_delay_s(self, meter: PolledMeter) -> float:
-        """Return when to try a dead meter again: sooner where it would hold up no other one."""
-        return self.connection.delay_s() if self._silent else meter.breaker.probe_delay_s()
+    def _lacks(self, job: Job, meter: PolledMeter, error: GatewayError) -> None:
+        if meter.state.online and job.place < len(meter.slow):
+            self._events.of_meter(meter, meter.lacks(meter.slow[job.place], str(error)))
 
-    def _falls_silent(self) -> None:
-        """Try all meters more often when none is left that a probe could hold up."""
-        self._silent = True
-        self.connection.falls_silent()
+    def _fell_silent(self) -> None:
+        """Probe all meters more often: none is left that a probe could hold up."""
+        self._is_silent = True
+        self.connection.fell_silent()
         for meter in self.meters.values():
-            self._turns.probe(meter, self.connection.delay_s())
+            self._schedule.probe(meter, time.monotonic() + self.connection.delay_s())
 
-    def _no_more_silence(self) -> None:
-        """Try the other dead meters at once when the first of a silent line answers."""
-        if not self._silent:
-            return
-        self._silent = False
-        for meter in self.meters.values():
-            if meter.breaker.opened:
-                self._turns.probe_first(meter)
+    def _end_silence(self) -> None:
+        """Probe the other silent meters at once: the first one of a silent line has answered."""
+        self._is_silent = False
+        for meter_id, meter in self.meters.items():
+            if self._breakers[meter_id].opened:
+                self._schedule.probe_first(meter, time.monotonic())
 
     def _replanned(self, meter: PolledMeter, slow_before: tuple[Block, ...]) -> None:
-        self._turns.replanned(meter, slow_before)
-        self._sink.changed(meter)
+        self._schedule.replanned(meter, slow_before, time.monotonic())
+        self._listener.changed(meter)
 
     def _all_offline(self) -> None:
-        for meter in self.meters.values():
-            self._news.away(meter)
-            meter.identity = None  # it may come back as another meter
-            if meter.breaker.opened:
-                self._turns.probe(meter, 0.0)
+        """Mark all meters offline with their gateway, and read them as soon as it is back."""
+        now_s = time.monotonic()
+        for meter_id, meter in self.meters.items():
+            self._events.unreachable(meter)
+            meter.state.identity = None  # it may come back as another meter
+            if self._breakers[meter_id].opened:
+                self._schedule.probe(meter, now_s)
             else:
-                self._turns.start(meter)
+                self._schedule.start(meter, now_s)

@@ -1,17 +1,26 @@
-"""Schedule: what to do next on one line. Pure; every clock is told.
+"""Schedule: which meter of a line is read next, in which block. Pure; the time is an argument.
 
 Ticks lie on a grid of the monotonic clock that never drifts. Of the jobs that are due, the one
-whose next tick comes first is done; where the line cannot keep up, ticks are skipped and counted,
+with the earliest deadline runs. Where the line cannot keep up, ticks are skipped and counted,
 nothing is queued, and the jobs take turns back to back.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+from gateway_bridge.meter.plan import Block
+from gateway_bridge.meter.state import PolledMeter
 
 PROBE_PATIENCE_S = 2.0
-"""A probe that fits no idle time waits so long for a moment when nothing else is due."""
+"""Seconds that a probe too long for any gap waits for a moment when nothing else is due."""
 PROBE_LONGEST_WAIT_S = 5.0
-"""On a line that is never idle it then goes before the others."""
+"""Seconds after which a probe goes before the others on a line that is never idle."""
+RUNS_TO_OVERLOAD = 4
+"""Late runs of a job in a row that prove that the line is too slow."""
+
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(slots=True)
@@ -24,7 +33,7 @@ class _Job:
 
     @property
     def deadline_s(self) -> float:
-        """The end of its interval; a job that was late starts a new one when it has run."""
+        """The end of the interval; a job that was late starts a new one when it has run."""
         return max(self.due_s, self.finished_s) + self.interval_s
 
     def next_tick_after(self, now_s: float) -> int:
@@ -38,34 +47,34 @@ class _Probe:
 
 
 @dataclass(slots=True)
-class Schedule:
-    """The jobs of one line and the probes of its dead meters, each under a key of the caller's."""
+class Schedule(Generic[Key]):
+    """The jobs of one line and the probes of its silent meters, each under a key of the caller."""
 
     skipped: int = 0
-    _jobs: dict[Hashable, _Job] = field(default_factory=dict)
-    _probes: dict[Hashable, _Probe] = field(default_factory=dict)
+    _jobs: dict[Key, _Job] = field(default_factory=dict)
+    _probes: dict[Key, _Probe] = field(default_factory=dict)
 
-    def add(self, key: Hashable, *, interval_s: float, grid_s: float, first_s: float) -> None:
-        """Do `key` at `first_s`, and then at each `grid_s` plus a multiple of the interval."""
+    def add(self, key: Key, *, interval_s: float, grid_s: float, first_s: float) -> None:
+        """Run `key` at `first_s`, and then at `grid_s` plus each multiple of the interval."""
         self._jobs[key] = _Job(interval_s, grid_s, first_s)
 
-    def remove(self, key: Hashable) -> None:
-        """Forget a job or a probe, if it is there."""
+    def remove(self, key: Key) -> None:
+        """Remove a job or a probe, if there is one."""
         self._jobs.pop(key, None)
         self._probes.pop(key, None)
 
-    def again(self, key: Hashable, at_s: float) -> None:
-        """Do `key` once more at `at_s`, beside its grid, unless it is due before."""
+    def again(self, key: Key, at_s: float) -> None:
+        """Run `key` once more at `at_s`, off its grid, unless it is due earlier."""
         job = self._jobs.get(key)
         if job and at_s < job.due_s:
             job.due_s, job.tick = at_s, None
 
-    def probe(self, key: Hashable, *, at_s: float, lasts_s: float) -> None:
-        """Do `key` once from `at_s` on, when the line has `lasts_s` to spare or it must be."""
+    def probe(self, key: Key, *, at_s: float, lasts_s: float) -> None:
+        """Run `key` once from `at_s` on, when the line has `lasts_s` to spare, or when it must."""
         self._probes[key] = _Probe(at_s, lasts_s)
 
-    def next(self, now_s: float) -> Hashable | None:
-        """Return the key of what to do now, None while nothing is due. A probe is taken off."""
+    def next(self, now_s: float) -> Key | None:
+        """Return the key to run now, None while nothing is due; a probe is removed."""
         ready = [key for key, job in self._jobs.items() if job.due_s <= now_s]
         probe = self._due_probe(now_s, busy=bool(ready))
         if probe is not None:
@@ -73,7 +82,7 @@ class Schedule:
             return probe
         return min(ready, key=lambda key: self._jobs[key].deadline_s, default=None)
 
-    def done(self, key: Hashable, now_s: float) -> int:
+    def done(self, key: Key, now_s: float) -> int:
         """Move a job to its next tick after a run; return how many ticks were skipped."""
         job = self._jobs.get(key)
         if job is None:
@@ -90,14 +99,14 @@ class Schedule:
         return skipped
 
     def idle_until(self, now_s: float) -> float:
-        """Return when `next` is worth asking again, on the same clock."""
+        """Return the time at which to call `next` again."""
         times = [job.due_s for job in self._jobs.values()]
         for probe in self._probes.values():
             fits = not times or min(times) - now_s >= probe.lasts_s
             times.append(probe.due_s if fits else probe.due_s + PROBE_PATIENCE_S)
         return max(now_s, min(times)) if times else now_s + 1.0
 
-    def _due_probe(self, now_s: float, *, busy: bool) -> Hashable | None:
+    def _due_probe(self, now_s: float, *, busy: bool) -> Key | None:
         due = [(probe.due_s, key) for key, probe in self._probes.items() if probe.due_s <= now_s]
         if not due:
             return None
@@ -107,3 +116,97 @@ class Schedule:
         idle_s = min((job.due_s for job in self._jobs.values()), default=float("inf")) - now_s
         fits = idle_s >= self._probes[key].lasts_s
         return key if fits or now_s >= due_s + PROBE_PATIENCE_S else None
+
+
+class Job(NamedTuple):
+    """One run on the line: a meter's live blocks, one of its slow ones, or a probe."""
+
+    kind: str
+    meter_id: str
+    place: int = 0
+
+
+class MeterSchedule:
+    """The schedule of one line, in terms of its meters.
+
+    Each meter has its own phase within its interval, shifted by `offset` (0 to 1) of one meter's
+    share, so that neither the meters of a line nor the lines of a process are read all at once. A
+    probe may take `probe_s` of the line's time.
+    """
+
+    def __init__(self, meters: Mapping[str, PolledMeter], *, offset: float, probe_s: float) -> None:
+        self.jobs: Schedule[Job] = Schedule()
+        self._phases = {
+            meter_id: (place + offset) / len(meters) for place, meter_id in enumerate(meters)
+        }
+        self._probe_s = probe_s
+
+    def start(self, meter: PolledMeter, now_s: float) -> None:
+        """Read a meter at once, and then on its grid."""
+        config = meter.config
+        self.jobs.add(
+            Job("live", config.meter_id),
+            interval_s=config.interval_s,
+            grid_s=self._phase_s(meter),
+            first_s=now_s,
+        )
+        self._start_slow(meter, now_s)
+
+    def stop(self, meter: PolledMeter) -> None:
+        """Stop reading a meter."""
+        self.jobs.remove(Job("live", meter.config.meter_id))
+        self._stop_slow(meter, meter.slow)
+
+    def replanned(self, meter: PolledMeter, slow_before: tuple[Block, ...], now_s: float) -> None:
+        """Follow a new plan of a meter, which may have other slow blocks than before."""
+        if meter.slow != slow_before:
+            self._stop_slow(meter, slow_before)
+            self._start_slow(meter, now_s)
+
+    def probe(self, meter: PolledMeter, at_s: float) -> None:
+        """Probe a silent meter once, from `at_s` on."""
+        self.jobs.probe(Job("probe", meter.config.meter_id), at_s=at_s, lasts_s=self._probe_s)
+
+    def probe_first(self, meter: PolledMeter, now_s: float) -> None:
+        """Probe a silent meter before everything else: it is likely to be back."""
+        self.probe(meter, now_s - PROBE_LONGEST_WAIT_S)
+
+    def _start_slow(self, meter: PolledMeter, now_s: float) -> None:
+        """Read the slow blocks now and on their grid: just before a live tick, which sends them."""
+        before_s = meter.cost.total_ms(meter.slow) / 1000
+        for place, _ in enumerate(meter.slow):
+            self.jobs.add(
+                Job("slow", meter.config.meter_id, place),
+                interval_s=meter.config.slow_interval_s,
+                grid_s=self._phase_s(meter) - before_s,
+                first_s=now_s,
+            )
+
+    def _stop_slow(self, meter: PolledMeter, slow: tuple[Block, ...]) -> None:
+        for place, _ in enumerate(slow):
+            self.jobs.remove(Job("slow", meter.config.meter_id, place))
+
+    def _phase_s(self, meter: PolledMeter) -> float:
+        return self._phases[meter.config.meter_id] * meter.config.interval_s
+
+
+class Overload:
+    """Finds out once that a line is too slow for its meters; `known` if the plan shows it."""
+
+    def __init__(self, *, known: bool) -> None:
+        self._known = known
+        self._late: dict[Job, int] = {}
+
+    def begins(self, job: Job, skipped: int, *, clean: bool) -> bool:
+        """Note a run; return True where a job has skipped ticks in one run after another.
+
+        A run that follows a fault (not `clean`) does not count: the fault took the time.
+        """
+        if not clean:
+            self._late.clear()
+            return False
+        self._late[job] = self._late.get(job, 0) + 1 if skipped else 0
+        if self._known or self._late[job] < RUNS_TO_OVERLOAD:
+            return False
+        self._known = True
+        return True

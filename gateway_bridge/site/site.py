@@ -1,32 +1,31 @@
-"""The site: which gateways there are, and which meters on the line behind each."""
+"""The configured site: the gateways and the meters on the line of each."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from contract.quantities import DEFAULT_SET, quantity_set
-from gateway_bridge.address import Address, SerialLine, TcpAddress, parse_address
+from gateway_bridge.address import Address, SerialLine, parse_address
 from gateway_bridge.models import MODELS, MeterModel
 from gateway_bridge.models.inversion import inverted
 from gateway_bridge.models.line_cost import LineCost
-from gateway_bridge.settings import BridgeSettings
-from gateway_bridge.site.meters_file import read_meters_file
-from gateway_bridge.site.tables import GatewayTable, MeterTable
+from gateway_bridge.settings import BridgeSettings, FramingSetting
+from gateway_bridge.site.meters_file import GatewayTable, MeterTable, read_meters_file
 from service.errors import SettingsError
+from service.settings import shown
 
 CORE_NAMES = ("voltage", "current", "power", "energy")
-"""They are in every reading, whatever else is asked for."""
+"""Quantities in every reading, whatever QUANTITIES selects."""
 SHORT_FORM = ("modbus_host", "modbus_port", "meter_ids")
-"""The settings that name a gateway and its meters, where there is no meters file."""
+"""Settings that name a gateway and its meters without a meters file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A meter to be read: who it is on the bus and on the line, and what to read how often.
+    """The configuration of a meter: its ids on MQTT and on the line, and what to read how often.
 
-    `wiring` and `low_word_first` are None where the meter itself is to say it. `max_current_a` is
-    what each phase can carry: a counter that rises faster is not believed; nor is a voltage of a
-    phase above `max_voltage_v`. An `inverted` meter is fed from below: its `model` has import and
-    export exchanged already, its signs are still to be turned.
+    `wiring` and `low_word_first` are None if the meter reports them. `max_current_a` is the limit
+    of each phase: a counter that rises faster is rejected, and so is a phase voltage above
+    `max_voltage_v`. The supply of an `inverted` meter is connected to its load side: `model` has
+    import and export exchanged already; the signs of the values are still to be inverted.
     """
 
     meter_id: str
@@ -44,7 +43,7 @@ class Meter:
 
     @property
     def live(self) -> frozenset[str]:
-        """What is read each interval; the rest of `quantities` at the slow one."""
+        """The quantities to read every `interval_s`; the rest follow `slow_interval_s`."""
         if self.slow_interval_s <= self.interval_s:
             return frozenset(self.quantities)
         return frozenset(self.quantities) & frozenset(DEFAULT_SET)
@@ -52,36 +51,31 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A Modbus gateway and the meters on its RS485 line; each is connected to once.
-
-    Where `serial` is set there is no gateway: the line ends at an adapter of this machine.
-    """
+    """A Modbus gateway, or a serial adapter of this machine, and the meters on its RS485 line."""
 
     name: str
-    host: str
-    port: int
-    framing: Literal["auto", "tcp", "rtu"]
+    where: Address
+    framing: FramingSetting
     timeout_s: float
     cost: LineCost
     meters: tuple[Meter, ...]
-    serial: SerialLine | None = None
 
     @property
-    def where(self) -> Address:
-        """Where the line is reached."""
-        return self.serial or TcpAddress(self.host, self.port)
+    def serial(self) -> bool:
+        """Whether the line ends at a serial adapter of this machine, without a gateway."""
+        return isinstance(self.where, SerialLine)
 
     @property
     def address(self) -> str:
-        """Host and port, or the device, as people write them."""
+        """Host and port, or the serial device, as text."""
         return str(self.where)
 
 
 def site_from(settings: BridgeSettings) -> tuple[Gateway, ...]:
-    """Return the gateways of the meters file, else the one that the short settings tell of.
+    """Return the gateways of the meters file, or the one that the short settings name.
 
-    None where there is neither. Raises SettingsError for what is wrong in the file, and where
-    both name meters: nobody could tell which was meant.
+    Returns an empty tuple if there is neither. Raises SettingsError for a mistake in the file, and
+    if both the file and the short settings name meters.
     """
     path = settings.meters_file
     if not path.exists() and "meters_file" not in settings.model_fields_set:
@@ -89,7 +83,7 @@ def site_from(settings: BridgeSettings) -> tuple[Gateway, ...]:
     tables = read_meters_file(path).gateway
     for name in SHORT_FORM:
         if name in settings.model_fields_set:
-            given = _as_written(getattr(settings, name))
+            given = shown(getattr(settings, name))
             raise SettingsError(
                 f"{name.upper()}: {given} is set, and {path} names gateways and meters too;"
                 " remove one of the two"
@@ -100,23 +94,15 @@ def site_from(settings: BridgeSettings) -> tuple[Gateway, ...]:
 def site_at(
     where: Address, units: tuple[int, ...], settings: BridgeSettings, model: str = "sdm630"
 ) -> Gateway:
-    """Return a gateway that a person names, with the meters of these units."""
-    serial = where if isinstance(where, SerialLine) else None
-    host, port = (where.host, where.port) if isinstance(where, TcpAddress) else ("", 0)
+    """Return a gateway at an address, with meters of one model at these unit ids."""
     return Gateway(
         name=settings.bridge_name,
-        host=host,
-        port=port,
-        framing="rtu" if serial else settings.modbus_framing,
+        where=where,
+        framing=_framing(where, settings.modbus_framing),
         timeout_s=settings.modbus_timeout,
-        cost=_cost(serial, settings.modbus_baud),
+        cost=_cost(where, settings.modbus_baud),
         meters=tuple(_meter(MeterTable(unit=unit, model=model), None, settings) for unit in units),
-        serial=serial,
     )
-
-
-def _as_written(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _short_form(settings: BridgeSettings) -> tuple[Gateway, ...]:
@@ -128,26 +114,28 @@ def _short_form(settings: BridgeSettings) -> tuple[Gateway, ...]:
 
 def _gateway(table: GatewayTable, number: int, settings: BridgeSettings) -> Gateway:
     where = table.where
-    serial = where if isinstance(where, SerialLine) else None
-    host, port = (where.host, where.port) if isinstance(where, TcpAddress) else ("", 0)
     return Gateway(
         name=table.name or f"gateway{number}",
-        host=host,
-        port=port,
-        framing="rtu" if serial else table.framing or settings.modbus_framing,
+        where=where,
+        framing=_framing(where, table.framing or settings.modbus_framing),
         timeout_s=table.timeout or settings.modbus_timeout,
-        cost=_cost(serial, table.baud or settings.modbus_baud),
+        cost=_cost(where, table.baud or settings.modbus_baud),
         meters=tuple(_meter(meter, table, settings) for meter in table.meter),
-        serial=serial,
     )
 
 
-def _cost(serial: SerialLine | None, baud: int) -> LineCost:
-    return LineCost(baud=serial.baud, bits=serial.bits) if serial else LineCost(baud=baud)
+def _framing(where: Address, configured: FramingSetting) -> FramingSetting:
+    return "rtu" if isinstance(where, SerialLine) else configured
+
+
+def _cost(where: Address, baud: int) -> LineCost:
+    if isinstance(where, SerialLine):
+        return LineCost(baud=where.baud, bits=where.bits)
+    return LineCost(baud=baud)
 
 
 def _meter(table: MeterTable, gateway: GatewayTable | None, settings: BridgeSettings) -> Meter:
-    """Return a meter: what its own table leaves out is its gateway's, else the settings'."""
+    """Return a meter. A missing key takes the gateway's value, or that of the settings."""
     model = MODELS[table.model]
     words = table.quantities or (gateway and gateway.quantities) or settings.quantities
     interval_s = table.interval or (gateway and gateway.interval) or settings.poll_interval

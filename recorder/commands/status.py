@@ -51,9 +51,9 @@ def _show_levels(database: peewee.Database, keep: Keep, zone: ZoneInfo) -> None:
     levels = level_sizes(database, keep)
     if not levels:
         return
-    shown = table("level", "kept for", "since", ">rows", ">about", ">each day")
+    shown = table("level", "kept for", "since", ">rows", ">about", ">per day")
     for level in levels:
-        kept = f"{level.kept_days} days" if level.kept_days else "ever"
+        kept = f"{level.kept_days} days" if level.kept_days else "forever"
         rows = f"{level.rows:,}{' values' if level.level == RAW else ''}"
         since = clock(level.first, zone)
         shown.add_row(_LEVELS[level.level], kept, since, rows, size(level.size), size(level.daily))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.users import add_user
-from tests.support.onsite import Said, command
+from tests.support.onsite import Result, command
 from tests.support.parts import ROOT, Part, free_port, listens, require, wait_until
 from tests.support.plain_client import PlainClient
 
@@ -93,7 +93,7 @@ def test_a_last_will_needs_the_right_to_publish(broker: GuardedBroker) -> None:
         assert [message.topic for message in viewer.messages] == ["meters/esp1/status"]
 
 
-def doctor(broker: GuardedBroker, user: str, directory: Path) -> Said:
+def doctor(broker: GuardedBroker, user: str, directory: Path) -> Result:
     """Run the doctor against the broker; there is no gateway."""
     return command(
         "doctor", "--at", f"127.0.0.1:{free_port()}", directory=directory,
@@ -106,9 +106,9 @@ def test_the_doctor_finds_that_a_bridge_is_not_authorized_to_publish(
 ) -> None:
     refused = doctor(broker, "esp1", tmp_path).text
 
-    assert f"the broker at 127.0.0.1:{broker.port} lets us in" in refused
-    assert "what we publish on meters/_bridge/gateway/status is acknowledged" in refused
-    assert "ACL must let user 'esp1' write there" in refused
+    assert f"the broker at 127.0.0.1:{broker.port} accepts the connection" in refused
+    assert "messages on meters/_bridge/gateway/status are acknowledged" in refused
+    assert "allow user 'esp1' to write there" in refused
 
 
 def test_the_doctor_finds_no_fault_with_the_rights_of_a_bridge(
@@ -116,7 +116,7 @@ def test_the_doctor_finds_no_fault_with_the_rights_of_a_bridge(
 ) -> None:
     said = doctor(broker, "bridge", tmp_path).text
 
-    assert f"the broker at 127.0.0.1:{broker.port} lets us in" in said
+    assert f"the broker at 127.0.0.1:{broker.port} accepts the connection" in said
     assert "fault broker" not in said
 
 

@@ -1,4 +1,4 @@
-"""The bridge's settings, as people write them in the environment and in `.env`."""
+"""The settings of the bridge, in the environment and in `.env`."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_short_form_in_a_env_file_works_as_it_stands() -> None:
+def test_the_short_form_in_an_env_file_works_unchanged() -> None:
     Path(".env").write_text(
         "MODBUS_HOST=192.168.1.100\nMODBUS_PORT=502\nAPI_BASE_URL=http://localhost:8000\n"
         "API_TIMEOUT=30\nPOLL_INTERVAL=60  # seconds\nMETER_IDS=1,2,3  # Modbus slave IDs\n"
@@ -26,13 +26,13 @@ def test_the_short_form_in_a_env_file_works_as_it_stands() -> None:
     assert settings.poll_interval == 60
 
 
-def test_a_comment_in_the_environment_is_no_meter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comment_in_the_environment_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METER_IDS", "7, 12 # cellar")
 
     assert BridgeSettings.load().meter_ids == (7, 12)
 
 
-def test_every_wrong_meter_id_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_wrong_meter_id_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METER_IDS", "1,x,248,0,1,01")
 
     with pytest.raises(SettingsError) as caught:
@@ -40,15 +40,15 @@ def test_every_wrong_meter_id_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     text = str(caught.value)
     assert text.startswith("METER_IDS: ")
-    for complaint in ("'x' is not a whole number", "248 is not from 1 to 247", "0 is not from 1"):
-        assert complaint in text
-    assert "is there twice" in text
+    for problem in ("'x' is not a whole number", "248 is not from 1 to 247", "0 is not from 1"):
+        assert problem in text
+    assert "is listed twice" in text
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "complaint"),
+    ("name", "value", "problem"),
     [
-        ("METER_IDS", " # none", "names no meter"),
+        ("METER_IDS", " # none", "lists no meter"),
         ("POLL_INTERVAL", "0.05", "greater than or equal to 0.1"),
         ("POLL_INTERVAL", "often", "should be a number"),
         ("QUANTITIES", "core,volts", "'volts' is neither a quantity nor one of core, default"),
@@ -57,16 +57,16 @@ def test_every_wrong_meter_id_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MODBUS_HOST", "192.168.1.100:none", "port 'none' should be a number"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_was_expected(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, complaint: str
+def test_a_wrong_setting_is_reported_with_the_expected_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str
 ) -> None:
     monkeypatch.setenv(name, value)
 
-    with pytest.raises(SettingsError, match=f"^{name}: .*{complaint}"):
+    with pytest.raises(SettingsError, match=f"^{name}: .*{problem}"):
         BridgeSettings.load()
 
 
-def test_quantities_are_sets_or_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quantities_accepts_sets_and_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUANTITIES", "core,frequency")
 
     assert BridgeSettings.load().quantities == ("core", "frequency")

@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway_bridge.meter.plan import Block
 from gateway_bridge.modbus.errors import MeterFault
-from gateway_bridge.modbus.transport import HOLDING
+from gateway_bridge.modbus.frames import HOLDING, Frame
+from gateway_bridge.modbus.transport import Stray
 from gateway_bridge.models.line_cost import LineCost
-from gateway_bridge.polling.lengths import FORGET_S, Lengths
+from gateway_bridge.polling.attribution import FORGET_S
 from gateway_bridge.polling.poller import GatewayPoller
 from simulator.bus import LineTiming
 from simulator.frames import encode_rtu
@@ -89,7 +90,7 @@ def test_being_dropped_for_another_client_costs_a_reading_at_most(
                 before = len(heard.readings)
                 async with Master(simulator.port):
                     await until(lambda n=before: len(heard.readings) > n, timeout_s=2)
-            assert poller.connection.traffic.connects > 5
+            assert poller.connection.connects > 5
             assert False not in {state for _, state in heard.states}
             assert not heard.wrong()
 
@@ -124,12 +125,12 @@ def test_answers_to_another_client_are_passed_over_and_told_once(
             assert min(len(heard.of("1")), len(heard.of("2"))) >= 10
             assert False not in {state for _, state in heard.states}
             assert not heard.wrong()
-            assert poller.connection.shared
+            assert poller.line.shared
 
     run_leaping(story())
 
     assert len(told(caplog)) == 1
-    assert "gives out the answers to another client here, too" in told(caplog)[0]
+    assert "hands out the answers to another client here, too" in told(caplog)[0]
 
 
 @pytest.mark.parametrize("fault", [("rtu", {}), ("tcp", {"transaction_0": 0})])
@@ -168,7 +169,7 @@ def test_nor_is_it_given_out_after_a_time_out_or_on_a_line_slower_than_planned(s
             async with polling(gateway) as (poller, heard):
                 await until(lambda: heard.of("1"))
                 simulator.fault(1, "dead")
-                await until(lambda: poller.meters["1"].tally.timeouts)
+                await until(lambda: poller.meters["1"].state.timeouts)
                 simulator.mend(1)
                 await asyncio.sleep(10 + step / 8)
                 async with Master(simulator.port) as other:
@@ -234,21 +235,6 @@ def test_nothing_is_given_out_of_a_meter_whose_answers_cannot_be_told_from_anoth
     run_leaping(story())
 
 
-def test_a_length_that_another_client_used_is_free_again_after_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    lengths, requests = Lengths(), (Block(0, 76), Block(0, 78))
-    lengths.overheard(1, 76)
-
-    assert [lengths.choose(unit, requests) for unit in (1, 2)] == [Block(0, 78), Block(0, 76)]
-    lengths.asked(78)
-    assert lengths.choose(1, requests) is None  # like the last one, or like another client's
-
-    now_s = FORGET_S + 1e6
-    monkeypatch.setattr("time.monotonic", lambda: now_s)
-    assert lengths.choose(1, requests) == Block(0, 76)
-
-
 def test_a_gateway_that_is_too_busy_takes_its_meters_offline_and_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -304,11 +290,13 @@ def test_a_line_on_which_nothing_can_be_told_apart_is_waited_for_without_a_busy_
     async def story() -> None:
         async with line("rtu", interval_s=0.1) as (simulator, poller, heard):
             await until(lambda: heard.of("1") and heard.of("2"))
-            for unit, count in itertools.product((1, 2), range(126)):
-                poller.connection.lengths.overheard(unit, count)
+            for unit, count in itertools.product((1, 2), (76, 78, 80)):
+                answer = Frame(unit, bytes([4, 2 * count]) + b"another client's")
+                poller._attribution.note(Stray(answer, time.monotonic(), False))
             simulator.gateway.clients[0].close()
             await asyncio.sleep(5)
-            assert poller.meters["1"].tally.faults < 60
+            assert poller.meters["1"].state.faults < 60
+            assert {meter.state.online for meter in poller.meters.values()} == {False}
             await asyncio.sleep(FORGET_S)
             before = len(heard.readings)
             await until(lambda: len(heard.readings) > before + 1, timeout_s=70)  # by a probe

@@ -71,7 +71,9 @@ def meet(framing: str, fault: str, number: float | None, seconds: float) -> tupl
                 before = len(heard.readings)
                 simulator.fault(1, fault, number)
                 await asyncio.sleep(seconds)
-                states = [(meter_id, poller.meters[meter_id].online) for meter_id in ("1", "2")]
+                states = [
+                    (meter_id, poller.meters[meter_id].state.online) for meter_id in ("1", "2")
+                ]
                 meanwhile = Heard(heard.readings[before:], states)
                 simulator.mend(1)
                 before = len(heard.of("1"))

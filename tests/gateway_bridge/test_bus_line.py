@@ -44,12 +44,12 @@ async def counted(heard: Heard, meters: int, seconds: float) -> dict[str, int]:
 def test_at_four_fifths_of_the_line_no_tick_is_missed_and_none_drifts() -> None:
     async def story() -> None:
         async with line(3, 9600, quantities=ALL, slow_interval_s=20.0) as (_, poller, heard):
-            assert 0.75 < poller.busy_share() < 0.82
+            assert 0.75 < poller.line.busy_share() < 0.82
             await asyncio.sleep(30)
-            before = poller.schedule.skipped
+            before = poller.line.skipped
             rates = await counted(heard, 3, 600)
             assert set(rates.values()) <= {599, 600, 601}
-            assert poller.schedule.skipped == before
+            assert poller.line.skipped == before
 
     run_leaping(story())
 
@@ -58,7 +58,7 @@ def test_at_twice_what_a_line_can_carry_it_is_always_busy_and_fair() -> None:
     async def story() -> None:
         site = {"quantities": ALL, "slow_interval_s": 20.0}
         async with line(8, 9600, **site) as (simulator, poller, heard):
-            assert poller.busy_share() > 1.9
+            assert poller.line.busy_share() > 1.9
             await asyncio.sleep(20)
             before_s = simulator.statistics.busy_s
             rates = await counted(heard, 8, 300)
@@ -74,11 +74,11 @@ def test_neighbours_of_a_dead_meter_keep_their_rate_and_it_costs_little() -> Non
             await asyncio.sleep(20)
             simulator.fault(4, "dead")
             await asyncio.sleep(20)
-            timeouts = poller.meters["4"].tally.timeouts
+            timeouts = poller.meters["4"].state.timeouts
             rates = await counted(heard, 4, 600)
             assert rates.pop("4") == 0
             assert min(rates.values()) >= 0.95 * 600
-            assert (poller.meters["4"].tally.timeouts - timeouts) * 1.0 <= 0.05 * 600
+            assert (poller.meters["4"].state.timeouts - timeouts) * 1.0 <= 0.05 * 600
 
     run_leaping(story())
 
@@ -129,7 +129,7 @@ def test_a_gateway_that_was_away_is_back_the_sooner_the_shorter_it_was(
             before, since_s = len(heard.readings), time.monotonic()
             await until(lambda: len(heard.readings) > before, timeout_s=60)
             assert time.monotonic() - since_s <= back_s + slack_s
-            await until(lambda: all(m.online for m in poller.meters.values()), timeout_s=5)
+            await until(lambda: all(m.state.online for m in poller.meters.values()), timeout_s=5)
             assert poller.connection.trouble is None
 
     run_leaping(story())
@@ -177,7 +177,7 @@ def test_of_two_meters_with_one_unit_id_no_counter_jumps_to_and_fro(
             counted = [values["energy"] for values in heard.of("1") if "energy" in values]
             assert counted == sorted(counted)
             assert counted[-1] - counted[0] < 50
-            assert poller.meters["1"].tally.held > 0
+            assert poller.meters["1"].state.held > 0
             assert not [w for w in heard.wrong() if w.startswith("meter 2")]
 
     run_leaping(story())

@@ -126,7 +126,7 @@ def test_an_em340_is_asked_nothing_that_it_lacks_and_no_more_than_50_registers()
             async with polling(replace(gateway, meters=meters)) as (poller, heard):
                 await until(lambda: len(heard.readings) > 3)
                 meter = poller.meters["1"]
-                assert (meter.serial, meter.wiring) == ("21001026", "3p4w")
+                assert (meter.state.serial, meter.wiring) == ("21001026", "3p4w")
                 assert meter.low_word_first
             assert simulator.statistics.exceptions == {}
             assert all(served.count <= 50 for served in simulator.statistics.served)
@@ -204,7 +204,7 @@ def test_the_doctor_finds_nothing_wrong_with_an_em340(site: Site, tmp_path: Path
         "--watch", "0.1", directory=tmp_path, MODBUS_BAUD="38400",
     )  # fmt: skip
 
-    assert "unit 1 answers: EM340, serial number 21001026, 3p4w" in said.text
+    assert "unit 1 responds: EM340, serial number 21001026, 3p4w" in said.text
     assert "no fault" in said.text
 
 

@@ -11,7 +11,8 @@ from gateway_bridge.address import SerialLine
 from gateway_bridge.meter.identity import identify
 from gateway_bridge.meter.plausibility import Gate
 from gateway_bridge.modbus.errors import GatewayError
-from gateway_bridge.modbus.transport import HOLDING, Transport
+from gateway_bridge.modbus.frames import HOLDING
+from gateway_bridge.modbus.transport import Transport
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.inversion import ANGLES, SIGNED, inverted, turned
 from simulator.simulator import Simulator
@@ -24,11 +25,11 @@ def test_a_serial_line_is_read_like_a_gateway_and_nothing_is_wrong(tmp_path: Pat
             simulator.open_serial(tmp_path / "line")
             pin(simulator)
             line = SerialLine(str(tmp_path / "line"))
-            gateway = replace(gateway_at(simulator), serial=line, framing="rtu")
+            gateway = replace(gateway_at(simulator), where=line, framing="rtu")
             async with polling(gateway) as (poller, heard):
                 await until(lambda: len(heard.of("1")) > 5 and len(heard.of("2")) > 5)
                 simulator.fault(1, "late", 0.4, times=1)
-                await until(lambda: poller.meters["1"].tally.timeouts)
+                await until(lambda: poller.meters["1"].state.timeouts)
                 before = len(heard.of("1"))
                 await until(lambda: len(heard.of("1")) > before + 3)
             assert heard.wrong() == []
@@ -44,7 +45,7 @@ def test_an_adapter_that_is_unplugged_and_plugged_in_again_goes_on(
         async with Simulator((1,), timing=FAST, framing="rtu") as simulator:
             simulator.open_serial(tmp_path / "line")
             line = SerialLine(str(tmp_path / "line"))
-            gateway = replace(gateway_at(simulator), serial=line, framing="rtu")
+            gateway = replace(gateway_at(simulator), where=line, framing="rtu")
             async with polling(gateway) as (poller, heard):
                 await until(lambda: heard.readings)
                 simulator._serial.pop().end()
@@ -74,6 +75,14 @@ def test_an_adapter_that_another_program_uses_is_told(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_device_path_that_contains_lock_is_not_taken_for_a_locked_device(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.mkdir()
+
+    with pytest.raises(GatewayError, match="cannot be opened as a serial line"):
+        asyncio.run(Transport(SerialLine(str(path)), "rtu", timeout_s=0.3).connect())
+
+
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
 def test_low_words_first_are_noticed_and_no_value_is_wrong(framing: str) -> None:
     async def story() -> None:
@@ -91,7 +100,7 @@ def test_low_words_first_are_noticed_and_no_value_is_wrong(framing: str) -> None
             assert {values["voltage_l1"] for values in heard.of("1")} == {231.5}
             assert all(45 < values["frequency"] < 65 for values in heard.of("1"))
             assert poller.connection.framing == framing
-            assert poller.meters["1"].serial == str(simulator.meters[1].serial_number)
+            assert poller.meters["1"].state.serial == str(simulator.meters[1].serial_number)
 
     asyncio.run(story())
 

@@ -1,15 +1,14 @@
-"""The meters file: what it makes of a site, and what it says to a person who mistypes it."""
+"""The meters file: the site that it describes, and the message for each mistake in it."""
 
 from pathlib import Path
 
 import pytest
 
 from contract.quantities import CORE_SET
-from gateway_bridge.address import SerialLine
+from gateway_bridge.address import SerialLine, TcpAddress
 from gateway_bridge.settings import BridgeSettings
-from gateway_bridge.site.meters_file import read_meters_file
+from gateway_bridge.site.meters_file import GatewayTable, MeterTable, read_meters_file
 from gateway_bridge.site.site import Gateway, site_from
-from gateway_bridge.site.tables import GatewayTable, MeterTable
 from service.errors import SettingsError
 from tests.support.parts import ROOT
 
@@ -26,14 +25,14 @@ def site(text: str, **settings: object) -> tuple[Gateway, ...]:
     return site_from(BridgeSettings.load(**settings))
 
 
-def complaint(text: str) -> str:
+def message(text: str) -> str:
     Path("meters.toml").write_text(text)
     with pytest.raises(SettingsError) as caught:
         site_from(BridgeSettings.load())
     return str(caught.value)
 
 
-def test_the_example_is_a_site_of_three_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_file_describes_three_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METERS_FILE", str(ROOT / "meters.toml.example"))
 
     cellar, workshop, barn = site_from(BridgeSettings.load())
@@ -43,15 +42,15 @@ def test_the_example_is_a_site_of_three_lines(monkeypatch: pytest.MonkeyPatch) -
     assert (main.meter_id, main.name, main.interval_s) == ("main", "Main meter", 1.0)
     assert main.max_current_a == 63
     assert (solar.model.name, solar.inverted) == ("sdm230", True)
-    assert (workshop.framing, workshop.port) == ("rtu", 4196)
+    assert (workshop.framing, workshop.address) == ("rtu", "192.168.1.101:4196")
     assert set(workshop.meters[0].quantities) == {*CORE_SET, "frequency"}
     assert workshop.meters[0].wiring == "3p3w"
-    assert barn.serial == SerialLine("/dev/ttyUSB0", 9600, "E")
+    assert barn.where == SerialLine("/dev/ttyUSB0", 9600, "E")
     assert (barn.framing, barn.cost.bits) == ("rtu", 11)
     assert barn.meters[0].interval_s == 30
 
 
-def test_a_meter_of_current_transformers_may_count_what_they_carry() -> None:
+def test_the_current_limit_of_a_meter_with_transformers_is_that_of_its_model() -> None:
     text = '[[gateway]]\naddress = "a"\n[[gateway.meter]]\nunit = 1\n[[gateway.meter]]\nunit = 2\n'
 
     [gateway] = site(text + 'model = "sdm630mct"\n')
@@ -66,7 +65,7 @@ def test_the_page_explains_every_key() -> None:
         assert {key for key in table.model_fields if f"| `{key}` |" not in page} == set()
 
 
-def test_what_the_file_leaves_out_is_as_the_settings_have_it() -> None:
+def test_missing_keys_take_the_values_of_the_settings() -> None:
     [gateway] = site(
         '[[gateway]]\naddress = "h"\n' + ONE_METER,
         poll_interval=3,
@@ -76,17 +75,18 @@ def test_what_the_file_leaves_out_is_as_the_settings_have_it() -> None:
     )
 
     [meter] = gateway.meters
-    assert (gateway.timeout_s, gateway.cost.baud, gateway.port) == (0.7, 38400, 502)
+    assert gateway.where == TcpAddress("h", 502)
+    assert (gateway.timeout_s, gateway.cost.baud) == (0.7, 38400)
     assert (meter.meter_id, meter.interval_s, meter.quantities) == ("1", 3, CORE_SET)
 
 
-def test_host_and_port_are_as_good_as_an_address() -> None:
+def test_host_and_port_replace_an_address() -> None:
     [gateway] = site('[[gateway]]\nhost = "gateway.lan"\nport = 8899\n' + ONE_METER)
 
     assert gateway.address == "gateway.lan:8899"
 
 
-def test_an_inverted_meter_reads_the_other_counter() -> None:
+def test_an_inverted_meter_exchanges_import_and_export() -> None:
     text = '[[gateway]]\naddress = "h"\n[[gateway.meter]]\nunit = 1\ninvert = true\n'
 
     [gateway] = site(text)
@@ -100,18 +100,18 @@ def test_an_inverted_meter_reads_the_other_counter() -> None:
     ("name", "value"),
     [("MODBUS_HOST", "192.168.1.100"), ("MODBUS_PORT", "8899"), ("METER_IDS", "1,2")],
 )
-def test_both_ways_to_name_gateways_and_meters_at_once_are_refused(
+def test_the_file_and_the_short_settings_exclude_each_other(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
 
-    assert complaint('[[gateway]]\naddress = "h"\n' + ONE_METER) == (
+    assert message('[[gateway]]\naddress = "h"\n' + ONE_METER) == (
         f"{name}: {value} is set, and meters.toml names gateways and meters too;"
         " remove one of the two"
     )
 
 
-def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_a_setting_names_must_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METERS_FILE", "mine.toml")
 
     with pytest.raises(SettingsError, match=r"^mine\.toml: cannot be read: No such file"):
@@ -119,7 +119,7 @@ def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 GATEWAY_LINES = {
-    'addres = "h"': "addres: there is no such key; did you mean address?",
+    'addres = "h"': "addres: unknown key; did you mean address?",
     "port = 99999": "port: should be 65535 or less (got 99999)",
     'baud = "9600"': "baud: should be a whole number (got '9600')",
     "baud = 9601": "baud: should be one of 1200, 2400, 4800, 9600, 19200, 38400",
@@ -132,8 +132,8 @@ GATEWAY_LINES = {
 
 
 @pytest.mark.parametrize("line", GATEWAY_LINES)
-def test_a_wrong_line_of_a_gateway_is_named_with_what_was_expected(line: str) -> None:
-    said = complaint(f'[[gateway]]\nname = "cellar"\nhost = "h"\n{line}\n{ONE_METER}')
+def test_a_mistake_in_a_gateway_is_reported_with_the_expected_value(line: str) -> None:
+    said = message(f'[[gateway]]\nname = "cellar"\nhost = "h"\n{line}\n{ONE_METER}')
 
     assert f"meters.toml, [[gateway]] cellar: {GATEWAY_LINES[line]}" in said
 
@@ -141,31 +141,31 @@ def test_a_wrong_line_of_a_gateway_is_named_with_what_was_expected(line: str) ->
 METER_LINES = {
     "unit = 300": "unit: should be 247 or less (got 300)",
     'unit = "1"': "unit: should be a whole number (got '1')",
-    'modell = "sdm630"': "modell: there is no such key; did you mean model?",
+    'modell = "sdm630"': "modell: unknown key; did you mean model?",
     'model = "sdm360"': "model: should be one of sdm630, sdm630v1, sdm630mct, sdm72v2, sdm120",
     'wiring = "3p"': "wiring: should be one of 3p4w, 3p3w, 1p2w",
     'invert = "yes"': "invert: should be true or false (got 'yes')",
     "max_current = -3": "max_current: should be more than 0",
     'word_order = "little"': "word_order: should be one of auto, high-first, low-first",
-    'model = "sdm120"\nwiring = "3p4w"': "wiring: SDM120-Modbus knows 1p2w",
+    'model = "sdm120"\nwiring = "3p4w"': "wiring: SDM120-Modbus supports 1p2w",
     'model = "sdm120"\nquantities = "power_l2"': "quantities: SDM120-Modbus has no power_l2",
 }
 
 
 @pytest.mark.parametrize("line", METER_LINES)
-def test_a_wrong_line_of_a_meter_is_named_with_what_was_expected(line: str) -> None:
+def test_a_mistake_in_a_meter_is_reported_with_the_expected_value(line: str) -> None:
     unit = "" if line.startswith("unit") else "unit = 1\n"
     text = (
         f'[[gateway]]\nname = "cellar"\nhost = "h"\n[[gateway.meter]]\nid = "saw"\n{unit}{line}\n'
     )
 
-    said = complaint(text)
+    said = message(text)
 
     assert f"meters.toml, [[gateway.meter]] saw of [[gateway]] cellar: {METER_LINES[line]}" in said
 
 
-def test_every_wrong_line_is_told_at_once() -> None:
-    said = complaint('[[gateway]]\nhost = ""\nbaud = 1\n[[gateway.meter]]\nunit = 0\nid = "a b"\n')
+def test_all_mistakes_are_reported_at_once() -> None:
+    said = message('[[gateway]]\nhost = ""\nbaud = 1\n[[gateway.meter]]\nunit = 0\nid = "a b"\n')
 
     assert [line.partition(": ")[2].partition(":")[0] for line in said.splitlines()] == [
         "host", "baud", "unit", "id",
@@ -177,37 +177,43 @@ def test_every_wrong_line_is_told_at_once() -> None:
     [
         ("", "meters.toml, the file: gateway: is missing"),
         ('[[gateway]]\nhost = "h"\n', "meters.toml, [[gateway]] 1: meter: is missing"),
-        ('[gateway]\nhost = "h"\n', "should be a list of tables, as in [[gateway]]"),
-        ("[[gateway]\n", "meters.toml: is no TOML: Expected ']]'"),
-        ('[[gateway]]\naddress = "serial:///dev/x?speed=1"\n', "'speed' is none of baud, parity"),
-        ('[[gateway]]\naddress = "serial:///dev/x"\nframing = "tcp"\n', "a serial line speaks rtu"),
+        ('[gateway]\nhost = "h"\n', "should be a list of tables, for example [[gateway]]"),
+        ("[[gateway]\n", "meters.toml: is not valid TOML: Expected ']]'"),
+        (
+            '[[gateway]]\naddress = "serial:///dev/x?speed=1"\n',
+            "'speed' should be one of baud, parity",
+        ),
+        (
+            '[[gateway]]\naddress = "serial:///dev/x"\nframing = "tcp"\n',
+            "a serial line always uses rtu",
+        ),
     ],
 )
-def test_a_file_that_is_wrong_as_a_whole_gets_a_sentence(text: str, said: str) -> None:
+def test_a_file_with_a_wrong_structure_is_reported(text: str, said: str) -> None:
     filled = text + ONE_METER if "serial" in text else text
 
-    assert said in complaint(filled)
+    assert said in message(filled)
 
 
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        ('host = "b"\n[[gateway.meter]]\nunit = 1\n', "id: '1' is there twice"),
-        ('host = "a"\n[[gateway.meter]]\nunit = 2\n', "address: a:502 is there twice"),
+        ('host = "b"\n[[gateway.meter]]\nunit = 1\n', "id: '1' is used twice"),
+        ('host = "a"\n[[gateway.meter]]\nunit = 2\n', "address: a:502 is used twice"),
         (
             'host = "b"\nmeter = [{unit = 3, id = "x"}, {unit = 3, id = "y"}]\n',
-            "[[gateway]] 2: unit: 3 is there twice on one line",
+            "[[gateway]] 2: unit: 3 is used twice on one line",
         ),
     ],
     ids=["id", "address", "unit"],
 )
-def test_what_must_not_be_there_twice_is_told(second: str, said: str) -> None:
+def test_duplicates_are_reported(second: str, said: str) -> None:
     text = f'[[gateway]]\nhost = "a"\n{ONE_METER}[[gateway]]\n{second}'
 
-    assert said in complaint(text)
+    assert said in message(text)
 
 
-def test_a_file_in_another_encoding_gets_a_sentence(tmp_path: Path) -> None:
+def test_a_file_in_another_encoding_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "meters.toml"
     path.write_bytes('name = "K\xfcche"\n'.encode("latin-1"))
 
@@ -225,13 +231,13 @@ def test_a_file_in_another_encoding_gets_a_sentence(tmp_path: Path) -> None:
         ("serial:///dev/ttyUSB0?baud=19200", "/dev/ttyUSB0"),
     ],
 )
-def test_modbus_host_takes_every_kind_of_address(host: str, address: str) -> None:
+def test_modbus_host_accepts_every_kind_of_address(host: str, address: str) -> None:
     [gateway] = site_from(BridgeSettings.load(modbus_host=host))
 
     assert gateway.address == address
 
 
-def test_a_wrong_address_in_modbus_host_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_address_in_modbus_host_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODBUS_HOST", "serial:///dev/ttyUSB0?baud=9601")
 
     with pytest.raises(SettingsError, match=r"^MODBUS_HOST: baud '9601' should be one of"):

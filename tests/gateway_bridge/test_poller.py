@@ -55,7 +55,7 @@ def test_a_reading_holds_all_quantities_as_the_meter_has_them() -> None:
 
         wanted = {name: pinned(1, name) for name in poller.meters["1"].registers}
         assert heard.of("1")[0] == pytest.approx(wanted, abs=0.0011)
-        assert poller.meters["1"].serial != poller.meters["2"].serial
+        assert poller.meters["1"].state.serial != poller.meters["2"].state.serial
         assert poller.meters["1"].wiring == "3p4w"
 
     play(story)
@@ -108,12 +108,12 @@ def test_a_dead_meter_goes_offline_its_neighbour_keeps_its_rate_and_it_comes_bac
         simulator.fault(1, "dead")
         await until(lambda: ("1", False) in heard.states)
         dead, alive = len(heard.of("1")), len(heard.of("2"))
-        await until(lambda: poller.meters["1"].tally.timeouts > 2, what="a probe")
+        await until(lambda: poller.meters["1"].state.timeouts > 2, what="a probe")
         assert len(heard.of("1")) == dead
         assert len(heard.of("2")) > alive
         simulator.mend(1)
         await until(lambda: heard.states[-1] == ("1", True), what="the meter to come back")
-        assert poller.meters["1"].tally.timeouts <= 6
+        assert poller.meters["1"].state.timeouts <= 6
 
     play(story)
 
@@ -181,7 +181,7 @@ def test_an_idle_connection_that_the_gateway_closes_is_no_news(
     async def story(simulator: Simulator, poller: GatewayPoller, heard: Heard) -> None:
         simulator.fault(None, "idle-close", 0.2)
         await until(lambda: len(heard.of("1")) >= 3)
-        assert poller.connection.traffic.connects >= 3
+        assert poller.connection.connects >= 3
 
     play(story, interval_s=0.6)
 
@@ -199,7 +199,7 @@ def test_a_meter_that_refuses_long_blocks_is_read_in_shorter_ones() -> None:
             assert max(block.count for block in poller.meters["1"].live) <= 20
             assert len(heard.of("1")[0]) == len(DEFAULT_SET)
             assert heard.wrong() == []
-            assert [event for event in poller.meters["1"].events if "refuses" in event] == [
+            assert [event for event in poller.meters["1"].state.events if "refuses" in event] == [
                 "refuses 76 registers at once, and is asked for fewer"
                 " (exception 2 (illegal address))"
             ]
@@ -301,7 +301,7 @@ def test_a_storm_of_refusals_leaves_no_trace() -> None:
         await until(lambda: len(heard.of("1")) > before + 3)
         assert poller.meters["1"].live == plan
         assert {len(values) for values in heard.of("1")[before:]} == sizes
-        assert not poller.meters["1"].events
+        assert not poller.meters["1"].state.events
 
     play(story)
 
@@ -370,12 +370,12 @@ def test_a_gateway_that_says_itself_that_all_meters_are_dead_is_told_once(
         pin(simulator)
         async with simulator, polling(gateway_at(simulator)) as (poller, heard):
             await until(lambda: heard.of("1") and heard.of("2"))
-            connects = poller.connection.traffic.connects
+            connects = poller.connection.connects
             for unit in (1, 2):
                 simulator.fault(unit, "dead")
             await asyncio.sleep(120)
             assert poller.connection.trouble
-            assert poller.connection.traffic.connects - connects < 80  # ever fewer
+            assert poller.connection.connects - connects < 80  # ever fewer
             before = len(heard.readings)
             simulator.mend(1)
             await until(lambda: len(heard.readings) > before, timeout_s=35)

@@ -1,25 +1,24 @@
-"""What a meter's values say about its wiring: right ones nothing, wrong ones what to turn round."""
+"""Wiring mistakes that the values of a meter show, and values that show none."""
 
 import math
 import random
 
 import pytest
 
-from gateway_bridge.commands.counting import against_counters, counter_step
-from gateway_bridge.commands.wiring import suspicions, unjudged
+from gateway_bridge.commands.wiring import counter_mismatch, counter_step, idle_phases, suspicions
 from gateway_bridge.models import MODELS
 from simulator.device import SimulatedMeter, miswiring
 from simulator.faults import Faults
 from simulator.load import MONDAY, Phases
 
 LATER_S = MONDAY + 100 * 7 * 86_400
-"""When the simulated meters have counted for years."""
+"""A time at which the simulated meters have counted for years."""
 LOAD: Phases = (complex(900, 200), complex(1200, 350), complex(700, 90))
 SOLAR: Phases = (complex(-900, 120), complex(-1200, 150), complex(-800, 90))
 
 
 def reading(phases: Phases, **changed: float) -> dict[str, float]:
-    """A whole reading of a meter that draws so much complex power on its phases."""
+    """A reading of a meter with the given complex power on its phases."""
     values: dict[str, float] = {"frequency": 50.0, "energy_import": 5000.0, "energy_export": 0.0}
     for name, load in zip(("l1", "l2", "l3"), phases, strict=True):
         values |= {
@@ -43,7 +42,7 @@ def texts(values: dict[str, float], wiring: str = "3p4w") -> str:
 
 
 @pytest.mark.parametrize("unit", [1, 2, 3, 4])
-def test_a_week_of_a_well_wired_meter_raises_no_suspicion(unit: int) -> None:
+def test_a_week_of_a_correctly_wired_meter_raises_no_suspicion(unit: int) -> None:
     meter = SimulatedMeter(unit, MODELS["sdm630"])
 
     found = {
@@ -57,7 +56,7 @@ def test_a_week_of_a_well_wired_meter_raises_no_suspicion(unit: int) -> None:
 
 @pytest.mark.parametrize("unit", [1, 2, 3])
 @pytest.mark.parametrize("name", ["reversed-ct", "swapped-cts"])
-def test_a_meter_that_is_wrongly_wired_is_suspected_whenever_it_carries_enough(
+def test_a_wrongly_wired_meter_is_suspected_whenever_its_load_is_large_enough(
     unit: int, name: str
 ) -> None:
     meter = SimulatedMeter(unit, MODELS["sdm630"])
@@ -77,37 +76,37 @@ def test_a_meter_that_is_wrongly_wired_is_suspected_whenever_it_carries_enough(
     assert found >= 0.9 * loaded
 
 
-def test_a_reversed_transformer_is_named_where_nothing_ever_fed_in() -> None:
+def test_a_reversed_transformer_is_found_if_the_site_has_never_exported() -> None:
     [found] = suspicions(reading((LOAD[0], -LOAD[1], LOAD[2])), wiring="3p4w")
 
     assert found.text == (
-        "L2 seems to feed in 1200 W while other phases draw,"
-        " and has never fed in before: it is reversed"
+        "L2 appears to export 1200 W while other phases import,"
+        " and has never exported before: its current transformer is reversed"
     )
-    assert found.remedy.startswith("turn the current transformer of L2 round")
+    assert found.remedy.startswith("turn the current transformer of L2 around")
     assert found.sure
 
 
-def test_a_transformer_that_was_always_reversed_is_known_by_its_phases_counters() -> None:
+def test_a_transformer_that_was_always_reversed_is_found_by_the_counters_of_its_phase() -> None:
     values = reading((LOAD[0], -LOAD[1], LOAD[2]), energy_export=2000)
 
     [found] = suspicions(values | {"energy_import_l2": 0.1, "energy_export_l2": 1900})
 
-    assert "L2 has hardly ever drawn: it is reversed" in found.text
+    assert "and has hardly ever imported: its current transformer is reversed" in found.text
 
 
-def test_solar_power_on_all_phases_is_no_fault() -> None:
+def test_solar_power_on_all_phases_is_not_a_fault() -> None:
     assert texts(reading(SOLAR, energy_export=8000)) == ""
 
 
-def test_where_the_sun_feeds_in_too_a_reversed_transformer_is_only_worth_a_look() -> None:
+def test_on_a_site_that_exports_a_reversed_transformer_is_only_a_warning() -> None:
     [found] = suspicions(reading((-LOAD[0], LOAD[1], LOAD[2]), energy_export=8000))
 
     assert not found.sure
-    assert "it may be reversed" in found.text
+    assert "its current transformer may be reversed" in found.text
 
 
-def test_a_meter_that_only_ever_fed_in_may_be_fed_from_below() -> None:
+def test_a_meter_that_has_only_exported_may_need_to_be_inverted() -> None:
     values = reading(SOLAR, energy_import=3, energy_export=4000)
 
     [found] = suspicions(values)
@@ -116,9 +115,9 @@ def test_a_meter_that_only_ever_fed_in_may_be_fed_from_below() -> None:
     assert not found.sure
 
 
-@pytest.mark.parametrize("phases", [LOAD, SOLAR], ids=["drawing", "feeding in"])
+@pytest.mark.parametrize("phases", [LOAD, SOLAR], ids=["importing", "exporting"])
 @pytest.mark.parametrize("pair", [(0, 1), (1, 2), (2, 0)])
-def test_two_swapped_phases_are_named(phases: Phases, pair: tuple[int, int]) -> None:
+def test_two_swapped_phases_are_found(phases: Phases, pair: tuple[int, int]) -> None:
     one, other = pair
     seen = list(phases)
     seen[one], seen[other] = turned(phases[other], 120), turned(phases[one], -120)
@@ -128,49 +127,52 @@ def test_two_swapped_phases_are_named(phases: Phases, pair: tuple[int, int]) -> 
     assert f"L{one + 1} and L{other + 1} are swapped" in found
 
 
-def test_transformers_that_sit_one_phase_on_are_named() -> None:
+def test_transformers_that_are_one_phase_off_are_found() -> None:
     found = texts(reading((turned(LOAD[0], 120), turned(LOAD[1], 120), turned(LOAD[2], 120))))
 
-    assert "each current transformer sits one phase on" in found
+    assert "each current transformer is one phase off" in found
 
 
-def test_a_ratio_that_is_wrong_on_one_phase_is_named_with_its_factor() -> None:
+def test_a_wrong_ratio_of_one_phase_is_reported_with_its_factor() -> None:
     values = reading(LOAD)
     values |= {"power_l3": 5 * values["power_l3"], "power": values["power"]}
 
-    assert "power is not voltage times current times power factor: L3 by 5.00" in texts(values)
+    assert (
+        "the power differs from voltage times current times power factor: L3 by a factor of 5.00"
+        in texts(values)
+    )
 
 
-def test_phases_that_do_not_add_up_are_told() -> None:
-    assert "the phases add up to 2800.0 W, the meter says 900.0 W" in texts(
+def test_phases_that_do_not_add_up_are_reported() -> None:
+    assert "the phases add up to 2800.0 W, but the meter reports 900.0 W" in texts(
         reading(LOAD, power=900)
     )
 
 
-def test_a_phase_without_voltage_is_named() -> None:
+def test_a_phase_without_voltage_is_found() -> None:
     found = texts(reading(LOAD, voltage_l2=3.0))
 
-    assert "L2 without voltage, while another phase has 230 V" in found
+    assert "L2 has no voltage, while another phase has 230 V" in found
 
 
-def test_two_terminals_on_one_phase_are_named() -> None:
+def test_two_terminals_on_one_phase_are_found() -> None:
     values = reading(LOAD, voltage_l1_l2=1.0, voltage_l2_l3=398.0, voltage_l3_l1=398.0)
 
-    assert "only 1 V between L1 and L2" in texts(values)
+    assert "the voltage between L1 and L2 is only 1 V" in texts(values)
 
 
-def test_phases_that_carry_nothing_are_not_judged() -> None:
+def test_phases_without_load_are_not_checked() -> None:
     values = reading((LOAD[0], complex(-3, 1), complex(2, 0)))
 
     assert texts(values) == ""
-    assert unjudged(values) == ["l2", "l3"]
+    assert idle_phases(values) == ["l2", "l3"]
 
 
 def test_without_a_neutral_the_phases_are_not_compared() -> None:
     assert texts(reading((LOAD[0], -LOAD[1], LOAD[2])), wiring="3p3w") == ""
 
 
-def test_a_meter_with_one_phase_is_judged_too() -> None:
+def test_a_single_phase_meter_is_checked_too() -> None:
     values = {
         "voltage": 230.0,
         "current": 5.0,
@@ -181,7 +183,7 @@ def test_a_meter_with_one_phase_is_judged_too() -> None:
         "energy_export": 0.0,
     }
 
-    assert "the meter seems to feed in 1000 W" in texts(values, wiring="1p2w")
+    assert "the meter appears to export 1000 W" in texts(values, wiring="1p2w")
 
 
 def counters(imported: float, exported: float = 0.0) -> dict[str, float]:
@@ -191,22 +193,24 @@ def counters(imported: float, exported: float = 0.0) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("value", "step"), [(7583.0, 1), (7583.4, 0.1), (7583.47, 0.01), (12.345, 0.001)]
 )
-def test_the_step_of_a_counter_is_read_off_its_decimals(value: float, step: float) -> None:
+def test_the_step_of_a_counter_follows_from_its_decimals(value: float, step: float) -> None:
     assert counter_step(counters(value)) == pytest.approx(step)
 
 
 def test_counters_that_follow_the_power_raise_no_suspicion() -> None:
     first, last = counters(100.001), counters(100.007)
 
-    assert against_counters(first, last, 2100, 10) is None
+    assert counter_mismatch(first, last, 2100, 10) is None
 
 
-def test_counters_that_count_another_power_are_told() -> None:
-    found = against_counters(counters(100.001), counters(100.031), 2000, 10)
+def test_counters_that_count_another_power_are_reported() -> None:
+    found = counter_mismatch(counters(100.001), counters(100.031), 2000, 10)
 
     assert found is not None
-    assert found.text == ("in 10 s the counters counted 30.0 Wh, but the power says 5.6 Wh")
+    assert found.text == (
+        "in 10 s the counters counted 30.0 Wh, but the power corresponds to 5.6 Wh"
+    )
 
 
 def test_counters_that_have_hardly_moved_prove_nothing() -> None:
-    assert against_counters(counters(100.01), counters(100.02), 100, 10) is None
+    assert counter_mismatch(counters(100.01), counters(100.02), 100, 10) is None

@@ -150,7 +150,7 @@ def test_a_file_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
 # -- files of others ---------------------------------------------------------------------------
 
 
-def test_a_table_of_somebody_else_is_understood(database: peewee.Database, tmp_path: Path) -> None:
+def test_a_table_of_another_program_is_imported(database: peewee.Database, tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("Time,Power,note,energy\n2026-03-01 12:00:00,1.5,a,\n1772366460,2,b,7\n")
 
@@ -162,7 +162,7 @@ def test_a_table_of_somebody_else_is_understood(database: peewee.Database, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("power\n1\n", "has no column ts, time or timestamp"),
         ("ts,power\n", "has no column meter_id; name the meter with --meter"),
@@ -178,8 +178,8 @@ def test_a_table_of_somebody_else_is_understood(database: peewee.Database, tmp_p
         ("SQLite format 3\0 and then nonsense", "cannot be read as SQLite: file is not a database"),
     ],
 )
-def test_a_file_that_is_no_good_is_told_with_its_line(
-    database: peewee.Database, tmp_path: Path, text: str, says: str
+def test_the_error_for_a_wrong_file_names_its_line(
+    database: peewee.Database, tmp_path: Path, text: str, message: str
 ) -> None:
     path = tmp_path / "wrong.csv"
     path.write_bytes(text.encode("latin-1"))
@@ -188,7 +188,7 @@ def test_a_file_that_is_no_good_is_told_with_its_line(
         bring_in(database, path)
 
     assert str(caught.value).startswith(f"{path}")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 def sqlite_file(path: Path, *statements: str) -> Path:
@@ -198,7 +198,9 @@ def sqlite_file(path: Path, *statements: str) -> Path:
     return path
 
 
-def test_the_table_of_a_simple_logger_comes_in(database: peewee.Database, tmp_path: Path) -> None:
+def test_the_table_of_a_simple_logger_is_imported(
+    database: peewee.Database, tmp_path: Path
+) -> None:
     path = sqlite_file(
         tmp_path / "old.db",
         "CREATE TABLE smart_meter (id INTEGER PRIMARY KEY, name TEXT)",
@@ -236,7 +238,9 @@ def home_assistant(path: Path) -> Path:
     )
 
 
-def test_statistics_of_home_assistant_come_in(database: peewee.Database, tmp_path: Path) -> None:
+def test_statistics_of_home_assistant_are_imported(
+    database: peewee.Database, tmp_path: Path
+) -> None:
     path = home_assistant(tmp_path / "home-assistant_v2.db")
     source = source_of(path, names={"sensor.boiler": "boiler/energy"})
 
@@ -252,10 +256,10 @@ def test_statistics_of_home_assistant_come_in(database: peewee.Database, tmp_pat
     assert any("sensor.outside: left out" in note for note in source.notes)
 
 
-# -- what has been thinned out -----------------------------------------------------------------
+# -- what retention has deleted -----------------------------------------------------------------
 
 
-def test_older_years_are_filled_in_below_a_history_that_has_been_thinned_out(
+def test_older_years_are_filled_in_before_the_retention_watermark(
     database: peewee.Database, tmp_path: Path
 ) -> None:
     write(database, [at(day, 1000 - day) for day in range(100, 0, -1)])
@@ -276,7 +280,7 @@ def test_older_years_are_filled_in_below_a_history_that_has_been_thinned_out(
     assert total(database) == before + 299
 
 
-def test_readings_that_are_being_brought_in_are_not_deleted_before_they_are_rolled_up(
+def test_imported_readings_are_not_deleted_before_they_are_rolled_up(
     database: peewee.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(database, [at(100, 1.0), at(99, 2.0), at(1, 3.0)])

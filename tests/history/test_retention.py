@@ -51,7 +51,9 @@ def count(database: peewee.Database) -> int:
     return int(fetch(database, "SELECT COUNT(*) FROM readings_raw")[0][0])
 
 
-def test_readings_go_after_30_days_and_their_rollups_stay(database: peewee.Database) -> None:
+def test_readings_are_deleted_after_30_days_and_their_rollups_stay(
+    database: peewee.Database,
+) -> None:
     Writer(database).write([at(100), at(31), at(29), at(1)])
     roll_up(database)
 
@@ -61,7 +63,7 @@ def test_readings_go_after_30_days_and_their_rollups_stay(database: peewee.Datab
     assert levels(database) == {5: 3, 60: 4, 1440: 4}
 
 
-def test_each_level_is_kept_for_as_long_as_is_said(database: peewee.Database) -> None:
+def test_each_level_is_kept_for_its_own_time(database: peewee.Database) -> None:
     Writer(database).write([at(d) for d in (400, 100, 31, 1)])
     roll_up(database)
 
@@ -71,7 +73,7 @@ def test_each_level_is_kept_for_as_long_as_is_said(database: peewee.Database) ->
     assert levels(database) == {5: 1, 60: 2, 1440: 3}
 
 
-def test_nothing_goes_that_is_not_rolled_up(database: peewee.Database) -> None:
+def test_nothing_is_deleted_that_is_not_rolled_up(database: peewee.Database) -> None:
     Writer(database).write([at(100), at(60)])
 
     assert thin_out(database) == 0
@@ -97,7 +99,7 @@ def test_the_reading_before_the_horizon_stays_to_be_compared_with(
     assert total(database) == 8.0 + 1.5
 
 
-def test_a_reading_from_before_the_horizon_is_refused_counted_and_told_once(
+def test_a_reading_from_before_the_horizon_is_refused_counted_and_logged_once(
     database: peewee.Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer = Writer(database)
@@ -115,7 +117,7 @@ def test_a_reading_from_before_the_horizon_is_refused_counted_and_told_once(
     ]
 
 
-def test_a_longer_retention_does_not_open_again_what_is_gone(database: peewee.Database) -> None:
+def test_a_longer_retention_does_not_move_the_watermark_back(database: peewee.Database) -> None:
     writer = Writer(database)
     writer.write([at(40, energy=1.0), at(1, energy=2.0)])
     roll_up(database)
@@ -149,7 +151,7 @@ def test_deleting_takes_short_transactions(database: peewee.Database) -> None:
 
 
 @on_sqlite
-def test_free_space_is_given_back_in_slices(database: peewee.Database) -> None:
+def test_free_space_is_returned_in_steps(database: peewee.Database) -> None:
     file = Path(str(database.database))
     run_many(
         database,
@@ -189,7 +191,7 @@ def test_upkeep_rolls_up_and_thins_out_a_little_at_a_time(
     assert "history: retention deleted 500 rows" in caplog.messages
 
 
-def test_upkeep_begins_anew_after_an_error(
+def test_upkeep_starts_again_after_an_error(
     database: peewee.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upkeep = Upkeep(database)

@@ -155,7 +155,7 @@ def test_a_counter_that_not_every_reading_carries_is_compared_with_its_own_last(
     assert [row[5] for row in of(database, FIVE_MINUTES, "energy")] == [0.75, 0.25]
 
 
-def test_steps_back_of_a_counter_are_told_once_a_day(
+def test_steps_back_of_a_counter_are_logged_once_a_day(
     database: peewee.Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer, rollups = Writer(database), Rollups(database)
@@ -257,7 +257,7 @@ def examples(most: int) -> settings:
 @on_sqlite
 @examples(100)
 @any_order
-def test_the_tables_end_the_same_whatever_the_order_of_arrival(
+def test_every_order_of_arrival_leads_to_the_same_tables(
     database: peewee.Database, readings: list[Reading], random: Random
 ) -> None:
     check_order_of_arrival(database, readings, random)

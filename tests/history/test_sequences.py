@@ -33,7 +33,7 @@ def answer(*sent: int, after: int = 0, upto: int | None = None, oldest: int | No
 
 
 @given(st.lists(few, max_size=5))
-def test_joined_numbers_are_those_that_were_given_in_whatever_order(parts: list[set[int]]) -> None:
+def test_joined_numbers_are_those_that_were_given_in_any_order(parts: list[set[int]]) -> None:
     numbers = Numbers()
     for part in parts:
         numbers = numbers.joined(runs(sorted(part)))
@@ -111,7 +111,7 @@ def test_two_recorders_fill_each_others_gaps(
     assert sequences.numbers("house") == {"1": Numbers(19)}
 
 
-def test_an_answer_closes_what_exists_no_more_and_says_what_is_lost(
+def test_an_answer_closes_what_no_longer_exists_and_reports_what_is_lost(
     writer: Writer, sequences: Sequences
 ) -> None:
     writer.write(readings([8, 9]))
@@ -150,7 +150,7 @@ def test_an_answer_that_does_not_reach_down_to_the_gap_leaves_it_open(
     assert sequences.numbers("house") == {"1": Numbers(3, ((7, 7),))}
 
 
-def test_a_meter_can_be_let_go(sequences: Sequences) -> None:
+def test_a_meter_can_be_abandoned(sequences: Sequences) -> None:
     settled = sequences.settle("house", {"1": answer(4, 5, after=3)}, abandoned={"1"})
 
     assert (settled.missing, settled.lost) == (frozenset(), {"1"})

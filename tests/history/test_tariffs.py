@@ -88,7 +88,7 @@ def test_what_is_paid_for_export(tariffs: Tariffs) -> None:
     assert tariffs.feed_in_at(berlin(2026, 4, 1), BERLIN) == 0.10
 
 
-def test_prices_change_only_where_it_is_told(tariffs: Tariffs) -> None:
+def test_prices_change_only_at_the_moments_returned(tariffs: Tariffs) -> None:
     since, until = berlin(2026, 2, 27), berlin(2026, 4, 3)
 
     changes = [since, *tariffs.changes(since, until, BERLIN), until]
@@ -162,7 +162,7 @@ def test_before_the_first_price_there_is_no_cost(database: peewee.Database, tmp_
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("[[tariff]]\nvalid_from = 2026-01-01\n", "tariff.0.price: field required"),
         ("currency = 'EUR'\n", "tariff: field required"),
@@ -173,14 +173,14 @@ def test_before_the_first_price_there_is_no_cost(database: peewee.Database, tmp_
     ],
     ids=["no price", "no tariff", "no TOML", "weekday", "time", "misspelt"],
 )
-def test_what_is_wrong_in_the_file_is_told(tmp_path: Path, text: str, says: str) -> None:
+def test_the_error_names_what_is_wrong_in_the_file(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SettingsError) as error:
         load(tmp_path, text)
 
-    assert says in str(error.value)
+    assert message in str(error.value)
     assert "tariffs.toml" in str(error.value)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_settings_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="No such file"):
         Tariffs.load(tmp_path / "none.toml")

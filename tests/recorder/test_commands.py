@@ -26,15 +26,15 @@ HISTORY = "energy_meters.db"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """How a command ended and what it said."""
+class Result:
+    """How a command ended, and its output."""
 
     code: int
     out: str
     err: str
 
 
-Run = Callable[..., Said]
+Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TIMEZONE", "Europe/Berlin")
 
-    def run_command(*arguments: str) -> Said:
+    def run_command(*arguments: str) -> Result:
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         captured = capsys.readouterr()
-        return Said(int(ended.value.code or 0), captured.out, captured.err)
+        return Result(int(ended.value.code or 0), captured.out, captured.err)
 
     return run_command
 
@@ -81,14 +81,14 @@ def energy(path: Path) -> object:
 
 
 @pytest.mark.usefixtures("history")
-def test_status_tells_meters_levels_and_what_a_year_takes(run: Run) -> None:
-    said = run("status")
+def test_status_shows_meters_levels_and_the_size_in_a_year(run: Run) -> None:
+    result = run("status")
 
-    assert said.code == 0
-    assert "1      2026-11-19 01:00:00  2026-11-22 00:50:00" in said.out
-    assert "readings   30 days" in said.out
-    assert "at this rate" in said.out.splitlines()[-1]
-    assert "if every reading were kept" in said.out
+    assert result.code == 0
+    assert "1      2026-11-19 01:00:00  2026-11-22 00:50:00" in result.out
+    assert "readings   30 days" in result.out
+    assert "at this rate" in result.out.splitlines()[-1]
+    assert "if every reading were kept" in result.out
 
 
 @pytest.mark.parametrize("file", ["all.csv", "all.parquet", HISTORY])
@@ -99,10 +99,10 @@ def test_a_history_moves_to_another_place(
         assert run("export", file).out == f"{file}: 846 readings of 2 meters\n"
     monkeypatch.setenv("DATABASE_URL", "sqlite:///new.db")
 
-    said = [run("import", file).out.splitlines()[0] for _ in range(2)]
+    result = [run("import", file).out.splitlines()[0] for _ in range(2)]
 
     count = sql(history, "SELECT COUNT(*) FROM readings")[0][0]
-    assert said == [
+    assert result == [
         f"{file}: {count} readings, {count} of them new, 0 known already",
         f"{file}: {count} readings, 0 of them new, {count} known already",
     ]
@@ -113,12 +113,12 @@ def test_a_history_moves_to_another_place(
 
 @pytest.mark.usefixtures("history")
 def test_a_range_of_one_meter_is_exported_by_the_local_day(run: Run) -> None:
-    said = run(
+    result = run(
         "export", "-", "--meter", "2", "--from", "2026-11-20", "--to", "2026-11-20T00:30:00",
         "--quantities", "energy",
     )  # fmt: skip
 
-    assert said.out.splitlines() == [
+    assert result.out.splitlines() == [
         "ts,meter_id,energy",
         "2026-11-19T23:00:00.000Z,2,13.8",
         "2026-11-19T23:10:00.000Z,2,13.9",
@@ -138,13 +138,13 @@ def test_a_backup_is_a_whole_history_and_replaces_the_one_before(run: Run, histo
     assert list(history.parent.glob("*.part")) == []
 
 
-def test_a_sound_history_is_told_with_its_gaps(run: Run, history: Path) -> None:
-    said = run("check")
+def test_check_reports_a_sound_history_and_its_gaps(run: Run, history: Path) -> None:
+    result = run("check")
 
-    assert said.code == 0
-    assert f"{history}: sound" in said.out
-    assert "roll-ups: 6 days of readings compared, 0 differ" in said.out
-    assert [line.split() for line in said.out.splitlines()[-3:]] == [
+    assert result.code == 0
+    assert f"{history}: sound" in result.out
+    assert "roll-ups: 6 days of readings compared, 0 differ" in result.out
+    assert [line.split() for line in result.out.splitlines()[-3:]] == [
         ["2", day, "138", "10", "min", "1", "1.2", "h", "1.0", "h", "(4.2%)"]
         for day in ("2026-11-19", "2026-11-20", "2026-11-21")
     ]
@@ -162,21 +162,25 @@ def test_a_sound_history_is_told_with_its_gaps(run: Run, history: Path) -> None:
 def test_roll_ups_that_say_something_else_are_found(run: Run, history: Path, damage: str) -> None:
     sql(history, damage.replace("1763553600", "(SELECT MIN(bucket) FROM rollup WHERE level = 5)"))
 
-    said = run("check", "--meter", "1")
+    result = run("check", "--meter", "1")
 
-    assert said.code == 1
-    assert "meter 1, 2026-11-19: roll-ups differ from the readings" in said.out
+    assert result.code == 1
+    assert "meter 1, 2026-11-19: roll-ups differ from the readings" in result.out
 
 
-def test_a_replaced_meter_goes_on(run: Run, history: Path) -> None:
+def test_totals_continue_when_a_meter_is_replaced(run: Run, history: Path) -> None:
     sql(history, "UPDATE readings_raw SET energy = energy + 5000000 WHERE ts > 1795262400000")
     wanted = 43.1 - 0.1  # what was counted between the two is not known
 
-    said = [run("replace-meter", "1", "2026-11-21T13:05", "--new", "energy=5000") for _ in range(2)]
+    result = [
+        run("replace-meter", "1", "2026-11-21T13:05", "--new", "energy=5000") for _ in range(2)
+    ]
 
-    assert [each.code for each in said] == [0, 0]
-    assert "meter 1: replaced at 2026-11-21T12:05:00.000Z" in said[0].out
-    assert ["energy", "36.000", "5,036.100", "kWh"] in [x.split() for x in said[0].out.splitlines()]
+    assert [each.code for each in result] == [0, 0]
+    assert "meter 1: replaced at 2026-11-21T12:05:00.000Z" in result[0].out
+    assert ["energy", "36.000", "5,036.100", "kWh"] in [
+        x.split() for x in result[0].out.splitlines()
+    ]
     assert energy(history) == pytest.approx(wanted + 36.1, abs=0.01)
 
 
@@ -192,18 +196,18 @@ def test_a_history_moves_to_postgresql(
     database.close()
     monkeypatch.setenv("DATABASE_URL", postgresql)
 
-    said = [run(*words.split()) for words in ("import here.csv", "status", "check")]
+    result = [run(*words.split()) for words in ("import here.csv", "status", "check")]
     run("export", "there.csv", "--quantities", "voltage,current,power,energy")
 
-    assert [each.code for each in said] == [0, 0, 0]
-    assert "roll-ups: 6 days of readings compared, 0 differ" in said[2].out
+    assert [each.code for each in result] == [0, 0, 0]
+    assert "roll-ups: 6 days of readings compared, 0 differ" in result[2].out
     here, there = (history.with_name(f"{name}.csv").read_text() for name in ("here", "there"))
     assert here == there
     assert "pg_dump" in run("backup").err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "code", "message"),
     [
         (["stats"], 2, "there is no command 'stats'; did you mean status?"),
         (["import", "nothing.csv"], 1, "nothing.csv: cannot be read: No such file or directory"),
@@ -226,18 +230,18 @@ def test_a_history_moves_to_postgresql(
     ],
 )
 @pytest.mark.usefixtures("history")
-def test_a_mistake_is_told_in_a_sentence(
-    run: Run, arguments: list[str], code: int, says: str
+def test_a_mistake_ends_in_one_sentence(
+    run: Run, arguments: list[str], code: int, message: str
 ) -> None:
-    said = run(*arguments)
+    result = run(*arguments)
 
-    assert said.code == code
-    assert len(said.err.splitlines()) == 1
-    assert says in said.err
+    assert result.code == code
+    assert len(result.err.splitlines()) == 1
+    assert message in result.err
 
 
 @pytest.mark.parametrize("command", [["status"], ["export", "x.csv"], ["backup"], ["check"]])
-def test_a_history_that_is_none_is_told_in_a_sentence(
+def test_a_missing_or_foreign_history_ends_in_one_sentence(
     run: Run, tmp_path: Path, command: list[str]
 ) -> None:
     nothing = run(*command)
@@ -260,15 +264,15 @@ def test_a_history_of_a_newer_version_is_left_alone(
     history.with_name("x.csv").write_text("ts,meter_id,power\n1,1,1\n")
     sql(history, "UPDATE schema_migration SET name = '9999_later' WHERE name LIKE '0002%'")
 
-    said = run(*command)
+    result = run(*command)
 
-    assert said.code == 1
-    assert "was prepared by a newer version (9999_later); update this program" in said.err
+    assert result.code == 1
+    assert "was prepared by a newer version (9999_later); update this program" in result.err
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make a small disk")
 @pytest.mark.parametrize("command", [["export", "disk/x.csv"], ["backup", "disk/x.db"]])
-def test_a_full_disk_is_told_in_a_sentence_and_nothing_is_left(
+def test_a_full_disk_ends_in_one_sentence_and_leaves_nothing(
     run: Run, history: Path, command: list[str]
 ) -> None:
     disk = history.with_name("disk")
@@ -276,34 +280,34 @@ def test_a_full_disk_is_told_in_a_sentence_and_nothing_is_left(
     if not mount(disk, 16 * 1024):
         pytest.skip("this machine lets nobody mount")
     try:
-        said = run(*command)
+        result = run(*command)
         left = list(disk.iterdir())
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
-    assert said.code == 1
-    assert f"{command[1]}: cannot be written: " in said.err
+    assert result.code == 1
+    assert f"{command[1]}: cannot be written: " in result.err
     assert left == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_explains_itself(run: Run, command: str) -> None:
-    said = run(command, "--help")
+    result = run(command, "--help")
 
-    assert said.code == 0
-    assert "DATABASE_URL" in said.out
+    assert result.code == 0
+    assert "DATABASE_URL" in result.out
     assert command in run("--help").out
 
 
-def test_a_wish_for_parquet_without_its_library_is_told(
+def test_parquet_without_its_library_is_a_settings_error(
     run: Run, history: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "history.exchange.parquet_files", None)
 
-    said = run("export", "x.parquet")
+    result = run("export", "x.parquet")
 
-    assert said.code == 2
-    assert "Parquet needs the extra archive" in said.err
+    assert result.code == 2
+    assert "Parquet needs the extra archive" in result.err
     assert not history.with_name("x.parquet.part").exists()
 
 
@@ -322,7 +326,7 @@ def test_what_leaves_the_table_can_still_be_exported(
     with Part.module("recorder", directory=tmp_path, **settings) as recorder:
         recorder.wait_for("history: retention deleted")
     monkeypatch.setenv("ARCHIVE_DIRECTORY", "archive")
-    said = run("export", "all.csv")
+    result = run("export", "all.csv")
 
-    assert said.out == "all.csv: 500 readings of 1 meter\n"
+    assert result.out == "all.csv: 500 readings of 1 meter\n"
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 501

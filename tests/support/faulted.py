@@ -42,7 +42,7 @@ FIRST_S = 1_790_000_000
 
 @dataclass
 class Truth:
-    """A sink that compares each reading with what the meter said in the exchanges behind it."""
+    """A listener that compares each reading with what the meter said in the exchanges behind it."""
 
     simulator: Simulator
     asked_at_s: list[float]
@@ -54,7 +54,7 @@ class Truth:
     _heard_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))
 
     def reading(self, meter: PolledMeter, ts: datetime, values: dict[str, float]) -> None:
-        unit, sent_s = meter.meter.unit, ts.timestamp()
+        unit, sent_s = meter.config.unit, ts.timestamp()
         fresh = [self._said(served) for served in self._served(unit, sent_s)]
         since = [self._said(served) for served in self._served(unit, self._heard_s[unit])]
         for block in meter.live:
@@ -118,8 +118,8 @@ async def suffer(framing: str, dice: random.Random, polls: int) -> Truth:
         async with polling_into(gateway, truth) as poller:
             await until(lambda: min(len(truth.known[unit]) for unit in (1, 2)) > 80, timeout_s=60)
             left_out = dice.choice((REFUSALS, ONCE_TOO_OFTEN))
-            last = poller.connection.traffic.requests + polls
-            while poller.connection.traffic.requests < last:
+            last = poller.connection.transport.requests + polls
+            while poller.connection.transport.requests < last:
                 strike(simulator, dice, left_out)
                 await asyncio.sleep(dice.uniform(0.05, 0.4))
     truth.polls = polls

@@ -1,4 +1,4 @@
-"""A simulated site in a thread, and the commands a person runs against it, as they print."""
+"""A simulated site in a thread, and the output of the commands that run against it."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ EVENING_S = 1_705_168_800.0
 
 
 class Site:
-    """A simulator that runs beside the test; what is done to it is done in its own loop."""
+    """A simulator in a thread of its own; changes to it run in its event loop."""
 
     def __init__(self, **options: Any) -> None:
         self._options = options
@@ -55,11 +55,11 @@ class Site:
 
     @property
     def address(self) -> str:
-        """Where the gateway listens."""
+        """Address of the gateway."""
         return f"127.0.0.1:{self.simulator.port}"
 
     def do(self, act: Callable[[Simulator], object]) -> None:
-        """Have something done to the simulator."""
+        """Call a function with the simulator, in its event loop."""
 
         async def acting() -> None:
             act(self.simulator)
@@ -79,23 +79,23 @@ class Site:
         return future.result(10)
 
 
-class Said:
-    """What a command has printed, and how it ended; `text` is without line breaks."""
+class Result:
+    """The exit code and the output of a command; `text` is the output without line breaks."""
 
-    def __init__(self, code: object, output: str, complaint: str) -> None:
-        self.code, self.output, self.complaint = code, output, complaint
+    def __init__(self, code: object, output: str, errors: str) -> None:
+        self.code, self.output, self.errors = code, output, errors
         self.text = re.sub(r"\s+", " ", output)
 
 
-def command(*words: str, directory: Path, **settings: str) -> Said:
-    """Run a command as `python -m gateway_bridge` would, and return what it has said."""
-    output, complaint = io.StringIO(), io.StringIO()
+def command(*words: str, directory: Path, **settings: str) -> Result:
+    """Run a command as `python -m gateway_bridge` does, and return its result."""
+    output, errors = io.StringIO(), io.StringIO()
     with (
         contextlib.chdir(directory),
         mock.patch.dict(os.environ, settings),
         contextlib.redirect_stdout(output),
-        contextlib.redirect_stderr(complaint),
+        contextlib.redirect_stderr(errors),
         pytest.raises(SystemExit) as ended,
     ):
         main(words)
-    return Said(ended.value.code, output.getvalue(), complaint.getvalue())
+    return Result(ended.value.code, output.getvalue(), errors.getvalue())

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from contract.quantities import BY_NAME, DEFAULT_SET
+from gateway_bridge.address import TcpAddress
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.line_cost import LineCost
-from gateway_bridge.polling.poller import GatewayPoller
-from gateway_bridge.polling.sink import Sink
+from gateway_bridge.polling.events import Listener
+from gateway_bridge.polling.poller import GatewayPoller, Line
 from gateway_bridge.site.site import Gateway, Meter
 from simulator.bus import LineTiming
 from simulator.simulator import Simulator
@@ -23,16 +24,16 @@ MODEL = MODELS["sdm630"]
 
 @dataclass
 class Heard:
-    """A sink that keeps all it hears."""
+    """A listener that keeps all it receives."""
 
     readings: list[tuple[str, datetime, dict[str, float]]] = field(default_factory=list)
     states: list[tuple[str, bool | None]] = field(default_factory=list)
 
     def reading(self, meter: PolledMeter, ts: datetime, values: dict[str, float]) -> None:
-        self.readings.append((meter.meter.meter_id, ts, values))
+        self.readings.append((meter.config.meter_id, ts, values))
 
     def changed(self, meter: PolledMeter) -> None:
-        state = (meter.meter.meter_id, meter.online)
+        state = (meter.config.meter_id, meter.state.online)
         if state not in self.states[-1:]:
             self.states.append(state)
 
@@ -77,7 +78,7 @@ def gateway_at(
         Meter(str(unit), unit, MODEL, f"Meter {unit}", interval_s, slow_interval_s, quantities)
         for unit in simulator.meters
     )
-    return Gateway("g", "127.0.0.1", simulator.port, framing, timeout_s, cost, meters)  # type: ignore[arg-type]
+    return Gateway("g", TcpAddress("127.0.0.1", simulator.port), framing, timeout_s, cost, meters)  # type: ignore[arg-type]
 
 
 @contextlib.asynccontextmanager
@@ -89,9 +90,9 @@ async def polling(gateway: Gateway) -> AsyncIterator[tuple[GatewayPoller, Heard]
 
 
 @contextlib.asynccontextmanager
-async def polling_into(gateway: Gateway, sink: Sink) -> AsyncIterator[GatewayPoller]:
+async def polling_into(gateway: Gateway, listener: Listener) -> AsyncIterator[GatewayPoller]:
     """Run a poller for as long as the block lasts."""
-    poller = GatewayPoller(gateway, sink)
+    poller = GatewayPoller(Line(gateway), listener)
     task = asyncio.create_task(poller.run())
     try:
         yield poller

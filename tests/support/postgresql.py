@@ -22,6 +22,8 @@ on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 on_postgresql = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 """These mark a test for one of them."""
 
+GUARDED = "guarded"
+"""A role that needs a password, once a test has created it; the others need none."""
 _DEBIAN = Path("/usr/lib/postgresql")
 
 
@@ -45,6 +47,8 @@ def server() -> Iterator[str]:
         check=True,
         capture_output=True,
     )
+    rules = cluster / "pg_hba.conf"
+    rules.write_text(f"host all {GUARDED} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
     options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": directory}
     options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     options |= {"log_destination": "stderr", "shared_buffers": "32MB", "jit": "off"}

@@ -1,4 +1,4 @@
-"""The words for people: true, complete, and their commands run as they stand."""
+"""The documentation: true, complete, and its commands run as they are shown."""
 
 import re
 import shlex
@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from contract.quantities import BY_NAME
+from meterflow.verbs import VERBS, Verb
 from service import __version__
 from tests.support.parts import ROOT, Part, free_port, listens, require, wait_until
 from tools.generate_docs import PAGES, SERVICES, settings_of
@@ -22,6 +23,7 @@ from web.settings import WebSettings
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 EVERYTHING = "\n".join(document.read_text() for document in DOCUMENTS)
 PROGRAMS = {"curl", "mosquitto_pub", "mosquitto_sub", "sqlite3"}
+METERFLOW = ".venv/bin/meterflow"
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -91,7 +93,7 @@ def test_the_glossary_stays_short() -> None:
     assert 5 <= len(re.findall(r"^\| [a-z]", page, re.MULTILINE)) - 1 <= 15
 
 
-def test_a_decision_is_told_in_eight_lines() -> None:
+def test_a_decision_has_at_most_eight_lines() -> None:
     page = (ROOT / "docs/decisions.md").read_text()
     paragraphs = re.split(r"\n(?=\d+\. )", page)[1:]
 
@@ -115,6 +117,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         yield {
             "directory": str(directory),
             ".venv/bin/python ": f"PYTHONPATH={ROOT} {sys.executable} ",
+            f"{METERFLOW} ": f"PYTHONPATH={ROOT} {sys.executable} -m meterflow ",
             "localhost:8000": f"127.0.0.1:{http}",
             "mosquitto_pub ": f"mosquitto_pub -p {mqtt} ",
             "mosquitto_sub ": f"mosquitto_sub -p {mqtt} -C 1 -W 10 ",
@@ -144,11 +147,20 @@ def test_a_command_of_the_documents_works(
     elif word == ".venv/bin/python":
         assert line.split()[-2] == "-m"
         assert line.split()[-1] in SERVICES, document
+    elif word == METERFLOW and _verb(line).module == "recorder.__main__" and _verb(line).arguments:
+        _run(line, request.getfixturevalue("site"))
+    elif word == METERFLOW:
+        _run(f"{line} --help", request.getfixturevalue("site"))
     elif word in PROGRAMS:
         require(word)
         _run(line, request.getfixturevalue("site"))
     else:
         assert not word, f"{document}: no test knows how to run {line!r}"
+
+
+def _verb(line: str) -> Verb:
+    words = shlex.split(line, comments=True)
+    return VERBS[words[words.index(METERFLOW) + 1]]
 
 
 def _run(line: str, site: dict[str, str]) -> None:

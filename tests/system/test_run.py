@@ -1,4 +1,4 @@
-"""`make run`: all parts together, each line with a name, nothing left behind."""
+"""`meterflow run`: all parts together, each line with a name, nothing left behind."""
 
 import asyncio
 import io
@@ -40,7 +40,7 @@ def supervise(programs: dict[str, str], until: str = "never") -> tuple[list[str]
             while until not in output.getvalue() and not waiting.done():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         if not waiting.done():
-            supervisor.asked_to_stop()
+            supervisor.stop()
         stopped = await waiting
         await supervisor.stop_all()
         return stopped
@@ -56,7 +56,7 @@ def test_each_line_begins_with_the_name_of_its_part() -> None:
     assert not stopped
 
 
-def test_a_part_that_dies_is_told_and_the_others_go_on() -> None:
+def test_a_part_that_dies_is_reported_and_the_others_go_on() -> None:
     dies = "import os, signal, sys; os.kill(os.getpid(), signal.SIGKILL)"
     ends = "raise SystemExit(3)"
     lines, stopped = supervise(
@@ -69,7 +69,7 @@ def test_a_part_that_dies_is_told_and_the_others_go_on() -> None:
     assert "web ended" not in text
 
 
-def test_a_part_ended_by_a_signal_is_told_with_its_name() -> None:
+def test_a_part_ended_by_a_signal_is_reported_with_its_name() -> None:
     dies = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
 
     lines, _ = supervise({"recorder": dies})
@@ -83,7 +83,7 @@ def test_a_part_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch) ->
     lines, stopped = supervise({"web": STUBBORN}, until="deaf")
 
     assert stopped
-    assert "web does not stop" in lines[-1]
+    assert "web did not stop" in lines[-1]
 
 
 def test_a_line_without_end_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, directory: Path, **given: str) -> 
     return RunSettings.load()
 
 
-def test_wrong_unit_ids_are_told_before_anything_starts(
+def test_wrong_unit_ids_are_reported_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match=r"^METER_IDS: 'x' is not a whole number"):
@@ -180,16 +180,14 @@ def test_a_broker_that_runs_already_is_used(tmp_path: Path, ports: dict[str, int
     port = ports["MQTT_PORT"]
     broker = Part(require("mosquitto"), "-p", str(port), directory=tmp_path / "broker")
     with broker, Part.module("meterflow", directory=tmp_path, **ports) as everything:
-        everything.wait_for(f"a broker listens on 127.0.0.1:{port} already: using it")
+        everything.wait_for(f"a broker already listens on 127.0.0.1:{port}: using it")
         everything.wait_for("open http://", 30)
 
         assert everything.stop() == 0
         assert listens(port)
 
 
-def test_pages_whose_port_is_taken_are_told_in_a_sentence(
-    tmp_path: Path, ports: dict[str, int]
-) -> None:
+def test_a_port_in_use_for_the_pages_is_reported(tmp_path: Path, ports: dict[str, int]) -> None:
     with (
         socket.create_server(("127.0.0.1", ports["HTTP_PORT"])),
         Part.module("meterflow", directory=tmp_path, **ports) as everything,

@@ -1,1 +1,1 @@
-"""What the doctor checks: broker, line, meter and pace."""
+"""The checks of the doctor. Each returns findings."""

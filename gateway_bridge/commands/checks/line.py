@@ -1,92 +1,89 @@
-"""The way to the line: network, port, framing; and what it means where no meter answers."""
+"""Checks of the way to the line: network, port, framing, and the cause if no meter responds."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway_bridge.address import TcpAddress
-from gateway_bridge.commands.findings import Finding, Tell
-from gateway_bridge.commands.lines import timeout_s
-from gateway_bridge.commands.probe import NO_METER, Heard, Outcome, Probe
-from gateway_bridge.meter.plan import SMALLEST_READ
+from gateway_bridge.commands.checks.findings import Finding
+from gateway_bridge.commands.probe import Outcome, Probe, Response, timeout_s
 from gateway_bridge.modbus.connection import FRAMING_NAMES
 from gateway_bridge.modbus.errors import GatewayError
+from gateway_bridge.modbus.frames import NO_ANSWER, SMALLEST_READ, Framing, other
 from gateway_bridge.modbus.link import NotReached, resolve
-from gateway_bridge.modbus.transport import Framing
 from gateway_bridge.site.site import Gateway, Meter
 
 USUAL_PORTS = (502, 4196, 8899, 20108, 26)
-"""Modbus itself, and what ZLAN, Elfin, USR and others listen on as delivered."""
+"""The Modbus port, and the factory settings of ZLAN, Elfin, USR and others."""
 PORT_S = 0.5
 PATIENCE = 3.0
-"""So many times the usual waiting time shows whether an answer is only late."""
+"""Multiple of the timeout to wait for a response that may only be late."""
 _CHECK_LINE = (
-    "check A and B (exchange them once), that gateway and meters have the same baud rate, parity"
-    " and stop bits, the unit ids in each meter's menu, and that the meters are powered"
+    "check the A and B wires (swap them once), that the gateway and the meters have the same baud"
+    " rate, parity and stop bits, the unit ids in each meter's menu, and the meters' power supply"
 )
 _REACH = {
-    "name": ("network", "check the spelling, or give the gateway's number (as in 192.168.1.100)"),
+    "name": ("network", "check the spelling, or use the gateway's IP address"),
     "silent": (
         "network",
-        "check the address (the gateway's page or your router shows it), its power and its cable,"
-        " and that this machine is in the same network",
+        "check the address (on the gateway's web page or in your router), the gateway's power and"
+        " cable, and that this machine is in the same network",
     ),
-    "unreachable": ("network", "check this machine's network, and the gateway's address"),
+    "unreachable": ("network", "check this machine's network and the gateway's address"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line that answers: an open probe, and a unit that does."""
+    """A line that responds: an open probe, and a unit id that responds to it."""
 
     probe: Probe
     unit: int
 
 
-async def check_line(gateway: Gateway, tell: Tell) -> Line | None:
-    """Go the way to the line and tell what is found; None where no meter is reached."""
-    return await _framing(gateway, tell) if await _reached(gateway, tell) else None
-
-
-async def _reached(gateway: Gateway, tell: Tell) -> bool:
+async def check_network(gateway: Gateway) -> list[Finding]:
+    """Check that the gateway accepts connections, or that the serial device can be opened."""
     probe = Probe(gateway.where, "rtu")
     try:
         await probe.open()
     except NotReached as error:
-        if error.why == "closed":
-            tell(_holds_the_only_one(gateway))
-            return False
-        step, remedy = _REACH.get(error.why, ("device" if gateway.serial else "port", ""))
-        text = str(error)
-        if error.why == "refused":
-            tell(Finding("network", "ok", f"{gateway.host} is there"))
-            text, remedy = "refuses connections", await _other_ports(gateway)
-        tell(Finding(step, "fault", f"{gateway.address} {text}", remedy))
-        return False
+        return await _unreachable(gateway, error)
     finally:
         probe.close()
     if gateway.serial:
-        tell(Finding("device", "ok", f"{gateway.address} can be opened"))
-    else:
-        tell(Finding("network", "ok", f"{gateway.address} accepts connections"))
-    return True
+        return [Finding("device", "ok", f"{gateway.address} can be opened")]
+    return [Finding("network", "ok", f"{gateway.address} accepts connections")]
 
 
-async def _other_ports(gateway: Gateway) -> str:
-    """Say where else something listens, of the ports that gateways have as delivered."""
-    host = await resolve(TcpAddress(gateway.host, gateway.port))
-    tried = [port for port in USUAL_PORTS if port != gateway.port]
-    open_ports = await asyncio.gather(*(_listens(host, port) for port in tried))
-    found = [str(port) for port, listens in zip(tried, open_ports, strict=True) if listens]
+async def _unreachable(gateway: Gateway, error: NotReached) -> list[Finding]:
+    if error.why == "closed":
+        return [_serves_another_client(gateway)]
+    if error.why == "refused" and isinstance(gateway.where, TcpAddress):
+        text, remedy = f"{gateway.address} refuses connections", await _other_ports(gateway.where)
+        return [
+            Finding("network", "ok", f"{gateway.where.host} responds"),
+            Finding("port", "fault", text, remedy),
+        ]
+    step, remedy = _REACH.get(error.why, ("device" if gateway.serial else "port", ""))
+    return [Finding(step, "fault", f"{gateway.address} {error}", remedy)]
+
+
+async def _other_ports(where: TcpAddress) -> str:
+    """Return a remedy that names the usual Modbus ports that are open."""
+    host = await resolve(where)
+    tried = [port for port in USUAL_PORTS if port != where.port]
+    open_ports = await asyncio.gather(*(_is_open(host, port) for port in tried))
+    found = [str(port) for port, is_open in zip(tried, open_ports, strict=True) if is_open]
     if found:
-        return f"port {' and '.join(found)} is open: try --at {gateway.host}:{found[0]}"
+        are = "is" if len(found) == 1 else "are"
+        return f"port {' and '.join(found)} {are} open: try --at {where.host}:{found[0]}"
     return (
-        "look up the port on the gateway's page, and that it works as a TCP server (not client);"
-        f" of the usual ports {', '.join(map(str, tried))} none is open"
+        "look up the port on the gateway's web page, and check that the gateway is a TCP server"
+        f" (not a client); none of the usual ports {', '.join(map(str, tried))} is open"
     )
 
 
-async def _listens(host: str, port: int) -> bool:
+async def _is_open(host: str, port: int) -> bool:
     try:
         async with asyncio.timeout(PORT_S):
             _, writer = await asyncio.open_connection(host, port)
@@ -96,152 +93,143 @@ async def _listens(host: str, port: int) -> bool:
     return True
 
 
-async def _framing(gateway: Gateway, tell: Tell) -> Line | None:
-    """Ask the meters in each framing until one answers; tell how the gateway speaks."""
+async def check_framing(gateway: Gateway) -> tuple[Finding, Line | None]:
+    """Request a value of the meters in each framing; return the line once a meter responds."""
     first: Framing = "rtu" if gateway.serial or gateway.framing == "rtu" else "tcp"
-    tried: tuple[Framing, ...] = (first,) if gateway.serial else (first, _other(first))
-    outcomes: list[Heard] = []
-    for meters in (gateway.meters[:1], gateway.meters[1:]):  # the first in both, soon to know
+    tried: tuple[Framing, ...] = (first,) if gateway.serial else (first, other(first))
+    responses: list[Response] = []
+    for meters in (gateway.meters[:1], gateway.meters[1:]):  # the first in both, to know soon
         for framing in tried:
             probe = Probe(gateway.where, framing, timeout_s=timeout_s(gateway))
-            unit = await _first_that_answers(probe, meters, outcomes)
+            unit = await _first_to_respond(probe, meters, responses)
             if unit is not None:
-                _tell_framing(gateway, probe, tell)
-                return Line(probe, unit)
+                return _framing_found(gateway, probe), Line(probe, unit)
             probe.close()
-            if any(heard.outcome is Outcome.EXCEPTION for heard in outcomes):
-                tried = (framing,)  # the gateway itself has spoken
+            if any(response.outcome is Outcome.EXCEPTION for response in responses):
+                tried = (framing,)  # the gateway itself has responded
                 break
-    patient = await _patient(gateway, tried, outcomes)
-    tell(patient or _no_answer(gateway, outcomes))
+    late = await _late_response(gateway, tried, responses)
+    return late or _no_response(gateway, responses), None
+
+
+async def _first_to_respond(
+    probe: Probe, meters: Sequence[Meter], responses: list[Response]
+) -> int | None:
+    for meter in meters:
+        response = await _request(probe, meter.unit)
+        responses.append(response)
+        if response.from_meter:
+            return meter.unit
+        if response.outcome is Outcome.CLOSED:
+            break
     return None
 
 
-async def _patient(
-    gateway: Gateway, tried: Sequence[Framing], outcomes: list[Heard]
+async def _request(probe: Probe, unit: int) -> Response:
+    """Connect and request one value, twice if the gateway closes the connection at once."""
+    response = Response(Outcome.CLOSED, 0.0)
+    for _ in range(2):
+        if response.outcome is Outcome.CLOSED:
+            try:
+                await probe.open()
+            except GatewayError:
+                return response
+            response = await probe.request(unit, 0, SMALLEST_READ)
+    return response
+
+
+async def _late_response(
+    gateway: Gateway, tried: Sequence[Framing], responses: list[Response]
 ) -> Finding | None:
-    """Where there was nothing but silence, wait much longer once: an answer may only be late."""
-    if any(heard.outcome is not Outcome.SILENCE for heard in outcomes):
+    """If there was only silence, wait much longer once: the response may only be late."""
+    if any(response.outcome is not Outcome.SILENCE for response in responses):
         return None
     unit = gateway.meters[0].unit
     for framing in tried:
         probe = Probe(gateway.where, framing, timeout_s=PATIENCE * timeout_s(gateway))
-        heard = await _asked(probe, unit)
+        response = await _request(probe, unit)
         probe.close()
-        if heard.of_a_meter:
-            text = f"unit {unit} answers only after {heard.took_s:.1f} s, which is too late"
+        if response.from_meter:
+            text = f"unit {unit} responds only after {response.took_s:.1f} s, after the timeout"
             remedy = (
-                f"set MODBUS_TIMEOUT={heard.took_s + 0.5:.1f} (timeout in meters.toml); and find"
-                " out what holds it up: other clients, or a slow network"
+                f"set MODBUS_TIMEOUT={response.took_s + 0.5:.1f} (timeout in meters.toml), and find"
+                " the cause of the delay: other clients, or a slow network"
             )
             return Finding("line", "fault", text, remedy)
     return None
 
 
-async def _first_that_answers(
-    probe: Probe, meters: Sequence[Meter], outcomes: list[Heard]
-) -> int | None:
-    for meter in meters:
-        heard = await _asked(probe, meter.unit)
-        outcomes.append(heard)
-        if heard.of_a_meter:
-            return meter.unit
-        if heard.outcome is Outcome.CLOSED:
-            break
-    return None
-
-
-async def _asked(probe: Probe, unit: int) -> Heard:
-    """Ask for one value; a connection that is closed at once is tried again."""
-    heard = Heard(Outcome.CLOSED, 0.0)
-    for _ in range(2):
-        if heard.outcome is Outcome.CLOSED:
-            try:
-                await probe.open()
-            except GatewayError:
-                return heard
-            heard = await probe.ask(unit, 0, SMALLEST_READ)
-    return heard
-
-
-def _tell_framing(gateway: Gateway, probe: Probe, tell: Tell) -> None:
+def _framing_found(gateway: Gateway, probe: Probe) -> Finding:
     framing = probe.framing
     if gateway.serial:
-        tell(Finding("line", "ok", "a meter answers on the serial line"))
-        return
+        return Finding("line", "ok", "a meter responds on the serial line")
     name = FRAMING_NAMES[framing]
-    if gateway.framing == _other(framing):
-        tell(
-            Finding(
-                "framing",
-                "fault",
-                f"the gateway speaks {name}, the settings say {FRAMING_NAMES[_other(framing)]}",
-                f"set MODBUS_FRAMING={framing} (framing = '{framing}' in meters.toml) or auto, or"
-                " switch the gateway over on its page",
-            )
+    if gateway.framing == other(framing):
+        return Finding(
+            "framing",
+            "fault",
+            f"the gateway uses {name}, but the settings say {FRAMING_NAMES[gateway.framing]}",
+            f"set MODBUS_FRAMING={framing} (framing = '{framing}' in meters.toml) or auto, or"
+            " change the mode on the gateway's web page",
         )
-    elif framing == "rtu":
-        tell(
-            Finding(
-                "framing",
-                "ok",
-                f"the gateway is transparent: it speaks {name}, not Modbus TCP",
-                "it works; if its page offers 'Modbus TCP to RTU', that is the safer of the two",
-            )
+    if framing == "rtu":
+        return Finding(
+            "framing",
+            "ok",
+            f"the gateway is transparent: it uses {name}, not Modbus TCP",
+            "no change is needed; if the gateway's web page offers 'Modbus TCP to RTU', that mode"
+            " is safer",
         )
-    elif probe.zero_ids:
-        text = f"the gateway speaks {name}, but answers with transaction id 0"
-        remedy = "look for newer firmware: a late answer cannot be told from the one waited for"
-        tell(Finding("framing", "look", text, remedy))
-    else:
-        tell(Finding("framing", "ok", f"the gateway speaks {name}"))
+    if probe.zero_ids:
+        return Finding(
+            "framing",
+            "warning",
+            f"the gateway uses {name}, but responds with transaction id 0",
+            "look for newer firmware: without ids a late response passes for the next one",
+        )
+    return Finding("framing", "ok", f"the gateway uses {name}")
 
 
-def _no_answer(gateway: Gateway, outcomes: list[Heard]) -> Finding:
-    """Say what it means that no meter answered, by what came instead."""
-    kinds = {heard.outcome for heard in outcomes}
+def _no_response(gateway: Gateway, responses: list[Response]) -> Finding:
+    """Return the cause of the missing responses, by what arrived instead."""
+    outcomes = {response.outcome for response in responses}
     units = ", ".join(str(meter.unit) for meter in gateway.meters)
-    if any(heard.code in NO_METER for heard in outcomes):
-        text = f"the gateway answers for itself that no meter does (unit {units})"
-        return Finding("line", "fault", text, f"the way to the gateway is right; {_CHECK_LINE}")
-    if Outcome.DAMAGED in kinds:
+    if any(response.code in NO_ANSWER for response in responses):
+        text = f"the gateway reports that no meter responds (unit {units})"
+        return Finding("line", "fault", text, f"the connection to it works; {_CHECK_LINE}")
+    if Outcome.DAMAGED in outcomes:
         return Finding(
             "line",
             "fault",
-            "bytes come back, but no right answer among them: baud rate or parity of gateway and"
-            " meters differ, two meters have the same unit id, or the gateway mixes answers up",
-            "compare baud rate, parity and stop bits in each meter's menu with the gateway's"
+            "bytes arrive, but no valid response: the baud rate or parity of the gateway and the"
+            " meters differ, two meters have the same unit id, or the gateway mixes up responses",
+            "compare baud rate, parity and stop bits in each meter's menu with the gateway's web"
             " page, stop other clients, and try one meter alone on the line",
         )
-    if Outcome.CLOSED in kinds:
-        return _holds_the_only_one(gateway)
-    if Outcome.OTHER_UNIT in kinds:
-        text = f"another unit answers than the one asked (unit {units})"
-        remedy = "look on the gateway's page whether it exchanges unit ids, and stop other clients"
+    if Outcome.CLOSED in outcomes:
+        return _serves_another_client(gateway)
+    if Outcome.OTHER_UNIT in outcomes:
+        text = f"the gateway returns responses of another unit than requested (unit {units})"
+        remedy = "check on its web page whether it changes unit ids, and stop other clients"
         return Finding("line", "fault", text, remedy)
     if gateway.serial:
-        text = f"nothing comes back on the serial line (unit {units})"
-        return Finding("line", "fault", text, _CHECK_LINE)
+        return Finding("line", "fault", f"no response on the line (unit {units})", _CHECK_LINE)
     return Finding(
         "line",
         "fault",
-        f"the gateway accepts connections, but nothing comes back, neither in Modbus TCP nor in"
-        f" RTU over TCP (unit {units})",
-        f"{_CHECK_LINE}; `python -m gateway_bridge scan --at {gateway.address}` tries every unit"
-        " id; stop other clients, and restart the gateway if it has worked before",
+        f"the gateway accepts connections, but there is no response in Modbus TCP or RTU over TCP"
+        f" (unit {units})",
+        f"{_CHECK_LINE}; run `meterflow scan --at {gateway.address}` to try every unit id; stop"
+        " other clients, and restart the gateway if it worked before",
     )
 
 
-def _other(framing: Framing) -> Framing:
-    return "rtu" if framing == "tcp" else "tcp"
-
-
-def _holds_the_only_one(gateway: Gateway) -> Finding:
+def _serves_another_client(gateway: Gateway) -> Finding:
     return Finding(
         "port",
         "fault",
-        f"{gateway.address} accepts connections and closes them again: another client holds the"
-        " only one it serves",
-        "stop what else polls it (this bridge, Home Assistant, evcc …), or restart the gateway:"
-        " some keep dead connections",
+        f"{gateway.address} accepts connections and closes them again: another client uses the only"
+        " connection that it allows",
+        "stop other clients (this bridge, Home Assistant, evcc …), or restart the gateway: some"
+        " keep dead connections",
     )

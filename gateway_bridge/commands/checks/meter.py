@@ -1,15 +1,15 @@
-"""One meter: does it answer each time, is it the one in the settings, what do its values say."""
+"""Checks of one meter: its responses, its model, its values and its wiring."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
+from gateway_bridge.commands.checks.findings import Finding, Level
 from gateway_bridge.commands.checks.line import Line
-from gateway_bridge.commands.findings import Finding, Level, Tell
-from gateway_bridge.commands.lines import MeterRead, read_meter
-from gateway_bridge.commands.probe import NO_METER, Heard, Outcome
-from gateway_bridge.commands.wiring import suspicions, unjudged
+from gateway_bridge.commands.meter_read import MeterRead, read_meter
+from gateway_bridge.commands.probe import Outcome, Response
+from gateway_bridge.commands.wiring import idle_phases, suspicions
 from gateway_bridge.modbus.errors import GatewayError
-from gateway_bridge.modbus.transport import EXCEPTIONS, HOLDING
+from gateway_bridge.modbus.frames import EXCEPTIONS, HOLDING, NO_ANSWER
 from gateway_bridge.models import METER_CODES, MODELS
 from gateway_bridge.site.site import Gateway, Meter
 
@@ -21,62 +21,59 @@ _CABLE = (
 )
 
 
-async def check_meter(gateway: Gateway, line: Line, meter: Meter, tell: Tell) -> MeterRead | None:
-    """Look at one meter of a line that answers; return what it measures, where it is fit to."""
+async def check_meter(gateway: Gateway, line: Line, meter: Meter) -> list[Finding]:
+    """Check one meter of a line on which a meter responds."""
     step = f"meter {meter.meter_id}"
-    heard, serials = await _tried(line, meter)
-    trouble = list(_answers(step, meter, heard, serials))
-    for finding in trouble:
-        tell(finding)
-    if not any(each.outcome is Outcome.ANSWER for each in heard):
-        return None
-    stranger = await _another_model(step, line, meter)
-    if stranger:
-        tell(stranger)
-        return None
+    responses, serials = await _repeated_requests(line, meter)
+    findings = list(_check_responses(step, meter, responses, serials))
+    if not any(response.outcome is Outcome.ANSWER for response in responses):
+        return findings
+    other_model = await _check_model(step, line, meter)
+    if other_model:
+        return [*findings, other_model]
     everything = replace(meter, quantities=tuple(meter.model.registers))
     try:
-        said = await read_meter(line.probe, everything, gateway)
+        done = await read_meter(line.probe, everything, gateway)
     except GatewayError as error:
-        if not trouble:
-            text = f"answers single values, but not all: {error}"
-            tell(Finding(step, "fault", text, "is the model in the settings right?"))
-        return None
-    found = [*_values(step, said), *_wired(step, meter, said)]
-    if not any(finding.level == "fault" for finding in found):
-        tell(Finding(step, "ok", _summary(meter, said)))
-    for finding in found:
-        tell(finding)
-    return None if found or trouble else said
+        if not findings:
+            text = f"returns single values, but not all of them: {error}"
+            findings.append(Finding(step, "fault", text, "check the model in the settings"))
+        return findings
+    about_values = [*_check_values(step, done), *_check_wiring(step, meter, done)]
+    if not any(finding.level == "fault" for finding in about_values):
+        findings.append(Finding(step, "ok", _summary(meter, done)))
+    return findings + about_values
 
 
-async def _tried(line: Line, meter: Meter) -> tuple[list[Heard], set[bytes]]:
-    """Ask for a value and the serial number in turn, several times."""
-    heard, serials = [], set()
+async def _repeated_requests(line: Line, meter: Meter) -> tuple[list[Response], set[bytes]]:
+    """Request a value and the serial number in turn, several times."""
+    responses: list[Response] = []
+    serials = set()
+    model, unit = meter.model, meter.unit
+    first, number = model.probe, model.serial_number
     for _ in range(TRIES):
-        model, first = meter.model, meter.model.probe
-        heard.append(
-            await line.probe.ask(meter.unit, first.address, first.count, model.functions[0])
+        responses.append(
+            await line.probe.request(unit, first.address, first.count, model.functions[0])
         )
-        number = model.serial_number
-        if number is not None and heard[-1].outcome is Outcome.ANSWER:
-            said = await line.probe.ask(meter.unit, number.address, number.count, HOLDING)
-            if said.outcome is Outcome.ANSWER:
-                serials.add(said.data)
-            elif said.outcome is not Outcome.EXCEPTION:
-                heard.append(said)
-        if heard[-1].outcome is Outcome.CLOSED:
+        if number is not None and responses[-1].outcome is Outcome.ANSWER:
+            serial = await line.probe.request(unit, number.address, number.count, HOLDING)
+            if serial.outcome is Outcome.ANSWER:
+                serials.add(serial.data)
+            elif serial.outcome is not Outcome.EXCEPTION:
+                responses.append(serial)
+        if responses[-1].outcome is Outcome.CLOSED:
             await line.probe.open()
-        if len(heard) > 1 and not any(each.of_a_meter for each in heard):
+        if len(responses) > 1 and not any(response.from_meter for response in responses):
             break
-    return heard, serials
+    return responses, serials
 
 
-def _answers(step: str, meter: Meter, heard: list[Heard], serials: set[bytes]) -> Iterator[Finding]:
-    """Yield what is wrong with how a meter answers."""
-    kinds = [each.outcome for each in heard]
-    answers, tries = kinds.count(Outcome.ANSWER), len(kinds)
-    damaged = kinds.count(Outcome.DAMAGED)
+def _check_responses(
+    step: str, meter: Meter, responses: list[Response], serials: set[bytes]
+) -> Iterator[Finding]:
+    outcomes = [response.outcome for response in responses]
+    answers, requests = outcomes.count(Outcome.ANSWER), len(outcomes)
+    damaged = outcomes.count(Outcome.DAMAGED)
     if len(serials) > 1:
         numbers = " and ".join(sorted(str(int.from_bytes(each, "big")) for each in serials))
         yield Finding(
@@ -86,106 +83,106 @@ def _answers(step: str, meter: Meter, heard: list[Heard], serials: set[bytes]) -
             "give one of them another unit id in its menu",
         )
     elif damaged:
-        text = f"{damaged} of {tries} answers are damaged"
-        yield Finding(step, "fault", text, f"{_twins(meter)}; {_CABLE}")
+        text = f"{damaged} of {requests} responses are damaged"
+        yield Finding(step, "fault", text, f"{_check_twins(meter)}; {_CABLE}")
     elif not answers:
-        yield _never(step, meter, heard)
-    elif answers < tries:
-        text = f"{tries - answers} of {tries} requests stay without an answer"
-        level: Level = "fault" if answers < tries / 2 else "look"
-        remedy = f"{_twins(meter)}; {_CABLE}; over a slow network a longer MODBUS_TIMEOUT helps"
+        yield _silent(step, meter, responses)
+    elif answers < requests:
+        text = f"{requests - answers} of {requests} requests got no response"
+        level: Level = "fault" if answers < requests / 2 else "warning"
+        remedy = f"{_check_twins(meter)}; {_CABLE}; on a slow network, increase MODBUS_TIMEOUT"
         yield Finding(step, level, text, remedy)
 
 
-def _never(step: str, meter: Meter, heard: list[Heard]) -> Finding:
-    """Say what it means that a meter did not answer once, while others do."""
-    codes = {each.code for each in heard if each.outcome is Outcome.EXCEPTION}
+def _silent(step: str, meter: Meter, responses: list[Response]) -> Finding:
+    """Return why a meter did not answer once, while others on its line do."""
+    codes = {each.code for each in responses if each.outcome is Outcome.EXCEPTION}
     if BUSY in codes:
         return Finding(
             step,
             "fault",
-            "the gateway says that it is busy",
+            "the gateway reports that it is busy",
             "stop other clients that poll it: its queue is full",
         )
-    if codes - NO_METER:
-        code = min(codes - NO_METER)
+    if codes - NO_ANSWER:
+        code = min(codes - NO_ANSWER)
         return Finding(
             step,
             "fault",
-            f"answers, but refuses its first register: exception {code}"
+            f"responds, but rejects its first register: exception {code}"
             f" ({EXCEPTIONS.get(code, 'unknown')})",
-            f"is unit {meter.unit} an {meter.model.title}? `python -m gateway_bridge scan` shows"
-            " what it says it is",
+            f"check that unit {meter.unit} is an {meter.model.title}; `meterflow scan` shows the"
+            " model that it reports",
         )
     return Finding(
         step,
         "fault",
-        f"unit {meter.unit} does not answer, while others on this line do",
-        "check its unit id, baud rate and parity in its menu, its power, and its A and B wires;"
-        " `python -m gateway_bridge scan` shows which unit ids answer",
+        f"unit {meter.unit} does not respond, while others on this line do",
+        "check its unit id, baud rate and parity in its menu, its power supply, and its A and B"
+        " wires; `meterflow scan` shows which unit ids respond",
     )
 
 
-def _twins(meter: Meter) -> str:
-    return f"look whether two meters have the unit id {meter.unit}"
+def _check_twins(meter: Meter) -> str:
+    return f"check whether two meters have the unit id {meter.unit}"
 
 
-async def _another_model(step: str, line: Line, meter: Meter) -> Finding | None:
-    """Return that a meter says it is another model than the settings do, where it says so."""
+async def _check_model(step: str, line: Line, meter: Meter) -> Finding | None:
+    """Return a fault if the meter reports another model than the settings have."""
     register = meter.model.code_register
     if register is None:
         return None
-    heard = await line.probe.ask(meter.unit, register, 1, HOLDING)
-    code = int.from_bytes(heard.data, "big")
-    name = METER_CODES.get((register, code)) if heard.data else None
+    response = await line.probe.request(meter.unit, register, 1, HOLDING)
+    code = int.from_bytes(response.data, "big")
+    name = METER_CODES.get((register, code)) if response.data else None
     if name in (None, meter.model.name):
         return None
     assert name
     title = MODELS[name].title if name in MODELS else name
-    remedy = f"write model = '{name}' for it in meters.toml" if name in MODELS else ""
-    text = f"is an {title}, the settings say {meter.model.title}"
+    remedy = f"set model = '{name}' for it in meters.toml" if name in MODELS else ""
+    text = f"is an {title}, but the settings say {meter.model.title}"
     return Finding(step, "fault", text, remedy)
 
 
-def _values(step: str, said: MeterRead) -> Iterator[Finding]:
-    missing = [name for name in said.asked if name not in said.values]
+def _check_values(step: str, done: MeterRead) -> Iterator[Finding]:
+    missing = done.missing
     if missing:
         shown = ", ".join(missing[:4]) + (", …" if len(missing) > 4 else "")
         yield Finding(
             step,
             "fault",
             f"{len(missing)} of its values are not numbers: {shown}",
-            "is the model in the settings right? If it is, the meter is broken",
+            "check the model in the settings; if it is right, the meter is defective",
         )
-    elif not any(said.values.values()):
+    elif not any(done.values.values()):
         yield Finding(
             step,
             "fault",
-            "answers nothing but zeros",
-            "is there voltage at its measuring terminals, and is the model in the settings right?",
+            "returns only zeros",
+            "check the voltage at its measuring terminals, and the model in the settings",
         )
 
 
-def _wired(step: str, meter: Meter, said: MeterRead) -> Iterator[Finding]:
-    wiring, menu = meter.wiring or said.identity.wiring, said.identity.wiring
+def _check_wiring(step: str, meter: Meter, done: MeterRead) -> Iterator[Finding]:
+    wiring, menu = meter.wiring or done.identity.wiring, done.identity.wiring
     if menu is not None and wiring != menu:
-        text = f"is set to {menu} in its menu, to {wiring} in the settings"
-        yield Finding(step, "look", text, "make the two agree, as it is wired")
-    for suspicion in suspicions(said.values, wiring=wiring):
-        yield Finding(step, "fault" if suspicion.sure else "look", suspicion.text, suspicion.remedy)
+        text = f"is set to {menu} in its menu, but to {wiring} in the settings"
+        yield Finding(step, "warning", text, "set both to the actual wiring")
+    for each in suspicions(done.values, wiring=wiring):
+        yield Finding(step, "fault" if each.sure else "warning", each.text, each.remedy)
 
 
-def _summary(meter: Meter, said: MeterRead) -> str:
-    identity = said.identity
-    volts = [said.values[name] for name in ("voltage_l1", "voltage") if name in said.values]
-    known = [
-        f"unit {meter.unit} answers: {meter.model.title}",
+def _summary(meter: Meter, done: MeterRead) -> str:
+    identity, values = done.identity, done.values
+    volts = [values[name] for name in ("voltage_l1", "voltage") if name in values]
+    details = [
+        f"unit {meter.unit} responds: {meter.model.title}",
         f"serial number {identity.serial}" if identity.serial else "",
-        f"{identity.wiring}" if identity.wiring else "",
-        "low word first, which is minded" if identity.low_word_first else "",
+        identity.wiring or "",
+        "low word first" if identity.low_word_first else "",
         f"{volts[0]:.1f} V" if volts else "",
-        f"{said.values['power']:.0f} W" if "power" in said.values else "",
+        f"{values['power']:.0f} W" if "power" in values else "",
     ]
-    idle = " and ".join(phase.upper() for phase in unjudged(said.values))
-    doubt = f"; {idle} carry too little to judge the wiring by" if idle else ""
-    return ", ".join(filter(None, known)) + doubt
+    idle = [phase.upper() for phase in idle_phases(values)]
+    doubt = f"; load too small to check the wiring of {' and '.join(idle)}" if idle else ""
+    return ", ".join(filter(None, details)) + doubt

@@ -1,0 +1,69 @@
+"""One complete read of a meter: its identity and its values."""
+
+from dataclasses import dataclass
+
+from gateway_bridge.commands.probe import Probe
+from gateway_bridge.meter.identity import Identity, identify
+from gateway_bridge.meter.plan import Block, Layout
+from gateway_bridge.meter.state import PolledMeter
+from gateway_bridge.modbus.errors import MeterFault
+from gateway_bridge.modbus.frames import REFUSED
+from gateway_bridge.models.inversion import turned
+from gateway_bridge.site.site import Gateway, Meter
+
+
+@dataclass(frozen=True, slots=True)
+class MeterRead:
+    """The identity of a meter, its finite values, the quantities and blocks that were read."""
+
+    identity: Identity
+    values: dict[str, float]
+    asked: tuple[str, ...]
+    blocks: tuple[Block, ...]
+
+    @property
+    def missing(self) -> list[str]:
+        """The quantities whose values are not numbers."""
+        return [name for name in self.asked if name not in self.values]
+
+
+async def read_meter(probe: Probe, meter: Meter, gateway: Gateway) -> MeterRead:
+    """Read the configured quantities of a meter, in blocks that it accepts.
+
+    Raises the errors of the bridge's transport: MeterTimeout, MeterFault, GatewayError.
+    """
+
+    async def ask(address: int, count: int, function: int) -> bytes:
+        return await probe.read(meter.unit, address, count, function)
+
+    polled = PolledMeter(meter, gateway.cost)
+    polled.introduce(await identify(meter.model, ask))
+    values: dict[str, float] = {}
+    done: dict[Block, None] = {}
+    while block := _next_block(polled, done):
+        try:
+            answer = await ask(block.address, block.count, meter.model.functions[0])
+        except MeterFault as error:
+            if error.code not in REFUSED:
+                raise
+            polled.refused(block, str(error))
+            if not polled.registers:
+                raise
+            continue
+        polled.limits.answered(block)
+        done[block] = None
+        layout = Layout(block, polled.registers)
+        values |= layout.decode(answer, low_word_first=polled.low_word_first)
+    if meter.inverted:
+        values = turned(values, signed_currents=meter.model.signed_currents)
+    assert polled.state.identity
+    return MeterRead(
+        identity=polled.state.identity,
+        values=values,
+        asked=tuple(polled.registers),
+        blocks=tuple(done),
+    )
+
+
+def _next_block(polled: PolledMeter, done: dict[Block, None]) -> Block | None:
+    return next((block for block in (*polled.live, *polled.slow) if block not in done), None)

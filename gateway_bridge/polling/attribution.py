@@ -1,0 +1,176 @@
+"""Attribution: whose answer is this? Pure; the time is an argument.
+
+Modbus has no sender in its answers. A gateway may hand on an answer late, twice, or one that
+another client asked for. Where answers bear the id of their request, the transport recognizes
+them. Where they do not, three rules apply, one before a request and two after its answer:
+
+- choose: no request is as long as the one before it, nor as the last one that was answered, nor
+  as one that another client has lately sent to this meter. A late, doubled or foreign answer then
+  shows by its length.
+- hold: the first answer of the right length may still be the one to a client that asked a moment
+  before. Then our own follows, as long and different, before the next request is answered and
+  within the time that a request takes. So an answer is held until one of the two has passed.
+- reject: if such a second answer has come, nobody can say which one is ours, and neither counts.
+
+The transport records what happens (sent, answered, stray, timed out, failed); `note` takes it in.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from gateway_bridge.meter.plan import Block
+from gateway_bridge.modbus.frames import HOLDING, INPUT, NO_ANSWER, Frame
+from gateway_bridge.modbus.transport import Answered, LineEvent, Sent, Stray, Unanswered
+
+FORGET_S = 600.0
+"""Seconds for which a length that another client used is avoided."""
+HOLD_SHARE = 1.5
+"""After this many times the duration of a request no second answer follows any more."""
+STRAYS_TO_REPORT = 5
+"""Stray answers, with none of ours missing, that prove another client."""
+MOST_UNSURE = 100
+READS = (HOLDING, INPUT)
+
+
+class Verdict(Enum):
+    """What becomes of an answer."""
+
+    ACCEPT = auto()
+    HOLD = auto()
+    REJECT = auto()
+
+
+@dataclass(slots=True)
+class Claim:
+    """A claim on the answers of a unit, made before it is asked.
+
+    `complete` starts the time for which the answers are held.
+    """
+
+    unit: int
+    doubts: int
+    answers: int = 0
+    until_s: float = 0.0
+
+
+class Attribution:
+    """Decides whose answers are received on one line.
+
+    `shared` is true once the gateway has handed us answers to another client. `exclusive` is for
+    a serial line: nobody else can ask there.
+    """
+
+    def __init__(self, *, exclusive: bool = False) -> None:
+        self.shared = False
+        self._exclusive = exclusive
+        self._ids: bool | None = None
+        self._pending = False
+        self._chosen: int | None = None
+        self._sent_count = self._answered_count = 0
+        self._answers = 0
+        self._last: Frame | None = None
+        self._owed: set[tuple[int, int]] = set()
+        """Unit and length of requests that timed out: their answers may still come."""
+        self._unsure: list[Stray] = []
+        self._strays = 0
+        self._doubts: Counter[int] = Counter()
+        self._others_s: dict[tuple[int, int], float] = {}
+
+    def choose(self, unit: int, requests: Sequence[Block], now_s: float) -> Block | None:
+        """Return the request whose answer is the least like others, then the shortest.
+
+        None where another client leaves no length that would tell our answer from its own.
+        """
+        free = [request for request in requests if not self._is_others(unit, request, now_s)]
+        chosen = min(free, key=self._likeness, default=None)
+        taken = (self._sent_count, self._answered_count)
+        if chosen and len(free) < len(requests) and chosen.count in taken:
+            chosen = None
+        self._chosen = chosen.count if chosen else None
+        return chosen
+
+    def claim(self, unit: int) -> Claim | None:
+        """Return a claim on what the unit is asked from now on; None where the ids suffice."""
+        if self._ids or self._exclusive:
+            return None
+        return Claim(unit, self._doubts[unit])
+
+    def complete(self, claim: Claim, request_s: float, now_s: float) -> None:
+        """Note that the last answer of a claim has come, to a request that takes `request_s`."""
+        claim.answers, claim.until_s = self._answers, now_s + HOLD_SHARE * request_s
+
+    def verdict(self, claim: Claim, now_s: float) -> Verdict:
+        """Return what becomes of the answers of a complete claim."""
+        if self._ids:
+            return Verdict.ACCEPT
+        if self._doubts[claim.unit] > claim.doubts:
+            return Verdict.REJECT
+        held = self._answers == claim.answers and now_s < claim.until_s
+        return Verdict.HOLD if held else Verdict.ACCEPT
+
+    def note(self, event: LineEvent) -> None:
+        """Take in what has happened on the line."""
+        self._ids = event.ids
+        match event:
+            case Sent():
+                self._pending, self._sent_count = True, event.request.count
+            case Answered():
+                self._answered(event.frame)
+            case Stray():
+                self._stray(event)
+            case Unanswered():
+                self._unanswered(event)
+
+    def _answered(self, frame: Frame) -> None:
+        self._answers += 1
+        self._last, self._pending = frame, False
+        if frame.count == self._chosen:
+            self._answered_count = frame.count
+        self._chosen = None
+        if frame.exception in NO_ANSWER:
+            self._strays = 0
+        for stray in self._unsure:
+            self._foreign(stray)
+        self._unsure.clear()
+
+    def _unanswered(self, event: Unanswered) -> None:
+        """Forget the strays that came meanwhile: one may have been our answer, damaged."""
+        self._pending, self._chosen = False, None
+        self._unsure.clear()
+        if event.timed_out:
+            self._owed.add((event.request.unit, event.request.count))
+            if not event.misfit:
+                self._strays = 0
+
+    def _stray(self, event: Stray) -> None:
+        frame, last = event.frame, self._last
+        what = frame.unit, frame.count
+        is_new = frame.pdu[0] in READS and (last is None or frame.content != last.content)
+        if is_new and last and what == (last.unit, last.count):
+            self._doubts[frame.unit] += 1
+        if what in self._owed:
+            self._owed.remove(what)
+        elif is_new and not self._pending:
+            self._foreign(event)
+        elif is_new and len(self._unsure) < MOST_UNSURE:
+            self._unsure.append(event)
+
+    def _foreign(self, event: Stray) -> None:
+        """Note an answer to another client."""
+        if not event.ids:
+            self._others_s[event.frame.unit, event.frame.count] = event.at_s
+        self._strays += 1
+        self.shared = self.shared or self._strays >= STRAYS_TO_REPORT
+
+    def _likeness(self, request: Block) -> tuple[bool, bool, int]:
+        return (
+            request.count == self._sent_count,
+            request.count == self._answered_count,
+            request.count,
+        )
+
+    def _is_others(self, unit: int, request: Block, now_s: float) -> bool:
+        seen_s = self._others_s.get((unit, request.count))
+        return seen_s is not None and now_s - seen_s < FORGET_S

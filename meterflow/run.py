@@ -1,0 +1,99 @@
+"""`meterflow run`: start all parts on this machine.
+
+Each part is a process, and each line of its log begins with its name. If a part dies, that is
+logged and the others go on. Ctrl-C stops all, the broker last, so that every `offline` arrives.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from broker.settings import is_loopback
+from contract.errors import MeterflowError
+from meterflow.parts import RunSettings, parts, service
+from meterflow.supervisor import Supervisor
+from service.lifecycle import leave
+
+SIMULATOR_PORT = 5020
+START_S = 10.0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all parts until Ctrl-C."""
+    argparse.ArgumentParser(
+        prog="meterflow run", description="Start all parts of Meterflow on this machine."
+    ).parse_args(arguments)
+    leave("meterflow", lambda: asyncio.run(run(RunSettings.load(), sys.stdout)))
+
+
+async def run(settings: RunSettings, output: TextIO) -> None:
+    """Run all parts until stopped. Raises MeterflowError if a port is in use, or all parts end."""
+    _check_http(settings.http_host, settings.http_port)
+    supervisor = Supervisor(output)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, supervisor.stop)
+    await _start_broker(settings, supervisor)
+    if settings.simulates:
+        supervisor.print("no MODBUS_HOST and no meters.toml: starting simulated meters")
+    simulator_port = _simulator_port()
+    beside, after = parts(settings, simulator_port)
+    for part in beside:
+        await supervisor.start(part)
+    await _wait_for("broker", settings.mqtt_host, settings.mqtt_port, supervisor)
+    await _wait_for("simulator", "127.0.0.1", simulator_port, supervisor)
+    for part in after:
+        await supervisor.start(part)
+    stopped = await supervisor.wait()
+    await supervisor.stop_all()
+    if not stopped:
+        raise MeterflowError("all parts have ended; the lines above say why")
+
+
+async def _start_broker(settings: RunSettings, supervisor: Supervisor) -> None:
+    host, port = settings.mqtt_host, settings.mqtt_port
+    if _listens(host, port):
+        supervisor.print(f"a broker already listens on {host}:{port}: using it")
+    elif not is_loopback(host):
+        supervisor.print(f"no broker answers yet at MQTT_HOST {host}, port {port}; waiting for it")
+    else:
+        await supervisor.start(service("broker"))
+
+
+async def _wait_for(name: str, host: str, port: int, supervisor: Supervisor) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(START_S):
+            while supervisor.runs(name) and not _listens(host, port):  # noqa: ASYNC110
+                await asyncio.sleep(0.03)
+
+
+def _listens(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=0.5):
+        return True
+    return False
+
+
+def _check_http(host: str, port: int) -> None:
+    try:
+        socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ).close()
+    except OSError as error:
+        raise MeterflowError(
+            f"HTTP_PORT {port} on {host}: {os.strerror(error.errno or 0)}; "
+            "if Meterflow is already running, stop it, or choose another HTTP_PORT "
+            "(a second Meterflow also needs its own MQTT_PORT and DATABASE_URL)"
+        ) from error
+
+
+def _simulator_port() -> int:
+    for port in (SIMULATOR_PORT, 0):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as probe:
+            return int(probe.getsockname()[1])
+    raise MeterflowError("no free port on 127.0.0.1 for the simulator")

@@ -1,0 +1,128 @@
+"""Writing readings: what is written comes back, once, whatever fails on the way."""
+
+from datetime import UTC, datetime, timedelta
+
+import peewee
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract.quantities import QUANTITIES
+from contract.readings import Reading
+from history import queries
+from history.readings_table import MOST_REJECTED, Rejected, Writer
+
+NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+any_values = st.fixed_dictionaries(
+    {},
+    optional={
+        q.name: st.floats(q.kind.lowest, q.kind.highest).map(lambda value: round(value, 3))
+        for q in QUANTITIES
+    },
+).filter(bool)
+
+
+def reading(meter_id: str = "1", second: float = 0, **values: float) -> Reading:
+    return Reading(meter_id, NOON + timedelta(seconds=second), values or {"power": 1.0})
+
+
+def columns_of(database: peewee.Database) -> set[str]:
+    return {column.name for column in database.get_columns("readings_raw")}
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=any_values, milliseconds=st.integers(0, 10**11))
+def test_a_reading_comes_back_as_it_was_written(
+    database: peewee.Database, values: dict[str, float], milliseconds: int
+) -> None:
+    database.execute_sql("DELETE FROM readings_raw")
+    written = Reading("1", NOON + timedelta(milliseconds=milliseconds), values)
+
+    Writer(database).write([written])
+
+    assert queries.latest(database, "1") == written
+
+
+def test_a_reading_that_comes_twice_is_stored_once(database: peewee.Database) -> None:
+    writer = Writer(database)
+
+    assert writer.write([reading(second=1), reading(second=2)]) == 2
+    assert writer.write([reading(second=2), reading(second=3)]) == 1
+    assert writer.write([reading(second=4), reading(second=4)]) == 1
+    assert len(queries.readings(database, "1")) == 4
+
+
+def test_the_first_reading_of_a_moment_stays(database: peewee.Database) -> None:
+    writer = Writer(database)
+
+    writer.write([reading(power=1.0)])
+    writer.write([reading(power=2.0)])
+
+    assert queries.readings(database, "1") == [reading(power=1.0)]
+
+
+def test_a_time_between_two_milliseconds_is_found_again(database: peewee.Database) -> None:
+    late_in_the_millisecond = reading(second=0.1239)
+
+    Writer(database).write([late_in_the_millisecond])
+
+    assert queries.exists(database, "1", late_in_the_millisecond.ts)
+    assert queries.latest(database, "1") == reading(second=0.123)
+
+
+def test_a_batch_that_fails_leaves_nothing_behind(database: peewee.Database) -> None:
+    writer = Writer(database)
+    impossible = reading("new", 2, **{"what is this": 1.0})
+
+    with pytest.raises(peewee.PeeweeException):
+        writer.write([reading("new", 1), impossible])
+
+    assert queries.meters(database) == []
+    assert writer.write([reading("new", 1)]) == 1
+
+
+def test_which_meters_send_whole_readings_is_remembered(database: peewee.Database) -> None:
+    from_scalars = Reading("esp", NOON, {"power": 1.0}, from_scalars=True)
+
+    Writer(database).write([reading("1"), from_scalars])
+
+    assert Writer(database).snapshot_meters == ["1"]
+
+
+def test_unusable_messages_are_kept_readable_and_bounded(database: peewee.Database) -> None:
+    bad = Rejected("meters/1/power", b"\xff\x00much", "bad_value", "power: should be a number")
+    writer = Writer(database)
+
+    for _ in range(3):
+        writer.write([], [bad] * (MOST_REJECTED // 2))
+
+    rows = database.execute_sql("SELECT payload, count(*) FROM rejected_messages").fetchall()
+    assert rows == [("\\xff\\0much", MOST_REJECTED)]
+
+
+def test_a_quantity_gets_its_column_when_it_is_first_sent(database: peewee.Database) -> None:
+    writer = Writer(database)
+    writer.write([reading(power=7.0)])
+    assert "current_thd" not in columns_of(database)
+
+    writer.write([reading(second=1, power=8.0, current_thd=1.5)])
+
+    assert queries.latest(database, "1") == reading(second=1, power=8.0, current_thd=1.5)
+    assert database.execute_sql("SELECT power, current_thd FROM readings").fetchall() == [
+        (7, None),
+        (8, 1.5),
+    ]
+
+
+def test_a_column_that_was_rolled_back_is_added_again(
+    database: peewee.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(database)
+    with monkeypatch.context() as broken:
+        broken.setattr(Writer, "_reject", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            writer.write([reading(current_thd=1.5)])
+
+    writer.write([reading(current_thd=2.5)])
+
+    assert queries.latest(database, "1") == reading(current_thd=2.5)
