@@ -1,23 +1,91 @@
 """State: a meter as the bridge sees it, what it is asked, what it has answered."""
 
+import math
+import struct
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from contract.quantities import CORE_SET, DEFAULT_SET
-from gateway_bridge.meter.identity import Identity
-from gateway_bridge.meter.limits import Limits
-from gateway_bridge.meter.plan import Block, Layout, plan_blocks
+from gateway_bridge.meter.plan import Block, Limits, plan_blocks
 from gateway_bridge.meter.plausibility import Gate
 from gateway_bridge.models.inversion import turned
 from gateway_bridge.models.line_cost import LineCost
-from gateway_bridge.models.model import Register
+from gateway_bridge.models.model import STRUCT_CODES, Register
 from gateway_bridge.site.site import CORE_NAMES, Meter
 
 EVENTS_KEPT = 5
 LONGER_BY = (2, 4)
 """Registers by which a request may be longer than its block."""
+
+
+class Layout:
+    """Which quantities are in a block, and how to read them from its answer."""
+
+    def __init__(self, block: Block, registers: Mapping[str, Register]) -> None:
+        self.registers = {name: each for name, each in registers.items() if block.holds(each)}
+        elements = {
+            element.address: element
+            for each in self.registers.values()
+            for element in each.elements()
+        }
+        in_order = [elements[address] for address in sorted(elements)]
+        places = {element.address: place for place, element in enumerate(in_order)}
+        self._struct = _struct(block, in_order)
+        self._words = struct.Struct(f">{block.count}H")
+        self._exchange = _exchange(block, in_order)
+        self._floats: list[tuple[str, int]] = []
+        self._numbers: list[tuple[str, slice, float, int | None]] = []
+        for name, each in self.registers.items():
+            place = places[each.address]
+            if each.is_plain_float:
+                self._floats.append((name, place))
+            else:
+                where = slice(place, place + each.parts)
+                self._numbers.append((name, where, each.per_unit, each.missing))
+
+    def decode(self, answer: bytes, *, low_word_first: bool = False) -> dict[str, float]:
+        """Return {quantity: value} without those that are missing or not a finite number."""
+        if low_word_first and self._exchange:
+            answer = self._words.pack(*self._exchange(self._words.unpack(answer)))
+        raw = self._struct.unpack(answer)
+        values = {name: raw[at] for name, at in self._floats if math.isfinite(raw[at])}
+        for name, where, per_unit, missing in self._numbers:
+            parts = raw[where]
+            if missing not in parts and math.isfinite(total := sum(parts) / per_unit):
+                values[name] = total
+        return values
+
+
+def _struct(block: Block, elements: Iterable[Register]) -> struct.Struct:
+    """Return what unpacks the elements of a block, and skips what is between them."""
+    layout, reached = ">", block.address
+    for element in elements:
+        layout += f"{2 * (element.address - reached)}x{STRUCT_CODES[element.type]}"
+        reached = element.end
+    return struct.Struct(f"{layout}{2 * (block.end - reached)}x")
+
+
+def _exchange(
+    block: Block, elements: Iterable[Register]
+) -> Callable[[tuple[int, ...]], tuple[int, ...]] | None:
+    """Return what reverses the registers of each element; None where each has one only."""
+    order = list(range(block.count))
+    for element in elements:
+        begin, end = element.address - block.address, element.end - block.address
+        order[begin:end] = reversed(order[begin:end])
+    return None if order == sorted(order) else itemgetter(*order)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a meter is; None where it does not report it."""
+
+    serial: str | None = None
+    wiring: str | None = None
+    low_word_first: bool = False
 
 
 @dataclass(slots=True)

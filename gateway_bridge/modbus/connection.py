@@ -173,7 +173,7 @@ class Connection:
                 "gateway %s: answers%s, %s",
                 self.gateway.address,
                 again,
-                "RTU" if self.gateway.serial else FRAMING_NAMES[self.transport.framing],
+                "RTU" if self.gateway.is_serial else FRAMING_NAMES[self.transport.framing],
             )
         self.trouble, self._silent_since_s = None, None
         self._ever_answered = self._is_well = True

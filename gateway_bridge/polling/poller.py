@@ -72,7 +72,7 @@ class GatewayPoller:
         self._transport = line.connection.transport
         self._listener = listener
         self._events = Events(line.gateway.address, listener)
-        self._attribution = Attribution(exclusive=line.gateway.serial)
+        self._attribution = Attribution(exclusive=line.gateway.is_serial)
         self._breakers = {meter_id: Breaker() for meter_id in self.meters}
         self._schedule = MeterSchedule(
             self.meters, offset=offset, probe_s=self.connection.timeout_s

@@ -40,16 +40,6 @@ def test_a_clock_that_is_set_back_by_more_than_a_minute_is_followed() -> None:
     assert arrivals.stamp("1", NOW - MOST_AHEAD - MS) == CUT - MOST_AHEAD
 
 
-def test_after_a_restart_times_begin_above_the_newest_stored_one() -> None:
-    arrivals = ArrivalTimes(
-        {"1": CUT + 500 * MS, "old": CUT - 60 * MS, "set": CUT + 2 * MOST_AHEAD}
-    )
-
-    assert arrivals.stamp("1", NOW) == CUT + 501 * MS
-    assert arrivals.stamp("old", NOW) == CUT
-    assert arrivals.stamp("set", NOW) == CUT
-
-
 def test_a_flood_of_meters_does_not_fill_the_memory() -> None:
     arrivals = ArrivalTimes()
     for number in range(MAX_METERS + 10):

@@ -1,6 +1,6 @@
 """Scalars that arrive before the reading that they mirror."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -15,8 +15,7 @@ class Broker:
     """What delivers messages to an inbox; `stored` is what would go to the history."""
 
     def __init__(self, *meters: str, snapshot_meters: tuple[str, ...] = ()) -> None:
-        known = dict.fromkeys(meters, NOW - timedelta(days=1))
-        self.inbox = Inbox(known, snapshot_meters, new_meters_per_hour=10**6, now_s=0)
+        self.inbox = Inbox(meters, snapshot_meters, new_meters_per_hour=10**6, now_s=0)
         self.now_s = 0.0
         self.stored: list[Reading] = []
 

@@ -46,7 +46,7 @@ async def check_speed(gateway: Gateway, line: Line) -> list[Finding]:
     if long_s is None:
         return [] if await _rejects_long(line) else [_only_short(line)]
     wire_s = (8 + 5 + 2 * LONG) * 10 / FASTEST_BAUD
-    if long_s < wire_s and not gateway.serial:
+    if long_s < wire_s and not gateway.is_serial:
         return [
             Finding(
                 "cache",
@@ -78,7 +78,7 @@ async def _fastest(line: Line, count: int) -> float | None:
 
 
 async def _rejects_long(line: Line) -> bool:
-    """Return whether the meter rejects a long request with an exception, which is no fault."""
+    """Return whether the meter rejects a long request with an exception, which is not a fault."""
     response = await line.probe.request(line.unit, 0, LONG)
     return response.outcome is Outcome.EXCEPTION
 
@@ -94,7 +94,7 @@ def _only_short(line: Line) -> Finding:
 
 
 def _compare_baud(gateway: Gateway, byte_s: float) -> Finding | None:
-    if byte_s <= 0 or gateway.serial:
+    if byte_s <= 0 or gateway.is_serial:
         return None
     measured = 10 / byte_s
     baud = min(BAUDS, key=lambda each: max(each / measured, measured / each))
