@@ -13,7 +13,7 @@ from service.errors import SettingsError
 logger = logging.getLogger(__name__)
 
 FULL = 0.9
-"""Share of its time above which a line has no room for a retry or a neighbour's time-out."""
+"""Share of its time above which a line has no room for a retry or a neighbour's timeout."""
 
 
 def run(settings: BridgeSettings) -> None:
