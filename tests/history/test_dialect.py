@@ -5,6 +5,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from history.database import migrate, name_of, open_database, reading, storage_e
 from history.dialect import dialect_of, run, transaction
 from history.errors import StorageError
 from recorder.storage import Storage
-from tests.support.parts import ROOT, free_port
+from tests.support.parts import ROOT, free_port, wait_until
 from tests.support.postgresql import BOTH, GUARDED, on_postgresql, on_sqlite
 
 MISLEADING = "locked connection is full, starting up: disk I-O error, malformed readonly database"
@@ -149,13 +150,17 @@ def test_a_recorder_waits_for_a_locked_history_on_any_path(
     monkeypatch.setattr("history.dialect.BUSY_TIMEOUT_S", 0.05)
     path = name_of(history)
     storage = Storage(f"sqlite:///{path}")
-    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as holder:
+    with (
+        closing(sqlite3.connect(path, isolation_level=None)) as holder,
+        ThreadPoolExecutor(1) as thread,
+    ):
         holder.execute("BEGIN IMMEDIATE")
-        storage.on_change = lambda: holder.execute("ROLLBACK") if storage.trouble else None
-        opened = storage.open(threading.Event())
+        opening = thread.submit(storage.open, threading.Event())
+        wait_until(lambda: storage.trouble)
+        holder.execute("ROLLBACK")
 
-    storage.close()
-    assert opened
+        assert opening.result(30)
+        thread.submit(storage.close).result()
 
 
 def test_a_missing_file_is_named(directory: Path) -> None:

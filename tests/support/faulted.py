@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from contract.quantities import BY_NAME
-from gateway_bridge.meter.plan import Block, Layout
-from gateway_bridge.meter.state import PolledMeter
+from gateway_bridge.meter.plan import Block
+from gateway_bridge.meter.state import Layout, PolledMeter
 from simulator.bus import Served
 from simulator.simulator import Simulator
 from tests.support.polling import FAST, MODEL, gateway_at, polling_into, until
