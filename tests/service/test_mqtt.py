@@ -262,6 +262,9 @@ def test_paho_itself_still_reads_a_packet_in_pieces() -> None:
             asked.append(most)
             return packet.read(most)
 
+        def close(self) -> None:
+            pass
+
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client._sock = Connection()  # type: ignore[assignment]
     client._packet_read()
