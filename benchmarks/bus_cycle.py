@@ -33,12 +33,12 @@ BETWEEN = 0.1
 async def cycle_s(on: Line, seconds: float) -> float:
     """Return the mean time from one meter's reading to the next one's."""
     await on.settle()
-    began_s, before = time.monotonic(), len(on.heard.readings)
+    began_s, before = time.monotonic(), len(on.received.readings)
     await asyncio.sleep(seconds)
-    last_s = on.heard.readings[-1][1]
-    first_s = on.heard.readings[before][1]
+    last_s = on.received.readings[-1][1]
+    first_s = on.received.readings[before][1]
     assert began_s <= first_s < last_s
-    return (last_s - first_s) / (len(on.heard.readings) - 1 - before)
+    return (last_s - first_s) / (len(on.received.readings) - 1 - before)
 
 
 async def full_line(
@@ -93,11 +93,11 @@ async def lateness_s(seconds: float) -> list[float]:
     """Return how long after its time stamp each meter measured, on a line with time to spare."""
     async with line(quantities=SETS["default"]) as on:
         await on.settle()
-        before = len(on.heard.readings)
+        before = len(on.received.readings)
         await asyncio.sleep(seconds)
         served = [(each.at_s, each.unit) for each in on.simulator.statistics.served]
         late = []
-        for meter_id, _, ts in on.heard.readings[before:]:
+        for meter_id, _, ts in on.received.readings[before:]:
             sent_s = ts.timestamp()
             place = bisect_left(served, (sent_s, 0))
             at_s = next(at_s for at_s, unit in served[place:] if unit == int(meter_id))

@@ -32,10 +32,10 @@ class Lines(logging.Handler):
 
 async def rates(on: Line, seconds: float) -> dict[str, float]:
     """Return how many readings a second each meter gives from now on."""
-    since, began_s = len(on.heard.readings), time.monotonic()
+    since, began_s = len(on.received.readings), time.monotonic()
     await asyncio.sleep(seconds)
     passed_s = time.monotonic() - began_s
-    return {meter_id: count / passed_s for meter_id, count in on.heard.count(since).items()}
+    return {meter_id: count / passed_s for meter_id, count in on.received.count(since).items()}
 
 
 async def four_fifths(seconds: float, verdict: Verdict) -> None:
@@ -43,7 +43,7 @@ async def four_fifths(seconds: float, verdict: Verdict) -> None:
     async with line(quantities=ALL, slow_interval_s=20.0) as on:
         await on.settle()
         await asyncio.sleep(BEFORE_S / 2)
-        since, skipped = len(on.heard.readings), on.poller.line.skipped
+        since, skipped = len(on.received.readings), on.poller.line.skipped
         each = await rates(on, seconds)
         skipped = on.poller.line.skipped - skipped
         meter = on.poller.meters["1"]
@@ -70,7 +70,7 @@ def _lateness(on: Line, since: int) -> tuple[list[float], float]:
     offset_s = time.time() - time.monotonic()
     late = [
         1000 * ((ts.timestamp() - offset_s - meters.index(meter_id) / len(meters)) % 1.0)
-        for meter_id, _, ts in on.heard.readings[since:]
+        for meter_id, _, ts in on.received.readings[since:]
     ]
     half = len(late) // 2
     return late, fmean(late[half:]) - fmean(late[:half])
@@ -81,10 +81,10 @@ async def twice(seconds: float, verdict: Verdict) -> None:
     async with line(8, quantities=ALL, slow_interval_s=20.0) as on:
         await on.settle()
         before_s, began_s = on.simulator.statistics.busy_s, time.monotonic()
-        since = len(on.heard.readings)
+        since = len(on.received.readings)
         await asyncio.sleep(seconds)
         busy = (on.simulator.statistics.busy_s - before_s) / (time.monotonic() - began_s)
-        counts = on.heard.count(since).values()
+        counts = on.received.count(since).values()
     title(f"A line that is asked for {on.poller.line.busy_share():.1f} times what it can carry")
     verdict.figure("line busy", f"{100 * busy:.1f} %", "", ">= 97 %", ok=busy >= 0.97)
     beside = f"readings of a meter, {min(counts)} to {max(counts)}"

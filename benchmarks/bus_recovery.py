@@ -45,9 +45,11 @@ async def meter_back_s(outage_s: float) -> float:
 
 
 async def _next_reading_s(on: Line, meter_id: str) -> float:
-    began_s, since = time.monotonic(), len(on.heard.readings)
-    heard = on.heard.readings
-    await until(lambda: any(each[0].startswith(meter_id) for each in heard[since:]), timeout_s=100)
+    began_s, since = time.monotonic(), len(on.received.readings)
+    received = on.received.readings
+    await until(
+        lambda: any(each[0].startswith(meter_id) for each in received[since:]), timeout_s=100
+    )
     return time.monotonic() - began_s
 
 

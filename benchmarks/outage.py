@@ -97,8 +97,8 @@ def everything_again(reads_for_s: float) -> tuple[int, float, list[float], list[
         client = stack.enter_context(PlainClient(site.mqtt))
         client.subscribe("meters/+/reading")
         arrivals: dict[bytes, datetime] = {}  # when a reading came first: live
-        client._paho.on_message = lambda *heard: arrivals.setdefault(
-            heard[2].payload, datetime.now(UTC)
+        client._paho.on_message = lambda *received: arrivals.setdefault(
+            received[2].payload, datetime.now(UTC)
         )
         time.sleep(reads_for_s)
         began = datetime.now(UTC)

@@ -37,13 +37,13 @@ class Verdict:
         print_line(what, value, beside, reach, ok)
 
     def end(self) -> None:
-        """Leave, with 1 where something was missed; the load tells how much else was going on."""
+        """Leave, with 1 where something was missed; the load shows what else was running."""
         sys.stdout.write(f"  (load of this machine: {os.getloadavg()[0]:.1f})\n")
         sys.exit(1 if self.missed else 0)
 
 
 @dataclass
-class Heard:
+class Received:
     """A listener that notes when each meter's readings came and when their requests went out."""
 
     readings: list[tuple[str, float, datetime]] = field(default_factory=list)
@@ -57,8 +57,8 @@ class Heard:
 
     def count(self, since: int = 0) -> dict[str, int]:
         """Return how many readings each meter has given, from the `since`th on."""
-        said_by = [meter_id for meter_id, _, _ in self.readings[since:]]
-        return {meter_id: said_by.count(meter_id) for meter_id in sorted(set(said_by))}
+        senders = [meter_id for meter_id, _, _ in self.readings[since:]]
+        return {meter_id: senders.count(meter_id) for meter_id in sorted(set(senders))}
 
 
 @dataclass
@@ -67,15 +67,15 @@ class Line:
 
     simulator: Simulator
     poller: GatewayPoller
-    heard: Heard
+    received: Received
     cost: LineCost
 
     async def settle(self, rounds: int = 2) -> None:
-        """Wait until each meter has been heard so many times."""
+        """Wait until that many readings of each meter have arrived."""
         await until(lambda: self._settled(rounds), timeout_s=60)
 
     def _settled(self, rounds: int) -> bool:
-        counts = self.heard.count()
+        counts = self.received.count()
         return len(counts) == len(self.poller.meters) and min(counts.values()) >= rounds
 
 
@@ -103,11 +103,11 @@ async def line(
             for n in simulator.meters
         )
         gateway = Gateway("g", TcpAddress("127.0.0.1", port), "tcp", 1.0, cost, polled)
-        heard = Heard()
-        poller = GatewayPoller(PolledLine(gateway), heard)
+        received = Received()
+        poller = GatewayPoller(PolledLine(gateway), received)
         task = asyncio.create_task(poller.run())
         try:
-            yield Line(simulator, poller, heard, cost)
+            yield Line(simulator, poller, received, cost)
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -122,9 +122,9 @@ def test_meter_and_bridge_say_who_they_are(
     assert (meter["manufacturer"], meter["unit_id"], meter["bridge"]) == ("Eastron", 1, "house")
     assert meter["wiring"] == "3p4w"
     assert "energy_import" in meter["quantities"]
-    said = json.loads(subscriber.of("meters/_bridge/house/info")[-1])
-    assert said["meters"] == ["1", "2"]
-    assert said["gateways"][0]["address"] == f"127.0.0.1:{modbus_port}"
+    info = json.loads(subscriber.of("meters/_bridge/house/info")[-1])
+    assert info["meters"] == ["1", "2"]
+    assert info["gateways"][0]["address"] == f"127.0.0.1:{modbus_port}"
 
 
 def test_home_assistant_is_told_again_when_it_starts(
