@@ -57,14 +57,14 @@ async def _lags(lags: list[float]) -> None:
 
 async def measure(ports: list[int], seconds: float) -> Verdict:
     """Poll all meters, and take the best of some rounds: this machine may have more to do."""
-    received = Received()
+    heard = Received()
     pollers = [
-        GatewayPoller(Line(gateway(number, port)), received, offset=number / len(ports))
+        GatewayPoller(Line(gateway(number, port)), heard, offset=number / len(ports))
         for number, port in enumerate(ports)
     ]
     tasks = [asyncio.create_task(poller.run()) for poller in pollers]
     await asyncio.sleep(5)
-    rounds = [await _round(pollers, received, seconds) for _ in range(ROUNDS)]
+    rounds = [await _round(pollers, heard, seconds) for _ in range(ROUNDS)]
     for task in tasks:
         task.cancel()
     for task in tasks:
@@ -86,17 +86,17 @@ async def measure(ports: list[int], seconds: float) -> Verdict:
 
 
 async def _round(
-    pollers: list[GatewayPoller], received: Received, seconds: float
+    pollers: list[GatewayPoller], heard: Received, seconds: float
 ) -> tuple[float, float, float, int]:
     """Return readings a second, share of a core, lag in ms (p99), and ticks missed."""
     lags: list[float] = []
     watch = asyncio.create_task(_lags(lags))
     skipped = sum(poller.line.skipped for poller in pollers)
-    cpu_s, began_s, before = time.process_time(), time.monotonic(), len(received.readings)
+    cpu_s, began_s, before = time.process_time(), time.monotonic(), len(heard.readings)
     await asyncio.sleep(seconds)
     passed_s = time.monotonic() - began_s
     cpu = (time.process_time() - cpu_s) / passed_s
-    rate = (len(received.readings) - before) / passed_s
+    rate = (len(heard.readings) - before) / passed_s
     skipped = sum(poller.line.skipped for poller in pollers) - skipped
     watch.cancel()
     lags.sort()

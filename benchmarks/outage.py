@@ -71,13 +71,13 @@ def broker_dies(away_s: float, *members: dict[str, str]) -> tuple[float, int]:
 
 
 def member_dies() -> float:
-    """Return for how long a reading is missing at most while the recorder on duty is away."""
+    """Return for how long a reading is missing at most while the leading recorder is away."""
     with running() as (site, stack):
         stack.enter_context(site.broker())
         parts = recorders(site, stack, *GROUP)
-        wait_until(lambda: any("is on duty" in part.output for part in parts))
+        wait_until(lambda: any(" leads" in part.output for part in parts))
         wait_until(lambda: len(site.stored()) > METERS, what="first rows")
-        next(part for part in parts if "is on duty" in part.output).stop(signal.SIGKILL)
+        next(part for part in parts if " leads" in part.output).stop(signal.SIGKILL)
         ends_s, oldest_ms = time.monotonic() + KILLED_S, 0.0
         while time.monotonic() < ends_s:
             time.sleep(0.5)
@@ -128,7 +128,7 @@ def main() -> None:
         took_s, missing = broker_dies(options.away, *members)
         line(f"{name}: whole again after", f"{took_s:.1f} s", f"{missing} readings were missing")
 
-    title(f"A group of two, the recorder on duty killed and away for {KILLED_S} s")
+    title(f"A group of two, the leader killed and away for {KILLED_S} s")
     line("a reading is missing for at most", f"{member_dies():.1f} s")
 
     title("An empty history, all of the journal sent again")

@@ -9,6 +9,7 @@ from gateway_bridge.publishing.publisher import Publisher
 from gateway_bridge.settings import BridgeSettings
 from gateway_bridge.site.site import Gateway, site_from
 from service.errors import SettingsError
+from service.terminal import amount
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +63,10 @@ def log_plan(line: Line) -> None:
     requests = sum(len(meter.live) for meter in meters)
     round_s = sum(meter.cost.total_ms(meter.live) for meter in meters) / 1000
     logger.info(
-        "gateway %s: meters %s; %d requests and %.2f s per round, %.0f %% of the line at %d baud",
+        "gateway %s: meters %s; %s and %.2f s per round, %.0f %% of the line at %d baud",
         gateway.address,
         ",".join(line.meters),
-        requests,
+        amount(requests, "request"),
         round_s,
         100 * share,
         gateway.cost.baud,

@@ -53,7 +53,7 @@ async def run(settings: RunSettings, output: TextIO) -> None:
     stopped = await supervisor.wait()
     await supervisor.stop_all()
     if not stopped:
-        raise MeterflowError("all parts have ended; the lines above say why")
+        raise MeterflowError("all parts have ended; the lines above show why")
 
 
 async def _start_broker(settings: RunSettings, supervisor: Supervisor) -> None:
@@ -61,7 +61,7 @@ async def _start_broker(settings: RunSettings, supervisor: Supervisor) -> None:
     if _listens(host, port):
         supervisor.print(f"a broker already listens on {host}:{port}: using it")
     elif not is_loopback(host):
-        supervisor.print(f"no broker answers yet at MQTT_HOST {host}, port {port}; waiting for it")
+        supervisor.print(f"no broker responds yet at MQTT_HOST {host}, port {port}; waiting for it")
     else:
         await supervisor.start(service("broker"))
 

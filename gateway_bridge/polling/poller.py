@@ -1,6 +1,6 @@
 """Poller: reads the meters on one line, one request at a time.
 
-A reading is whole, or it is not handed on; a meter that does not answer gives no readings.
+A reading is published whole or not at all; a silent meter publishes no readings.
 """
 
 import asyncio
@@ -152,7 +152,7 @@ class GatewayPoller:
         self._observe()
         request = self._attribution.choose(unit, meter.requests_for(block), time.monotonic())
         if request is None:
-            raise MeterFault(f"{AMBIGUOUS}: it asks for the same number of registers")
+            raise MeterFault(f"{AMBIGUOUS}: it requests the same number of registers")
         try:
             answer = await self.connection.read(unit, request.address, request.count, function)
         except MeterFault as error:
@@ -251,7 +251,7 @@ class GatewayPoller:
             held.take()
         else:
             job = Job("live", held.meter.config.meter_id)
-            self._failed(job, held.meter, MeterFault(f"{AMBIGUOUS}: both came"))
+            self._failed(job, held.meter, MeterFault(f"{AMBIGUOUS}: both arrived"))
 
     def _take_live(self, meter: PolledMeter, ts: datetime, answers: Answers, now_s: float) -> None:
         values, events = meter.take_live(answers, now_s)
@@ -302,7 +302,8 @@ class GatewayPoller:
         breaker = self._breakers[job.meter_id]
         if not meter.registers:
             meter.start_over()
-            why = f"refuses every register of a {meter.config.model.title}; is it another model?"
+            title = meter.config.model.title
+            why = f"refuses every register of a {title}; check the model in the settings"
             self._follow(breaker.open(), job, meter, why)
             return
         meter.state.faults += 1
@@ -321,7 +322,7 @@ class GatewayPoller:
             for meter_id, each in self.meters.items()
         )
         step = self._breakers[job.meter_id].cut_off(others_are_well=others_are_well)
-        self._follow(step, job, meter, f"the gateway {error} whenever it is asked")
+        self._follow(step, job, meter, f"the gateway {error} at every request to it")
 
     def _follow(self, step: Step, job: Job, meter: PolledMeter, why: str) -> None:
         match step:

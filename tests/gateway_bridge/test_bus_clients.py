@@ -130,7 +130,7 @@ def test_answers_to_another_client_are_passed_over_and_told_once(
     run_leaping(story())
 
     assert len(logged(caplog)) == 1
-    assert "hands out the answers to another client here, too" in logged(caplog)[0]
+    assert "sends the responses to another client here, too" in logged(caplog)[0]
 
 
 @pytest.mark.parametrize("fault", [("rtu", {}), ("tcp", {"transaction_0": 0})])

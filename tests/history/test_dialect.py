@@ -165,7 +165,7 @@ def test_a_recorder_waits_for_a_locked_history_on_any_path(
 
 def test_a_missing_file_is_named(directory: Path) -> None:
     with (
-        pytest.raises(StorageError, match="there is no such file") as caught,
+        pytest.raises(StorageError, match="the file does not exist") as caught,
         reading(f"sqlite:///{directory}/none.db"),
     ):
         pass

@@ -75,7 +75,7 @@ def test_commands_switch_faults_and_return_statistics(program: tuple[Part, int, 
         ("set 8 voltage 1", "error: no meter 8; there are 1, 2, 3"),
         ("set 3 current 1", "error: current of EM340 is a sum; set its parts"),
         ("set 1 voltage much", "error: should be a number (got 'much')"),
-        ("fault 1 ded", "error: no fault 'ded'; known: dead, slow"),
+        ("fault 1 ded", "error: unknown fault 'ded'; known: dead, slow"),
         ("fault 1 refuse", "error: refuse is a fault of the gateway, not of unit 1"),
         ("fault 1 exception 999", "error: exception takes a number from 0 to 255, not 999"),
         ("fault 1 late nan", "error: late takes a number from 0 to 1e+06, not nan"),
@@ -128,7 +128,10 @@ def test_a_control_port_in_use_ends_in_an_error_message(
         (["--port", "99999"], "should be a port from 0 to 65535 (got '99999')"),
         (["--baud", "-3"], "should be a whole number (got '-3')"),
         (["--pause", "nan"], "should be a time of 0 or more (got 'nan')"),
-        (["--port", "0", "--fault", "1 ded"], "simulator: --fault 1 ded: no fault 'ded'; known:"),
+        (
+            ["--port", "0", "--fault", "1 ded"],
+            "simulator: --fault 1 ded: unknown fault 'ded'; known:",
+        ),
     ],
 )
 def test_a_wrong_argument_ends_in_an_error_message(
