@@ -1,4 +1,4 @@
-"""How fast a full line is read, beside the wire's own time and beside one request per quantity.
+"""How fast a full line is read, compared with the wire and with one request per quantity.
 
     python benchmarks/bus_cycle.py [--seconds 30]
 
@@ -57,7 +57,7 @@ async def full_line(
 
 
 async def bare_loop(name: str, baud: int, seconds: float, pause_ms: float = 20.0) -> float:
-    """Return the time that the optimal plan takes the wire, asked for by a loop of few lines."""
+    """Return the time that the optimal plan takes on the wire, requested by a short loop."""
     cost = LineCost(baud=baud, pause_ms=pause_ms)
     plan = plan_blocks((MODEL.registers[each] for each in SETS[name]), cost, MODEL.limit)
     timing = LineTiming(baud=baud, pause_s=pause_ms / 1000)
@@ -117,20 +117,20 @@ async def measure(seconds: float) -> Verdict:
         near = start(bare_loop("core", 9600, seconds, pause_ms=4.0))
         singly = {name: start(one_by_one(name, 9600)) for name in SETS}
         late = start(lateness_s(seconds))
-    title("A reading of a full line, beside the wire's own time for the optimal plan")
+    title("A reading of a full line, compared with the wire's own time for the optimal plan")
     for (name, baud), ours, wire in zip(kinds, full, bare, strict=True):
         what = f"{name} ({len(SETS[name])}) at {baud} baud"
         _compare(verdict, what, ours.result(), wire.result(), most=1.02)
     what = "core at 9600 baud, network 10 ms, pause 4 ms"
     _compare(verdict, what, far.result(), near.result(), most=1.10)
-    title("One request per quantity, beside a reading of ours (9600 baud)")
+    title("One request per quantity, compared with a reading of ours (9600 baud)")
     for name, took in singly.items():
         own_s = full[kinds.index((name, 9600))].result()
         ratio, least = took.result() / own_s, FASTER[name]
         beside = f"{took.result():.2f} s beside {own_s:.2f} s"
         what = f"{name} ({len(SETS[name])})"
         verdict.figure(what, f"{ratio:.1f} x", beside, f">= {least}", ok=ratio >= least)
-    title("Time stamp of a reading, beside the moment at which the meter measured (9600 baud)")
+    title("Time stamp of a reading, compared with the moment of measurement (9600 baud)")
     times_ms = [1000 * each for each in late.result()]
     p95 = times_ms[int(0.95 * len(times_ms))]
     beside = (

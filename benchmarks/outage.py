@@ -1,4 +1,4 @@
-"""How long after an outage the history is whole again, and what a replay costs live readings.
+"""How soon after an outage the history is complete, and what a replay costs live readings.
 
     python benchmarks/outage.py [--away 30]
 
@@ -42,7 +42,7 @@ def running() -> Iterator[tuple[Site, ExitStack]]:
 
 
 def recorders(site: Site, stack: ExitStack, *members: dict[str, str]) -> list[Part]:
-    """Start recorders that have connected."""
+    """Start recorders and wait until they have connected."""
     parts = [stack.enter_context(site.recorder(**settings)) for settings in members]
     for part in parts:
         part.wait_for(": connected")

@@ -27,36 +27,36 @@ ALL = tuple(MODEL.registers)
 
 @dataclass
 class Verdict:
-    """Prints figures, and remembers whether one has missed what was to be reached."""
+    """Prints figures, and counts those that miss their target."""
 
     missed: int = 0
 
     def figure(self, what: str, value: str, beside: str, reach: str, *, ok: bool) -> None:
-        """Print one figure, what it is compared with, what is to be reached, whether it is."""
+        """Print a figure, its reference, its target, and whether it reaches the target."""
         self.missed += not ok
         print_line(what, value, beside, reach, ok)
 
     def end(self) -> None:
-        """Leave, with 1 where something was missed; the load shows what else was running."""
+        """Exit, with 1 if a target was missed; the load shows what else was running."""
         sys.stdout.write(f"  (load of this machine: {os.getloadavg()[0]:.1f})\n")
         sys.exit(1 if self.missed else 0)
 
 
 @dataclass
 class Received:
-    """A listener that notes when each meter's readings came and when their requests went out."""
+    """A listener that records when readings arrived and when their requests were sent."""
 
     readings: list[tuple[str, float, datetime]] = field(default_factory=list)
 
     def reading(self, meter: PolledMeter, ts: datetime, values: dict[str, float]) -> None:  # noqa: ARG002
-        """Note a reading."""
+        """Record a reading."""
         self.readings.append((meter.config.meter_id, time.monotonic(), ts))
 
     def changed(self, meter: PolledMeter) -> None:
         """Ignore changes of state."""
 
     def count(self, since: int = 0) -> dict[str, int]:
-        """Return how many readings each meter has given, from the `since`th on."""
+        """Return the number of readings of each meter, from the `since`th on."""
         senders = [meter_id for meter_id, _, _ in self.readings[since:]]
         return {meter_id: senders.count(meter_id) for meter_id in sorted(set(senders))}
 
@@ -90,9 +90,9 @@ async def line(
     slow_interval_s: float = 60.0,
     delay_s: float = 0.0,
 ) -> AsyncIterator[Line]:
-    """Run a line behind a gateway, and its poller, for as long as the block lasts.
+    """Run a line behind a gateway, and its poller, until the block ends.
 
-    `delay_s` is how long the network takes, there and back.
+    `delay_s` is the round-trip time of the network.
     """
     cost = LineCost(baud=baud, pause_ms=pause_ms)
     timing = LineTiming(baud=baud, pause_s=pause_ms / 1000)
@@ -116,7 +116,7 @@ async def line(
 
 @contextlib.asynccontextmanager
 async def _network(port: int, delay_s: float) -> AsyncIterator[int]:
-    """Put a network between poller and gateway that takes its time."""
+    """Put a network with a delay between poller and gateway."""
     if not delay_s:
         yield port
         return
