@@ -2,7 +2,7 @@
 
 Replaces parts of the broker of amqtt 0.12.1, which sends any retained message to a client that
 reconnects, whatever it subscribed to, and lets one user into another's session. Private methods
-are overridden; tests/broker/test_amqtt.py fails when amqtt is mended.
+are overridden; tests/broker/test_amqtt.py fails when amqtt is fixed.
 
 Queues are in memory; MQTT 3.1.1 only, no shared subscriptions. docs/brokers.md has the whole list.
 """

@@ -1,9 +1,9 @@
-"""One client of the embedded broker: its admission, its connection, the queue of its session.
+"""One client of the embedded broker: whether it may connect, its connection, its queue.
 
 Replaces the protocol handler of amqtt 0.12.1, which waits 5 s for an acknowledgement and then
 forgets the message, never closes a silent connection, and acknowledges messages that it has only
 queued. Here a QoS 1 message stays in its session until it is acknowledged, packets are handled one
-after the other, and every queue has a limit. tests/broker/test_amqtt.py fails when amqtt is mended.
+after the other, and every queue has a limit. tests/broker/test_amqtt.py fails when amqtt is fixed.
 """
 
 import asyncio
@@ -209,7 +209,7 @@ class Connection(BrokerProtocolHandler):
                 packet = await packets.read_packet(self.reader)
             if packet is None:
                 return
-            # Without a time-out, a client that sends and never reads would block here for ever.
+            # Without a timeout, a client that sends and never reads would block here forever.
             async with asyncio.timeout(WRITE_TIMEOUT_S):
                 await self._handle(packet)
 

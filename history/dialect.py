@@ -182,7 +182,7 @@ class Dialect(ABC):
         """Refresh the statistics of the query planner."""
 
     @abstractmethod
-    def damage(self) -> list[str]:
+    def file_errors(self) -> list[str]:
         """Return what is damaged in the file, empty on a server, which checks its own files."""
 
     @abstractmethod
@@ -257,7 +257,7 @@ class _Sqlite(Dialect):
     def optimize(self) -> None:
         run(self._database, "PRAGMA optimize")
 
-    def damage(self) -> list[str]:
+    def file_errors(self) -> list[str]:
         lines = [str(row[0]) for row in fetch(self._database, "PRAGMA integrity_check(20)")]
         return [] if lines == ["ok"] else lines
 
@@ -331,7 +331,7 @@ class _Postgresql(Dialect):
     def optimize(self) -> None:
         pass  # autovacuum does that
 
-    def damage(self) -> list[str]:
+    def file_errors(self) -> list[str]:
         return []
 
     def copy_to(self, path: Path) -> None:

@@ -1,7 +1,7 @@
 """`meterflow run`: start all parts on this machine.
 
-Each part is a process, and each line of its log begins with its name. If a part dies, that is
-logged and the others go on. Ctrl-C stops all, the broker last, so that every `offline` arrives.
+Each part is a process, and each line of its log begins with its name. If a part ends, that is
+logged and the others continue. Ctrl-C stops all, the broker last, so that every `offline` arrives.
 """
 
 import argparse

@@ -15,7 +15,7 @@ Scope = Literal["meter", "gateway"]
 
 
 class SimulatorError(MeterflowError):
-    """Raised when a simulator does not have what it is asked for."""
+    """Raised when a simulator does not have what is requested."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ async def resolve(address: TcpAddress) -> str:
         else:
             found.set_result(answer or "")
 
-    def ask() -> None:
+    def resolve() -> None:
         answer: str | None = None
         trouble: OSError | None = None
         try:
@@ -52,7 +52,7 @@ async def resolve(address: TcpAddress) -> str:
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(settle, answer, trouble)
 
-    threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
+    threading.Thread(target=resolve, name=f"resolve {host}", daemon=True).start()
     return await found
 
 

@@ -40,7 +40,7 @@ class Line:
         self.skipped = 0
         """Ticks that the line had no time for."""
         self.shared = False
-        """Whether the gateway hands us the answers to another client, too."""
+        """Whether the gateway sends us another client's answers, too."""
         self.last_error: str | None = None
 
     def busy_share(self) -> float:
@@ -59,7 +59,7 @@ class _Held:
 
 
 class GatewayPoller:
-    """Reads the meters of one line for as long as `run` runs.
+    """Reads the meters of one line while `run` runs.
 
     `offset` (0 to 1) shifts the grid of this line against those of others, so that not all
     gateways of a process answer at the same time.
@@ -171,7 +171,7 @@ class GatewayPoller:
         return answer[: 2 * block.count]
 
     def _refused(self, meter: PolledMeter, block: Block, request: Block, why: str) -> None:
-        """Ask for less from now on."""
+        """Request less from now on."""
         live, slow = meter.live, meter.slow
         if request == block:
             meter.refused(block, why)
@@ -181,15 +181,15 @@ class GatewayPoller:
             self._replanned(meter, slow)
 
     async def _identify(self, meter: PolledMeter) -> None:
-        ask, slow = partial(self.connection.read, meter.config.unit), meter.slow
+        read, slow = partial(self.connection.read, meter.config.unit), meter.slow
         has_timed_out = self._breakers[meter.config.meter_id].timeouts > 0
         briefly = meter.state.serial is None and has_timed_out
-        identity = await identify(meter.config.model, ask, briefly=briefly)
+        identity = await identify(meter.config.model, read, briefly=briefly)
         self._events.of_meter(meter, meter.introduce(identity))
         self._replanned(meter, slow)
 
     async def _probe(self, meter: PolledMeter) -> None:
-        """Ask a silent meter for one value; where it answers it is read again."""
+        """Request one value of a silent meter; if it responds, it is read again."""
         if self._is_silent:
             await self.connection.renew(meter.config.unit)
         model = meter.config.model

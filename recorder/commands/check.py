@@ -55,7 +55,7 @@ def _check_file(screen: Screen, database: peewee.Database) -> list[str] | None:
     if dialect.file is None:
         return None
     with screen.progress("the file"):
-        problems = list(dialect.damage())
+        problems = list(dialect.file_errors())
     for problem in problems:
         screen.say(f"{name_of(database)}: {problem}")
     if problems:

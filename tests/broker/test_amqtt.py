@@ -1,6 +1,6 @@
 """The faults of amqtt that packets, session and server work around.
 
-A test fails when amqtt is mended; then the workaround can go.
+A test fails when amqtt is fixed; then the workaround can go.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Whose answer is this? Each row is what happens on a line, and what becomes of our answer."""
+"""Whose answer is this? Each row is what happens on a line, and the verdict on the answer."""
 
 from collections.abc import Callable
 

@@ -214,7 +214,7 @@ def test_a_register_that_the_meter_lacks_is_found_out_while_another_block_waits(
 
 
 def test_nothing_is_given_out_of_a_meter_whose_answers_cannot_be_told_from_anothers() -> None:
-    """Without ids only the length tells; here the other client asks in all lengths there are."""
+    """Without ids only the length distinguishes; here the other client uses all lengths."""
 
     async def story() -> None:
         async with line("rtu", interval_s=2.0, to_all=0) as (simulator, _, received):
@@ -272,7 +272,7 @@ def test_bytes_that_nobody_asked_for_change_nothing(
 
 
 def test_what_a_gateway_answers_from_memory_is_never_older_than_its_memory() -> None:
-    """A caching gateway asks again for what it knows, in turn; `doctor` finds it out."""
+    """A caching gateway requests what it knows again, in turn; `doctor` finds that out."""
 
     async def story() -> None:
         async with line(cache=5) as (simulator, _, received):

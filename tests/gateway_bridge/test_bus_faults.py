@@ -45,7 +45,7 @@ Case = tuple[str, str, float | None, str]
 
 
 def cases() -> list[Case]:
-    """Yield framing, fault, its number, and what comes of it."""
+    """Yield framing, fault, its number, and the outcome."""
     both = {**dict.fromkeys(READ, "read"), **dict.fromkeys(OFFLINE, "offline")}
     both |= dict.fromkeys(SILENT, "silent")
     every = [(f, *fault, outcome) for fault, outcome in both.items() for f in ("tcp", "rtu")]
@@ -93,7 +93,7 @@ def test_a_faulty_meter_says_nothing_wrong_and_its_neighbour_goes_on(
         meanwhile, in_all = meet(framing, fault, number, FAULTY_S)
 
     assert not in_all.wrong()
-    assert len(meanwhile.of("2")) > 0.7 * READINGS, "up to three time-outs before it is given up"
+    assert len(meanwhile.of("2")) > 0.7 * READINGS, "at most three timeouts until it is offline"
     assert dict(meanwhile.states) == {"1": outcome != "offline", "2": True}
     if outcome == "read":
         assert len(meanwhile.of("1")) > 0.6 * READINGS

@@ -34,7 +34,7 @@ async def line(
 
 
 async def counted(received: Received, meters: int, seconds: float) -> dict[str, int]:
-    """Return how many readings each meter gives in so many seconds."""
+    """Return the number of readings of each meter in this time."""
     before = len(received.readings)
     await asyncio.sleep(seconds)
     senders = [meter_id for meter_id, _, _ in received.readings[before:]]
@@ -115,7 +115,7 @@ def test_a_meter_that_was_away_is_back_within_its_probes_delay(outage_s: float) 
 def test_a_gateway_that_was_away_is_back_the_sooner_the_shorter_it_was(
     fault: str, outage_s: float, back_s: float
 ) -> None:
-    slack_s = 2.0 if fault == "silent" else 0.0  # the probe that is under way ends in a time-out
+    slack_s = 2.0 if fault == "silent" else 0.0  # the probe that is under way ends in a timeout
 
     async def story() -> None:
         async with line() as (simulator, poller, received):
@@ -189,7 +189,7 @@ def test_a_dead_meter_makes_few_lines_of_log(caplog: pytest.LogCaptureFixture) -
     caplog.set_level(logging.INFO)
 
     async def story() -> None:
-        async with line() as (simulator, _, _heard):
+        async with line() as (simulator, _, _received):
             await asyncio.sleep(5)
             caplog.clear()
             simulator.fault(4, "dead")

@@ -175,7 +175,7 @@ def test_a_gateway_that_is_away_at_the_start_is_waited_for(
     assert "refuses the connection" in caplog.records[0].getMessage()
 
 
-def test_an_idle_connection_that_the_gateway_closes_is_no_news(
+def test_an_idle_connection_that_the_gateway_closes_is_not_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def story(simulator: Simulator, poller: GatewayPoller, received: Received) -> None:
@@ -272,7 +272,7 @@ def test_a_full_line_is_read_at_the_pace_of_the_wire(
     assert not caplog.records  # the plan reports a full line before the start
 
 
-def test_a_meter_exchanged_while_its_gateway_was_away_is_told(
+def test_a_meter_exchanged_while_its_gateway_was_away_is_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def story(simulator: Simulator, _poller: GatewayPoller, received: Received) -> None:

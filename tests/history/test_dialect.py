@@ -274,7 +274,7 @@ def test_both_kinds_answer_the_same_questions(database: peewee.Database) -> None
 
     assert taken > 10_000
     assert 0 <= free < taken
-    assert dialect.damage() == []
+    assert dialect.file_errors() == []
     assert list(dialect.give_back()) == []
     dialect.optimize()
 

@@ -209,7 +209,7 @@ def test_check_reports_a_sound_history_and_its_gaps(run: Run, history: Path) -> 
         "UPDATE readings_raw SET power = 5 WHERE meter = 1 AND ts < 1795132800000 + 86400000",
     ],
 )
-def test_roll_ups_that_say_something_else_are_found(run: Run, history: Path, damage: str) -> None:
+def test_wrong_roll_ups_are_found(run: Run, history: Path, damage: str) -> None:
     sql(history, damage.replace("1763553600", "(SELECT MIN(bucket) FROM rollup WHERE level = 5)"))
 
     result = run("check", "--meter", "1")
