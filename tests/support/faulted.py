@@ -42,7 +42,7 @@ FIRST_S = 1_790_000_000
 
 @dataclass
 class Truth:
-    """A listener that compares each reading with what the meter answered in the exchanges behind it."""
+    """A listener that compares each reading with what the meter answered in its exchanges."""
 
     simulator: Simulator
     asked_at_s: list[float]
