@@ -86,7 +86,7 @@ def meet(
 
 
 @pytest.mark.parametrize(("framing", "fault", "number", "outcome"), cases())
-def test_a_faulty_meter_says_nothing_wrong_and_its_neighbour_goes_on(
+def test_a_faulty_meter_publishes_nothing_wrong_and_its_neighbour_goes_on(
     framing: str, fault: str, number: float | None, outcome: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "gateway_bridge"):
@@ -104,7 +104,7 @@ def test_a_faulty_meter_says_nothing_wrong_and_its_neighbour_goes_on(
 
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
 @pytest.mark.parametrize("fault", sorted(OF_COUNTERS))
-def test_a_counter_that_cannot_be_is_held_back_and_the_rest_is_given_out(
+def test_a_counter_that_cannot_be_is_held_back_and_the_rest_is_published(
     framing: str, fault: str
 ) -> None:
     meanwhile, in_all = meet(framing, fault, None, 2)

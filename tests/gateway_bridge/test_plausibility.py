@@ -102,7 +102,7 @@ def test_values_not_a_number_or_out_of_range_are_left_out_and_reported(gate: Gat
     }
 
 
-def test_a_standing_fault_is_told_once(gate: Gate) -> None:
+def test_a_standing_fault_is_reported_once(gate: Gate) -> None:
     events = [gate.judge(reading(0), LIVE, second).events for second in range(10, 50)]
 
     assert sum(map(len, events)) == 1

@@ -42,7 +42,7 @@ FIRST_S = 1_790_000_000
 
 @dataclass
 class Truth:
-    """A listener that compares each reading with what the meter sent in the exchanges behind it."""
+    """A listener that compares each reading with what the meter sent in its exchanges."""
 
     simulator: Simulator
     asked_at_s: list[float]
@@ -83,7 +83,7 @@ class Truth:
                 yield served
 
     def _sent(self, served: Served) -> dict[str, float]:
-        """What the meter sent then; of its counters, what they really were."""
+        """What the meter sent then; for counters, their true values."""
         block = Block(served.address, served.count)
         sent = Layout(block, MODEL.registers).decode(served.data)
         measured = self.simulator.meters[served.unit].measure(served.at_s)

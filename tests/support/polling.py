@@ -51,7 +51,7 @@ class Received:
 
 
 def pinned(unit: int, name: str) -> float:
-    """A value from which its unit id and register can be recognized."""
+    """A value that belongs to this unit id and register only."""
     value = MODEL.registers[name].address + 1 + unit / 4
     return value / 1000 if BY_NAME[name].kind.highest < 2 else value
 
