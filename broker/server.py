@@ -1,7 +1,7 @@
 """The embedded broker, for trying out and for one machine: sessions, subscriptions, routing.
 
 Replaces parts of the broker of amqtt 0.12.1, which sends any retained message to a client that
-reconnects, whatever it subscribed to, and lets one user into another's session. Private methods
+reconnects, subscribed or not, and lets one user into another's session. Private methods
 are overridden; tests/broker/test_amqtt.py fails when amqtt is fixed.
 
 Queues are in memory; MQTT 3.1.1 only, no shared subscriptions. docs/brokers.md has the whole list.

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 MOST_BUCKETS = 48
 """Buckets after which a step is committed."""
 STEP_S = 0.03
-"""Seconds after which a step is committed, whatever it has computed by then."""
+"""Seconds after which a step is committed, with what it has computed by then."""
 _COUNTERS = frozenset(COUNTERS)
 _MOST_REPORTED = 1000
 _MOST_READ = 900
@@ -244,7 +244,7 @@ class Rollups:
     # -- readings from before there were roll-ups ----------------------------------------------
 
     def _mark_another_day(self) -> bool:
-        """Mark the next day of readings that came before there were roll-ups, if any."""
+        """Mark the next day of readings from before there were roll-ups, if any."""
         with transaction(self._database):
             found = self._next_backfill()
             if found is None:

@@ -43,7 +43,7 @@ def decode(payload: bytes | str, meter_id: str | None = None) -> Reading:
     return decode_reading(payload, arrived=NOW, meter_id=meter_id)
 
 
-def complaint(payload: bytes | str, meter_id: str | None = None) -> PayloadError:
+def error_of(payload: bytes | str, meter_id: str | None = None) -> PayloadError:
     with pytest.raises(PayloadError) as caught:
         decode(payload, meter_id)
     return caught.value
@@ -131,21 +131,21 @@ def test_a_clock_that_is_not_set_is_replaced_by_the_time_of_arrival(ts: str) -> 
     ],
     ids=lambda text: str(text)[:40],
 )
-def test_an_error_names_its_field(payload: str, reason: str, says: str) -> None:
-    error = complaint(payload)
+def test_an_error_names_its_field(payload: str, reason: str, message: str) -> None:
+    error = error_of(payload)
 
     assert error.reason == reason
-    assert says in str(error)
+    assert message in str(error)
 
 
 def test_every_field_that_is_wrong_is_named() -> None:
-    error = complaint('{"meter_id":"1","power":"x","voltage":-5,"energy":1}')
+    error = error_of('{"meter_id":"1","power":"x","voltage":-5,"energy":1}')
 
     assert {field for field, _text in error.problems} == {"power", "voltage"}
 
 
 def test_a_body_cannot_claim_another_meter_than_its_topic() -> None:
-    error = complaint('{"meter_id":"2","power":1}', meter_id="1")
+    error = error_of('{"meter_id":"2","power":1}', meter_id="1")
 
     assert error.reason == "id_mismatch"
     assert str(error) == "meter_id: is '2', but the topic is that of meter '1'"

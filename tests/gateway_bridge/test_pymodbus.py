@@ -117,7 +117,7 @@ def test_a_long_answer_that_comes_twice_is_lost() -> None:
         read(lambda request: 2 * tcp(request, long_pdu))
 
 
-def test_the_time_out_waits_for_a_future_in_a_task_of_its_own() -> None:
+def test_the_timeout_waits_for_a_future_in_a_task_of_its_own() -> None:
     assert "asyncio.wait_for(" in inspect.getsource(TransactionManager.execute)
 
 
