@@ -163,7 +163,7 @@ class Dialect(ABC):
     def per_quantity(self, figures: str, condition: str, ids: Collection[int]) -> str:
         """Return a SELECT of `quantity` and these figures of `rollup r` for each quantity `q`.
 
-        It makes the planner seek once per quantity, whatever its statistics say.
+        It makes the planner seek once per quantity, independent of its statistics.
         """
 
     @abstractmethod

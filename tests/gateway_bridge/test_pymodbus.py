@@ -95,7 +95,7 @@ def test_an_undecodable_answer_escapes_into_the_event_loop() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, context: escaped.append(context["exception"]))
         async with plain_client(lambda request: tcp(request, bytes([0x63, 0]))) as client:
-            with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it makes of it
+            with pytest.raises(Exception):  # noqa: B017, PT011 - any error will do
                 await client.read_input_registers(0, count=4, device_id=1)
 
     asyncio.run(story())
