@@ -21,7 +21,7 @@ from contract import topics
 from contract.times import format_time
 from recorder.commit_window import CommitWindow
 from recorder.inbox import BridgeMessage, Contents, Inbox
-from recorder.lease import Lease
+from recorder.leader_election import LeaderElection
 from recorder.replays import Replays
 from recorder.settings import RecorderSettings
 from recorder.storage import Storage
@@ -85,7 +85,7 @@ class Recorder:
             manual_ack=True,
         )
         self._replays = Replays(self._name, storage, direct=self._group is not None)
-        self._lease = Lease(storage, self._group, self._name)
+        self._election = LeaderElection(storage, self._group, self._name)
 
     def run(self, stop: threading.Event) -> None:
         """Record until `stop` is set; then store what has arrived, and disconnect."""
@@ -94,7 +94,7 @@ class Recorder:
             self._take(self._next_batch())
             if self._commit_is_due():
                 self._commit(stop)
-            if self._lease.is_ours():
+            if self._election.is_leader():
                 if self._mqtt.connected:
                     self._request_replays(stop)
                 self._storage.run_upkeep()
@@ -103,7 +103,7 @@ class Recorder:
         self._leave_group(stop)
         self._stopping.set()
         self._store_the_rest(stop)
-        self._lease.release()
+        self._election.resign()
         self._publish_info()
         self._mqtt.stop()
         logger.info(

@@ -30,7 +30,7 @@ class RecorderSettings(Settings):
         description="Group of recorders that share the readings (empty = this one stores all).",
     )
     commit_interval: float = Field(
-        20,
+        60,
         ge=0,
         le=300,
         description="Seconds within which to commit readings of bridges with a journal; all others "
