@@ -172,6 +172,10 @@ class Dialect(ABC):
         """Return a write transaction."""
 
     @abstractmethod
+    def fail_fast(self) -> None:
+        """Make this thread's connection fail rather than wait for another program."""
+
+    @abstractmethod
     def lock_migrations(self) -> None:
         """Let one program at a time migrate, until the transaction ends."""
 
@@ -193,8 +197,8 @@ class Dialect(ABC):
     @abstractmethod
     def fetch_slices(
         self, source: str, parameters: Row, key: str, slices: Slices, figures: Sequence[str]
-    ) -> list[Row]:
-        """Return the number and these figures of each slice that has rows, in order.
+    ) -> list[list[Any]]:
+        """Return columns: the numbers of the slices that have rows, and each of these figures.
 
         `source` is a table with a condition, the first figure one that only an empty slice lacks.
         """
@@ -257,6 +261,9 @@ class _Sqlite(Dialect):
     def transaction(self) -> AbstractContextManager[Any]:
         return cast(AbstractContextManager[Any], self._database.atomic("IMMEDIATE"))
 
+    def fail_fast(self) -> None:
+        run(self._database, "PRAGMA busy_timeout = 0")
+
     def lock_migrations(self) -> None:
         pass  # the transaction holds the write lock
 
@@ -274,24 +281,25 @@ class _Sqlite(Dialect):
 
     def fetch_slices(
         self, source: str, parameters: Row, key: str, slices: Slices, figures: Sequence[str]
-    ) -> list[Row]:
+    ) -> list[list[Any]]:
         # GROUP BY would sort all rows: a seek for each slice takes half the time. A subquery has
         # one value, so its figures are packed; a function takes at most 100.
         parts = (figures[n : n + _FIGURES] for n in range(0, len(figures), _FIGURES))
         packed = " || ".join(f"json_array({', '.join(part)})" for part in parts)
         begin, _, _, width = slices
-        count, keys = slices.number, slices.keys
-        rows = fetch(
+        number, keys = slices.number, slices.keys
+        first = f"(slice.value * {keys} + {number - 1}) / {number} * {width} + {begin}"
+        end = f"((slice.value + 1) * {keys} + {number - 1}) / {number} * {width} + {begin}"
+        row = fetch_one(
             self._database,
-            f"WITH RECURSIVE slice (i, a, z) AS (SELECT 0, {begin}, "
-            f"{begin} + ({keys} + {count - 1}) / {count} * {width} UNION ALL SELECT i + 1, z, "
-            f"{begin} + ((i + 2) * {keys} + {count - 1}) / {count} * {width} "
-            f"FROM slice WHERE i < {count - 1}) "
-            f"SELECT (SELECT {packed} FROM {source} AND {key} >= a AND {key} < z) FROM slice",
-            parameters,
+            "SELECT '[' || group_concat(json_array(slice.value) || "
+            f"(SELECT {packed} FROM {source} AND {key} >= {first} AND {key} < {end})) || ']' "
+            "FROM json_each(?) slice",
+            (*parameters, str([*range(number)])),
         )
-        found = orjson.loads(f"[{','.join(row[0] for row in rows)}]".replace("][", ","))
-        return [(i, *row) for i, row in enumerate(found) if row[0] is not None]
+        rows = orjson.loads(row[0].replace("][", ",")) if row else []
+        filled = (row for row in rows if row[1] is not None)
+        return [[*column] for column in zip(*filled, strict=True)]
 
     def size(self) -> tuple[int, int]:
         log = self.file.with_name(f"{self.file.name}-wal")
@@ -357,6 +365,9 @@ class _Postgresql(Dialect):
     def transaction(self) -> AbstractContextManager[Any]:
         return cast(AbstractContextManager[Any], self._database.atomic())
 
+    def fail_fast(self) -> None:
+        run(self._database, "SET lock_timeout = 1")
+
     def lock_migrations(self) -> None:
         fetch(self._database, f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
 
@@ -378,7 +389,7 @@ class _Postgresql(Dialect):
 
     def fetch_slices(
         self, source: str, parameters: Row, key: str, slices: Slices, figures: Sequence[str]
-    ) -> list[Row]:
+    ) -> list[list[Any]]:
         begin, end, _, width = slices
         rows = fetch(
             self._database,
@@ -387,7 +398,10 @@ class _Postgresql(Dialect):
             "GROUP BY 1 ORDER BY 1",
             parameters,
         )
-        return [(i, *(None if v is None else float(v) for v in row)) for i, *row in rows]
+        columns = zip(*rows, strict=True)
+        numbers = [*next(columns, ())]
+        floats = ([None if v is None else float(v) for v in column] for column in columns)
+        return [numbers, *floats] if rows else []
 
     def size(self) -> tuple[int, int]:
         return int(fetch(self._database, "SELECT pg_database_size(current_database())")[0][0]), 0

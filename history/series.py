@@ -8,20 +8,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from math import inf
 from statistics import median_low
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import peewee
 
 from contract.quantities import BY_NAME
 from contract.times import epoch_ms
-from history.dialect import Row, Slices, dialect_of
+from history.dialect import Slices, dialect_of
 from history.rollups.levels import RAW, ROLLUPS, Begins, begins, covers, start_of, width_s
 from history.tables import Meter, quantity_id, read_meter, stored_quantities
 
 T = TypeVar("T")
 Values = list[float | None]
-Times = list[float]
 _GAP = 2.5
 """Multiple of the usual distance from which two points have a gap between them."""
 
@@ -44,7 +44,7 @@ class Series:
     """
 
     level: int
-    ts: Times
+    ts: list[float]
     columns: dict[str, Column]
 
 
@@ -97,7 +97,7 @@ def _points(
     points: int,
     *,
     extremes: bool,
-) -> tuple[int, Times, dict[str, list[Values]]]:
+) -> tuple[int, list[float], dict[str, list[Values]]]:
     """Return level, times, and the means of each quantity; with `extremes` also lowest, highest."""
     nothing: list[Values] = [[], [], []]
     known = stored_quantities(database)
@@ -134,18 +134,15 @@ def _from_readings(
     span: tuple[int, int],
     points: int,
     extremes: bool,
-) -> tuple[Times, dict[str, list[Values]]]:
+) -> tuple[list[float], dict[str, list[Values]]]:
     """Read the readings, all quantities at once."""
     figures = ["MIN(ts) / 1000.0"]
     for name in names:
         figures.append(f"ROUND(AVG({name})) / 1000.0")
         figures += [f"MIN({name}) / 1000.0", f"MAX({name}) / 1000.0"] if extremes else []
-    rows = dialect_of(database).fetch_slices(
+    _, ts, *values = dialect_of(database).fetch_slices(
         "readings_raw WHERE meter = ?", (meter.id,), "ts", Slices(*span, points), figures
-    )
-    if not rows:
-        return [], {}
-    _, ts, *values = map(list, zip(*rows, strict=True))
+    ) or [[]] * (len(figures) + 1)
     each = len(values) // len(names)
     return ts, {name: values[n * each : (n + 1) * each] for n, name in enumerate(names)}
 
@@ -157,7 +154,7 @@ def _from_rollups(
     names: Sequence[str],
     slices: Slices,
     extremes: bool,
-) -> tuple[Times, dict[str, list[Values]]]:
+) -> tuple[list[float], dict[str, list[Values]]]:
     """Read the roll-ups of each quantity; a slice is a whole number of buckets."""
     figures = ["MIN(bucket) * 1.0", "ROUND(SUM(n * mean) * 1.0 / SUM(n)) / 1000.0"]
     figures += ["MIN(min) / 1000.0", "MAX(max) / 1000.0"] if extremes else []
@@ -170,22 +167,24 @@ def _from_rollups(
             slices,
             figures,
         )
+    return _aligned({name: columns for name, columns in found.items() if columns})
+
+
+def _aligned(
+    found: dict[str, list[list[Any]]],
+) -> tuple[list[float], dict[str, list[Values]]]:
+    """Return the times of all slices that any quantity has, and the figures of each at those."""
     times: dict[int, float] = {}
-    for rows in found.values():
-        for slot, ts, *_ in rows:
-            times[slot] = min(ts, times.get(slot, ts))
+    for numbers, ts, *_ in found.values():
+        times |= zip(numbers, map(min, ts, (times.get(n, inf) for n in numbers)), strict=True)
     slots = sorted(times)
-    return [times[slot] for slot in slots], {
-        name: _columns(rows, slots, len(figures) - 1) for name, rows in found.items()
-    }
-
-
-def _columns(rows: Sequence[Row], slots: Sequence[int], count: int) -> list[Values]:
-    """Return the figures of rows in columns, with None for the slots that have no row."""
-    if len(rows) < len(slots):
-        by_slot = {row[0]: row for row in rows}
-        rows = [by_slot.get(slot, (slot, *[None] * (count + 1))) for slot in slots]
-    return [list(column) for column in zip(*rows, strict=True)][2:] or [[]] * count
+    aligned = {}
+    for name, (numbers, _, *figures) in found.items():
+        if len(numbers) < len(slots):
+            by_slot = (dict(zip(numbers, figure, strict=True)) for figure in figures)
+            figures = [[values.get(slot) for slot in slots] for values in by_slot]
+        aligned[name] = figures
+    return [times[slot] for slot in slots], aligned
 
 
 def _gaps(ts: Sequence[float]) -> list[int]:

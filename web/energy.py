@@ -1,21 +1,21 @@
 """/meters/<id>/energy: energy and cost by hour, day, week, month or year."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import peewee
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from history import energy
 from history.periods import Unit, start_of
+from web import meters
 from web.context import Parts, parts
-from web.meters import is_known, unknown_meter
+from web.openapi import Api
 from web.parameters import MeterPath, Moment
-from web.responses import invalid_parameter, json_response
+from web.responses import invalid_parameter
 
 MOST_PERIODS = 10_000
 _SPANS = {
@@ -27,7 +27,7 @@ _SPANS = {
 }
 _SHORTEST = {Unit.HOUR: 1, Unit.DAY: 23, Unit.WEEK: 167, Unit.MONTH: 671, Unit.YEAR: 8760}
 
-blueprint = APIBlueprint(
+blueprint = Api(
     "energy", __name__, abp_tags=[Tag(name="meters", description="Meters and their charts")]
 )
 
@@ -56,16 +56,14 @@ def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
         return invalid_parameter("from", "should be before `to`")
     if (until - since) / timedelta(hours=_SHORTEST[query.period]) > MOST_PERIODS:
         return invalid_parameter("from", f"should be at most {MOST_PERIODS} periods before `to`")
-    if not is_known(path.meter_id):
-        return unknown_meter(path.meter_id)
 
     shared = parts()
 
-    def encoded(database: peewee.Database) -> str:
+    def encoded(database: peewee.Database) -> bytes:
         span = since, until
-        return json.dumps(_body(database, shared, path.meter_id, query.period, span, now))
+        return orjson.dumps(_body(database, shared, path.meter_id, query.period, span, now))
 
-    return json_response(shared.history.query(encoded, empty="null"))
+    return meters.of_meter(path.meter_id, encoded, b"null")
 
 
 def _body(

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import gevent
+import orjson
 import peewee
 from flask import Response, request
-from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from paho.mqtt.client import MQTTMessageInfo
 from pydantic import BaseModel, Field
@@ -19,14 +19,17 @@ from contract.readings import Reading, ReadingBody, reading_from_body
 from history import queries
 from history.errors import StorageError
 from web.context import parts
-from web.meters import is_known, latest_reading, unknown_meter
+from web.meters import latest_reading, of_meter
+from web.openapi import Api
 from web.parameters import MeterPath, Moment
 from web.responses import error_response, invalid_reading, json_response
 
 STORED_WITHIN_S = 2.0
 LOOK_EVERY_S = 0.02
+FEW = 10
+"""Readings that are read without a thread."""
 
-blueprint = APIBlueprint(
+blueprint = Api(
     "readings", __name__, abp_tags=[Tag(name="readings", description="Readings of the meters")]
 )
 
@@ -49,15 +52,21 @@ class ReadingsQuery(RangeQuery):
 @blueprint.get("/readings/", summary="Readings of all meters, newest first", strict_slashes=False)
 def list_readings(query: ReadingsQuery) -> Response:
     """Without a filter: the newest 100 readings. An unknown meter has no readings."""
-    return _listed(query.meter or query.meter_id, query)
+    meter_id = query.meter or query.meter_id
+    return json_response(
+        parts().history.query(lambda db: _encoded(db, meter_id, query), empty=b"[]")
+    )
 
 
 @blueprint.get("/readings/<meter_id>", summary="Readings of one meter", strict_slashes=False)
 def list_of_meter(path: MeterPath, query: RangeQuery) -> Response:
     """Return 404 for an unknown meter."""
-    if not is_known(path.meter_id):
-        return unknown_meter(path.meter_id)
-    return _listed(path.meter_id, query)
+    return of_meter(
+        path.meter_id,
+        lambda db: _encoded(db, path.meter_id, query),
+        b"[]",
+        is_short=query.limit <= FEW,
+    )
 
 
 @blueprint.post(
@@ -106,14 +115,11 @@ def check_body() -> Response | None:
     return None
 
 
-def _listed(meter_id: str | None, query: RangeQuery) -> Response:
-    def encoded(database: peewee.Database) -> str:
-        found = queries.readings(
-            database, meter_id, since=query.since, until=query.until, limit=query.limit
-        )
-        return f"[{','.join(reading.encode() for reading in found)}]"
-
-    return json_response(parts().history.query(encoded, empty="[]"))
+def _encoded(database: peewee.Database, meter_id: str | None, query: RangeQuery) -> bytes:
+    found = queries.readings(
+        database, meter_id, since=query.since, until=query.until, limit=query.limit
+    )
+    return orjson.dumps([reading.to_dict() for reading in found])
 
 
 def _timed(reading: Reading) -> Reading:
