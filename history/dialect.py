@@ -40,7 +40,7 @@ _WRITER_PRAGMAS = {
     # Roll-ups change one page per series again and again: checkpoint those pages together.
     "wal_autocheckpoint": 4000,
 }
-_READER_PRAGMAS = {"cache_size": -64000, "temp_store": "memory", "query_only": 1}
+_READER_PRAGMAS = {"cache_size": -8000, "temp_store": "memory", "query_only": 1}
 _MIGRATION_LOCK = 6_317_501
 """Key of the PostgreSQL advisory lock that one migrating program holds; an arbitrary constant."""
 

@@ -6,7 +6,6 @@ from typing import Any
 import orjson
 import peewee
 from flask import Response
-from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from history import energy
@@ -27,9 +26,7 @@ _SPANS = {
 }
 _SHORTEST = {Unit.HOUR: 1, Unit.DAY: 23, Unit.WEEK: 167, Unit.MONTH: 671, Unit.YEAR: 8760}
 
-blueprint = Api(
-    "energy", __name__, abp_tags=[Tag(name="meters", description="Meters and their charts")]
-)
+api = Api("energy", "meters", "Meters and their charts")
 
 
 class EnergyQuery(BaseModel):
@@ -42,7 +39,7 @@ class EnergyQuery(BaseModel):
     )
 
 
-@blueprint.get("/meters/<meter_id>/energy", summary="Energy and cost", strict_slashes=False)
+@api.add("GET", "/meters/<meter_id>/energy", summary="Energy and cost")
 def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
     """Energy in kWh by periods of the site's time zone (TIMEZONE).
 

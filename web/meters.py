@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 import peewee
 from flask import Response
-from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from contract.quantities import BY_NAME
@@ -27,9 +26,7 @@ from web.responses import error_response, invalid_parameter, json_response
 LONGEST_NAME = 100
 DEFAULT_SPAN = timedelta(hours=1)
 
-blueprint = Api(
-    "meters", __name__, abp_tags=[Tag(name="meters", description="Meters and their charts")]
-)
+api = Api("meters", "meters", "Meters and their charts")
 
 Row = tuple[queries.MeterEntry, Reading | None]
 
@@ -53,7 +50,7 @@ class SeriesQuery(BaseModel):
     )
 
 
-@blueprint.get("/meters/", summary="All meters", strict_slashes=False)
+@api.add("GET", "/meters/", summary="All meters")
 def list_meters() -> Response:
     """Meters of the history and of MQTT, each with its state and its latest reading."""
     live = dict(parts().latest.meters)
@@ -63,7 +60,7 @@ def list_meters() -> Response:
     return json_response(json.dumps([_meter(i, stored.get(i), live.get(i)) for i in ids]))
 
 
-@blueprint.get("/meters/<meter_id>/series", summary="Columns for a chart", strict_slashes=False)
+@api.add("GET", "/meters/<meter_id>/series", summary="Columns for a chart")
 def series(path: MeterPath, query: SeriesQuery) -> Response:
     """Column `ts` in epoch seconds, and a column of means for each quantity.
 

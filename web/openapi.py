@@ -2,20 +2,15 @@
 
 from collections.abc import Callable
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
-import flask_openapi3_swagger  # type: ignore[import-untyped]  # publishes no types
-from flask import Blueprint, Response, current_app, jsonify, request, send_from_directory
-from flask_openapi3.blueprint import APIBlueprint
-from flask_openapi3.models.info import Info
-from flask_openapi3.openapi import OpenAPI
+from flask import Blueprint, Flask, Response, current_app, jsonify, request, send_from_directory
 from pydantic import BaseModel, ValidationError
 
 from service import __version__
 from web.responses import invalid_fields
-
-ASSETS = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -39,6 +34,8 @@ _START = """window.ui = SwaggerUIBundle({
 });
 """
 
+View = TypeVar("View", bound=Callable[..., Response])
+
 blueprint = Blueprint("openapi", __name__)
 
 
@@ -56,38 +53,76 @@ class InvalidFields(BaseModel):
     detail: list[InvalidField]
 
 
-class Api(APIBlueprint):
-    """Endpoints that are described, and whose requests are validated, by their models.
+class Endpoint(NamedTuple):
+    """An endpoint as flask-openapi3 describes it."""
 
-    flask-openapi3 4.3 builds the JSON schema of the query's model for each request, which takes
-    longer than all the rest of it.
+    method: str
+    rule: str
+    function: Callable[..., Response]
+    options: dict[str, Any]
+
+
+class Api(Blueprint):
+    """Endpoints with models of `path`, `query` and `body`, by which their requests are validated.
+
+    flask-openapi3 only describes them, on demand: it takes 3 MB, and version 4.3 builds the JSON
+    schema of a query's model for each request, which takes longer than all the rest of it.
     """
 
-    @staticmethod
-    def create_view_func(func: Any, *models: Any, **_options: Any) -> Callable[..., Response]:
-        """Return the view that validates a request and passes its models to an endpoint."""
-        _, _, path, query, _, body, _ = models
+    def __init__(self, name: str, tag: str, about: str) -> None:
+        super().__init__(name, __name__)
+        self.tag = {"name": tag, "description": about}
+        self.endpoints: list[Endpoint] = []
 
-        @wraps(func)
-        def view(**names: str) -> Response:
-            given: dict[str, BaseModel] = {}
-            try:
-                if path:
-                    given["path"] = path.model_validate(names)
-                if query:
-                    given["query"] = query.model_validate(request.args.to_dict())
-                if body:
-                    given["body"] = body.model_validate(request.get_json(silent=True))
-            except ValidationError as error:
-                return invalid_fields(error)
-            response: Response = func(**given)
-            return response
+    def add(self, method: str, rule: str, **options: Any) -> Callable[[View], View]:
+        """Add an endpoint; the options are those of its description, such as `summary`."""
 
-        return view
+        def added(function: View) -> View:
+            self.endpoints.append(Endpoint(method, rule, function, options))
+            view = _validated(function)
+            self.add_url_rule(rule, view_func=view, methods=[method], strict_slashes=False)
+            return function
+
+        return added
 
 
-def make_app() -> OpenAPI:
-    """Return an app that describes its interface."""
+def _validated(function: Callable[..., Response]) -> Callable[..., Response]:
+    models = {
+        name: cast(type[BaseModel], model)
+        for name, model in get_type_hints(function).items()
+        if name != "return"
+    }
+    given: dict[str, Callable[[], Any]] = {
+        "path": lambda: request.view_args,
+        "query": lambda: request.args.to_dict(),
+        "body": lambda: request.get_json(silent=True),
+    }
+
+    @wraps(function)
+    def view(**_: str) -> Response:
+        try:
+            valid = {name: model.model_validate(given[name]()) for name, model in models.items()}
+        except ValidationError as error:
+            return invalid_fields(error)
+        return function(**valid)
+
+    return view
+
+
+def init_app(app: Flask, *apis: Api) -> None:
+    """Add endpoints to an app, and their description."""
+    for api in apis:
+        app.register_blueprint(api)
+    app.register_blueprint(blueprint)
+    app.extensions[__name__] = apis
+
+
+def _described(apis: tuple[Api, ...]) -> dict[str, Any]:
+    from flask_openapi3.blueprint import APIBlueprint
+    from flask_openapi3.models.info import Info
+    from flask_openapi3.models.tag import Tag
+    from flask_openapi3.openapi import OpenAPI
+
     app = OpenAPI(
         "web",
         info=Info(
@@ -98,15 +133,19 @@ def make_app() -> OpenAPI:
         doc_ui=False,
         validation_error_model=InvalidFields,
     )
-    app.register_blueprint(blueprint)
-    return app
+    for api in apis:
+        described = APIBlueprint(api.name, __name__, abp_tags=[Tag(**api.tag)])
+        for method, rule, function, options in api.endpoints:
+            getattr(described, method.lower())(rule, **options)(function)
+        app.register_api(described)
+    document: dict[str, Any] = app.api_doc
+    return document
 
 
 @blueprint.get("/openapi.json")
 def description() -> Response:
     """Return the OpenAPI 3.1 description of the interface."""
-    document: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]  # an OpenAPI app
-    return jsonify(document)
+    return jsonify(_described(current_app.extensions[__name__]))
 
 
 @blueprint.get("/docs", strict_slashes=False)
@@ -125,4 +164,7 @@ def start_script() -> Response:
 @blueprint.get("/docs/assets/<path:name>")
 def asset(name: str) -> Response:
     """Return a file of Swagger UI."""
-    return send_from_directory(ASSETS, name)
+    package = find_spec("flask_openapi3_swagger")
+    assert package
+    assert package.origin
+    return send_from_directory(Path(package.origin).parent / "templates" / "swagger", name)

@@ -9,7 +9,6 @@ import gevent
 import orjson
 import peewee
 from flask import Response, request
-from flask_openapi3.models.tag import Tag
 from paho.mqtt.client import MQTTMessageInfo
 from pydantic import BaseModel, Field
 
@@ -29,9 +28,7 @@ LOOK_EVERY_S = 0.02
 FEW = 10
 """Readings that are read without a thread."""
 
-blueprint = Api(
-    "readings", __name__, abp_tags=[Tag(name="readings", description="Readings of the meters")]
-)
+api = Api("readings", "readings", "Readings of the meters")
 
 
 class RangeQuery(BaseModel):
@@ -49,7 +46,7 @@ class ReadingsQuery(RangeQuery):
     meter_id: str | None = Field(None, description="The same as meter.")
 
 
-@blueprint.get("/readings/", summary="Readings of all meters, newest first", strict_slashes=False)
+@api.add("GET", "/readings/", summary="Readings of all meters, newest first")
 def list_readings(query: ReadingsQuery) -> Response:
     """Without a filter: the newest 100 readings. An unknown meter has no readings."""
     meter_id = query.meter or query.meter_id
@@ -58,7 +55,7 @@ def list_readings(query: ReadingsQuery) -> Response:
     )
 
 
-@blueprint.get("/readings/<meter_id>", summary="Readings of one meter", strict_slashes=False)
+@api.add("GET", "/readings/<meter_id>", summary="Readings of one meter")
 def list_of_meter(path: MeterPath, query: RangeQuery) -> Response:
     """Return 404 for an unknown meter."""
     return of_meter(
@@ -69,10 +66,10 @@ def list_of_meter(path: MeterPath, query: RangeQuery) -> Response:
     )
 
 
-@blueprint.post(
+@api.add(
+    "POST",
     "/readings/",
     summary="Publish a reading, as a meter does",
-    strict_slashes=False,
     responses={
         201: {"description": "Stored; the response is the stored reading."},
         202: {"description": "Published, but not stored within 2 s."},
@@ -101,7 +98,7 @@ def post_reading(body: ReadingBody) -> Response:
     return json_response((stored or reading).encode(), 201 if stored else 202)
 
 
-@blueprint.before_request
+@api.before_request
 def check_body() -> Response | None:
     """Refuse a body that is not JSON before its fields are checked."""
     if request.method != "POST":
