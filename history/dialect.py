@@ -58,6 +58,15 @@ def fetch(database: peewee.Database, statement: str, parameters: Sequence[Any] =
     return rows
 
 
+def fetch_named(
+    database: peewee.Database, statement: str, parameters: Sequence[Any] = ()
+) -> tuple[tuple[str, ...], list[Row]]:
+    """Run a statement and return the names of its columns, and its rows."""
+    cursor = database.execute_sql(_native(database, statement), parameters)
+    rows: list[Row] = cursor.fetchall()
+    return tuple(column[0] for column in cursor.description), rows
+
+
 def fetch_one(
     database: peewee.Database, statement: str, parameters: Sequence[Any] = ()
 ) -> Row | None:

@@ -8,13 +8,15 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from itertools import groupby, islice
 
 import peewee
 
+from contract.quantities import BY_NAME
 from contract.readings import Reading
 from contract.times import epoch_ms, from_epoch_ms
-from history.dialect import fetch, fetch_one
+from history.dialect import fetch, fetch_named, fetch_one
 from history.tables import in_units, read_meters, stored_quantities
 
 _FAR = 2**62
@@ -83,15 +85,28 @@ def readings(
     """Return readings, newest first, of one meter or all, from `since` to before `until`."""
     if meter_id is None:
         return page(database, since=since, until=until, limit=limit).readings
-    names = stored_quantities(database)
-    rows = fetch(
+    columns, rows = fetch_named(
         database,
-        f"SELECT ts, {', '.join(names)} FROM readings_raw "
-        "WHERE meter = (SELECT id FROM meters WHERE name = ?) AND ts >= ? AND ts < ? "
-        "ORDER BY ts DESC LIMIT ?",
+        "SELECT * FROM readings_raw WHERE meter = (SELECT id FROM meters WHERE name = ?) "
+        "AND ts >= ? AND ts < ? ORDER BY ts DESC LIMIT ?",
         (meter_id, epoch_ms(since) if since else 0, epoch_ms(until) if until else _FAR, limit),
     )
-    return [Reading(meter_id, from_epoch_ms(row[0]), in_units(names, row[1:])) for row in rows]
+    ts, places = _places(columns)
+    return [
+        Reading(
+            meter_id,
+            from_epoch_ms(row[ts]),
+            {name: row[n] / 1000 for name, n in places if row[n] is not None},
+        )
+        for row in rows
+    ]
+
+
+@cache
+def _places(columns: tuple[str, ...]) -> tuple[int, list[tuple[str, int]]]:
+    """Return the place of `ts` in a row, and those of the quantities, in the catalogue's order."""
+    place = {name: n for n, name in enumerate(columns)}
+    return place["ts"], [(name, place[name]) for name in BY_NAME if name in place]
 
 
 def page(

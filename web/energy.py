@@ -56,9 +56,10 @@ def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
 
     shared = parts()
 
-    def encoded(database: peewee.Database) -> bytes:
+    def encoded(database: peewee.Database) -> tuple[bytes, bool]:
         span = since, until
-        return orjson.dumps(_body(database, shared, path.meter_id, query.period, span, now))
+        body = _body(database, shared, path.meter_id, query.period, span, now)
+        return orjson.dumps(body), False
 
     return meters.of_meter(path.meter_id, encoded, b"null")
 

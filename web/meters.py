@@ -75,9 +75,10 @@ def series(path: MeterPath, query: SeriesQuery) -> Response:
     if since >= until:
         return invalid_parameter("from", "should be before `to`")
 
-    def encoded(database: peewee.Database) -> bytes:
+    def encoded(database: peewee.Database) -> tuple[bytes, bool]:
         chart = _with_extremes if query.extremes else history_columns
-        return orjson.dumps(chart(database, path.meter_id, names, since, until, query.points))
+        columns = chart(database, path.meter_id, names, since, until, query.points)
+        return orjson.dumps(columns), bool(columns["ts"])
 
     return of_meter(path.meter_id, encoded, orjson.dumps({name: [] for name in ("ts", *names)}))
 
@@ -99,19 +100,21 @@ def _with_extremes(
 
 def of_meter(
     meter_id: str,
-    query: Callable[[peewee.Database], bytes],
+    query: Callable[[peewee.Database], tuple[bytes, bool]],
     empty: bytes,
     *,
     is_short: bool = False,
 ) -> Response:
-    """Return the JSON that a query of a meter returns, `empty` for one without history.
+    """Return the JSON of a meter; `empty` while there is no history.
 
-    A meter that has never sent a message returns 404. A query that `is_short` reads a few rows.
+    The query also returns whether it found anything: otherwise a meter that has never sent a
+    message returns 404. A query that `is_short` reads a few rows.
     """
     is_live = meter_id in parts().latest.meters
 
     def found(database: peewee.Database) -> bytes | None:
-        return query(database) if is_live or queries.is_known(database, meter_id) else None
+        body, is_found = query(database)
+        return body if is_found or is_live or queries.is_known(database, meter_id) else None
 
     history = parts().history
     run = history.query_now if is_short else history.query

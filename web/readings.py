@@ -50,9 +50,8 @@ class ReadingsQuery(RangeQuery):
 def list_readings(query: ReadingsQuery) -> Response:
     """Without a filter: the newest 100 readings. An unknown meter has no readings."""
     meter_id = query.meter or query.meter_id
-    return json_response(
-        parts().history.query(lambda db: _encoded(db, meter_id, query), empty=b"[]")
-    )
+    body, _ = parts().history.query(lambda db: _encoded(db, meter_id, query), empty=(b"[]", False))
+    return json_response(body)
 
 
 @api.add("GET", "/readings/<meter_id>", summary="Readings of one meter")
@@ -112,11 +111,13 @@ def check_body() -> Response | None:
     return None
 
 
-def _encoded(database: peewee.Database, meter_id: str | None, query: RangeQuery) -> bytes:
+def _encoded(
+    database: peewee.Database, meter_id: str | None, query: RangeQuery
+) -> tuple[bytes, bool]:
     found = queries.readings(
         database, meter_id, since=query.since, until=query.until, limit=query.limit
     )
-    return orjson.dumps([reading.to_dict() for reading in found])
+    return orjson.dumps([reading.to_dict() for reading in found]), bool(found)
 
 
 def _timed(reading: Reading) -> Reading:
