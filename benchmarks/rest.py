@@ -34,7 +34,7 @@ from tests.support.parts import Part, free_port, listens, wait_until
 METERS, DAYS, EVERY_MS = 3, 30, 10_000
 ROLLED_UP = ("power", "power_l1", "energy", "energy_export")
 END = datetime.now(UTC).replace(microsecond=0)
-ROUNDS, EACH = 40, 5
+ROUNDS, EACH = 12, 30
 LEAST_SHARE = 0.7
 
 

@@ -99,13 +99,14 @@ def _points(
     extremes: bool,
 ) -> tuple[int, list[float], dict[str, list[Values]]]:
     """Return level, times, and the means of each quantity; with `extremes` also lowest, highest."""
-    nothing: list[Values] = [[], [], []]
     known = stored_quantities(database)
     stored = [name for name in dict.fromkeys(names) if name in known]
     meter = read_meter(database, meter_id)
-    if not (meter and stored):
-        return RAW, [], dict.fromkeys(names, nothing)
-    begin, end = max(epoch_ms(span[0]), meter.first_ts), min(epoch_ms(span[1]), meter.last_ts + 1)
+    begin, end = epoch_ms(span[0]), epoch_ms(span[1])
+    if meter:
+        begin, end = max(begin, meter.first_ts), min(end, meter.last_ts + 1)
+    if not (meter and stored) or begin >= end:
+        return RAW, [], {name: [[], [], []] for name in names}
     there = begins(database, meter.id, quantity_id(database, stored[0]), begin, end)
     level = _level(there, begin, end, points)
     if level == RAW:
@@ -120,7 +121,8 @@ def _points(
 
 def _level(there: Begins, begin: int, end: int, points: int) -> int:
     """Return the coarsest level with a bucket for each point, or the next that covers the range."""
-    fitting = [level for level in ROLLUPS if width_s(level) * 1000 * points <= end - begin]
+    widths = {level: width_s(level) * 1000 for level in ROLLUPS}
+    fitting = [level for level, ms in widths.items() if -(-end // ms) - begin // ms >= points]
     levels = (RAW, *ROLLUPS)
     place = levels.index(max(fitting, default=RAW))
     in_order = (*levels[place:], *reversed(levels[:place]))
