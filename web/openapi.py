@@ -1,16 +1,26 @@
 """The OpenAPI description of the REST interface, and its page, which needs no other host."""
 
+import json
 from collections.abc import Callable
-from functools import wraps
+from functools import lru_cache, wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
-from flask import Blueprint, Flask, Response, current_app, jsonify, request, send_from_directory
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    current_app,
+    jsonify,
+    request,
+    send_from_directory,
+)
 from pydantic import BaseModel, ValidationError
 
 from service import __version__
-from web.responses import invalid_fields
+from web.responses import error_response, invalid_fields
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -87,26 +97,41 @@ class Api(Blueprint):
 
 
 def _validated(function: Callable[..., Response]) -> Callable[..., Response]:
-    models = {
-        name: cast(type[BaseModel], model)
-        for name, model in get_type_hints(function).items()
-        if name != "return"
-    }
-    given: dict[str, Callable[[], Any]] = {
-        "path": lambda: request.view_args,
-        "query": lambda: request.args.to_dict(),
-        "body": lambda: request.get_json(silent=True),
-    }
+    models: dict[str, type[BaseModel]] = get_type_hints(function)
+    path, query, body = map(models.get, ("path", "query", "body"))
 
     @wraps(function)
-    def view(**_: str) -> Response:
+    def view(**names: str) -> Response:
+        given: dict[str, BaseModel] = {}
         try:
-            valid = {name: model.model_validate(given[name]()) for name, model in models.items()}
+            if path:
+                given["path"] = path.model_validate(names)
+            if query:
+                given["query"] = _from_query(query, request.query_string)
+            if body:
+                given["body"] = body.model_validate(_json())
         except ValidationError as error:
             return invalid_fields(error)
-        return function(**valid)
+        return function(**given)
 
     return view
+
+
+@lru_cache(100)
+def _from_query(model: type[BaseModel], text: bytes) -> BaseModel:  # noqa: ARG001  # the key
+    """Return the parameters of the current request, once for each query string: clients poll."""
+    return model.model_validate(request.args.to_dict())
+
+
+def _json() -> Any:
+    """Return the body of the current request; answer 415 or 400 where it is not JSON."""
+    if not request.is_json:
+        text = "send the reading as JSON, with Content-Type: application/json"
+        abort(error_response(415, text))
+    try:
+        return json.loads(request.get_data())
+    except (ValueError, RecursionError) as error:
+        abort(error_response(400, f"the body is not JSON: {error}"))
 
 
 def init_app(app: Flask, *apis: Api) -> None:

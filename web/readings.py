@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import gevent
 import orjson
 import peewee
-from flask import Response, request
+from flask import Response
 from paho.mqtt.client import MQTTMessageInfo
 from pydantic import BaseModel, Field
 
@@ -95,20 +95,6 @@ def post_reading(body: ReadingBody) -> Response:
             "send the reading again with the same ts, duplicates are ignored",
         )
     return json_response((stored or reading).encode(), 201 if stored else 202)
-
-
-@api.before_request
-def check_body() -> Response | None:
-    """Refuse a body that is not JSON before its fields are checked."""
-    if request.method != "POST":
-        return None
-    if not request.is_json:
-        return error_response(415, "send the reading as JSON, with Content-Type: application/json")
-    try:
-        json.loads(request.get_data())
-    except (ValueError, RecursionError) as error:
-        return error_response(400, f"the body is not JSON: {error}")
-    return None
 
 
 def _encoded(
