@@ -32,7 +32,7 @@ class Service:
         self.part = self.start()
 
     def start(self) -> Part:
-        """Start the broker as the package's systemd unit does: `mosquitto -c`, as root if possible."""
+        """Start the broker as the package's unit does: `mosquitto -c`, as root if possible."""
         part = Part(
             self._program,
             "-c",

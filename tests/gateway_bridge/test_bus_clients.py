@@ -77,7 +77,7 @@ def test_a_gateway_for_one_client_is_waited_for_while_another_one_has_it(
     run_leaping(story())
 
     assert len(told(caplog)) == 1
-    assert "is another client connected?" in told(caplog)[0]
+    assert "check whether another client is connected" in told(caplog)[0]
 
 
 def test_being_dropped_for_another_client_costs_a_reading_at_most(

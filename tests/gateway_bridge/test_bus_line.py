@@ -197,4 +197,4 @@ def test_a_dead_meter_makes_few_lines_of_log(caplog: pytest.LogCaptureFixture) -
 
     run_leaping(story())
 
-    assert [r.getMessage() for r in caplog.records] == ["meter 4: offline: no answer within 1 s"]
+    assert [r.getMessage() for r in caplog.records] == ["meter 4: offline: no response within 1 s"]

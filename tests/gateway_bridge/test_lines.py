@@ -56,7 +56,7 @@ def test_an_adapter_that_is_unplugged_and_plugged_in_again_goes_on(
 
     asyncio.run(story())
 
-    assert "is not there; is the adapter plugged in?" in caplog.text
+    assert "does not exist; check that the adapter is plugged in" in caplog.text
 
 
 def test_an_adapter_that_another_program_uses_is_told(tmp_path: Path) -> None:

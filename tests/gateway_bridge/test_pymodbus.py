@@ -32,7 +32,6 @@ async def plain_client(
     answer: Answer, framer: FramerType = FramerType.SOCKET
 ) -> AsyncIterator[AsyncModbusTcpClient]:
     """Pymodbus as it is, connected to a gateway that gives this answer to each request."""
-
     closed = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -357,7 +357,7 @@ def test_parquet_without_its_library_is_a_settings_error(
     result = run("export", "x.parquet")
 
     assert result.code == 2
-    assert "Parquet needs the extra archive" in result.err
+    assert "Parquet needs pyarrow" in result.err
     assert not history.with_name("x.parquet.part").exists()
 
 
