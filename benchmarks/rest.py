@@ -74,7 +74,8 @@ def _fill(database: peewee.Database, meter: int) -> None:
         for level in ROLLUPS:
             run(
                 database,
-                "INSERT INTO rollup (level, meter, quantity, bucket, n, mean, min, max, last, delta) "
+                "INSERT INTO rollup "
+                "(level, meter, quantity, bucket, n, mean, min, max, last, delta) "
                 f"SELECT {level}, meter, ?, ts / {level * 60_000} * {level * 60}, COUNT(*), "
                 f"CAST(AVG({name}) AS BIGINT), MIN({name}), MAX({name}), MAX({name}), {delta} "
                 "FROM readings_raw WHERE meter = ? GROUP BY 4",
