@@ -293,20 +293,20 @@ class _Sqlite(Dialect):
     ) -> list[list[Any]]:
         # GROUP BY would sort all rows: a seek for each slice takes half the time. A subquery has
         # one value, so its figures are packed; a function takes at most 100.
-        parts = (figures[n : n + _FIGURES] for n in range(0, len(figures), _FIGURES))
+        figures = ["slice.value", *figures]
+        parts = [figures[n : n + _FIGURES] for n in range(0, len(figures), _FIGURES)]
         packed = " || ".join(f"json_array({', '.join(part)})" for part in parts)
         begin, _, _, width = slices
         number, keys = slices.number, slices.keys
         first = f"(slice.value * {keys} + {number - 1}) / {number} * {width} + {begin}"
         end = f"((slice.value + 1) * {keys} + {number - 1}) / {number} * {width} + {begin}"
-        row = fetch_one(
+        [(text,)] = fetch(
             self._database,
-            "SELECT '[' || group_concat(json_array(slice.value) || "
-            f"(SELECT {packed} FROM {source} AND {key} >= {first} AND {key} < {end})) || ']' "
-            "FROM json_each(?) slice",
+            f"SELECT '[' || group_concat((SELECT {packed} FROM {source} "
+            f"AND {key} >= {first} AND {key} < {end})) || ']' FROM json_each(?) slice",
             (*parameters, str([*range(number)])),
         )
-        rows = orjson.loads(row[0].replace("][", ",")) if row else []
+        rows = orjson.loads(text if len(parts) == 1 else text.replace("][", ","))
         filled = (row for row in rows if row[1] is not None)
         return [[*column] for column in zip(*filled, strict=True)]
 

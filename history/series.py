@@ -178,7 +178,9 @@ def _aligned(
     """Return the times of all slices that any quantity has, and the figures of each at those."""
     times: dict[int, float] = {}
     for numbers, ts, *_ in found.values():
-        times |= zip(numbers, map(min, ts, (times.get(n, inf) for n in numbers)), strict=True)
+        others, times = times, dict(zip(numbers, ts, strict=True))
+        for slot, other in others.items():
+            times[slot] = min(other, times.get(slot, inf))
     slots = sorted(times)
     aligned = {}
     for name, (numbers, _, *figures) in found.items():

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.quantities import QUANTITIES
-from contract.readings import Reading, epoch_ms
+from contract.readings import Reading
+from contract.times import epoch_ms
 from history.readings_table import Writer
 from history.retention import Keep, Retention
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW, width_s
