@@ -8,6 +8,7 @@ import json
 import logging
 import random
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -20,11 +21,12 @@ from contract.readings import Reading, format_time
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.polling.poller import Line
 from gateway_bridge.publishing import discovery
+from gateway_bridge.publishing.changes import Changes
 from gateway_bridge.publishing.info import announced, gateway_info, meter_info
 from gateway_bridge.publishing.journal import Journal
 from gateway_bridge.publishing.numbering import Numbering
 from gateway_bridge.publishing.replay import Replay
-from gateway_bridge.settings import BridgeSettings
+from gateway_bridge.settings import BridgeSettings, Scalars
 from service import __version__
 from service.mqtt import MqttClient, Subscription, is_done
 
@@ -36,7 +38,13 @@ BIRTH_DELAY_S = 5.0
 """Longest delay of the answer when Home Assistant has started: not all bridges at once."""
 FLUSH_S = 0.5
 MOST_UNACKNOWLEDGED = 500
-"""Unacknowledged messages that prove a stalled broker: then readings wait in the journal."""
+STALLED_S = 2.0
+"""Unacknowledged readings that prove a stalled broker, as a number and as the readings of some
+seconds, whichever is more: beyond these, readings wait in the journal."""
+LATE_S = 1.0
+"""Seconds without an acknowledgement after which the journal no longer relies on the broker."""
+MOST_FOR_ALL = 100
+"""Readings a second above which a bridge publishes only changed scalars, if not set otherwise."""
 
 
 class Publisher:
@@ -52,8 +60,12 @@ class Publisher:
         self._loop = asyncio.get_running_loop()
         self._numbering = Numbering()
         self._journal = _journal(settings)
+        self._rate = sum(1 / meter.config.interval_s for meter in self._meters)
+        self._scalars: Scalars = settings.scalars or scalars_at(self._rate)
+        self._are_scalars_set = settings.scalars is not None
+        self._changes = Changes(self._meter_ids) if self._scalars == "changed" else None
         self._last: dict[str, Reading] = {}
-        self._unacknowledged: deque[MQTTMessageInfo] = deque()
+        self._unacknowledged: deque[tuple[float, MQTTMessageInfo]] = deque()
         self._client = MqttClient(
             settings,
             f"meters-bridge-{self._name}",
@@ -63,6 +75,7 @@ class Publisher:
                 Subscription(topics.bridge(self._name, "replay"), 1),
             ),
             on_connect=lambda: self._in_loop(self._publish_everything),
+            on_disconnect=self._journal.hurry if self._journal else None,
             on_message=self._on_message,
         )
         self._replay = Replay(
@@ -71,6 +84,13 @@ class Publisher:
 
     def start(self) -> None:
         """Open the journal, and start to connect to the broker in the background."""
+        if self._scalars != "all" and not self._are_scalars_set:
+            logger.info(
+                "scalars: published when they change and once a minute, because %.0f readings a"
+                " second are more than %d; SCALARS=all publishes all of them, SCALARS=off none",
+                self._rate,
+                MOST_FOR_ALL,
+            )
         if self._journal:
             self._journal.start(self._numbering, self._meter_ids)
         self._client.start()
@@ -100,7 +120,7 @@ class Publisher:
         self._publish_reading(reading, text)
         self._last[meter_id] = reading
         if self._journal:
-            self._journal.add(reading, text)
+            self._journal.add(reading, text, urgent=not self._is_acknowledging())
 
     def changed(self, meter: PolledMeter) -> None:
         """Publish a meter's status, info and discovery again."""
@@ -108,20 +128,39 @@ class Publisher:
         self._publish_info()
 
     def _publish_reading(self, reading: Reading, text: str) -> None:
-        while self._unacknowledged and is_done(self._unacknowledged[0]):
+        while self._unacknowledged and is_done(self._unacknowledged[0][1]):
             self._unacknowledged.popleft()
-        flows = self._client.connected and len(self._unacknowledged) < MOST_UNACKNOWLEDGED
-        whole, scalars = self._topics[reading.meter_id]
+        now_s = time.monotonic()
+        most = max(MOST_UNACKNOWLEDGED, STALLED_S * self._rate)
+        flows = self._client.connected and len(self._unacknowledged) < most
+        whole, _ = self._topics[reading.meter_id]
         # What does not flow now would arrive late, before newer readings. The journal keeps it.
-        if flows or self._journal is None:
-            info = self._client.publish(whole, text, qos=1, retain=True)
-            self._unacknowledged.append(info)
         if flows:
-            for name, value in reading.values.items():
-                self._client.publish(scalars[name], as_text(value), qos=0, retain=True)
+            info = self._client.publish_with(whole, text, self._scalars_of(reading))
+            self._unacknowledged.append((now_s, info))
+        elif self._journal is None:
+            info = self._client.publish(whole, text, qos=1, retain=True)
+            self._unacknowledged.append((now_s, info))
+
+    def _is_acknowledging(self) -> bool:
+        """Return whether the broker takes readings, and has acknowledged all but the last ones."""
+        since_s = self._unacknowledged[0][0] if self._unacknowledged else time.monotonic()
+        return self._client.connected and time.monotonic() - since_s < LATE_S
+
+    def _scalars_of(self, reading: Reading) -> list[tuple[str, str]]:
+        """Return the topics and texts of the values to publish one by one."""
+        if self._scalars == "off":
+            return []
+        values = reading.values
+        if self._changes:
+            values = self._changes.among(reading.meter_id, values, time.monotonic())
+        _, scalars = self._topics[reading.meter_id]
+        return [(scalars[name], as_text(value)) for name, value in values.items()]
 
     def _publish_everything(self) -> None:
         """Publish all that a broker without memory lacks."""
+        if self._changes:
+            self._changes.forget()
         self._publish_info()
         self._publish(*discovery.bridge_message(self._name))
         for meter in self._meters:
@@ -135,12 +174,12 @@ class Publisher:
         status = topics.ONLINE if meter.state.online else topics.OFFLINE
         self._publish(topics.status(meter_id), status)
         self._publish(topics.info(meter_id), _encode(meter_info(meter, self._name)))
-        self._publish(*discovery.meter_message(announced(meter), self._name))
+        self._publish(*discovery.meter_message(announced(meter, self._scalars), self._name))
 
     def _announce(self) -> None:
         self._publish(*discovery.bridge_message(self._name))
         for meter in self._meters:
-            self._publish(*discovery.meter_message(announced(meter), self._name))
+            self._publish(*discovery.meter_message(announced(meter, self._scalars), self._name))
 
     def _publish_info(self) -> None:
         self._publish(topics.bridge(self._name, "info"), _encode(self._bridge_info()))
@@ -185,8 +224,12 @@ class Publisher:
 
 def as_text(value: float) -> str:
     """Return a value as decimal text, without an exponent or trailing zeros."""
-    text = f"{value:.3f}".rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
+    return repr(round(value, 3) + 0.0).removesuffix(".0")  # no exponent from 0.001 to 1e16
+
+
+def scalars_at(rate: float) -> Scalars:
+    """Return which scalars to publish by default, at a number of readings a second."""
+    return "all" if rate <= MOST_FOR_ALL else "changed"
 
 
 def _value_topics(meter: PolledMeter) -> tuple[str, dict[str, str]]:
@@ -199,7 +242,8 @@ def _journal(settings: BridgeSettings) -> Journal | None:
     if not settings.journal_hours:
         return None
     keep_s = settings.journal_hours * 3600
-    return Journal(settings.journal_path, keep_s, settings.journal_megabytes * 1_000_000)
+    most_bytes = settings.journal_megabytes * 1_000_000
+    return Journal(settings.journal_path, keep_s, most_bytes, settings.journal_interval)
 
 
 def _encode(message: dict[str, Any]) -> str:
