@@ -19,6 +19,7 @@ from paho.mqtt.client import MQTTMessage, MQTTMessageInfo
 from contract import topics
 from contract.readings import Reading
 from contract.times import format_time
+from gateway_bridge.capacity import readings_per_s, scalars_of
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.polling.poller import Line
 from gateway_bridge.publishing import discovery
@@ -27,7 +28,7 @@ from gateway_bridge.publishing.info import announced, gateway_info, meter_info
 from gateway_bridge.publishing.journal import Journal
 from gateway_bridge.publishing.numbering import Numbering
 from gateway_bridge.publishing.replay import Replay
-from gateway_bridge.settings import BridgeSettings, Scalars
+from gateway_bridge.settings import BridgeSettings
 from service import __version__
 from service.mqtt import MqttClient, Subscription, is_done
 
@@ -44,8 +45,6 @@ STALLED_S = 2.0
 seconds, whichever is more: beyond these, readings wait in the journal."""
 LATE_S = 1.0
 """Seconds without an acknowledgement after which the journal no longer relies on the broker."""
-MOST_FOR_ALL = 100
-"""Readings a second above which a bridge publishes only changed scalars, if not set otherwise."""
 
 
 class Publisher:
@@ -61,9 +60,8 @@ class Publisher:
         self._loop = asyncio.get_running_loop()
         self._numbering = Numbering()
         self._journal = _journal(settings)
-        self._rate = sum(1 / meter.config.interval_s for meter in self._meters)
-        self._scalars: Scalars = settings.scalars or scalars_at(self._rate)
-        self._are_scalars_set = settings.scalars is not None
+        self._rate = readings_per_s(line.gateway for line in lines)
+        self._scalars = scalars_of(settings, self._rate)
         self._changes = Changes(self._meter_ids) if self._scalars == "changed" else None
         self._last: dict[str, Reading] = {}
         self._unacknowledged: deque[tuple[float, MQTTMessageInfo]] = deque()
@@ -85,13 +83,6 @@ class Publisher:
 
     def start(self) -> None:
         """Open the journal, and start to connect to the broker in the background."""
-        if self._scalars != "all" and not self._are_scalars_set:
-            logger.info(
-                "scalars: published when they change and once a minute, because %.0f readings a"
-                " second are more than %d; SCALARS=all publishes all of them, SCALARS=off none",
-                self._rate,
-                MOST_FOR_ALL,
-            )
         if self._journal:
             self._journal.start(self._numbering, self._meter_ids)
         self._client.start()
@@ -226,11 +217,6 @@ class Publisher:
 def as_text(value: float) -> str:
     """Return a value as decimal text, without an exponent or trailing zeros."""
     return repr(round(value, 3) + 0.0).removesuffix(".0")  # no exponent from 0.001 to 1e16
-
-
-def scalars_at(rate: float) -> Scalars:
-    """Return which scalars to publish by default, at a number of readings a second."""
-    return "all" if rate <= MOST_FOR_ALL else "changed"
 
 
 def _value_topics(meter: PolledMeter) -> tuple[str, dict[str, str]]:
