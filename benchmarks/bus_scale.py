@@ -218,7 +218,9 @@ class Window:
 
 
 @contextlib.contextmanager
-def running(ports: Sequence[int], *, recorded: bool) -> Iterator[tuple[dict[str, Part], int, Path]]:
+def running(
+    ports: Sequence[int], scalars: str, *, recorded: bool
+) -> Iterator[tuple[dict[str, Part], int, Path]]:
     """Run Mosquitto and a bridge; yield the parts, the port of the broker, and the history."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory, port = Path(name), free_port()
@@ -237,7 +239,7 @@ def running(ports: Sequence[int], *, recorded: bool) -> Iterator[tuple[dict[str,
             parts["recorder"].wait_for(": connected")
         (directory / "meters.toml").write_text("".join(map(_gateway_text, ports)))
         parts["bridge"] = stack.enter_context(
-            Part.module("gateway_bridge", directory=directory, MQTT_PORT=port)
+            Part.module("gateway_bridge", directory=directory, MQTT_PORT=port, SCALARS=scalars)
         )
         yield parts, port, history
 
@@ -269,10 +271,12 @@ def _window(parts: dict[str, Part], client: Subscriber, seconds: float) -> Windo
     )
 
 
-def bridged(ports: Sequence[int], seconds: float, verdict: Verdict, *, recorded: bool) -> None:
+def bridged(
+    ports: Sequence[int], seconds: float, verdict: Verdict, scalars: str, *, recorded: bool
+) -> None:
     """Run a bridge as a process, and judge the best of some windows."""
     client = Subscriber()
-    with running(ports, recorded=recorded) as (parts, port, history):
+    with running(ports, scalars, recorded=recorded) as (parts, port, history):
         mqtt = MqttClient(
             Settings(mqtt_host="127.0.0.1", mqtt_port=port),
             "benchmark",
@@ -290,7 +294,8 @@ def bridged(ports: Sequence[int], seconds: float, verdict: Verdict, *, recorded:
         mqtt.stop()
         verdicts = [_decided(part) for part in parts.values()]
     best = min(windows, key=lambda each: (each.missed, each.cpu["bridge"]))
-    title(f"bridge{' and recorder' if recorded else ''}, Mosquitto and journal, the same meters")
+    parts_named = f"bridge{' and recorder' if recorded else ''}, Mosquitto and journal"
+    title(f"{parts_named}, the same meters, SCALARS={scalars}")
     _rate(verdict, "readings a second at a subscriber", best.rate, len(ports) * METERS)
     verdict.figure("readings missing", str(best.missed), "", "0", ok=best.missed == 0)
     _cpu(verdict, "CPU of the bridge", best.cpu["bridge"], best.rate, BRIDGE)
@@ -323,6 +328,8 @@ def main() -> None:
     parser.add_argument("--gateways", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--recorder", action="store_true", help="run a recorder as well")
+    choices = ("all", "changed", "off")
+    parser.add_argument("--scalars", nargs="*", choices=choices, default=["all", "changed"])
     parser.add_argument("--skip-polling", action="store_true", help="measure the bridge only")
     parser.add_argument("--simulate", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -337,7 +344,8 @@ def main() -> None:
             ports = [int(port) for port in simulated.stdout.readline().split()]
             if not options.skip_polling:
                 asyncio.run(polling(ports, options.seconds, verdict))
-            bridged(ports, options.seconds, verdict, recorded=options.recorder)
+            for scalars in options.scalars:
+                bridged(ports, options.seconds, verdict, scalars, recorded=options.recorder)
         finally:
             simulated.terminate()
     verdict.end()
