@@ -105,6 +105,7 @@ async def _serve(settings: BrokerSettings) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(broker.close(), SHUTDOWN_S)
     await retained.write()
+    retained.close()
 
 
 class LogFilter:
