@@ -1,65 +1,65 @@
-# Meterflow: `make` alone lists what there is to make.
+# Meterflow: `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TELL_VERSION := import sys; print("%d.%d" % sys.version_info[:2])
-VERSION := $(shell $(PYTHON) -c '$(TELL_VERSION)' 2>/dev/null)
+PRINT_VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+VERSION := $(shell $(PYTHON) -c '$(PRINT_VERSION)' 2>/dev/null)
 RUNTIME := $(VENV)/.runtime-$(VERSION)
 DEVELOPMENT := $(VENV)/.development-$(VERSION)
 
 # `python3 -m venv` without pip, filled by the system's pip from outside: works on a machine
-# without python3-venv, and where the system's pip refuses to install into the system.
+# without python3-venv, and if the system's pip refuses to install into the system.
 PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet \
 	--disable-pip-version-check --no-warn-script-location -c constraints.txt
 
 .PHONY: help run test test-slow chaos check fix bench docs lock fresh clean set-up
 
-# For tools/fresh-machine: what `make run` does before it runs.
+# For tools/fresh-machine: the part of `make run` before it runs.
 set-up: $(RUNTIME)
 
-help: ## list these targets
+help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
 		|| sed -nE 's/^([a-z-]+):.*## (.*)/make \1	\2/p' $(MAKEFILE_LIST)
 
-run: $(RUNTIME) ## start everything; open http://localhost:8000 (Ctrl-C stops)
-	@$(BIN)/python -m meterflow
+run: $(RUNTIME) ## start all parts; open http://localhost:8000 (Ctrl-C stops)
+	@$(BIN)/python -m meterflow run
 
-test: $(DEVELOPMENT) ## run the tests, e.g. make test ARGS='-k intake'
+test: $(DEVELOPMENT) ## run the tests, e.g. make test ARGS='-k recorder'
 	@tools/install-test-packages
 	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
-test-slow: $(DEVELOPMENT) ## run the tests that `make test` leaves out: RabbitMQ
+test-slow: $(DEVELOPMENT) ## run the slow tests, which need RabbitMQ
 	@tools/install-test-packages slow
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-check: $(DEVELOPMENT) ## style and types: ruff and mypy --strict
+check: $(DEVELOPMENT) ## check style and types with ruff and mypy --strict
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-fix: $(DEVELOPMENT) ## put style right where a machine can
+fix: $(DEVELOPMENT) ## repair style automatically
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-chaos: $(DEVELOPMENT) ## kill everything in random order and count, e.g. make chaos ARGS='--seed 7'
+chaos: $(DEVELOPMENT) ## kill parts in random order, then compare readings; ARGS='--seed 7'
 	@tools/install-test-packages
 	@$(BIN)/python -m tests.system.chaos $(ARGS)
 
-bench: $(DEVELOPMENT) ## measure, each figure beside what it is compared with
+bench: $(DEVELOPMENT) ## measure, each figure beside its reference
 	@missed=0; for each in benchmarks/*.py; do \
 		echo "== $$each"; PYTHONPATH=. $(BIN)/python $$each || missed=1; \
 	done; exit $$missed
 
-docs: $(DEVELOPMENT) ## write the generated pages: quantities, settings, .env.example
+docs: $(DEVELOPMENT) ## generate the pages quantities and settings, and .env.example
 	@$(BIN)/python -m tools.generate_docs
 
-lock: ## choose the exact versions of constraints.txt anew (needs uv)
+lock: ## choose new exact versions for constraints.txt (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 1; }
 	uv pip compile --universal --all-extras --upgrade --quiet -o constraints.txt pyproject.toml
 
-fresh: ## prove the set-up in clean Debian 12 and 13 trees (needs root and mmdebstrap)
+fresh: ## test the set-up in clean Debian 12 and 13 trees (needs root and mmdebstrap)
 	@tools/fresh-machine bookworm trixie
 
 clean: ## remove what make has made; readings and settings stay
@@ -68,7 +68,7 @@ clean: ## remove what make has made; readings and settings stay
 
 $(RUNTIME): pyproject.toml constraints.txt
 	@$(PYTHON) tools/check_python.py
-	@[ "$$($(BIN)/python -c '$(TELL_VERSION)' 2>/dev/null)" = "$(VERSION)" ] || rm -rf $(VENV)
+	@[ "$$($(BIN)/python -c '$(PRINT_VERSION)' 2>/dev/null)" = "$(VERSION)" ] || rm -rf $(VENV)
 	@echo "Setting up $(VENV): about half a minute, once."
 	@$(PYTHON) -m venv --without-pip $(VENV)
 	@$(PIP_INSTALL) -e '.[postgres]'

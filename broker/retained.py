@@ -1,8 +1,8 @@
 """Retained messages of the embedded broker, kept over a restart in a small SQLite file.
 
-Gentle on an SD card: what has changed is written every 30 s and at a clean stop, a topic that is
-new or gone within 5 s. A kill costs the values of the last 30 s, a power cut those of the last
-minute; the meters' next messages replace them.
+To spare an SD card, changed values are written once a minute and at a clean stop; a topic that is
+new or deleted, within 5 s. A kill costs the values of the last minute, a power cut those of the last
+minute and a half; the meters' next messages replace them.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from service.errors import BrokerError
 logger = logging.getLogger(__name__)
 
 TOPICS_EVERY_S = 5.0
-"""Seconds between writes while topics are new or gone."""
-VALUES_EVERY_S = 30.0
+"""Seconds between writes while topics are new or deleted."""
+VALUES_EVERY_S = 60.0
 """Seconds between writes while only the values of known topics change."""
 MOST_TOPICS = 100_000
 MOST_BYTES = 64_000_000
@@ -66,8 +66,8 @@ class RetainedMessages:
     def _open(self) -> sqlite3.Connection:
         """Open the file and read it.
 
-        It stays open, because a write-ahead log that grows costs a third of the writes of a journal
-        that is made and removed each time. Without a sync at each write the file is sound too.
+        It stays open: a write-ahead log that grows costs a third of the writes of a journal that is
+        created and deleted each time. Without a sync at each write the file stays valid too.
         """
         database = sqlite3.connect(self._path, check_same_thread=False)
         try:
@@ -116,7 +116,7 @@ class RetainedMessages:
             self._messages[topic] = message
 
     async def write_behind(self, stop: asyncio.Event) -> None:
-        """Write changes to disk, the more seldom the less they matter, until `stop` is set."""
+        """Write changes to disk until `stop` is set: new and deleted topics soon, values seldom."""
         unwritten_s = 0.0
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):

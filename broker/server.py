@@ -99,7 +99,7 @@ async def _serve(settings: BrokerSettings) -> None:
     logger.info("embedded broker (amqtt) listens on %s:%d", host, port)
     logger.info(
         "the embedded broker is for trying out: it loses queues on restart, has no MQTT 5 and no "
-        "$share, and handles one to two thousand messages a second; for more, install mosquitto"
+        "$share; for more, install mosquitto"
     )
     await retained.write_behind(stop)
     with contextlib.suppress(TimeoutError):

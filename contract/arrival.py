@@ -1,6 +1,5 @@
 """The time of readings that come without a usable `ts`: that of their arrival."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from contract.times import epoch_ms, from_epoch_ms
@@ -18,12 +17,8 @@ class ArrivalTimes:
     clock was set back by more than a minute, times go back with it.
     """
 
-    def __init__(self, newest: Mapping[str, datetime] | None = None) -> None:
-        """Begin above the newest stored times, by meter, where these are of the last minute."""
-        self._taken = {
-            meter_id: (epoch_ms(ts) - _MOST_AHEAD_MS, epoch_ms(ts))
-            for meter_id, ts in (newest or {}).items()
-        }
+    def __init__(self) -> None:
+        self._taken: dict[str, tuple[int, int]] = {}
 
     def stamp(self, meter_id: str, arrived: datetime) -> datetime:
         """Return the time of a reading that arrived at `arrived` (UTC)."""

@@ -5,7 +5,7 @@ mirrors and are ignored, until fifteen minutes of scalars pass without a reading
 sends only scalars gets one reading per burst, closed when a quantity repeats or 2 s after it began.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -31,19 +31,13 @@ class _Burst:
 class Assembler:
     """Makes readings of messages; does no I/O, and time is an argument.
 
-    `now_s` is a monotonic clock in seconds, `arrived` the wall clock in UTC. `newest` are the
-    newest stored times by meter: readings without a time of their own get later ones.
+    `now_s` is a monotonic clock in seconds, `arrived` the wall clock in UTC.
     """
 
-    def __init__(
-        self,
-        snapshot_meters: Iterable[str] = (),
-        newest: Mapping[str, datetime] | None = None,
-        now_s: float = 0.0,
-    ) -> None:
+    def __init__(self, snapshot_meters: Iterable[str] = (), now_s: float = 0.0) -> None:
         self._last_reading_s = dict.fromkeys(snapshot_meters, now_s)
         self._bursts: dict[str, _Burst] = {}
-        self._arrivals = ArrivalTimes(newest)
+        self._arrivals = ArrivalTimes()
 
     def take(
         self, topic: MeterTopic, payload: bytes, *, retained: bool, arrived: datetime, now_s: float

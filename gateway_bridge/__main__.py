@@ -1,4 +1,4 @@
-"""`python -m gateway_bridge`: poll meters behind Modbus gateways and publish their readings.
+"""`meterflow bridge`: poll meters behind Modbus gateways and publish their readings.
 
 With a command (scan, read, plan, doctor) it runs that command instead.
 """

@@ -13,7 +13,7 @@ from service.errors import SettingsError
 logger = logging.getLogger(__name__)
 
 FULL = 0.9
-"""Share of its time above which a line has no room for a retry or a neighbour's time-out."""
+"""Share of its time above which a line has no room for a retry or a neighbour's timeout."""
 
 
 def run(settings: BridgeSettings) -> None:
@@ -62,7 +62,7 @@ def log_plan(line: Line) -> None:
     requests = sum(len(meter.live) for meter in meters)
     round_s = sum(meter.cost.total_ms(meter.live) for meter in meters) / 1000
     logger.info(
-        "gateway %s: meters %s; %d requests and %.2f s a round, %.0f %% of the line at %d baud",
+        "gateway %s: meters %s; %d requests and %.2f s per round, %.0f %% of the line at %d baud",
         gateway.address,
         ",".join(line.meters),
         requests,

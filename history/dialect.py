@@ -281,7 +281,7 @@ class _Postgresql(Dialect):
     def open(cls, url: str, *, read_only: bool) -> peewee.Database:  # noqa: ARG003  # rights do that
         if not find_spec("psycopg"):
             raise SettingsError(
-                "DATABASE_URL: PostgreSQL needs the package psycopg: install meterflow[postgres]"
+                "DATABASE_URL: PostgreSQL needs the package psycopg: run make, which installs it"
             )
         try:
             return connect_by_url(url, prefer_psycopg3=True)

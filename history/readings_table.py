@@ -76,7 +76,8 @@ class Writer:
                 rows = read_meters(self._database, given, for_update=True)
                 known = {meter.name: meter for meter in rows}
                 for name, meter in known.items():
-                    given[name] = without_known_numbers(given[name], meter)
+                    new = without_known_numbers(given[name], meter)
+                    given[name] = self._at_free_times(new, meter)
                 by_meter = {
                     name: accepted
                     for name, part in given.items()
@@ -92,6 +93,31 @@ class Writer:
         for name, meter in known.items():
             self._count_too_old(meter, len(given[name]) - len(by_meter.get(name, ())))
         return stored
+
+    def _at_free_times(self, stamped: list[Stamped], meter: Meter) -> list[Stamped]:
+        """Move readings that were stamped on arrival to milliseconds without a row.
+
+        The row of such a millisecond is another reading's, stored by another recorder or before a
+        restart.
+        """
+        arrived = [ts for ts, reading in stamped if reading.stamped_on_arrival]
+        if not arrived or min(arrived) > meter.last_ts:
+            return stamped
+        statement = "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ?"
+        taken = {ts for (ts,) in fetch(self._database, statement, (meter.id, min(arrived)))}
+        taken.update(ts for ts, reading in stamped if not reading.stamped_on_arrival)
+        moved, begin, end = [], 0, 0
+        for ts, reading in stamped:
+            if reading.stamped_on_arrival:
+                if begin <= ts <= end:
+                    ts = end + 1
+                else:
+                    begin = ts
+                while ts in taken:
+                    ts += 1
+                end = ts
+            moved.append((ts, reading))
+        return moved
 
     def _accepted(self, stamped: list[Stamped], meter: Meter | None) -> list[Stamped]:
         """Return the readings whose time has not been deleted."""

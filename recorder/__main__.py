@@ -1,4 +1,4 @@
-"""`python -m recorder`: store every reading that is published over MQTT.
+"""`meterflow recorder`: store every reading that is published over MQTT.
 
 With a command (status, export, import, backup, check, replace-meter) it runs that command instead.
 """

@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -50,23 +50,22 @@ class Contents:
 class Inbox:
     """Decides what every message is. Safe to use from two threads.
 
-    `now_s` is a monotonic clock in seconds, `arrived` the wall clock in UTC. `newest` has the
-    newest stored time of each known meter.
+    `now_s` is a monotonic clock in seconds, `arrived` the wall clock in UTC.
     """
 
     def __init__(
         self,
-        newest: Mapping[str, datetime],
+        meters: Iterable[str],
         snapshot_meters: Iterable[str],
         *,
         new_meters_per_hour: int,
         now_s: float,
     ) -> None:
         self._lock = threading.Lock()
-        snapshot_meters = set(snapshot_meters)
-        self._assembler = Assembler(snapshot_meters, newest, now_s)
-        self._hold_back = ScalarHoldBack(newest.keys() - snapshot_meters)
-        self._new_meters = NewMeterLimit(newest, new_meters_per_hour)
+        meters, snapshot_meters = set(meters), set(snapshot_meters)
+        self._assembler = Assembler(snapshot_meters, now_s)
+        self._hold_back = ScalarHoldBack(meters - snapshot_meters)
+        self._new_meters = NewMeterLimit(meters, new_meters_per_hour)
         self._rejections = RejectionLimit()
         self._unknown = OncePerKey()
         self._ahead = OncePerKey()

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeVar
 
 import peewee
@@ -91,10 +90,10 @@ class Storage:
         """
         return self._try(self._open, give_up, lambda error: error.transient) is not None
 
-    def meters(self) -> dict[str, datetime]:
-        """Return the meters that have readings, each with the time of its newest."""
+    def meters(self) -> list[str]:
+        """Return the meters that have readings."""
         with storage_errors(self._database):
-            return {meter.meter_id: meter.last_seen for meter in queries.meters(self._database)}
+            return [meter.meter_id for meter in queries.meters(self._database)]
 
     def snapshot_meters(self) -> list[str]:
         """Return the meters that are known to send whole readings."""

@@ -35,7 +35,8 @@ def run_program(
     """Run one command where the arguments begin with its name, else the service, and exit."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     if words and not words[0].startswith("-"):
-        leave(name, lambda: run_command(commands, words[0], words[1:]))
+        program = f"meterflow {words[0]}" if words[0] in commands else name
+        leave(program, lambda: run_command(commands, words[0], words[1:]))
     run_service(name, f"{purpose}\n\n{commands_help(commands)}", settings_class, run, words)
 
 

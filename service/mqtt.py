@@ -242,6 +242,14 @@ class MqttClient:
         self._reporter.failed(f"connection lost{again if self._brief_ones > 2 else ''}")
 
 
+def is_done(message: paho.MQTTMessageInfo) -> bool:
+    """Return whether a message is acknowledged, or was not even queued."""
+    try:
+        return message.is_published()
+    except (RuntimeError, ValueError):
+        return True
+
+
 def _send_without_delay(_client: paho.Client, _userdata: Any, connection: Any) -> None:
     """Send small packets at once: with Nagle's algorithm they wait for an acknowledgement."""
     with contextlib.suppress(OSError, AttributeError):

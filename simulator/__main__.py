@@ -1,4 +1,4 @@
-"""`python -m simulator`: simulated meters as a program."""
+"""`meterflow simulator`: simulated meters as a program."""
 
 import argparse
 import asyncio
@@ -31,8 +31,8 @@ commands on the control port:
 {control.USAGE}
 
 examples:
-  python -m simulator --units 1,2,7:em340 --baud 38400
-  python -m simulator --fault '1 dead' --fault 'gateway late 2 share=0.1'
+  meterflow simulator --units 1,2,7:em340 --baud 38400
+  meterflow simulator --fault '1 dead' --fault 'gateway late 2 share=0.1'
 """
 _BITS = {"8N1": 10, "8E1": 11, "8O1": 11, "8N2": 11}
 

@@ -21,7 +21,7 @@ from simulator.simulator import Simulator
 LONGEST_LINE = 1000
 USAGE = "\n".join(f"  {line}" for line in (__doc__ or "").strip().splitlines()[2:])
 """The commands, for --help."""
-_HINT = "commands: set, clear, fault, stats; see python -m simulator --help"
+_HINT = "commands: set, clear, fault, stats; see meterflow simulator --help"
 
 
 def run_command(simulator: Simulator, line: str) -> str:

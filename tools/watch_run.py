@@ -1,6 +1,6 @@
 """Start `make run`, wait for the first page and the first reading, and stop it with Ctrl-C.
 
-Needs nothing beyond the standard library: it runs where Meterflow has just been set up.
+Needs only the standard library, because it runs in a fresh set-up.
 """
 
 import json
@@ -19,19 +19,19 @@ URL = f"http://127.0.0.1:{PORTS[0]}"
 
 
 def main() -> None:
-    """Print how long it took; end with 1 and the log where something does not come."""
+    """Print how long it took; exit with 1 if something does not arrive in time."""
     began = time.monotonic()
     run = subprocess.Popen(["make", "run"], start_new_session=True)
     try:
         for path, wanted in (("/", b"<html"), ("/readings/", b'"meter_id"')):
             body = _wait_for(path, wanted, run)
-            _say(f"GET {path} answers after {time.monotonic() - began:.1f} s")
-        _say(f"a reading: {json.dumps(json.loads(body))[:160]}…")
+            _print(f"GET {path} answers after {time.monotonic() - began:.1f} s")
+        _print(f"a reading: {json.dumps(json.loads(body))[:160]}…")
     finally:
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGINT)
         code = run.wait(30)
-    _say(f"stopped by Ctrl-C, exit code {code}")
+    _print(f"stopped by Ctrl-C, exit code {code}")
     if left := [port for port in PORTS if _listens(port)]:
         sys.exit(f"something still listens on {left}")
 
@@ -55,7 +55,7 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"-- {text}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""`python -m web`: serve the pages, the REST interface and the live readings."""
+"""`meterflow web`: serve the pages, the REST interface and the live readings."""
 
 import logging
 import signal

@@ -63,7 +63,7 @@ def gateways(options: argparse.Namespace, settings: BridgeSettings) -> tuple[Gat
     framing = options.framing
     if framing is None:
         return found
-    return tuple(each if each.serial else replace(each, framing=framing) for each in found)
+    return tuple(each if each.is_serial else replace(each, framing=framing) for each in found)
 
 
 def unit_ids(text: str) -> tuple[int, ...]:

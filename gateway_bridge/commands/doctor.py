@@ -128,7 +128,7 @@ async def _check_gateway(gateway: Gateway, report: Report, watch_s: float) -> No
 
 
 async def _check_line(gateway: Gateway, line: Line, report: Report, watch_s: float) -> None:
-    if not gateway.serial:
+    if not gateway.is_serial:
         report.add([await check_clients(gateway, line)])
     report.add(await check_speed(gateway, line))
     sound = []

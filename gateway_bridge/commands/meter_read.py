@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from gateway_bridge.commands.probe import Probe
-from gateway_bridge.meter.identity import Identity, identify
-from gateway_bridge.meter.plan import Block, Layout
-from gateway_bridge.meter.state import PolledMeter
+from gateway_bridge.meter.identity import identify
+from gateway_bridge.meter.plan import Block
+from gateway_bridge.meter.state import Identity, Layout, PolledMeter
 from gateway_bridge.modbus.errors import MeterFault
 from gateway_bridge.modbus.frames import REFUSED
 from gateway_bridge.models.inversion import turned

@@ -256,14 +256,14 @@ async def open_probe(gateway: Gateway, unit: int) -> Probe:
 
 def framings(gateway: Gateway) -> tuple[Framing, ...]:
     """Return the framings that the settings allow."""
-    if gateway.serial:
+    if gateway.is_serial:
         return ("rtu",)
     return ("tcp", "rtu") if gateway.framing == "auto" else (gateway.framing,)
 
 
 def framing_name(gateway: Gateway, framing: Framing) -> str:
     """Return the name of a framing as shown to people."""
-    return "RTU" if gateway.serial else FRAMING_NAMES[framing]
+    return "RTU" if gateway.is_serial else FRAMING_NAMES[framing]
 
 
 def timeout_s(gateway: Gateway) -> float:

@@ -17,7 +17,8 @@ from gateway_bridge.commands.probe import (
     framings,
 )
 from gateway_bridge.meter.identity import identify
-from gateway_bridge.meter.plan import Block, Layout
+from gateway_bridge.meter.plan import Block
+from gateway_bridge.meter.state import Layout
 from gateway_bridge.modbus.connection import CLOSED_AT_ONCE
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.modbus.frames import HOLDING, SMALLEST_READ, Framing

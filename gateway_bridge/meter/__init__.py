@@ -1,1 +1,1 @@
-"""One meter: what to ask it, what it said, and whether to believe it."""
+"""One meter: what to read, what it answered, and whether that is plausible."""

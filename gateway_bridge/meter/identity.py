@@ -1,9 +1,9 @@
 """Identity: what a meter reports about itself: serial number, wiring, word order."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
-from gateway_bridge.meter.plan import Block, Layout
+from gateway_bridge.meter.plan import Block
+from gateway_bridge.meter.state import Identity, Layout
 from gateway_bridge.modbus.errors import MeterFault
 from gateway_bridge.modbus.frames import HOLDING
 from gateway_bridge.models import MeterModel
@@ -13,15 +13,6 @@ LOWEST_HERTZ, HIGHEST_HERTZ = 45.0, 65.0
 
 Ask = Callable[[int, int, int], Awaitable[bytes]]
 """Asks a meter for (address, count, function); raises as Transport.read does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a meter is; None where it does not report it."""
-
-    serial: str | None = None
-    wiring: str | None = None
-    low_word_first: bool = False
 
 
 async def identify(model: MeterModel, ask: Ask, *, briefly: bool = False) -> Identity:

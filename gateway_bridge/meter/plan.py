@@ -1,4 +1,4 @@
-"""Blocks: which registers to read together, what that costs, and what the answer says. Pure.
+"""Plan: which registers of a meter to read together, and what it refuses. Pure.
 
 The line is the bottleneck. A request costs a fixed time (its own bytes, the meter's turnaround,
 the gateway's pause) and a little for each register, so that reading across unwanted registers
@@ -6,18 +6,21 @@ is often cheaper than a second request.
 """
 
 import math
-import struct
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from operator import itemgetter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from gateway_bridge.models.line_cost import LineCost
-from gateway_bridge.models.model import STRUCT_CODES, Register
+from gateway_bridge.models.model import Register
+
+STEPS = (80, 50, 20, 10, 2, 1)
+"""Numbers of registers to try one after another with a meter that refuses long requests."""
+REFUSALS = 2
+"""Refusals of the same block that prove a limit; a single one may be an accident."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Block:
-    """A run of registers read with one request: where it starts and how many it takes in."""
+    """A run of registers read with one request: its first register and their number."""
 
     address: int
     count: int
@@ -64,64 +67,6 @@ def plan_blocks(
     return _walk_back(best, values)
 
 
-class Layout:
-    """Which quantities are in a block, and how to read them from its answer."""
-
-    def __init__(self, block: Block, registers: Mapping[str, Register]) -> None:
-        self.registers = {name: each for name, each in registers.items() if block.holds(each)}
-        elements = {
-            element.address: element
-            for each in self.registers.values()
-            for element in each.elements()
-        }
-        in_order = [elements[address] for address in sorted(elements)]
-        places = {element.address: place for place, element in enumerate(in_order)}
-        self._struct = _struct(block, in_order)
-        self._words = struct.Struct(f">{block.count}H")
-        self._exchange = _exchange(block, in_order)
-        self._floats: list[tuple[str, int]] = []
-        self._numbers: list[tuple[str, slice, float, int | None]] = []
-        for name, each in self.registers.items():
-            place = places[each.address]
-            if each.is_plain_float:
-                self._floats.append((name, place))
-            else:
-                where = slice(place, place + each.parts)
-                self._numbers.append((name, where, each.per_unit, each.missing))
-
-    def decode(self, answer: bytes, *, low_word_first: bool = False) -> dict[str, float]:
-        """Return {quantity: value} without those that are missing or not a finite number."""
-        if low_word_first and self._exchange:
-            answer = self._words.pack(*self._exchange(self._words.unpack(answer)))
-        raw = self._struct.unpack(answer)
-        values = {name: raw[at] for name, at in self._floats if math.isfinite(raw[at])}
-        for name, where, per_unit, missing in self._numbers:
-            parts = raw[where]
-            if missing not in parts and math.isfinite(total := sum(parts) / per_unit):
-                values[name] = total
-        return values
-
-
-def _struct(block: Block, elements: Iterable[Register]) -> struct.Struct:
-    """Return what unpacks the elements of a block, and skips what is between them."""
-    layout, reached = ">", block.address
-    for element in elements:
-        layout += f"{2 * (element.address - reached)}x{STRUCT_CODES[element.type]}"
-        reached = element.end
-    return struct.Struct(f"{layout}{2 * (block.end - reached)}x")
-
-
-def _exchange(
-    block: Block, elements: Iterable[Register]
-) -> Callable[[tuple[int, ...]], tuple[int, ...]] | None:
-    """Return what reverses the registers of each element; None where each has one only."""
-    order = list(range(block.count))
-    for element in elements:
-        begin, end = element.address - block.address, element.end - block.address
-        order[begin:end] = reversed(order[begin:end])
-    return None if order == sorted(order) else itemgetter(*order)
-
-
 def _outermost(registers: Iterable[Register]) -> list[Register]:
     """Return the values in the order of their addresses, without those inside another one."""
     found: list[Register] = []
@@ -153,3 +98,91 @@ def _walk_back(best: list[tuple[float, int, int]], values: list[Register]) -> tu
         blocks.append(Block(values[first].address, values[place - 1].end - values[first].address))
         place = first
     return tuple(reversed(blocks))
+
+
+@dataclass(slots=True)
+class Limits:
+    """What one meter refuses, learned from its exceptions, and what its blocks must keep to.
+
+    By the manual an SDM630 answers 80 registers at once. Some refuse more than 50, 20 or 10, and
+    some models lack a register that others have. So a refused block is read in smaller ones, down
+    to single values; a value that is refused alone does not exist there.
+    """
+
+    by_manual: int = STEPS[0]
+    absent: set[Block] = field(default_factory=set)
+    """Single values that were refused."""
+    highest: int = field(init=False)
+    """The most registers that are worth requesting at once."""
+    known: set[Block] = field(default_factory=set)
+    """Blocks that the meter answered."""
+    _answered: int = 0
+    _refusals: dict[Block, int] = field(default_factory=dict)
+    _regions: list[tuple[Block, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.highest = self.by_manual
+
+    def allows(self, block: Block) -> bool:
+        """Return whether a block is worth requesting, by what is known."""
+        if block.count > self.highest:
+            return False
+        if any(_overlap(block, value) for value in self.absent):
+            return False
+        return all(
+            block.count <= count or not _overlap(block, region) for region, count in self._regions
+        )
+
+    def lacks(self, register: Register) -> bool:
+        """Return whether the meter has refused a value alone."""
+        return Block(register.address, register.count) in self.absent
+
+    def learns_of(self, block: Block) -> bool:
+        """Return whether a refusal shows a limit; not where the meter has answered this before."""
+        return block not in self.known
+
+    def forget_answers(self) -> None:
+        """Learn from every refusal again: it may be another meter, or another gateway."""
+        self.known.clear()
+        self._answered = 0
+
+    def answered(self, block: Block) -> None:
+        """Record a block that the meter answered."""
+        self.known.add(block)
+        self._answered = max(self._answered, block.count)
+        self._refusals.pop(block, None)
+
+    def refused(self, block: Block, *, alone: bool) -> bool:
+        """Record a block that the meter refused with exception 02 or 03.
+
+        `alone` where it is one value only. One refusal may be an accident; return whether it is
+        enough to change the plan.
+        """
+        self._refusals[block] = self._refusals.get(block, 0) + 1
+        if self._refusals[block] < REFUSALS:
+            return False
+        self._refusals.clear()
+        if alone:
+            self._learn_absent(block)
+        else:
+            self._learn_shorter(block)
+        return True
+
+    def _learn_absent(self, value: Block) -> None:
+        """Leave a value out; it explains what was refused around it, so try longer blocks again."""
+        self.absent.add(value)
+        self.highest = self.by_manual
+        self._regions = [
+            (region, count) for region, count in self._regions if not _overlap(region, value)
+        ]
+
+    def _learn_shorter(self, block: Block) -> None:
+        lower = next(step for step in STEPS if step < block.count)
+        if block.count > self._answered:
+            self.highest = min(self.highest, lower)
+        else:  # it answers as many elsewhere: something inside this block is missing
+            self._regions.append((block, lower))
+
+
+def _overlap(one: Block, other: Block) -> bool:
+    return one.address < other.end and other.address < one.end

@@ -2,7 +2,7 @@
 
 One false 0 of a counter makes Home Assistant book the whole counter as consumption. So a counter
 that reads 0, falls, or rises by more than the wiring can carry is held back until several polls
-agree with one another: then it was a true reset or another meter, and is believed and told.
+agree with one another: then it was a true reset or another meter, and is accepted and reported.
 """
 
 import math
@@ -19,26 +19,26 @@ ZERO_AGREES_FOR_S = 60.0
 VOLTS = 253.0
 PHASES = 3
 TOLERANCE = 1.1
-TELL_AGAIN_S = 600.0
-"""What a quantity does wrong is told once in so many seconds."""
-DARK = "held back, an answer of nothing but zeros"
+REPORT_AGAIN_S = 600.0
+"""Seconds after which trouble of the same quantity is reported again."""
+DARK = "held back, all values are 0"
 FEWEST_DARK = 3
-"""So few values may well be 0 all at once."""
+"""Fewer values than this may well be 0 all at once."""
 LISTED = 4
-"""Of so many quantities the names are told; the rest is counted."""
+"""Quantities that an event names; it counts the rest."""
 COUNTER_STEP = 0.1
-"""Counters move in steps: so much may come at once, whatever the time between two polls."""
+"""Rise of a counter that is plausible at any time: counters move in steps."""
 FLOAT32_STEP = 2.0**-22
 _BETWEEN_PHASES = frozenset({"voltage_ll", "voltage_l1_l2", "voltage_l2_l3", "voltage_l3_l1"})
 _NEVER_ZERO_AT_FIRST = frozenset({"energy", "energy_import", "energy_total"})
-"""Unlike an export counter these stand at 0 in a new meter only: worth a minute's doubt."""
+"""Counters that are 0 only in a new meter, unlike an export counter: held for a minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What of a reading may be published, and what there is to tell about the rest.
+    """What may be published of a reading, and what is to report about the rest.
 
-    `held` counts the values held back now; `events` are sentences, each told once.
+    `held` counts the values held back now; `events` are sentences, each reported once.
     """
 
     values: dict[str, float]
@@ -57,8 +57,8 @@ class _Candidate:
 
 
 @dataclass(slots=True)
-class _Complaints:
-    """What is new in this reading, by what is wrong, to be told of several quantities at once."""
+class _Report:
+    """What is newly wrong in a reading; one sentence covers several quantities."""
 
     by_trouble: dict[str, list[str]] = field(default_factory=dict)
 
@@ -73,9 +73,9 @@ class _Complaints:
 
 
 class Gate:
-    """Judges the readings of one meter, whose wiring can carry `max_current_a` per phase.
+    """Checks the readings of one meter, whose wiring can carry `max_current_a` per phase.
 
-    Where `max_voltage_v` says what a phase may have against neutral, more is no measurement.
+    A phase voltage above `max_voltage_v`, where that is set, is not accepted.
     """
 
     def __init__(self, max_current_a: float = 100.0, max_voltage_v: float | None = None) -> None:
@@ -84,72 +84,70 @@ class Gate:
             "kWh": PHASES * max_current_a * (max_voltage_v or VOLTS) / 1000,
             "Ah": PHASES * max_current_a,
         }
-        self._believed: dict[str, tuple[float, float]] = {}
+        self._accepted: dict[str, tuple[float, float]] = {}
         self._candidates: dict[str, _Candidate] = {}
-        self._told_s: dict[str, float] = {}
+        self._reported_s: dict[str, float] = {}
         self._dark_since_s: dict[str, float] = {}
 
     def judge(self, values: Mapping[str, float], expected: Iterable[str], now_s: float) -> Verdict:
-        """Return what to publish of the finite `values` of those `expected`.
+        """Return what to publish of the finite `values` of the quantities `expected`.
 
-        `now_s` is a monotonic clock. An answer of nothing but zeros is held back whole.
+        `now_s` is a monotonic clock. A reading in which all is 0 is held back as a whole.
         """
-        complaints = _Complaints()
+        report = _Report()
         if self._is_dark(values, now_s):
-            self._complain(complaints, "", DARK, "", now_s)
-            return Verdict({}, len(values), complaints.sentences())
+            self._note(report, "", DARK, "", now_s)
+            return Verdict({}, len(values), report.sentences())
         kept = {}
         for name in expected:
             value = values.get(name)
             lowest, highest, counter = self._ranges[name]
             if value is None:
-                self._complain(complaints, name, "left out, not a number", "", now_s)
+                self._note(report, name, "left out, not a number", "", now_s)
             elif not lowest <= value <= highest:
                 detail = f"{value:g} {BY_NAME[name].kind.unit}".strip()
-                self._complain(complaints, name, "left out, out of range", detail, now_s)
-            elif not counter or self._believes(name, value, now_s, complaints):
+                self._note(report, name, "left out, out of range", detail, now_s)
+            elif not counter or self._accepts(name, value, now_s, report):
                 kept[name] = value
-        return Verdict(kept, len(values) - len(kept), complaints.sentences())
+        return Verdict(kept, len(values) - len(kept), report.sentences())
 
     def interrupted(self) -> None:
-        """Let agreeing polls begin anew: between two that lie apart the meter may have differed."""
+        """Start agreeing polls again: the meter may have changed during the interruption."""
         self._candidates.clear()
 
     def forget(self) -> None:
-        """Begin anew: another meter answers now."""
-        self._believed.clear()
+        """Start again: another meter responds now."""
+        self._accepted.clear()
         self._candidates.clear()
-        self._told_s.clear()
+        self._reported_s.clear()
 
-    def _believes(self, name: str, value: float, now_s: float, complaints: _Complaints) -> bool:
+    def _accepts(self, name: str, value: float, now_s: float, report: _Report) -> bool:
         trouble = self._counter_trouble(name, value, now_s)
         if trouble is None:
             return True
-        last, _ = self._believed.get(name, (0.0, 0.0))
+        last, _ = self._accepted.get(name, (0.0, 0.0))
         detail = f"{value:g} after {last:.3f} {BY_NAME[name].kind.unit}"
         if self._confirmed(name, value, now_s):
-            complaints.add(name, "believed, several polls agree", detail)
+            report.add(name, "accepted, several polls agree", detail)
             return True
-        self._complain(complaints, name, trouble, detail, now_s)
+        self._note(report, name, trouble, detail, now_s)
         return False
 
-    def _complain(
-        self, complaints: _Complaints, name: str, trouble: str, detail: str, now_s: float
-    ) -> None:
-        """Add a complaint, unless the quantity has been complained of lately."""
-        if now_s - self._told_s.get(name, -math.inf) >= TELL_AGAIN_S:
-            self._told_s[name] = now_s
-            complaints.add(name, trouble, detail)
+    def _note(self, report: _Report, name: str, trouble: str, detail: str, now_s: float) -> None:
+        """Add trouble of a quantity, unless it was reported lately."""
+        if now_s - self._reported_s.get(name, -math.inf) >= REPORT_AGAIN_S:
+            self._reported_s[name] = now_s
+            report.add(name, trouble, detail)
 
     def _counter_trouble(self, name: str, value: float, now_s: float) -> str | None:
-        if name not in self._believed and value == 0 and name in _NEVER_ZERO_AT_FIRST:
+        if name not in self._accepted and value == 0 and name in _NEVER_ZERO_AT_FIRST:
             return "held back, 0 from the start"
-        last, at_s = self._believed.get(name, (value, now_s))
+        last, at_s = self._accepted.get(name, (value, now_s))
         if value < last:
             return "held back, a counter reads 0" if value == 0 else "held back, a counter fell"
         if value > last + self._most(name, last, now_s - at_s):
             return "held back, a counter rose faster than its wires can carry (see max_current)"
-        self._believed[name] = (value, now_s)
+        self._accepted[name] = (value, now_s)
         self._candidates.pop(name, None)
         return None
 
@@ -164,8 +162,8 @@ class Gate:
         if candidate.polls < AGREEING_POLLS or now_s - candidate.since_s < for_s:
             return False
         del self._candidates[name]
-        self._told_s.pop(name, None)
-        self._believed[name] = (value, now_s)
+        self._reported_s.pop(name, None)
+        self._accepted[name] = (value, now_s)
         return True
 
     def _agrees(self, name: str, candidate: _Candidate, value: float, now_s: float) -> bool:
@@ -173,36 +171,37 @@ class Gate:
         return candidate.value <= value <= candidate.value + most
 
     def _most(self, name: str, value: float, passed_s: float) -> float:
-        """Return by how much a counter at `value` can rise in `passed_s`."""
+        """Return the most by which a counter at `value` can rise in `passed_s`."""
         unit = BY_NAME[name].kind.unit
         per_hour = self._most_per_hour.get(unit, self._most_per_hour["kWh"])
         steps = COUNTER_STEP + abs(value) * FLOAT32_STEP
         return per_hour * TOLERANCE * passed_s / 3600 + steps
 
     def _is_dark(self, values: Mapping[str, float], now_s: float) -> bool:
-        """Tell whether an answer is all 0 that cannot be, or that is not to be believed yet.
+        """Return whether all values are 0, and that is impossible or not to be accepted yet.
 
-        A meter lives on the voltage that it measures, and a counter does not go back to 0. What
-        else may be 0 in truth, such as currents and their distortion, is believed after a while.
+        A meter is powered by the voltage that it measures, and a counter does not go back to 0.
+        Other values, such as currents and their distortion, can be 0; that is accepted after a
+        while.
         """
         name = next(iter(values), "")
         if any(values.values()):
             self._dark_since_s.pop(name, None)
             return False
-        if any(self._lives(name) for name in values):
+        if any(self._cannot_be_zero(name) for name in values):
             return True
         if len(values) < FEWEST_DARK:
             return False
         since_s = self._dark_since_s.setdefault(name, now_s)
         return now_s - since_s < ZERO_AGREES_FOR_S
 
-    def _lives(self, name: str) -> bool:
-        return BY_NAME[name].kind.unit == "V" or self._believed.get(name, (0.0, 0.0))[0] > 0
+    def _cannot_be_zero(self, name: str) -> bool:
+        return BY_NAME[name].kind.unit == "V" or self._accepted.get(name, (0.0, 0.0))[0] > 0
 
 
 @cache
 def _ranges(max_voltage_v: float | None) -> Mapping[str, tuple[float, float, bool]]:
-    """Return {quantity: (lowest, highest, whether it counts)}; a table, as each value needs it."""
+    """Return {quantity: (lowest, highest, is a counter)}; a table, because each value needs it."""
     ranges = {q.name: (q.kind.lowest, q.kind.highest, q.kind.counter) for q in QUANTITIES}
     if max_voltage_v is None:
         return ranges

@@ -1,23 +1,91 @@
-"""State: a meter as the bridge sees it, what it is asked, what it has answered."""
+"""State: what one meter has answered and done, and what it is read for next."""
 
+import math
+import struct
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from contract.quantities import CORE_SET, DEFAULT_SET
-from gateway_bridge.meter.identity import Identity
-from gateway_bridge.meter.limits import Limits
-from gateway_bridge.meter.plan import Block, Layout, plan_blocks
+from gateway_bridge.meter.plan import Block, Limits, plan_blocks
 from gateway_bridge.meter.plausibility import Gate
 from gateway_bridge.models.inversion import turned
 from gateway_bridge.models.line_cost import LineCost
-from gateway_bridge.models.model import Register
+from gateway_bridge.models.model import STRUCT_CODES, Register
 from gateway_bridge.site.site import CORE_NAMES, Meter
 
 EVENTS_KEPT = 5
 LONGER_BY = (2, 4)
 """Registers by which a request may be longer than its block."""
+
+
+class Layout:
+    """The quantities in a block, and how to decode them from its answer."""
+
+    def __init__(self, block: Block, registers: Mapping[str, Register]) -> None:
+        self.registers = {name: each for name, each in registers.items() if block.holds(each)}
+        elements = {
+            element.address: element
+            for each in self.registers.values()
+            for element in each.elements()
+        }
+        in_order = [elements[address] for address in sorted(elements)]
+        places = {element.address: place for place, element in enumerate(in_order)}
+        self._struct = _struct(block, in_order)
+        self._words = struct.Struct(f">{block.count}H")
+        self._exchange = _exchange(block, in_order)
+        self._floats: list[tuple[str, int]] = []
+        self._numbers: list[tuple[str, slice, float, int | None]] = []
+        for name, each in self.registers.items():
+            place = places[each.address]
+            if each.is_plain_float:
+                self._floats.append((name, place))
+            else:
+                where = slice(place, place + each.parts)
+                self._numbers.append((name, where, each.per_unit, each.missing))
+
+    def decode(self, answer: bytes, *, low_word_first: bool = False) -> dict[str, float]:
+        """Return {quantity: value} without those that are missing or not a finite number."""
+        if low_word_first and self._exchange:
+            answer = self._words.pack(*self._exchange(self._words.unpack(answer)))
+        raw = self._struct.unpack(answer)
+        values = {name: raw[at] for name, at in self._floats if math.isfinite(raw[at])}
+        for name, where, per_unit, missing in self._numbers:
+            parts = raw[where]
+            if missing not in parts and math.isfinite(total := sum(parts) / per_unit):
+                values[name] = total
+        return values
+
+
+def _struct(block: Block, elements: Iterable[Register]) -> struct.Struct:
+    """Return what unpacks the elements of a block, and skips what is between them."""
+    layout, reached = ">", block.address
+    for element in elements:
+        layout += f"{2 * (element.address - reached)}x{STRUCT_CODES[element.type]}"
+        reached = element.end
+    return struct.Struct(f"{layout}{2 * (block.end - reached)}x")
+
+
+def _exchange(
+    block: Block, elements: Iterable[Register]
+) -> Callable[[tuple[int, ...]], tuple[int, ...]] | None:
+    """Return what reverses the registers of each element; None where each has one only."""
+    order = list(range(block.count))
+    for element in elements:
+        begin, end = element.address - block.address, element.end - block.address
+        order[begin:end] = reversed(order[begin:end])
+    return None if order == sorted(order) else itemgetter(*order)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a meter is; None where it does not report it."""
+
+    serial: str | None = None
+    wiring: str | None = None
+    low_word_first: bool = False
 
 
 @dataclass(slots=True)
@@ -46,7 +114,7 @@ class MeterState:
 
 @dataclass(slots=True)
 class PolledMeter:
-    """One meter: its settings, its state, and the blocks that it is asked for."""
+    """One meter: its settings, its state, and the blocks that are read from it."""
 
     config: Meter
     cost: LineCost
@@ -71,29 +139,29 @@ class PolledMeter:
 
     @property
     def wiring(self) -> str | None:
-        """How the meter is wired: as the settings say, else as it says itself, if either does."""
-        said = self.state.identity.wiring if self.state.identity else None
-        wiring = self.config.wiring or said
+        """The wiring by the settings, else by the meter's own report; None where neither has it."""
+        reported = self.state.identity.wiring if self.state.identity else None
+        wiring = self.config.wiring or reported
         return wiring if wiring in self.config.model.wirings else None
 
     @property
     def low_word_first(self) -> bool:
-        """Which register of a value comes first: as the settings say, else as the meter shows."""
+        """Whether the less significant register comes first: by the settings, else by the meter."""
         if self.config.low_word_first is not None:
             return self.config.low_word_first
         return self.state.identity is not None and self.state.identity.low_word_first
 
     def live_names(self) -> frozenset[str]:
-        """Return the quantities of which each reading has a new value."""
+        """Return the quantities that have a new value in each reading."""
         return frozenset(name for block in self.live for name in self._layouts[block].registers)
 
     def busy_share(self) -> float:
-        """Return which share of the line's time this meter takes."""
+        """Return the share of the line's time that this meter takes."""
         live_s, slow_s = (self.cost.total_ms(blocks) / 1000 for blocks in (self.live, self.slow))
         return live_s / self.config.interval_s + slow_s / self.config.slow_interval_s
 
     def replan(self) -> None:
-        """Plan the blocks anew, by what is known of the meter now."""
+        """Plan the blocks again, by what is known about the meter now."""
         model = self.config.model
         there = set(model.quantities(self.wiring))
         self.registers = {
@@ -110,7 +178,7 @@ class PolledMeter:
         self._requests = {block: self._requests_for(block) for block in blocks}
 
     def requests_for(self, block: Block) -> tuple[Block, ...]:
-        """Return what may be asked for to get a block: itself, or a little more."""
+        """Return the requests that bring a block: the block itself, or a little more."""
         return self._requests[block]
 
     def answered(self, request: Block) -> None:
@@ -119,12 +187,12 @@ class PolledMeter:
             self.limits.answered(request)
 
     def cannot_grow(self, block: Block, request: Block) -> None:
-        """Take note that a request for more than a block is refused."""
+        """Note that the meter refuses a request for more than a block."""
         shorter = [each for each in self._requests.get(block, ()) if each.count < request.count]
         self._requests[block] = tuple(shorter) or (block,)
 
     def introduce(self, identity: Identity) -> tuple[str, ...]:
-        """Take note of who answers; return what there is to tell of it."""
+        """Note which meter responds; return the events to report."""
         state, before = self.state, self.state.serial
         state.identity, state.serial = identity, identity.serial or before
         self.replan()
@@ -133,10 +201,10 @@ class PolledMeter:
         self.gate.forget()
         self.limits = Limits(self.config.model.limit)
         self.replan()
-        return (f"another meter answers now: serial number {state.serial}, before {before}",)
+        return (f"another meter responds now: serial number {state.serial}, previously {before}",)
 
     def refused(self, block: Block, why: str) -> None:
-        """Plan without a block that the meter refused again and again.
+        """Plan without a block that the meter refused repeatedly.
 
         A meter that refuses everything is left without `registers`.
         """
@@ -144,31 +212,31 @@ class PolledMeter:
         if not self.limits.refused(block, alone=alone):
             return
         if not alone and not self._refusal:
-            many = f"refuses {block.count} registers at once, and is asked for fewer ({why})"
+            many = f"refuses {block.count} registers at once; reading fewer from now on ({why})"
             self._refusal, self._unreported = many, [many]
         self.replan()
 
     def start_over(self) -> None:
-        """Forget what the meter refused: it is to be asked for everything again."""
+        """Forget what the meter refused, so that everything is read again."""
         self.limits, self.state.identity = Limits(self.config.model.limit), None
         self.replan()
 
     def take_live(
         self, answers: Iterable[tuple[Block, bytes]], now_s: float
     ) -> tuple[dict[str, float], tuple[str, ...]]:
-        """Return what may be published of the live blocks' answers, and what there is to tell.
+        """Return the values to publish from the answers of the live blocks, and events to report.
 
-        What the slow blocks have brought since the last reading goes with it.
+        The values of the slow blocks since the last reading are added.
         """
         values, events = self._judged(answers, now_s)
         if values:
             values |= self._slow_values
         self._slow_values = {}
         ordered = {name: round(values[name], 3) + 0.0 for name in self.registers if name in values}
-        return ordered, (*events, *self._learnt())
+        return ordered, (*events, *self._refusals())
 
     def take_slow(self, block: Block, answer: bytes, now_s: float) -> tuple[str, ...]:
-        """Keep what a slow block says for the next reading; return what there is to tell."""
+        """Keep the values of a slow block for the next reading; return events to report."""
         values, events = self._judged([(block, answer)], now_s)
         self._slow_values |= values
         return events
@@ -180,24 +248,24 @@ class PolledMeter:
             self.gate.interrupted()
 
     def lacks(self, block: Block, why: str) -> tuple[str, ...]:
-        """Return what there is to tell, once, of a slow block that does not come."""
+        """Return an event, once, for a slow block that cannot be read."""
         if block in self._reported_lacking:
             return ()
         self._reported_lacking.add(block)
-        return (f"gives no registers {block.address} to {block.end - 1}: {why}",)
+        return (f"cannot read registers {block.address} to {block.end - 1}: {why}",)
 
     def missed(self) -> None:
         """Discard the slow values that wait for a reading: they would be of another time."""
         self._slow_values = {}
 
-    def _learnt(self) -> tuple[str, ...]:
-        """Return what refusals have taught of the meter, now that it has answered in full."""
+    def _refusals(self) -> tuple[str, ...]:
+        """Return events about what the meter refuses, now that it has answered in full."""
         events, self._unreported = self._unreported, []
         absent = self.limits.absent - self._reported_absent
         if absent:
             self._reported_absent |= absent
             listed = ", ".join(str(block.address) for block in sorted(absent))
-            events.append(f"has no value at register {listed}: left out from now")
+            events.append(f"no value at register {listed}: left out from now on")
         return tuple(events)
 
     def _judged(
@@ -207,7 +275,7 @@ class PolledMeter:
         expected: list[str] = []
         low_word_first = self.low_word_first
         for block, answer in answers:
-            # What waited to be given out may have been asked by an earlier plan.
+            # A held answer may belong to an earlier plan.
             layout = self._layouts.get(block) or Layout(block, self.registers)
             expected += layout.registers
             values |= layout.decode(answer, low_word_first=low_word_first)
@@ -233,7 +301,7 @@ class PolledMeter:
         return (block, *allowed)
 
     def _together(self, names: set[str]) -> set[Register]:
-        """Return the values that are to share a block: of the widest set that one can hold."""
+        """Return the values that share a block: those of the widest set that one can hold."""
         values: set[Register] = set()
         for group in (DEFAULT_SET, CORE_SET, CORE_NAMES):
             values = {self.registers[name] for name in group if name in names}

@@ -20,12 +20,12 @@ SLACK_S = 0.3
 """Seconds that an answer may take in addition to the line's own time."""
 FRAMING_NAMES: dict[Framing, str] = {"tcp": "Modbus TCP", "rtu": "RTU over TCP"}
 CLOSED_AT_ONCE = (
-    "accepts connections and closes them again; is another client connected?"
-    " Many gateways serve only one"
+    "accepts connections and closes them again; check whether another client is connected:"
+    " many gateways serve only one"
 )
 IN_EITHER = "in Modbus TCP or in RTU over TCP"
 NO_METER_ANSWERS = (
-    "accepts connections, but no meter answers {framing};"
+    "accepts connections, but no meter responds {framing};"
     " check METER_IDS, the A and B wires, baud rate and parity"
 )
 
@@ -90,7 +90,7 @@ class Connection:
         """
         await self._connect()
         if self.gateway.framing == "auto" and not await self._find_framing([unit]):
-            raise MeterTimeout(f"no answer {IN_EITHER}")
+            raise MeterTimeout(f"no response {IN_EITHER}")
 
     def read(self, unit: int, address: int, count: int, function: int = INPUT) -> Awaitable[bytes]:
         """Return registers of a unit; raises as Transport.read does."""
@@ -170,10 +170,10 @@ class Connection:
             away_s = time.monotonic() - since_s
             again = f" again after {away_s:.0f} s" if self._ever_answered else ""
             logger.info(
-                "gateway %s: answers%s, %s",
+                "gateway %s: responds%s, %s",
                 self.gateway.address,
                 again,
-                "RTU" if self.gateway.serial else FRAMING_NAMES[self.transport.framing],
+                "RTU" if self.gateway.is_serial else FRAMING_NAMES[self.transport.framing],
             )
         self.trouble, self._silent_since_s = None, None
         self._ever_answered = self._is_well = True

@@ -4,11 +4,11 @@ from contract.errors import MeterflowError
 
 
 class GatewayError(MeterflowError):
-    """Raised when a Modbus gateway or its line has a fault."""
+    """Base class: a Modbus gateway or its line has a fault."""
 
 
 class MeterTimeout(GatewayError):
-    """Raised when a meter did not answer in time."""
+    """Raised when a meter does not answer in time."""
 
 
 class MeterFault(GatewayError):

@@ -15,15 +15,15 @@ EXCEPTIONS = {
     2: "illegal address",
     3: "illegal count",
     4: "device failure",
-    5: "acknowledged, not answered",
+    5: "acknowledged, no response yet",
     6: "busy",
     10: "gateway path unavailable",
-    11: "gateway: the meter does not answer",
+    11: "gateway: the meter does not respond",
 }
 NO_ANSWER = frozenset({10, 11})
 """Exceptions by which a gateway reports that the meter does not answer."""
 REFUSED = frozenset({2, 3})
-"""Exceptions of a meter that lacks some of the registers, or refuses so many at once."""
+"""Exceptions of a meter that lacks some of the registers, or refuses as many at once."""
 SMALLEST_READ = 2
 """Registers to ask for at a unit of which nothing is known: one value of most meters."""
 LONGEST = 254
@@ -74,13 +74,13 @@ class Request:
     def misfit(self, frame: Frame) -> str | None:
         """Return why an answer of this unit does not fit the request; None where it fits."""
         if frame.function != self.function:
-            return f"answered function {frame.function}, asked for {self.function}"
+            return f"response to function {frame.function} instead of {self.function}"
         if frame.exception is not None:
             return None
         if frame.count != self.count:
-            return f"answered {frame.count} registers, asked for {self.count}"
+            return f"response of {frame.count} registers instead of {self.count}"
         if len(frame.content) != 2 * self.count:
-            return f"answered {len(frame.content)} bytes and announced {2 * self.count}"
+            return f"response of {len(frame.content)} bytes that announces {2 * self.count}"
         return None
 
 

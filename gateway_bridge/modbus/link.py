@@ -1,4 +1,4 @@
-"""Links: the way to a line, over TCP or an adapter of this machine, and why there is none."""
+"""Link: the way to a line, over TCP or a serial adapter, and the reason where there is none."""
 
 import asyncio
 import contextlib
@@ -11,10 +11,10 @@ from gateway_bridge.modbus.errors import GatewayError
 
 
 class NotReached(GatewayError):
-    """Raised where there is no link; `why` is one of a few fixed words.
+    """Raised where there is no link; `why` is a word for the reason.
 
-    Of a gateway: name, silent, refused, closed, unreachable.
-    Of a device: missing, forbidden, taken, other.
+    For a gateway: name, silent, refused, closed or unreachable. For a serial device: missing,
+    forbidden, taken or other.
     """
 
     def __init__(self, why: str, text: str) -> None:
@@ -23,7 +23,7 @@ class NotReached(GatewayError):
 
 
 async def resolve(address: TcpAddress) -> str:
-    """Return the address of a host, asked in a thread that does not hold up the process's end."""
+    """Return the address of a host, found in a thread that does not delay the process's end."""
     host = address.host
     with contextlib.suppress(OSError):
         socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
@@ -57,7 +57,7 @@ async def resolve(address: TcpAddress) -> str:
 
 
 def keep_alive(connection: socket.socket) -> None:
-    """Let the kernel notice a gateway that has gone without a word."""
+    """Have the kernel find out when the gateway is gone without closing the connection."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, option):
@@ -65,32 +65,32 @@ def keep_alive(connection: socket.socket) -> None:
 
 
 def not_connected(error: OSError, timeout_s: float) -> NotReached:
-    """Return in words why a gateway's port cannot be connected to."""
+    """Return the reason why the port of a gateway cannot be connected to."""
     if isinstance(error, ConnectionRefusedError):
-        return NotReached(
-            "refused", "refuses the connection; is the port right, and its Modbus TCP server on?"
-        )
+        text = "refuses the connection; check the port, and that its Modbus TCP server is on"
+        return NotReached("refused", text)
     if isinstance(error, ConnectionResetError | ConnectionAbortedError):
-        return NotReached("closed", "breaks the connection at once; is another client connected?")
+        text = "closes the connection at once; check whether another client is connected"
+        return NotReached("closed", text)
     if isinstance(error, TimeoutError):
-        return NotReached(
-            "silent",
-            f"does not answer within {timeout_s:g} s; is the address right, is it powered?",
-        )
+        text = f"does not respond within {timeout_s:g} s; check the address and the power supply"
+        return NotReached("silent", text)
     if isinstance(error, socket.gaierror):
-        return NotReached("name", "has no address: there is no such host name")
+        return NotReached("name", "has no address: the host name does not exist")
     return NotReached("unreachable", f"cannot be reached: {error.strerror or error}")
 
 
 def not_opened(error: OSError | ValueError, line: SerialLine) -> NotReached:
-    """Return in words why a serial device cannot be opened."""
+    """Return the reason why a serial device cannot be opened."""
     number = getattr(error, "errno", None)
     if number == errno.ENOENT:
-        return NotReached("missing", "is not there; is the adapter plugged in? See ls /dev/tty*")
+        text = "does not exist; check that the adapter is plugged in (ls /dev/tty*)"
+        return NotReached("missing", text)
     if number in (errno.EACCES, errno.EPERM):
-        return NotReached(
-            "forbidden", "may not be opened; add this user to the group dialout and log in anew"
+        text = (
+            "cannot be opened (no permission); add this user to the group dialout and log in again"
         )
+        return NotReached("forbidden", text)
     if number in (errno.EAGAIN, errno.EBUSY):
-        return NotReached("taken", "is in use by another program; stop that one first")
+        return NotReached("taken", "is in use by another program; stop that program first")
     return NotReached("other", f"cannot be opened as a serial line of {line.baud} baud: {error}")

@@ -7,10 +7,10 @@ checksum. What this module replaces in it, and why (test_pymodbus.py fails when 
   any function and any number of registers; what it cannot decode escapes into the event loop; an
   RTU answer after stray bytes is discarded;
 - the limit of its buffer, 264 bytes: a long answer that arrives twice is discarded;
-- its time-out: it takes one more round of the event loop for each request, and on Python 3.11 can
+- its timeout: it takes one more round of the event loop for each request, and on Python 3.11 can
   swallow the cancellation of a task;
 - its reconnects and retries: they would hide from the caller what happened on the line;
-- its log, which repeats the frames of each time-out (100 MB a day for a silent meter), and the
+- its log, which repeats the frames of each timeout (100 MB a day for a silent meter), and the
   frames it keeps for that log (5 % of the CPU time of a reading).
 
 Where answers bear no transaction id (RTU over TCP, or a gateway that answers with id 0), a late
@@ -41,7 +41,7 @@ from gateway_bridge.modbus.link import keep_alive, not_connected, not_opened, re
 Client = AsyncModbusTcpClient | AsyncModbusSerialClient
 
 SETTLE_S = 0.3
-"""Seconds after a time-out during which a late answer may still arrive."""
+"""Seconds after a timeout during which a late answer may still arrive."""
 QUIET_S = 0.05
 """Seconds of silence after unrequested bytes before the next request is sent."""
 PACE_KEPT = 0.95
@@ -220,7 +220,7 @@ class Transport:
             self._reconnect_when_quiet()
         if self._misfit:
             return MeterFault(self._misfit)
-        return MeterTimeout(f"no answer within {self._timeout_s:.3g} s")
+        return MeterTimeout(f"no response within {self._timeout_s:.3g} s")
 
     def _reconnect_when_quiet(self) -> None:
         self._reconnects = True
@@ -257,7 +257,7 @@ class Transport:
         misfit = request.misfit(frame)
         if misfit is None and self.echoes_ids and not frame.transaction:
             self.echoes_ids = False
-            text = "answered with transaction id 0, which may belong to any request"
+            text = "response with transaction id 0, which may belong to any request"
             waiting.set_exception(MeterFault(text))
         elif misfit is None:
             self.echoes_ids = frame.transaction != 0

@@ -88,9 +88,9 @@ class MeterModel:
 
     `functions` are the function codes that read `registers`; the bridge uses the first. A request
     asks for at most `limit` registers, and starts and ends at a multiple of `alignment`.
-    `word_order` tells which register of a value comes first, None where a menu of the meter
-    decides. `absent` names, for each wiring the model knows, the quantities it does not have
-    there: their registers answer 0, which is not a measurement.
+    `word_order` is the order of the registers of a value, None where a menu of the meter decides.
+    `absent` names, for each wiring that the model supports, the quantities it lacks there: their
+    registers answer 0, which is not a measurement.
 
     `serial_number` and `system_type` are holding registers, None where the model lacks them;
     `system_types` gives the wiring for each value of the latter. Holding register
@@ -118,13 +118,14 @@ class MeterModel:
     signed_currents: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a table that cannot be right; raises ValueError naming model and row."""
+        """Check the table; raises ValueError that names model and row."""
         for name, register in self.registers.items():
             self._check_row(name, register)
         self._check_overlaps()
         for wiring, names in self.absent.items():
             if wiring not in WIRINGS:
-                raise ValueError(f"{self.name}: wiring {wiring!r} is none of {', '.join(WIRINGS)}")
+                expected = ", ".join(WIRINGS)
+                raise ValueError(f"{self.name}: unknown wiring {wiring!r}, not one of {expected}")
             self._check_known(names)
         if self.limit < 1 or self.limit % self.alignment:
             raise ValueError(
@@ -137,7 +138,7 @@ class MeterModel:
 
     @property
     def wirings(self) -> tuple[str, ...]:
-        """The wirings this model can be installed in; the first is the usual one."""
+        """The wirings that the model supports; the first is the usual one."""
         return tuple(self.absent)
 
     @property
@@ -146,14 +147,14 @@ class MeterModel:
         return min(self.registers.values(), key=lambda register: (register.address, register.count))
 
     def quantities(self, wiring: str | None = None) -> tuple[str, ...]:
-        """Return the quantities a meter has in this wiring, in the order of the table.
+        """Return the quantities of a meter in this wiring, in the order of the table.
 
-        Without a wiring, in the usual one. Raises ValueError for a wiring it cannot have.
+        The default is the usual wiring. Raises ValueError for a wiring that the model lacks.
         """
         chosen = wiring or self.wirings[0]
         if chosen not in self.absent:
             raise ValueError(
-                f"{self.title} knows the wirings {', '.join(self.wirings)}, not {chosen}"
+                f"{self.title} supports the wirings {', '.join(self.wirings)}, not {chosen}"
             )
         return tuple(name for name in self.registers if name not in self.absent[chosen])
 
@@ -171,7 +172,7 @@ class MeterModel:
             raise ValueError(f"{where}: longer than a request, {self.limit} registers")
 
     def _check_overlaps(self) -> None:
-        """Refuse two quantities in one register, unless one is the sum of others."""
+        """Check that no two quantities share a register, unless one is the sum of others."""
         taken: dict[int, tuple[str, Register]] = {}
         for name, register in self.registers.items():
             for element in register.elements():

@@ -1,8 +1,8 @@
 """Eastron SDM230: one phase, 100 A.
 
-From the maker's "SDM230 Protocol": the SDM120's values and the phase angle. The protocol of
-the SDM230-2T (V1.1) allows 30 values a request, that of the SDM230 allows 40; the bridge finds
-out which it has.
+From the maker's "SDM230 Protocol": the values of the SDM120 and the phase angle. The protocol of
+the SDM230-2T (V1.1) allows 30 values in a request, that of the SDM230 allows 40; the bridge finds
+out which one applies.
 """
 
 from gateway_bridge.models.model import MeterModel, Register

@@ -1,9 +1,9 @@
-"""Eastron SDM630 of the first series, before "Modbus V2": the same values at the same places.
+"""Eastron SDM630 of the first series, before "Modbus V2": the same values at the same addresses.
 
-From the maker's "SDM630 Protocol" v2.0 of 2018. What differs lies around the table: the
-power factor's sign tells the load (+ capacitive, - inductive) instead of the direction, demand
-counts import only, and a setting on the meter (holding register 0x001E) turns kWh into MWh. The
-serial number is not in one register pair, so the meter cannot be told apart by it.
+From the maker's "SDM630 Protocol" v2.0 of 2018. The differences are outside the table: the sign
+of the power factor shows the load (+ capacitive, - inductive) instead of the direction, demand
+counts import only, and a setting of the meter (holding register 0x001E) changes kWh to MWh. The
+serial number is not in one register pair, so it does not identify the meter.
 """
 
 from gateway_bridge.models.eastron import SYSTEM_TYPE, SYSTEM_TYPES

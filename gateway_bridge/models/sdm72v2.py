@@ -1,7 +1,7 @@
 """Eastron SDM72D-M v2: three phases in four modules.
 
-From the maker's "SDM72D-M User Manual" V1.1 (meter code 0x0089). The first SDM72D-M has no
-voltages and no currents, and is another meter. Net energy (0x018C) can fall and is left out.
+From the maker's "SDM72D-M User Manual" V1.1 (meter code 0x0089). The first SDM72D-M
+is another meter, without voltages and currents. Net energy (0x018C) can fall and is left out.
 """
 
 from gateway_bridge.models.eastron import (

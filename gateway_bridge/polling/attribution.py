@@ -81,7 +81,7 @@ class Attribution:
     def choose(self, unit: int, requests: Sequence[Block], now_s: float) -> Block | None:
         """Return the request whose answer is the least like others, then the shortest.
 
-        None where another client leaves no length that would tell our answer from its own.
+        None where another client leaves no length that would distinguish our answer from its own.
         """
         free = [request for request in requests if not self._is_others(unit, request, now_s)]
         chosen = min(free, key=self._likeness, default=None)

@@ -1,10 +1,10 @@
 """Breaker: when a meter is marked offline, and when it is tried again. Pure.
 
-A meter that does not answer costs its neighbours a time-out with each request. So after two
-time-outs in a row it is no longer read: its breaker opens, and a short probe at growing intervals
-finds out when the meter is back. The same holds for a meter whose answers are damaged, or whose
-requests make the gateway close the connection. A meter that answers with exceptions costs nothing
-and is read on; but it is offline, as it gives no readings.
+A meter that does not answer costs its neighbours a timeout with each request. So after two
+timeouts in a row it is not read any more: its breaker opens, and a short probe at growing
+intervals finds out when the meter is back. The same holds for a meter whose answers are damaged, or
+whose requests make the gateway close the connection. A meter that answers with exceptions costs
+nothing and is still read; but it is offline, as it gives no readings.
 """
 
 import random
@@ -16,7 +16,7 @@ FAULTS_TO_OFFLINE = 3
 OFFLINE_AFTER_S = 2.0
 """Seconds that a gateway may be unreachable before its meters are marked offline."""
 RETRY_S = 1.0
-"""Seconds after which a meter is read again after its first time-out, whatever its interval."""
+"""Seconds after which a meter is read again after its first timeout, whatever its interval."""
 DELAYS_S = (5.0, 10.0, 20.0, 40.0, 60.0)
 """Seconds before the first probe, the second one, and so on."""
 JITTER = 0.1
@@ -32,7 +32,7 @@ class Step(Enum):
     RETRY_SOON = auto()
     """Read it again after `RETRY_S`."""
     OFFLINE = auto()
-    """Report it offline, and read it on."""
+    """Report it offline, but keep reading it."""
     OPEN = auto()
     """Report it offline, and only probe it from now on."""
 
@@ -57,7 +57,7 @@ class Breaker:
         self.is_well = False
 
     def timed_out(self) -> Step:
-        """Count a time-out."""
+        """Count a timeout."""
         self.timeouts += 1
         self.is_well = False
         if self.opened:

@@ -24,8 +24,8 @@ from gateway_bridge.polling.schedule import Job, MeterSchedule, Overload
 from gateway_bridge.site.site import Gateway
 
 RELEARN_S = 60.0
-"""Seconds for which a meter may refuse what it answered before; then it is asked for less."""
-NOT_TOLD_APART = "cannot tell our response from another client's"
+"""Seconds for which a meter may refuse what it answered before; then less is read from it."""
+AMBIGUOUS = "cannot tell our response from another client's"
 
 Answers = list[tuple[Block, bytes]]
 
@@ -72,7 +72,7 @@ class GatewayPoller:
         self._transport = line.connection.transport
         self._listener = listener
         self._events = Events(line.gateway.address, listener)
-        self._attribution = Attribution(exclusive=line.gateway.serial)
+        self._attribution = Attribution(exclusive=line.gateway.is_serial)
         self._breakers = {meter_id: Breaker() for meter_id in self.meters}
         self._schedule = MeterSchedule(
             self.meters, offset=offset, probe_s=self.connection.timeout_s
@@ -152,7 +152,7 @@ class GatewayPoller:
         self._observe()
         request = self._attribution.choose(unit, meter.requests_for(block), time.monotonic())
         if request is None:
-            raise MeterFault(f"{NOT_TOLD_APART}: it asks for the same number of registers")
+            raise MeterFault(f"{AMBIGUOUS}: it asks for the same number of registers")
         try:
             answer = await self.connection.read(unit, request.address, request.count, function)
         except MeterFault as error:
@@ -251,7 +251,7 @@ class GatewayPoller:
             held.take()
         else:
             job = Job("live", held.meter.config.meter_id)
-            self._failed(job, held.meter, MeterFault(f"{NOT_TOLD_APART}: both came"))
+            self._failed(job, held.meter, MeterFault(f"{AMBIGUOUS}: both came"))
 
     def _take_live(self, meter: PolledMeter, ts: datetime, answers: Answers, now_s: float) -> None:
         values, events = meter.take_live(answers, now_s)

@@ -8,34 +8,25 @@ JUMP = 1_000_000
 """More than the count, unknown after a crash, of numbers used after the journal's last."""
 
 
-class Numbering:
-    """Assigns each reading of a meter its number.
+class Numbering(dict[str, int]):
+    """The last number of each meter that was or may have been used; the next reading adds 1.
 
     Numbers begin with the clock, in milliseconds. Readings are fewer than a thousand a second, so
     that a bridge without memory begins above every number it has used, if the clock is right.
     """
 
-    def __init__(self) -> None:
-        self._last: dict[str, int] = {}
-
-    def next(self, meter: str) -> int:
-        """Return the number of a meter's next reading."""
-        number = self.last(meter) + 1
-        self._last[meter] = number
-        return number
-
-    def last(self, meter: str) -> int:
-        """Return the last number that was or may have been used."""
-        return self._last.setdefault(meter, int(time.time() * 1000))
+    def __missing__(self, meter: str) -> int:
+        self[meter] = int(time.time() * 1000)
+        return self[meter]
 
     def resume(self, meter: str, last: int | None, *, clean: bool) -> None:
         """Continue after the journal's last number; after an unclean end, leave room."""
         if last is None:
             return
         clock = int(time.time() * 1000)
-        self._last[meter] = last if clean else max(last + JUMP, clock)
+        self[meter] = last if clean else max(last + JUMP, clock)
 
     def not_below(self, meter: str, known: int) -> None:
         """Continue above a number that a recorder has; journal and clock may be behind it."""
-        if self.last(meter) < known < HIGHEST_SEQ - JUMP:
-            self._last[meter] = known
+        if self[meter] < known < HIGHEST_SEQ - JUMP:
+            self[meter] = known

@@ -16,17 +16,18 @@ from typing import Any
 from paho.mqtt.client import MQTTMessage, MQTTMessageInfo
 
 from contract import topics
-from contract.readings import Reading, format_time
+from contract.readings import Reading
+from contract.times import format_time
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.polling.poller import Line
 from gateway_bridge.publishing import discovery
 from gateway_bridge.publishing.info import announced, gateway_info, meter_info
 from gateway_bridge.publishing.journal import Journal
 from gateway_bridge.publishing.numbering import Numbering
-from gateway_bridge.publishing.replay import Replay, is_done
+from gateway_bridge.publishing.replay import Replay
 from gateway_bridge.settings import BridgeSettings
 from service import __version__
-from service.mqtt import MqttClient, Subscription
+from service.mqtt import MqttClient, Subscription, is_done
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,8 @@ class Publisher:
     def reading(self, meter: PolledMeter, ts: datetime, values: dict[str, float]) -> None:
         """Publish a reading, first as a whole and then value by value, and keep it."""
         meter_id = meter.config.meter_id
-        reading = Reading(meter_id, ts, values, seq=self._numbering.next(meter_id))
+        self._numbering[meter_id] += 1
+        reading = Reading(meter_id, ts, values, seq=self._numbering[meter_id])
         text = reading.encode()
         self._publish_reading(reading, text)
         self._last[meter_id] = reading

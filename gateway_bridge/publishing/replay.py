@@ -12,7 +12,7 @@ from contract.replay import ReplayAnswer, Replayed, ReplayRequest, decode, runs
 from gateway_bridge.publishing.journal import Journal
 from gateway_bridge.publishing.journal_file import Kept
 from gateway_bridge.publishing.numbering import Numbering
-from service.mqtt import MqttClient
+from service.mqtt import MqttClient, is_done
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Replay:
     async def _look_up(
         self, meter: str, after: int, most: int
     ) -> tuple[Replayed | None, Sequence[Kept]]:
-        used = self._numbering.last(meter)  # read before the journal, which may get later ones
+        used = self._numbering[meter]  # read before the journal, which may get later ones
         if self._journal is None:
             return Replayed(after=after, upto=max(after, used), sent=[]), ()
         found = await asyncio.to_thread(self._journal.after, meter, after, most)
@@ -148,11 +148,3 @@ async def _acknowledged(under_way: Sequence[MQTTMessageInfo]) -> bool:
             return True
         await asyncio.sleep(CHECK_S)
     return False
-
-
-def is_done(message: MQTTMessageInfo) -> bool:
-    """Return whether a message is acknowledged, or was not even queued."""
-    try:
-        return message.is_published()
-    except (RuntimeError, ValueError):
-        return True

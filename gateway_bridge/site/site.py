@@ -61,7 +61,7 @@ class Gateway:
     meters: tuple[Meter, ...]
 
     @property
-    def serial(self) -> bool:
+    def is_serial(self) -> bool:
         """Whether the line ends at a serial adapter of this machine, without a gateway."""
         return isinstance(self.where, SerialLine)
 

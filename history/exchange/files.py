@@ -25,7 +25,7 @@ def parquet() -> ModuleType:
         return importlib.import_module("history.exchange.parquet_files")
     except ImportError as error:
         raise SettingsError(
-            "Parquet needs the extra archive: .venv/bin/python -m pip install 'pyarrow>=21'"
+            "Parquet needs pyarrow: python3 -m pip --python .venv/bin/python install 'pyarrow>=21'"
         ) from error
 
 

@@ -27,6 +27,11 @@ def parser_for(command: str, purpose: str, more: str = "") -> argparse.ArgumentP
     return command_parser(command, purpose, f"{more}\n\n{_HISTORY}".lstrip())
 
 
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the option --json."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
 def add_meters(parser: argparse.ArgumentParser) -> None:
     """Add the option --meter."""
     parser.add_argument(

@@ -2,53 +2,56 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
-import peewee
-
+from contract.times import format_time
 from history import queries
 from history.database import name_of, reading
 from history.dialect import dialect_of
-from history.retention import Keep
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW
-from history.size_forecast import in_a_year, level_sizes
-from recorder.commands.arguments import parser_for, say, show
+from history.size_forecast import LevelSize, in_a_year, level_sizes
+from recorder.commands.arguments import add_json, parser_for
 from recorder.settings import RecorderSettings
-from service.terminal import clock, size, span, table
+from service.terminal import Screen, clock, size, span, table
 
 _LEVELS = {RAW: "readings", FIVE_MINUTES: "5 minutes", HOUR: "hours", DAY: "days"}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Show the history. Raises StorageError where there is none."""
-    parser_for("status", "Show what the history holds, its size now and in a year.").parse_args(
-        arguments
-    )
+    parser = parser_for("status", "Show what the history holds, its size now and in a year.")
+    add_json(parser)
+    screen = Screen(as_json=parser.parse_args(arguments).json)
     settings = RecorderSettings.load()
     with reading(settings.database_url) as database:
         taken, free = dialect_of(database).size()
-        say(f"{name_of(database)}: {size(taken)}, {size(free)} of them free")
-        _show_meters(database, settings.zone)
-        _show_levels(database, settings.keep, settings.zone)
+        entries = queries.meters(database)
+        levels = level_sizes(database, settings.keep)
+        name = name_of(database)
+    screen.say(f"{name}: {size(taken)}, {size(free)} of them free")
+    _show_meters(screen, entries, settings.zone)
+    _show_levels(screen, levels, settings.zone)
+    sizes = {"bytes": taken, "free_bytes": free}
+    screen.outcome({"database": name, **sizes, **_facts(entries, levels)})
     return 0
 
 
-def _show_meters(database: peewee.Database, zone: ZoneInfo) -> None:
-    entries, now = queries.meters(database), datetime.now(UTC)
+def _show_meters(screen: Screen, entries: Sequence[queries.MeterEntry], zone: ZoneInfo) -> None:
     if not entries:
-        say("no meter has sent anything yet")
+        screen.say("no meter has sent anything yet")
         return
+    now = datetime.now(UTC)
     shown = table("meter", "first reading", "newest reading", ">ago")
     for entry in entries:
         age = span(max((now - entry.last_seen).total_seconds(), 0))
         first, last = clock(entry.first_seen, zone), clock(entry.last_seen, zone)
         shown.add_row(entry.meter_id, first, last, age)
-    say()
-    show(shown)
+    screen.say()
+    screen.show(shown)
 
 
-def _show_levels(database: peewee.Database, keep: Keep, zone: ZoneInfo) -> None:
-    levels = level_sizes(database, keep)
+def _show_levels(screen: Screen, levels: Sequence[LevelSize], zone: ZoneInfo) -> None:
     if not levels:
         return
     shown = table("level", "kept for", "since", ">rows", ">about", ">per day")
@@ -57,8 +60,36 @@ def _show_levels(database: peewee.Database, keep: Keep, zone: ZoneInfo) -> None:
         rows = f"{level.rows:,}{' values' if level.level == RAW else ''}"
         since = clock(level.first, zone)
         shown.add_row(_LEVELS[level.level], kept, since, rows, size(level.size), size(level.daily))
-    say()
-    show(shown)
+    screen.say()
+    screen.show(shown)
     total, whole = in_a_year(levels)
-    say()
-    say(f"at this rate {size(total)} in a year ({size(whole)} if every reading were kept)")
+    screen.say()
+    screen.say(f"at this rate {size(total)} in a year ({size(whole)} if every reading were kept)")
+
+
+def _facts(entries: Sequence[queries.MeterEntry], levels: Sequence[LevelSize]) -> dict[str, Any]:
+    """Return the tables for --json; what is not known is None."""
+    total, whole = in_a_year(levels)
+    return {
+        "meters": [
+            {
+                "meter_id": entry.meter_id,
+                "first_reading": format_time(entry.first_seen),
+                "newest_reading": format_time(entry.last_seen),
+            }
+            for entry in entries
+        ],
+        "levels": [
+            {
+                "level": _LEVELS[level.level],
+                "kept_days": level.kept_days or None,
+                "since": format_time(level.first) if level.first else None,
+                "rows": level.rows,
+                "bytes": round(level.size),
+                "bytes_per_day": round(level.daily),
+            }
+            for level in levels
+        ],
+        "bytes_in_a_year": round(total) if levels else None,
+        "bytes_in_a_year_if_all_kept": round(whole) if levels else None,
+    }

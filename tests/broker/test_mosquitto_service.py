@@ -32,7 +32,7 @@ class Service:
         self.part = self.start()
 
     def start(self) -> Part:
-        """Start the broker as the package's unit does: `mosquitto -c`, as root where we are."""
+        """Start the broker as the package's unit does: `mosquitto -c`, as root if possible."""
         part = Part(
             self._program,
             "-c",
@@ -85,7 +85,7 @@ class Service:
 
 
 def _make_certificates(directory: Path) -> None:
-    """Make an authority and a certificate for 127.0.0.1, as docs/brokers.md says it."""
+    """Make an authority and a certificate for 127.0.0.1, as docs/brokers.md shows."""
     openssl = require("openssl")
     new = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
     options = ["-nodes", "-days", "30", "-subj"]
@@ -106,7 +106,7 @@ def service() -> Iterator[Service]:
     program = require("mosquitto")
     if not DEBIAN.exists():
         pytest.skip("no /etc/mosquitto/mosquitto.conf: not Debian's package")
-    # Not pytest's directory: Mosquitto gives up root, and its user must come in.
+    # Not pytest's directory: Mosquitto drops root, and its user needs access.
     directory = Path(tempfile.mkdtemp(prefix="meterflow-mosquitto-"))
     started = Service(program, directory)
     try:
@@ -118,25 +118,25 @@ def service() -> Iterator[Service]:
 
 def test_the_drop_in_starts_without_a_warning_or_an_error(service: Service) -> None:
     lines = (service.log + service.part.output).splitlines()
-    # Whoever waited for the TLS port to open hung up without a word of TLS.
+    # The check that the TLS port is open closes the connection without a handshake.
     lines = [line for line in lines if "unexpected eof" not in line]
 
     assert lines
     assert [line for line in lines if "Warning" in line or "Error" in line] == []
 
 
-def test_a_unit_connects_over_tls_and_a_page_over_websockets(service: Service) -> None:
+def test_a_device_connects_over_tls_and_a_page_over_websockets(service: Service) -> None:
     ca_file = service.directory / "etc" / "certs" / "ca.crt"
     with (
         service.client("viewer") as viewer,
-        PlainClient(service.ports["8883"], user=("esp1", "esp1esp1"), ca_file=ca_file) as unit,
+        PlainClient(service.ports["8883"], user=("esp1", "esp1esp1"), ca_file=ca_file) as device,
         PlainClient(
             service.ports["9001"], user=("viewer", "viewerviewer"), transport="websockets"
         ) as page,
     ):
         viewer.subscribe("meters/esp1/#")
         page.subscribe("meters/esp1/#")
-        unit.publish("meters/esp1/power", "5")
+        device.publish("meters/esp1/power", "5")
 
         wait_until(lambda: viewer.payloads == page.payloads == ["5"])
 
@@ -173,7 +173,7 @@ def test_a_part_of_the_project_connects_over_tls_with_its_user(
         ("homeassistant", "homeassistant/status"),
     ],
 )
-def test_each_part_may_publish_what_it_has_to(service: Service, user: str, topic: str) -> None:
+def test_each_part_may_publish_what_it_needs_to(service: Service, user: str, topic: str) -> None:
     with service.client(user, protocol=paho.MQTTv5) as client:
         assert _published(client, topic) == "Success"
 
@@ -189,7 +189,7 @@ def test_each_part_may_publish_what_it_has_to(service: Service, user: str, topic
         ("homeassistant", "meters/7/reading"),
     ],
 )
-def test_what_is_not_ones_own_is_refused_which_only_mqtt_5_says(
+def test_a_publish_without_authorization_is_reported_by_mqtt_5_only(
     service: Service, user: str, topic: str
 ) -> None:
     with service.client(user, protocol=paho.MQTTv5) as client, service.client(user) as older:
@@ -207,7 +207,7 @@ def _published(client: PlainClient, topic: str) -> str:
     return "Success" if answers[0] == "No matching subscribers" else answers[0]
 
 
-def test_a_user_added_by_our_command_is_let_in_after_a_reload(service: Service) -> None:
+def test_a_user_added_by_our_command_may_connect_after_a_reload(service: Service) -> None:
     mode = service.users_file.stat().st_mode
     with service.client("esp9") as early:
         assert early.refusal

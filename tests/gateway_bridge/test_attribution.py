@@ -121,7 +121,7 @@ VERDICTS: dict[str, tuple[list[Happening], Verdict]] = {
         [claims, sent(), answered("ours"), stray("another's"), sent(78), answered("b", 78), ends],
         REJECT,
     ),
-    "an answer that is still owed from a time-out is no excuse": (
+    "an answer that is still owed from a timeout is no excuse": (
         [sent(), timed_out(), *READ, stray("late, or another's")],
         REJECT,
     ),
@@ -231,12 +231,12 @@ SHARED: dict[str, tuple[list[Happening], bool]] = {
     "a few stray answers may be our own": (FOREIGN[1:], False),
     "several, with none of ours missing, are another client's": (FOREIGN, True),
     "also where answers bear ids": ([ids(True), *FOREIGN], True),
-    "a time-out makes all of them doubtful": (
+    "a timeout makes all of them doubtful": (
         [*FOREIGN[1:], sent(), timed_out(), FOREIGN[0]],
         False,
     ),
     "so does a gateway that reports one": ([*FOREIGN[1:], sent(), refused(11), FOREIGN[0]], False),
-    "an answer that did not fit explains the time-out": (
+    "an answer that did not fit explains the timeout": (
         [*FOREIGN[1:], sent(), timed_out(misfit=True), FOREIGN[0]],
         True,
     ),

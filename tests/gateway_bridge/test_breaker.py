@@ -14,11 +14,11 @@ WAIT, RETRY, SOON, OFFLINE, OPEN = (
     Step.OPEN,
 )
 CASES = {
-    "a first time-out is followed by a retry, a second one opens": (
+    "a first timeout is followed by a retry, a second one opens": (
         "timeout timeout",
         [SOON, OPEN],
     ),
-    "an answer between two time-outs keeps the meter online": (
+    "an answer between two timeouts keeps the meter online": (
         "timeout answered timeout answered timeout",
         [SOON, SOON, SOON],
     ),

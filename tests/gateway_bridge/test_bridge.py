@@ -11,7 +11,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from contract.readings import parse_time
+from contract.times import parse_time
 from gateway_bridge.publishing.publisher import as_text
 from tests.support.parts import Part, free_port, listens, wait_until
 
@@ -143,7 +143,7 @@ def test_a_bridge_without_gateway_and_broker_waits_for_them_and_says_so_once(
     tmp_path: Path,
 ) -> None:
     with bridge(tmp_path, free_port(), free_port()) as part:
-        part.wait_for("refuses the connection; is the port right")
+        part.wait_for("refuses the connection; check the port")
         part.wait_for("connection refused; check that the broker is running")
         assert part.stop() == 0
 

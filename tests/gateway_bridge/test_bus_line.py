@@ -34,7 +34,7 @@ async def line(
 
 
 async def counted(heard: Heard, meters: int, seconds: float) -> dict[str, int]:
-    """Return how many readings each meter gives in so many seconds."""
+    """Return the number of readings of each meter in this time."""
     before = len(heard.readings)
     await asyncio.sleep(seconds)
     said_by = [meter_id for meter_id, _, _ in heard.readings[before:]]
@@ -197,4 +197,4 @@ def test_a_dead_meter_makes_few_lines_of_log(caplog: pytest.LogCaptureFixture) -
 
     run_leaping(story())
 
-    assert [r.getMessage() for r in caplog.records] == ["meter 4: offline: no answer within 1 s"]
+    assert [r.getMessage() for r in caplog.records] == ["meter 4: offline: no response within 1 s"]

@@ -1,4 +1,4 @@
-"""The register tables against the makers' manuals: addresses typed from there, never derived."""
+"""The register tables against the makers' manuals: literal addresses, never derived."""
 
 import pytest
 
@@ -121,7 +121,7 @@ def test_each_model_has_each_quantity_where_its_manual_says(
     ("sdm630", 85, 80), ("sdm630v1", 85, 80), ("sdm630mct", 89, 60),
     ("sdm120", 21, 80), ("sdm230", 22, 80), ("sdm72v2", 38, 60), ("em340", 39, 50),
 ])  # fmt: skip
-def test_a_model_has_so_many_values_and_gives_so_many_registers_at_once(
+def test_a_model_has_a_number_of_values_and_a_limit_of_registers_in_a_request(
     model: str, values: int, limit: int
 ) -> None:
     assert len(set(MODELS[model].registers.values())) == values
@@ -138,7 +138,7 @@ def test_the_energy_of_an_em340_is_what_was_imported() -> None:
     assert MODELS["em340"].registers["energy"] == MODELS["em340"].registers["energy_import"]
 
 
-def test_an_em340_is_asked_who_it_is_where_its_manual_says() -> None:
+def test_an_em340_has_its_identity_where_the_manual_says() -> None:
     model = MODELS["em340"]
 
     assert model.serial_number == Register(0x5000, "text", parts=7)
@@ -158,7 +158,7 @@ def test_every_model_names_its_manual_and_measures_the_core(model: MeterModel) -
     ("3p3w", {"voltage_l1", "power_l2", "power_factor_l3", "current_n", "voltage"}),
     ("1p2w", {"voltage_l2", "current_l3", "power_l2", "energy_import_l2", "voltage_l1_l2"}),
 ])  # fmt: skip
-def test_a_wiring_hides_what_it_cannot_measure(wiring: str, missing: set[str]) -> None:
+def test_a_wiring_lacks_what_it_cannot_measure(wiring: str, missing: set[str]) -> None:
     quantities = set(MODELS["sdm630"].quantities(wiring))
 
     assert not quantities & missing
@@ -169,8 +169,8 @@ def test_all_85_values_exist_with_three_phases_and_neutral() -> None:
     assert set(MODELS["sdm630"].quantities()) == set(MODELS["sdm630"].registers)
 
 
-def test_an_unknown_wiring_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="knows the wirings 3p4w, 3p3w, 1p2w, not 2p2w"):
+def test_an_unknown_wiring_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="supports the wirings 3p4w, 3p3w, 1p2w, not 2p2w"):
         MODELS["sdm630"].quantities("2p2w")
 
 
@@ -201,9 +201,7 @@ def test_an_unknown_wiring_is_refused_by_name() -> None:
         ),
     ],
 )
-def test_a_table_that_cannot_be_right_is_refused(
-    registers: dict[str, Register], complaint: str
-) -> None:
+def test_an_invalid_table_is_refused(registers: dict[str, Register], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         _model(registers=registers, alignment=2)
 
@@ -225,12 +223,12 @@ def test_energy_may_share_the_register_of_the_imported_energy() -> None:
     assert model.quantities() == ("energy", "energy_import")
 
 
-def test_a_wiring_may_only_hide_what_the_model_has() -> None:
+def test_a_wiring_can_only_lack_what_the_model_has() -> None:
     with pytest.raises(ValueError, match="absent quantity 'frequency' has no register"):
         _model(registers={"power": Register(0x0034)}, absent={"3p4w": frozenset({"frequency"})})
 
 
-def test_a_table_cannot_be_changed_behind_its_back() -> None:
+def test_a_table_does_not_change_with_the_mapping_it_was_made_from() -> None:
     registers = {"power": Register(0x0034)}
     model = _model(registers=registers)
 

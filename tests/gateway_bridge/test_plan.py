@@ -1,4 +1,4 @@
-"""The planner covers what is wanted at the least cost; the decoder reads both word orders."""
+"""The planner covers all values at the least cost; the decoder reads all types and word orders."""
 
 import itertools
 import math
@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.quantities import CORE_SET, DEFAULT_SET
-from gateway_bridge.meter.plan import Block, Layout, plan_blocks
+from gateway_bridge.meter.plan import Block, plan_blocks
+from gateway_bridge.meter.state import Layout
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.models.model import Register, float32
@@ -125,7 +126,7 @@ def test_an_sdm630_at_9600_baud_takes_as_few_requests_as_measured(
     assert LINE.total_ms(plan) == pytest.approx(total_ms, rel=0.02)
 
 
-def test_values_to_be_compared_share_a_block_even_where_two_are_cheaper() -> None:
+def test_values_that_belong_together_share_a_block_even_where_two_are_cheaper() -> None:
     fast = LineCost(turnaround_ms=0, pause_ms=0)
     wanted = floats((0, 2, 60, 62, 76))
 
@@ -161,7 +162,7 @@ def test_floats_are_read_in_either_word_order(low_word_first: bool) -> None:
 
 
 @pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf])
-def test_what_is_not_a_finite_number_is_left_out(nonsense: float) -> None:
+def test_a_value_that_is_not_a_finite_number_is_left_out(nonsense: float) -> None:
     answer = struct.pack(">ff", nonsense, 1.0)
     layout = Layout(Block(0, 4), float32({"voltage": 0, "power": 2, "energy": 72}))
 

@@ -1,4 +1,4 @@
-"""What a meter cannot have counted is held back, told once, and believed when polls agree."""
+"""What a meter cannot have counted is held back, reported once, and accepted when polls agree."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_a_counter_set_back_is_believed_when_several_polls_agree(gate: Gate) -> 
     assert all("energy" not in verdict.values for verdict in held)
     assert sum(len(verdict.events) for verdict in held) == 1
     assert believed.values["energy"] == 5.01
-    assert "believed, several polls agree" in believed.events[0]
+    assert "accepted, several polls agree" in believed.events[0]
 
 
 def test_values_that_do_not_agree_with_one_another_are_never_believed(gate: Gate) -> None:
@@ -102,7 +102,7 @@ def test_what_is_no_number_or_out_of_range_is_left_out_and_told(gate: Gate) -> N
     }
 
 
-def test_a_standing_fault_is_told_once(gate: Gate) -> None:
+def test_a_standing_fault_is_reported_once(gate: Gate) -> None:
     events = [gate.judge(reading(0), LIVE, second).events for second in range(10, 50)]
 
     assert sum(map(len, events)) == 1

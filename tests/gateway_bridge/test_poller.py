@@ -22,7 +22,7 @@ Story = Callable[[Simulator, GatewayPoller, Heard], Awaitable[None]]
 
 @pytest.fixture
 def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a dead meter be probed sooner than one would a real one."""
+    """Probe a dead meter sooner than a real one."""
     monkeypatch.setattr("gateway_bridge.polling.breaker.DELAYS_S", (0.5, 1.0))
     monkeypatch.setattr("gateway_bridge.polling.schedule.PROBE_PATIENCE_S", 0.2)
 
@@ -35,7 +35,7 @@ def play(
     spoken: str = "tcp",
     **site: object,
 ) -> None:
-    """Let a poller meet a simulator whose every register tells its unit and address."""
+    """Let a poller meet a simulator in which every register has a value of its own."""
 
     async def run() -> None:
         simulator = Simulator(units, timing=timing, framing=spoken)  # type: ignore[arg-type]
@@ -118,7 +118,7 @@ def test_a_dead_meter_goes_offline_its_neighbour_keeps_its_rate_and_it_comes_bac
     play(story)
 
     lines = [record.getMessage() for record in caplog.records]
-    assert any(line.startswith("meter 1: offline: no answer within") for line in lines)
+    assert any(line.startswith("meter 1: offline: no response within") for line in lines)
     assert any(line.startswith("meter 1: online again after") for line in lines)
     assert len(lines) < 10
 
@@ -126,13 +126,13 @@ def test_a_dead_meter_goes_offline_its_neighbour_keeps_its_rate_and_it_comes_bac
 @pytest.mark.parametrize(
     ("fault", "number", "says"),
     [
-        ("refuse", None, "refuses the connection; is the port right"),
-        ("accept-reset", None, "accepts connections and closes them again; is another client"),
-        ("silent", None, "accepts connections, but no meter answers any more; check METER_IDS"),
+        ("refuse", None, "refuses the connection; check the port"),
+        ("accept-reset", None, "accepts connections and closes them again; check whether another"),
+        ("silent", None, "accepts connections, but no meter responds any more; check METER_IDS"),
     ],
 )
 @pytest.mark.usefixtures("quick_probes")
-def test_the_log_says_what_is_wrong_with_a_gateway_and_when_it_is_over(
+def test_the_log_reports_what_is_wrong_with_a_gateway_and_when_it_is_over(
     fault: str, number: float | None, says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -153,7 +153,7 @@ def test_the_log_says_what_is_wrong_with_a_gateway_and_when_it_is_over(
 
     lines = [record.getMessage() for record in caplog.records]
     assert sum(says in line for line in lines) == 1
-    assert any("answers again after" in line for line in lines)
+    assert any("responds again after" in line for line in lines)
 
 
 OFFLINE = ([("1", False), ("2", False)], [("2", False), ("1", False)])
@@ -200,7 +200,7 @@ def test_a_meter_that_refuses_long_blocks_is_read_in_shorter_ones() -> None:
             assert len(heard.of("1")[0]) == len(DEFAULT_SET)
             assert heard.wrong() == []
             assert [event for event in poller.meters["1"].state.events if "refuses" in event] == [
-                "refuses 76 registers at once, and is asked for fewer"
+                "refuses 76 registers at once; reading fewer from now on"
                 " (exception 2 (illegal address))"
             ]
 
@@ -233,7 +233,7 @@ def test_a_meter_that_refuses_everything_is_offline_with_a_word_why(
 
 
 @pytest.mark.usefixtures("quick_probes")
-def test_another_serial_number_is_told_and_the_counters_begin_anew(
+def test_another_serial_number_is_reported_and_the_counters_start_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def story(simulator: Simulator, _poller: GatewayPoller, heard: Heard) -> None:
@@ -272,7 +272,7 @@ def test_a_full_line_is_read_at_the_pace_of_the_wire(
     assert not caplog.records  # that the line is full is told with the plan, before the start
 
 
-def test_a_meter_exchanged_while_its_gateway_was_away_is_told(
+def test_a_meter_exchanged_while_its_gateway_was_away_is_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def story(simulator: Simulator, _poller: GatewayPoller, heard: Heard) -> None:
@@ -320,7 +320,7 @@ def test_a_meter_that_can_less_than_before_is_read_in_shorter_blocks_after_a_min
 
 
 @pytest.mark.parametrize("silent", [True, False])
-def test_slow_registers_that_do_not_come_are_told_once_and_take_no_meter_offline(
+def test_slow_registers_that_do_not_come_are_reported_once_and_take_no_meter_offline(
     silent: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(_simulator: Simulator, poller: GatewayPoller, heard: Heard) -> None:
@@ -328,7 +328,7 @@ def test_slow_registers_that_do_not_come_are_told_once_and_take_no_meter_offline
 
         async def lacks_some(unit: int, address: int, count: int, function: int = 4) -> bytes:
             if address >= 200 and silent:
-                raise MeterTimeout("no answer within 1 s")
+                raise MeterTimeout("no response within 1 s")
             if address >= 200 and function == 4:
                 raise MeterFault("exception 4 (device failure)", 4)
             return await ask(unit, address, count, function)
@@ -342,7 +342,7 @@ def test_slow_registers_that_do_not_come_are_told_once_and_take_no_meter_offline
 
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == len(set(told)) == 3
-    assert all("gives no registers" in sentence for sentence in told)
+    assert all("cannot read registers" in sentence for sentence in told)
 
 
 def test_a_meter_that_is_silent_about_itself_is_read_all_the_same(
@@ -353,7 +353,7 @@ def test_a_meter_that_is_silent_about_itself_is_read_all_the_same(
 
         async def silent_to_3(unit: int, address: int, count: int, function: int = 4) -> bytes:
             if function == 3:
-                raise MeterTimeout("no answer within 1 s")
+                raise MeterTimeout("no response within 1 s")
             return await ask(unit, address, count, function)
 
         monkeypatch.setattr(poller.connection, "read", silent_to_3)
@@ -362,7 +362,7 @@ def test_a_meter_that_is_silent_about_itself_is_read_all_the_same(
     play(story, units=(1,))
 
 
-def test_a_gateway_that_says_itself_that_all_meters_are_dead_is_told_once(
+def test_a_gateway_that_reports_itself_that_all_meters_are_dead_is_reported_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def run() -> None:
@@ -385,4 +385,4 @@ def test_a_gateway_that_says_itself_that_all_meters_are_dead_is_told_once(
 
     told = [r.getMessage() for r in caplog.records if r.getMessage().startswith("gateway")]
     assert len(told) == 1
-    assert "no meter answers any more" in told[0]
+    assert "no meter responds any more" in told[0]

@@ -52,6 +52,49 @@ def test_a_reading_that_comes_twice_is_stored_once(database: peewee.Database) ->
     assert len(queries.readings(database, "1")) == 4
 
 
+def stamped(millisecond: int, power: float) -> Reading:
+    ts = NOON + timedelta(milliseconds=millisecond)
+    return Reading("1", ts, {"power": power}, stamped_on_arrival=True)
+
+
+def powers(database: peewee.Database) -> dict[int, float]:
+    """Return the stored powers by the milliseconds since noon."""
+    found = queries.readings(database, "1", limit=10_000)
+    return {(r.ts - NOON) // timedelta(milliseconds=1): r.values["power"] for r in found}
+
+
+def test_readings_stamped_on_arrival_by_two_recorders_each_get_a_row(
+    database: peewee.Database,
+) -> None:
+    one, two = Writer(database), Writer(database)
+    one.write([stamped(n, power=n) for n in range(3)])
+
+    two.write([stamped(n, power=10 + n) for n in range(3)])
+    one.write([stamped(2, power=20), stamped(9, power=21)])
+
+    assert powers(database) == {0: 0, 1: 1, 2: 2, 3: 10, 4: 11, 5: 12, 6: 20, 9: 21}
+
+
+def test_a_long_burst_before_a_restart_costs_no_reading_after_it(database: peewee.Database) -> None:
+    Writer(database).write([stamped(n, power=n) for n in range(2000)])
+
+    Writer(database).write([stamped(500 + n, power=5000 + n) for n in range(2000)])
+
+    assert powers(database) == {n: n for n in range(2000)} | {
+        n: 3000 + n for n in range(2000, 4000)
+    }
+
+
+def test_readings_with_a_time_of_their_own_are_never_moved(database: peewee.Database) -> None:
+    writer = Writer(database)
+    writer.write([stamped(0, power=1)])
+
+    own = Reading("1", NOON + timedelta(milliseconds=1), {"power": 2.0})
+    writer.write([stamped(0, power=3), own, own, reading(power=4.0)])
+
+    assert powers(database) == {0: 1, 1: 2, 2: 3}
+
+
 def test_the_first_reading_of_a_moment_stays(database: peewee.Database) -> None:
     writer = Writer(database)
 

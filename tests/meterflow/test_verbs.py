@@ -102,7 +102,8 @@ def test_a_failed_check_a_wrong_argument_and_a_wrong_setting_have_their_exit_cod
 
     codes = [answer.returncode for answer in (nothing_there, wrong_argument, wrong_setting)]
     assert codes == [1, 2, 2]
-    assert "MQTT_PORT" in wrong_setting.stderr
+    assert nothing_there.stderr.startswith("meterflow scan: 127.0.0.1:")
+    assert wrong_setting.stderr.startswith("meterflow status: MQTT_PORT: ")
 
 
 def test_a_service_started_by_its_verb_ends_with_zero(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Commands of the recorder: what a person sees, and no traceback for a person's mistake."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -136,6 +137,55 @@ def test_a_backup_is_a_whole_history_and_replaces_the_one_before(run: Run, histo
     assert sql(copy, "SELECT COUNT(*) FROM readings") == [(432,)]
     assert sql(copy, "PRAGMA integrity_check") == [("ok",)]
     assert list(history.parent.glob("*.part")) == []
+
+
+@pytest.mark.usefixtures("history")
+def test_status_prints_the_same_as_json(run: Run) -> None:
+    status = json.loads(run("status", "--json").out)
+
+    assert status["database"].endswith(HISTORY)
+    assert status["bytes"] > status["free_bytes"] >= 0
+    assert status["meters"][0] == {
+        "meter_id": "1",
+        "first_reading": "2026-11-19T00:00:00.000Z",
+        "newest_reading": "2026-11-21T23:50:00.000Z",
+    }
+    assert [level["level"] for level in status["levels"]] == [
+        "readings", "5 minutes", "hours", "days",
+    ]  # fmt: skip
+    assert [level["kept_days"] for level in status["levels"]] == [30, 90, None, None]
+    assert status["bytes_in_a_year_if_all_kept"] > status["bytes_in_a_year"] > 0
+
+
+def test_status_of_an_empty_history_has_every_key_as_json(run: Run, tmp_path: Path) -> None:
+    migrate(database := open_database(f"sqlite:///{tmp_path / HISTORY}"))
+    database.close()
+
+    status = json.loads(run("status", "--json").out)
+
+    assert (status["meters"], status["levels"], status["bytes_in_a_year"]) == ([], [], None)
+
+
+def test_check_prints_the_same_as_json(run: Run, history: Path) -> None:
+    sound = run("check", "--json")
+    sql(history, "DELETE FROM rollup WHERE level = 1440 AND meter = 1")
+    differing = run("check", "--json")
+
+    assert (sound.code, differing.code) == (0, 1)
+    found = json.loads(sound.out)
+    assert (found["sound"], found["file_problems"]) == (True, [])
+    assert found["rollups"] == {"days": 6, "differ": []}
+    assert [day["day"] for day in found["gaps"]] == ["2026-11-19", "2026-11-20", "2026-11-21"]
+    assert found["gaps"][0] == {
+        "meter_id": "2",
+        "day": "2026-11-19",
+        "readings": 138,
+        "gaps": 1,
+        "longest_s": 4200.0,
+        "missing_s": 3600.0,
+        "usual_s": 600.0,
+    }
+    assert {"meter_id": "1", "day": "2026-11-19"} in json.loads(differing.out)["rollups"]["differ"]
 
 
 def test_check_reports_a_sound_history_and_its_gaps(run: Run, history: Path) -> None:
@@ -307,7 +357,7 @@ def test_parquet_without_its_library_is_a_settings_error(
     result = run("export", "x.parquet")
 
     assert result.code == 2
-    assert "Parquet needs the extra archive" in result.err
+    assert "Parquet needs pyarrow" in result.err
     assert not history.with_name("x.parquet.part").exists()
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from contract.quantities import BY_NAME, ENERGY, POWER_FACTOR, VOLTAGE, Kind, Quantity
-from gateway_bridge.meter.plan import Block, Layout
+from gateway_bridge.meter.plan import Block
+from gateway_bridge.meter.state import Layout
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.model import Register
 from simulator import LineTiming, Simulator

@@ -1,9 +1,9 @@
-"""Chaos: everything dies in random order, and not one reading is lost, stored twice or changed.
+"""Chaos: parts die in random order, and no reading is lost, stored twice or changed.
 
     python -m tests.system.chaos --seconds 120 --broker mosquitto --seed 7
 
-What the history should hold is known from three sides: the bridge's journal, what an independent
-subscriber has heard, and what the simulated meters have answered.
+Three sources show what the history should contain: the bridge's journal, an independent
+subscriber, and the responses of the simulated meters.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract.readings import epoch_ms, parse_time
+from contract.times import epoch_ms, parse_time
 from gateway_bridge.models import MODELS
 from gateway_bridge.publishing.journal import FLUSH_S
 from tests.support.parts import wait_until
@@ -29,7 +29,7 @@ from tests.support.pipeline import RATE, Pipeline
 SETTLE_S = 90.0
 NEAR_S = FLUSH_S + 3
 BACK_S = 30.0
-"""So far the clock is set back."""
+"""Seconds that the clock is set back."""
 BROKERS = ("mosquitto", "embedded")
 PARTS = ("gateway_bridge", "broker", "recorder")
 
@@ -41,7 +41,7 @@ Values = tuple[int | None, int | None]
 
 @dataclass
 class Outcome:
-    """What came of it, after which blows."""
+    """The result, and the faults that were injected."""
 
     seed: int
     actions: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Outcome:
 
     def __str__(self) -> str:
         return (
-            f"seed {self.seed}: {len(self.actions)} blows ({', '.join(self.actions)}); "
+            f"seed {self.seed}: {len(self.actions)} faults ({', '.join(self.actions)}); "
             f"{self.served} different answers of meters, {self.expected} readings, "
             f"{self.stored} stored, "
             f"lost {len(self.lost) + len(self.unread)}, changed {len(self.changed)}, "
@@ -74,7 +74,7 @@ class Outcome:
 
 
 class Chaos:
-    """Deals blows to a pipeline, and then compares."""
+    """Injects faults into a pipeline, then compares the readings."""
 
     def __init__(self, pipeline: Pipeline, seed: int) -> None:
         self._pipeline = pipeline
@@ -84,38 +84,38 @@ class Chaos:
         self._disturbances: list[tuple[float, float]] = []
         self._clock_s = 0.0
 
-    def rage(self, seconds: float) -> None:
-        """Deal one blow after the other, each sort at least once if there is time."""
-        blows = [self._kill] * 3 + [self._freeze, self._rob_broker, self._restore]
+    def inject(self, seconds: float) -> None:
+        """Inject one fault after the other, each kind at least once if time allows."""
+        faults = [self._kill] * 3 + [self._freeze, self._rob_broker, self._restore]
         if self._pipeline.disk:
-            blows.append(self._fill_disk)
+            faults.append(self._fill_disk)
         if self._pipeline.has_clock:
-            blows.append(self._set_clock_back)
+            faults.append(self._set_clock_back)
         wait_until(self._has_begun, what="the first rows")
         self._pipeline.back_up()
         ends_s = time.monotonic() + seconds
         left: list[object] = []
         while time.monotonic() < ends_s:
-            left = left or self._dice.sample(blows, len(blows))
-            blow = left.pop()
-            assert callable(blow)
-            blow()
+            left = left or self._dice.sample(faults, len(faults))
+            fault = left.pop()
+            assert callable(fault)
+            fault()
             time.sleep(self._dice.uniform(0.3, 2))
             for name in PARTS:
                 self._pipeline.start(name)
             time.sleep(self._dice.uniform(0.2, 1.5))
 
     def compare(self) -> Outcome:
-        """Wait until the history holds all that is in the journal; then look at every row."""
+        """Wait until the history contains the whole journal, then compare every row."""
         began_s, written = time.time(), self._journal_size()
         wait_until(lambda: self._journal_size() > written, what="the journal to be written")
         expected = self._journal()
         _patiently(lambda: expected.keys() <= self._rows().keys())
         self._outcome.settled_s = time.time() - began_s
         rows = self._rows()
-        _patiently(lambda: not rows.keys() - self._journal().keys() - self._unheard(rows))
-        journal, heard, served = self._journal(), self._heard(), self._served()
-        self._judge(rows, expected, journal, heard)
+        _patiently(lambda: not rows.keys() - self._journal().keys() - self._unjournalled(rows))
+        journal, received, served = self._journal(), self._received(), self._served()
+        self._judge(rows, expected, journal, received)
         self._outcome.never_served = [
             key for key, values in rows.items() if values not in served[key[0]]
         ]
@@ -134,26 +134,26 @@ class Chaos:
         rows: dict[Key, Values],
         expected: dict[Key, set[Values]],
         journal: dict[Key, set[Values]],
-        heard: dict[Key, set[Values]],
+        received: dict[Key, set[Values]],
     ) -> None:
         outcome = self._outcome
-        outcome.expected = len(expected.keys() | heard.keys())
+        outcome.expected = len(expected.keys() | received.keys())
         outcome.stored = len(rows)
         outcome.same_moment = sum(len(values) - 1 for values in journal.values())
         outcome.lost = [key for key in expected if key not in rows]
-        # Heard of, and not in the journal: the bridge was killed before it wrote. That the broker
-        # died as well before the recorder had it, is one crash more than is promised to be borne.
-        for key in heard.keys() - journal.keys() - rows.keys():
+        # Received, but not in the journal: the bridge was killed before it wrote. If the broker
+        # also died before the recorder had it, that is one crash more than is guaranteed.
+        for key in received.keys() - journal.keys() - rows.keys():
             if self._two_died(key[1] / 1000):
                 outcome.died_with_two += 1
             elif key[1] / 1000 < time.time() - NEAR_S:
                 outcome.lost.append(key)
         known = {
-            key: journal.get(key, set()) | heard.get(key, set())
-            for key in journal.keys() | heard.keys()
+            key: journal.get(key, set()) | received.get(key, set())
+            for key in journal.keys() | received.keys()
         }
         outcome.changed = [k for k, values in rows.items() if k in known and values not in known[k]]
-        outcome.invented = list(rows.keys() - known.keys() - self._unheard(rows))
+        outcome.invented = list(rows.keys() - known.keys() - self._unjournalled(rows))
 
     def _two_died(self, at_s: float) -> bool:
         return all(
@@ -161,8 +161,8 @@ class Chaos:
             for name in ("gateway_bridge", "broker")
         )
 
-    def _unheard(self, rows: Iterable[Key]) -> set[Key]:
-        """Return what a bridge may have read shortly before it died, and not written down."""
+    def _unjournalled(self, rows: Iterable[Key]) -> set[Key]:
+        """Return what a bridge may have read shortly before it died, without writing it."""
         return {
             key
             for key in rows
@@ -171,7 +171,7 @@ class Chaos:
         }
 
     def _disturbed(self, at_s: float) -> bool:
-        """Whether a bridge that died or stood still may have missed or forgotten an answer."""
+        """Return whether a bridge that died or was frozen may have missed a response."""
         return any(begin_s - NEAR_S < at_s < end_s + 2 for begin_s, end_s in self._disturbances)
 
     def _kill(self) -> None:
@@ -232,14 +232,14 @@ class Chaos:
             return bool(self._rows())
         return False
 
-    def _heard(self) -> dict[Key, set[Values]]:
+    def _received(self) -> dict[Key, set[Values]]:
         found: dict[Key, set[Values]] = defaultdict(set)
         for line in self._pipeline.log.output.splitlines():
             if line.startswith("{") and line.endswith("}"):
-                said = json.loads(line)
-                ts = parse_time(said["ts"])
+                payload = json.loads(line)
+                ts = parse_time(payload["ts"])
                 assert ts
-                found[said["meter_id"], epoch_ms(ts)].add(_values(said))
+                found[payload["meter_id"], epoch_ms(ts)].add(_values(payload))
         return found
 
     def _rows(self) -> dict[Key, Values]:
@@ -263,13 +263,13 @@ class Chaos:
 
 
 def _patiently(condition: Callable[[], bool]) -> None:
-    """Wait until it holds, but not for ever: what does not come is then counted."""
+    """Wait for a condition, with a limit: the comparison counts what is missing."""
     with suppress(AssertionError):
         wait_until(condition, SETTLE_S, each_s=0.5)
 
 
-def _values(said: dict[str, float]) -> Values:
-    return tuple(round(said[n] * 1000) if n in said else None for n in ("power", "energy"))  # type: ignore[return-value]
+def _values(payload: dict[str, float]) -> Values:
+    return tuple(round(payload[n] * 1000) if n in payload else None for n in ("power", "energy"))  # type: ignore[return-value]
 
 
 def _thousandths(value: float) -> int:
@@ -277,16 +277,16 @@ def _thousandths(value: float) -> int:
 
 
 def run(broker: str, seconds: float, seed: int) -> Outcome:
-    """Let chaos rage over a pipeline of its own, and return what came of it."""
+    """Inject faults into a new pipeline, and return the outcome."""
     place = tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True)
     with place, Pipeline(Path(place.name), broker) as pipeline:
         chaos = Chaos(pipeline, seed)
-        chaos.rage(seconds)
+        chaos.inject(seconds)
         return chaos.compare()
 
 
 def main() -> None:
-    """Run it on each broker; exit 1 where a reading was lost, changed or made up."""
+    """Run it on each broker; exit with 1 if a reading was lost, changed or invented."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="how long, per broker")
     parser.add_argument("--broker", choices=BROKERS, action="append")

@@ -1,12 +1,15 @@
-"""The arrows between the rooms, read from the imports themselves."""
+"""The arrows between the rooms, read from the imports, and what installs them."""
 
 import ast
+import importlib.util
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from meterflow.verbs import VERBS
 from tests.support.parts import ROOT
 
 SERVICES = {"broker", "gateway_bridge", "recorder", "simulator", "web"}
@@ -65,14 +68,47 @@ def test_the_tables_of_the_contract_need_only_the_standard_library(module: str) 
     assert packages(ROOT / module) <= sys.stdlib_module_names
 
 
-def test_the_launcher_knows_of_the_broker_only_its_settings() -> None:
+def test_the_launcher_knows_of_the_broker_and_the_bridge_only_their_settings() -> None:
     names = {name for path in sources("meterflow") for name in imports(path)}
 
-    assert {name for name in names if name.startswith("broker.")} <= {
+    assert {name for name in names if name.partition(".")[0] in SERVICES} <= {
         "broker.settings",
         "broker.settings.BrokerSettings",
         "broker.settings.is_loopback",
+        "gateway_bridge.settings",
+        "gateway_bridge.settings.UnitIds",
     }
+
+
+def test_nothing_imports_the_launcher() -> None:
+    assert [room for room in sorted(ROOMS - {"meterflow"}) if "meterflow" in ALLOWED[room]] == []
+
+
+def test_the_shared_rooms_import_no_service_and_the_contract_nothing() -> None:
+    assert ALLOWED["contract"] == {"contract"}
+    assert not (ALLOWED["service"] | ALLOWED["history"]) & (SERVICES | {"meterflow"})
+    assert "history" not in ALLOWED["service"]
+
+
+def test_the_launcher_starts_every_service_by_the_name_of_a_module_that_exists() -> None:
+    modules = {verb.module for verb in VERBS.values()}
+
+    assert all(importlib.util.find_spec(module) for module in modules)
+    assert {module.partition(".")[0] for module in modules} == SERVICES | {"meterflow"}
+
+
+def test_every_room_is_installed_and_type_checked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    included = project["setuptools"]["packages"]["find"]["include"]
+
+    assert {f"{room}*" for room in ROOMS} == set(included)
+    assert set(project["mypy"]["packages"]) == ROOMS
+
+
+def test_tests_mirror_the_rooms() -> None:
+    folders = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
+
+    assert folders == ROOMS | {"support", "system"}
 
 
 def test_the_simulator_knows_of_the_bridge_only_the_register_tables() -> None:
@@ -86,7 +122,7 @@ def test_the_simulator_knows_of_the_bridge_only_the_register_tables() -> None:
     assert not wrong
 
 
-def test_a_name_that_says_nothing_names_no_module() -> None:
+def test_no_module_has_a_name_without_meaning() -> None:
     banned = {"utils", "helpers", "common", "misc", "manager", "handler", "processor", "tmp"}
 
     named = {path.stem for room in ROOMS for path in sources(room)}

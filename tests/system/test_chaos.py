@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.support.parts import require
 from tests.system import chaos
 
-RAGE_S = 6
+FAULTS_S = 6
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10_000))
 
 
@@ -15,7 +15,7 @@ def test_no_reading_is_lost_stored_twice_or_changed_whatever_dies() -> None:
     require("mosquitto")
 
     with ThreadPoolExecutor() as both:
-        started = [both.submit(chaos.run, kind, RAGE_S, SEED) for kind in chaos.BROKERS]
+        started = [both.submit(chaos.run, kind, FAULTS_S, SEED) for kind in chaos.BROKERS]
         outcomes = [each.result() for each in started]
 
     for outcome in outcomes:

@@ -47,7 +47,7 @@ class Site:
             connection.sendall(f"set 1 {quantity} {value}\n".encode())
             assert connection.recv(100) == b"ok\n"
 
-    def listening(self) -> Part:
+    def subscriber(self) -> Part:
         command = (require("mosquitto_sub"), "-v", "-p", str(self.broker), "-t", "meters/#")
         return Part(*command, directory=self.directory)
 
@@ -84,7 +84,7 @@ def frame_with(socket_: websocket.WebSocket, power: float) -> dict[str, object]:
     return dict(frame)
 
 
-def test_a_register_that_changes_is_seen_on_the_bus_in_the_history_and_in_the_browser(
+def test_a_changed_register_arrives_over_mqtt_in_the_history_and_in_the_browser(
     site: Site, page: Page
 ) -> None:
     page.goto(f"http://127.0.0.1:{site.http}/")
@@ -92,10 +92,10 @@ def test_a_register_that_changes_is_seen_on_the_bus_in_the_history_and_in_the_br
     expect(shown).to_be_visible(timeout=10_000)
     frames = websocket.create_connection(f"ws://127.0.0.1:{site.http}/ws/1", timeout=10)
 
-    with site.listening() as bus:
+    with site.subscriber() as subscriber:
         site.set_register("power", 4321)
-        bus.wait_for("meters/1/power 4321")
-        bus.wait_for('"power":4321')
+        subscriber.wait_for("meters/1/power 4321")
+        subscriber.wait_for('"power":4321')
 
     wait_until(lambda: site.row(4321) == "1|4321.0", what="the row")
     assert [reading["power"] for reading in site.get("/readings/1?limit=1")] == [4321]

@@ -1,4 +1,4 @@
-"""The ESP32 unit of examples/esp32/micropython/, run as it is by MicroPython on this computer."""
+"""The ESP32 device of examples/esp32/micropython/, run unchanged by MicroPython on this machine."""
 
 import shutil
 import signal
@@ -27,7 +27,7 @@ INTERVAL_S = 0.2
 
 
 class Site:
-    """A broker with users, and a unit on it."""
+    """A broker with users, and a device that publishes to it."""
 
     def __init__(self, kind: str, directory: Path) -> None:
         self.port = free_port()
@@ -49,8 +49,8 @@ class Site:
         wait_until(lambda: listens(self.port), what=self._kind)
         return part
 
-    def start_unit(self) -> Part:
-        """Put main.py and a config.py on the unit, and switch it on."""
+    def start_device(self) -> Part:
+        """Put main.py and a config.py on the device, and start it."""
         board = self._directory / "board"
         board.mkdir(exist_ok=True)
         shutil.copy(EXAMPLE / "main.py", board)
@@ -74,7 +74,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 
 
 def readings(client: PlainClient) -> list[Reading]:
-    """Return the readings that have come, each once, in the order of their time."""
+    """Return the readings received, each once, ordered by time."""
     now = datetime.now(UTC)
     whole = [
         decode_reading(message.payload, meter_id="esp1", arrived=now)
@@ -89,7 +89,7 @@ def last(client: PlainClient, leaf: str) -> str:
     return found[-1] if found else ""
 
 
-def test_a_unit_speaks_as_the_contract_says_among_many_retained_messages(site: Site) -> None:
+def test_a_device_follows_the_contract_among_many_retained_messages(site: Site) -> None:
     with site.client("bridge") as bridge:
         for number in range(200):
             bridge.publish(f"meters/{number}/status", "online", retain=True)
@@ -97,12 +97,12 @@ def test_a_unit_speaks_as_the_contract_says_among_many_retained_messages(site: S
     with site.client() as viewer:
         viewer.subscribe("meters/#")
         wait_until(lambda: len(viewer.messages) == 200)
-        with site.start_unit() as unit:
-            unit.wait_for("connected to 127.0.0.1")
+        with site.start_device() as device:
+            device.wait_for("connected to 127.0.0.1")
             wait_until(lambda: len(readings(viewer)) >= 5)
             assert last(viewer, "status") == "online"
-            assert "no connection" not in unit.output
-            unit.stop(signal.SIGKILL)
+            assert "no connection" not in device.output
+            device.stop(signal.SIGKILL)
         wait_until(lambda: last(viewer, "status") == "offline")
 
     newest = readings(viewer)[-1]
@@ -112,13 +112,13 @@ def test_a_unit_speaks_as_the_contract_says_among_many_retained_messages(site: S
 
 
 @pytest.mark.parametrize("site", ["embedded"], indirect=True)
-def test_a_unit_comes_back_and_sends_what_it_measured_meanwhile(site: Site) -> None:
-    with site.start_unit() as unit:
-        unit.wait_for("connected to 127.0.0.1")
+def test_a_device_reconnects_and_sends_what_it_measured_meanwhile(site: Site) -> None:
+    with site.start_device() as device:
+        device.wait_for("connected to 127.0.0.1")
         site.broker.stop(signal.SIGKILL)
-        unit.wait_for("no connection to 127.0.0.1")
+        device.wait_for("no connection to 127.0.0.1")
         gone = datetime.now(UTC)
-        unit.wait_for("again in 2 s")
+        device.wait_for("again in 2 s")
         site.broker = site.start_broker()
         with site.client() as viewer:
             viewer.subscribe("meters/esp1/+")

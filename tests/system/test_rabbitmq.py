@@ -22,14 +22,14 @@ SETTINGS = ROOT / "deploy" / "rabbitmq" / "meters.conf"
 
 
 def start(directory: Path, stack: ExitStack) -> int:
-    """Start RabbitMQ with all it keeps in a directory; return its port for MQTT."""
+    """Start RabbitMQ with its data in a directory; return its port for MQTT."""
     amqp, mqtt, node, names = (free_port() for _ in range(4))
     text = SETTINGS.read_text().replace("tcp.1 = 1883", f"tcp.1 = 127.0.0.1:{mqtt}")
     text = text.replace("allow_anonymous = false", "allow_anonymous = true")
     guest = "mqtt.default_user = guest\nmqtt.default_pass = guest\n"
     (directory / "rabbitmq.conf").write_text(f"{text}{guest}listeners.tcp.1 = 127.0.0.1:{amqp}\n")
     (directory / "enabled_plugins").write_text("[rabbitmq_mqtt].\n")
-    # Started first and by us, or RabbitMQ would leave one behind.
+    # Started first and by the test, because RabbitMQ would leave one running.
     epmd = Part("epmd", "-address", "127.0.0.1", "-port", str(names), directory=directory)
     stack.enter_context(epmd)
     wait_until(lambda: listens(names), what="epmd")
@@ -70,7 +70,7 @@ def stored(directory: Path) -> set[tuple[str, int]]:
 
 
 def sent(watcher: PlainClient) -> set[tuple[str, int]]:
-    """Return (meter, milliseconds) of each reading on the bus."""
+    """Return (meter, milliseconds) of each published reading."""
     found, now = set(), datetime.now(UTC)
     for message in watcher.messages:
         meter_id = message.topic.split("/")[1]

@@ -5,10 +5,10 @@ WIFI_PASSWORD = "its password"
 
 BROKER = "192.168.1.10"
 PORT = 1883
-# The unit's user at the broker (python -m broker add-user esp1), or None for a broker without.
+# The device's user at the broker (meterflow broker add-user esp1), or None without users.
 USER = "esp1"
 PASSWORD = "its password"
 
-# 1 to 32 letters, digits, "_" or "-"; where the broker has users, the same as USER.
+# 1 to 32 letters, digits, "_" or "-"; the same as USER if the broker has users.
 METER_ID = "esp1"
 INTERVAL_S = 10

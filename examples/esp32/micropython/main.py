@@ -1,12 +1,12 @@
-"""An ESP32 that measures and publishes: a complete unit of Meterflow in MicroPython.
+"""An ESP32 that measures and publishes: a complete Meterflow device in MicroPython.
 
-Copy it to the board as main.py, beside a config.py made from config.example.py. The firmware of
-micropython.org brings umqtt.simple with it. The topics and payloads are those of
-docs/contract.md; `measure` is the one function to write for a meter of your own.
+Copy it to the board as main.py, with a config.py made from config.example.py. The firmware of
+micropython.org includes umqtt.simple. Topics and payloads are those of docs/contract.md; write
+the function `measure` for your own meter.
 
-It publishes `online` when it connects and leaves `offline` as its last will, sends whole readings
-with the time from NTP and their numbers one by one, comes back by itself when Wi-Fi or broker
-were away, and then sends what it has measured meanwhile.
+The device publishes `online` when it connects and has `offline` as its last will. It publishes
+readings with the time from NTP, and their scalars. It reconnects by itself after a loss of Wi-Fi
+or broker, and then sends what it has measured meanwhile.
 """
 
 import json
@@ -21,26 +21,26 @@ try:
     import ntptime
     from machine import WDT
 except ImportError:
-    network = None  # MicroPython on a computer: it is on the network, its clock is set
+    network = None  # MicroPython on a computer, whose network and clock are set up
 
 KEEPALIVE_S = 30
 PING_S = 10
-ANSWER_S = 10
+RESPONSE_S = 10
 WATCHDOG_S = 90
 LONGEST_PAUSE_S = 30
-MOST_WAITING = 200
-CLOCK_IS_SET = 2024
-"""A clock that nobody has set begins in 2000, or in 1970."""
-TROUBLE = (OSError, MQTTException, AssertionError, IndexError, TypeError)
-"""What umqtt.simple raises, depending on where in a packet the connection ends."""
+MOST_QUEUED = 200
+CLOCK_SET_YEAR = 2024
+"""A clock that is not set shows 2000 or 1970."""
+ERRORS = (OSError, MQTTException, AssertionError, IndexError, TypeError)
+"""Errors that umqtt.simple raises, depending on where in a packet the connection ends."""
 
 
 def measure() -> dict:
-    """Return what the meter shows: names from docs/quantities.md, numbers in their units.
+    """Return the meter's values: names from docs/quantities.md, numbers in their units.
 
-    Here a load that comes and goes, so that the unit runs without a meter. Leave out what your
-    meter does not have; never send 0 for a value that you could not read. A counter of energy
-    goes on after a restart: take it from the meter, or keep it in flash.
+    This example simulates a load, so that the device runs without a meter. Omit what your meter
+    does not have; never send 0 for a value that you could not read. An energy counter has to
+    continue after a restart: read it from the meter, or store it in flash.
     """
     seconds = time.ticks_ms() / 1000
     voltage = 230 + 2 * math.sin(seconds / 60)
@@ -53,8 +53,8 @@ def measure() -> dict:
     }
 
 
-class Unit(MQTTClient):
-    """The unit's connection to the broker."""
+class Device(MQTTClient):
+    """The device's connection to the broker."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -72,54 +72,56 @@ class Unit(MQTTClient):
         self.next_try = time.ticks_ms()
 
     def online(self) -> bool:
-        """Tell whether there is a connection; make one where it is time to try again."""
+        """Return whether there is a connection; connect if it is time to try again."""
         if not self.connected and time.ticks_diff(self.next_try, time.ticks_ms()) <= 0:
             try:
                 join_wifi()
                 set_clock()
                 self.connect()
                 self.connected = True
-                self.say("status", "online", qos=1)
+                self.send_text("status", "online", qos=1)
                 self.pause_s = 1
                 print("connected to", config.BROKER)
-            except TROUBLE as error:
+            except ERRORS as error:
                 self.lost(error)
         return self.connected
 
-    def say(self, leaf: str, text: str, qos: int = 0, retain: bool = True) -> None:
-        """Publish under meters/<id>/; with QoS 1 wait until the broker has it."""
-        self.pid %= 65535  # umqtt.simple would count on, and never see its answer again
+    def send_text(self, leaf: str, text: str, qos: int = 0, retain: bool = True) -> None:
+        """Publish under meters/<id>/; with QoS 1 wait for the acknowledgement."""
+        self.pid %= (
+            65535  # umqtt.simple counts past 65535 and then never recognises an acknowledgement
+        )
         self.publish(self.topic + leaf, text.encode(), retain, qos)
 
-    def send(self, waiting: list) -> None:
-        """Send readings, oldest first; each leaves the list when the broker has it."""
+    def send(self, queue: list) -> None:
+        """Send readings, oldest first; remove each when the broker has acknowledged it."""
         try:
-            while waiting:
-                # Retained is only the newest: it is what late subscribers get first.
-                self.say("reading", json.dumps(waiting[0]), qos=1, retain=len(waiting) == 1)
-                newest = waiting.pop(0)
+            while queue:
+                # Only the newest is retained: later subscribers receive it first.
+                self.send_text("reading", json.dumps(queue[0]), qos=1, retain=len(queue) == 1)
+                newest = queue.pop(0)
                 feed_watchdog()
             for name, value in newest.items():
                 if name not in ("ts", "meter_id"):
-                    self.say(name, str(value))
-        except TROUBLE as error:
+                    self.send_text(name, str(value))
+        except ERRORS as error:
             self.lost(error)
 
     def check(self) -> None:
-        """Ask the broker whether it is there; without this the last will would be said."""
+        """Ping the broker; without this it would publish the last will."""
         try:
             self.ping()
             self.wait_msg()
-        except TROUBLE as error:
+        except ERRORS as error:
             self.lost(error)
 
     def wait_msg(self) -> object:
-        """Wait for the broker's answer, but not for ever."""
-        self.sock.settimeout(ANSWER_S)
+        """Wait for the broker's response, with a time-out."""
+        self.sock.settimeout(RESPONSE_S)
         return super().wait_msg()
 
     def lost(self, error: Exception) -> None:
-        """Close what is left of the connection, and try again later."""
+        """Close the connection, and schedule the next try."""
         print("no connection to", config.BROKER, "-", repr(error), "- again in", self.pause_s, "s")
         self.connected = False
         if self.sock:
@@ -129,50 +131,50 @@ class Unit(MQTTClient):
 
 
 def run() -> None:
-    """Measure and publish at each interval, for ever."""
-    unit = Unit()
-    waiting = []
+    """Measure and publish at every interval."""
+    device = Device()
+    queue = []
     due = time.ticks_ms()
     while True:
         feed_watchdog()
-        online = unit.online()  # before the first reading, because it sets the clock
-        keep(waiting, reading())
+        online = device.online()  # before the first reading, because it sets the clock
+        enqueue(queue, reading())
         if online:
-            unit.send(waiting)
+            device.send(queue)
         due = time.ticks_add(due, int(config.INTERVAL_S * 1000))
-        rest_until(due, unit)
+        sleep_until(due, device)
 
 
 def reading() -> dict:
-    """Measure, and add the time where the clock is set; Meterflow adds it otherwise."""
+    """Return a reading, with the time if the clock is set; otherwise Meterflow adds it."""
     whole = measure()
     whole["meter_id"] = config.METER_ID
     now_ns = time.time_ns()
     year, month, day, hour, minute, second = time.gmtime(now_ns // 1000000000)[:6]
-    if year >= CLOCK_IS_SET:
+    if year >= CLOCK_SET_YEAR:
         date = f"{year:04d}-{month:02d}-{day:02d}"
         milliseconds = now_ns // 1000000 % 1000
         whole["ts"] = f"{date}T{hour:02d}:{minute:02d}:{second:02d}.{milliseconds:03d}Z"
     return whole
 
 
-def keep(waiting: list, newest: dict) -> None:
-    """Add a reading to those that wait; one without a time is worth nothing later."""
-    waiting[:] = [earlier for earlier in waiting if "ts" in earlier][-MOST_WAITING + 1 :]
-    waiting.append(newest)
+def enqueue(queue: list, newest: dict) -> None:
+    """Add a reading to the queue; drop those without a time, which are worth nothing later."""
+    queue[:] = [earlier for earlier in queue if "ts" in earlier][-MOST_QUEUED + 1 :]
+    queue.append(newest)
 
 
-def rest_until(due: int, unit: Unit) -> None:
-    """Sleep, and keep the connection alive meanwhile."""
+def sleep_until(due: int, device: Device) -> None:
+    """Sleep, and keep the connection alive."""
     while (left_ms := time.ticks_diff(due, time.ticks_ms())) > 0:
         time.sleep_ms(min(left_ms, PING_S * 1000))
         feed_watchdog()
-        if unit.connected and left_ms > PING_S * 1000:
-            unit.check()
+        if device.connected and left_ms > PING_S * 1000:
+            device.check()
 
 
 def join_wifi() -> None:
-    """Join the Wi-Fi of config.py; raises OSError where that takes too long."""
+    """Join the Wi-Fi of config.py. Raises OSError if that takes too long."""
     if network is None:
         return
     station = network.WLAN(network.STA_IF)
@@ -188,7 +190,7 @@ def join_wifi() -> None:
 
 
 def set_clock() -> None:
-    """Set the clock by NTP; without it readings bear the time of their arrival."""
+    """Set the clock by NTP; without it readings have their time of arrival."""
     if network is None:
         return
     try:
@@ -201,7 +203,7 @@ watchdog = WDT(timeout=WATCHDOG_S * 1000) if network else None
 
 
 def feed_watchdog() -> None:
-    """Tell the watchdog that all is well; it restarts a board that hangs."""
+    """Reset the watchdog, which restarts a board that hangs."""
     if watchdog:
         watchdog.feed()
 

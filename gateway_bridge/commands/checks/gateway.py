@@ -10,7 +10,7 @@ from gateway_bridge.site.site import Gateway
 
 FASTEST_BAUD = 38_400
 LONG = 60
-"""Number of registers of a long request; every supported model returns as many at once."""
+"""Number of registers of a long request; fewer where the model returns fewer at once."""
 REPEATS = 4
 
 
@@ -39,27 +39,28 @@ async def check_clients(gateway: Gateway, line: Line) -> Finding:
 
 async def check_speed(gateway: Gateway, line: Line) -> list[Finding]:
     """Compare the response times with the speed of an RS485 line."""
+    long = min(LONG, *(meter.model.limit for meter in gateway.meters if meter.unit == line.unit))
     short_s = await _fastest(line, SMALLEST_READ)
-    long_s = await _fastest(line, LONG)
+    long_s = await _fastest(line, long)
     if short_s is None:
         return []
     if long_s is None:
-        return [] if await _rejects_long(line) else [_only_short(line)]
-    wire_s = (8 + 5 + 2 * LONG) * 10 / FASTEST_BAUD
-    if long_s < wire_s and not gateway.serial:
+        return [] if await _rejects(line, long) else [_only_short(line, long)]
+    wire_s = (8 + 5 + 2 * long) * 10 / FASTEST_BAUD
+    if long_s < wire_s and not gateway.is_serial:
         return [
             Finding(
                 "cache",
                 "fault",
-                f"{LONG} registers arrive in {1000 * long_s:.0f} ms, faster than any RS485 line"
+                f"{long} registers arrive in {1000 * long_s:.0f} ms, faster than any RS485 line"
                 f" transmits them ({1000 * wire_s:.0f} ms): the gateway responds from its memory",
                 "turn off its storage function (ZLAN, Waveshare: More Advanced Settings; 'Simple"
                 " Modbus TCP' instead of 'storage'); otherwise values and times are those of its"
                 " memory",
             )
         ]
-    speed = Finding("speed", "ok", f"{LONG} registers take {1000 * long_s:.0f} ms")
-    baud = _compare_baud(gateway, (long_s - short_s) / (2 * (LONG - SMALLEST_READ)))
+    speed = Finding("speed", "ok", f"{long} registers take {1000 * long_s:.0f} ms")
+    baud = _compare_baud(gateway, (long_s - short_s) / (2 * (long - SMALLEST_READ)))
     return [speed, baud] if baud else [speed]
 
 
@@ -77,24 +78,24 @@ async def _fastest(line: Line, count: int) -> float | None:
     return min(times, default=None)
 
 
-async def _rejects_long(line: Line) -> bool:
-    """Return whether the meter rejects a long request with an exception, which is no fault."""
-    response = await line.probe.request(line.unit, 0, LONG)
+async def _rejects(line: Line, count: int) -> bool:
+    """Return whether the meter rejects a long request with an exception, which is not a fault."""
+    response = await line.probe.request(line.unit, 0, count)
     return response.outcome is Outcome.EXCEPTION
 
 
-def _only_short(line: Line) -> Finding:
+def _only_short(line: Line, count: int) -> Finding:
     return Finding(
         "speed",
         "fault",
-        f"unit {line.unit} returns {SMALLEST_READ} registers, but not {LONG}",
+        f"unit {line.unit} returns {SMALLEST_READ} registers, but not {count}",
         "raise the gateway's timeout for the RS485 side (often called command time-out or max wait)"
         " to 500 ms or more",
     )
 
 
 def _compare_baud(gateway: Gateway, byte_s: float) -> Finding | None:
-    if byte_s <= 0 or gateway.serial:
+    if byte_s <= 0 or gateway.is_serial:
         return None
     measured = 10 / byte_s
     baud = min(BAUDS, key=lambda each: max(each / measured, measured / each))

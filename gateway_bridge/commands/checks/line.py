@@ -50,7 +50,7 @@ async def check_network(gateway: Gateway) -> list[Finding]:
         return await _unreachable(gateway, error)
     finally:
         probe.close()
-    if gateway.serial:
+    if gateway.is_serial:
         return [Finding("device", "ok", f"{gateway.address} can be opened")]
     return [Finding("network", "ok", f"{gateway.address} accepts connections")]
 
@@ -64,7 +64,7 @@ async def _unreachable(gateway: Gateway, error: NotReached) -> list[Finding]:
             Finding("network", "ok", f"{gateway.where.host} responds"),
             Finding("port", "fault", text, remedy),
         ]
-    step, remedy = _REACH.get(error.why, ("device" if gateway.serial else "port", ""))
+    step, remedy = _REACH.get(error.why, ("device" if gateway.is_serial else "port", ""))
     return [Finding(step, "fault", f"{gateway.address} {error}", remedy)]
 
 
@@ -95,8 +95,8 @@ async def _is_open(host: str, port: int) -> bool:
 
 async def check_framing(gateway: Gateway) -> tuple[Finding, Line | None]:
     """Request a value of the meters in each framing; return the line once a meter responds."""
-    first: Framing = "rtu" if gateway.serial or gateway.framing == "rtu" else "tcp"
-    tried: tuple[Framing, ...] = (first,) if gateway.serial else (first, other(first))
+    first: Framing = "rtu" if gateway.is_serial or gateway.framing == "rtu" else "tcp"
+    tried: tuple[Framing, ...] = (first,) if gateway.is_serial else (first, other(first))
     responses: list[Response] = []
     for meters in (gateway.meters[:1], gateway.meters[1:]):  # the first in both, to know soon
         for framing in tried:
@@ -161,7 +161,7 @@ async def _late_response(
 
 def _framing_found(gateway: Gateway, probe: Probe) -> Finding:
     framing = probe.framing
-    if gateway.serial:
+    if gateway.is_serial:
         return Finding("line", "ok", "a meter responds on the serial line")
     name = FRAMING_NAMES[framing]
     if gateway.framing == other(framing):
@@ -212,7 +212,7 @@ def _no_response(gateway: Gateway, responses: list[Response]) -> Finding:
         text = f"the gateway returns responses of another unit than requested (unit {units})"
         remedy = "check on its web page whether it changes unit ids, and stop other clients"
         return Finding("line", "fault", text, remedy)
-    if gateway.serial:
+    if gateway.is_serial:
         return Finding("line", "fault", f"no response on the line (unit {units})", _CHECK_LINE)
     return Finding(
         "line",
