@@ -41,7 +41,7 @@ class Verdict:
         line(what, value, beside, reach, ok)
 
     def end(self) -> None:
-        """Exit, with 1 if a figure was missed; the load shows how much else the machine had to do."""
+        """Print the load of the machine and exit, with 1 if a figure was missed."""
         sys.stdout.write(f"  (load of this machine: {os.getloadavg()[0]:.1f})\n")
         sys.exit(1 if self.missed else 0)
 
