@@ -1,4 +1,4 @@
-"""How many wrong values are given out under random faults, beside all that are given out.
+"""How many wrong values are published under random faults, beside all that are published.
 
     python benchmarks/bus_wrong_values.py [--polls 100000] [--seed N]
 

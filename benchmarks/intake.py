@@ -24,7 +24,8 @@ from statistics import median, quantiles
 
 from benchmarks.figures import NAMES, line, ms, readings, title
 from contract import topics
-from contract.readings import Reading, epoch_ms
+from contract.readings import Reading
+from contract.times import epoch_ms
 from tests.support.parts import Part, free_port, listens, wait_until
 
 METERS, ROUNDS = 20, 3

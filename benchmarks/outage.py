@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks.figures import Verdict, ms, title
-from contract.readings import parse_time
+from contract.times import parse_time
 from tests.support.bridged import Site
 from tests.support.parts import Part, wait_until
 from tests.support.plain_client import PlainClient

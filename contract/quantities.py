@@ -163,7 +163,7 @@ QUANTITIES = (
     Quantity("voltage_thd_l2_l3", "Voltage THD L2-L3", DISTORTION, diagnostic=True),
     Quantity("voltage_thd_l3_l1", "Voltage THD L3-L1", DISTORTION, diagnostic=True),
     Quantity("voltage_thd_ll", "Voltage THD line to line (average)", DISTORTION, diagnostic=True),
-    # counters a person can set back on the meter
+    # counters that can be reset on the meter
     Quantity("energy_total_resettable", "Energy total (resettable)", ENERGY, diagnostic=True),
     Quantity(
         "reactive_energy_total_resettable",

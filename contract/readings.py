@@ -29,9 +29,7 @@ from typing_extensions import TypedDict
 from contract.arrival import MOST_AHEAD
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME, QUANTITIES, Quantity
-from contract.times import epoch_ms as epoch_ms
-from contract.times import format_time as format_time
-from contract.times import parse_time as parse_time
+from contract.times import format_time, parse_time
 from contract.validation import Id, payload_error
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)

@@ -69,13 +69,13 @@ def reading(url: str) -> Iterator[peewee.Database]:
 
 
 def is_current(database: peewee.Database) -> bool:
-    """Return whether a recorder of this version has prepared the database."""
-    try:
-        database.connect(reuse_if_open=True)
-        pending = [m for m in Runner(database, str(MIGRATIONS)).status() if not m.applied]
-        return not pending and not _unnumbered(database)
-    except peewee.DatabaseError:
-        return False
+    """Return whether a recorder of this version has prepared the database.
+
+    Raises peewee's errors: a database that is locked or away is not one of another version.
+    """
+    database.connect(reuse_if_open=True)
+    pending = [m for m in Runner(database, str(MIGRATIONS)).status() if not m.applied]
+    return not pending and not _unnumbered(database)
 
 
 def exists(database: peewee.Database) -> bool:

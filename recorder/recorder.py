@@ -19,7 +19,7 @@ from paho.mqtt.client import MQTTMessage
 from contract import topics
 from contract.times import format_time
 from recorder.inbox import BridgeMessage, Contents, Inbox
-from recorder.lease import Lease
+from recorder.leader_election import LeaderElection
 from recorder.replays import Replays
 from recorder.settings import RecorderSettings
 from recorder.storage import Storage
@@ -79,14 +79,14 @@ class Recorder:
             manual_ack=True,
         )
         self._replays = Replays(self._name, storage, direct=self._group is not None)
-        self._lease = Lease(storage, self._group, self._name)
+        self._election = LeaderElection(storage, self._group, self._name)
 
     def run(self, stop: threading.Event) -> None:
         """Record until `stop` is set; then store what has arrived, and disconnect."""
         self._mqtt.start()
         while not stop.is_set():
             self._store(self._next_batch(), stop)
-            if self._lease.is_ours():
+            if self._election.is_leader():
                 if self._mqtt.connected:
                     for bridge, request in self._replays.due_requests():
                         topic = topics.bridge(bridge, "replay")
@@ -97,7 +97,7 @@ class Recorder:
         self._leave_group(stop)
         self._stopping.set()
         self._store_the_rest(stop)
-        self._lease.release()
+        self._election.resign()
         self._publish_info()
         self._mqtt.stop()
         logger.info(

@@ -36,7 +36,7 @@ LONGEST_S = 60.0
 CALM_S = 300.0
 """Seconds without a request after which pauses begin with `GAP_S` again."""
 MOST_TRIES = 10
-"""Replays of the same readings after which they are given up: they cannot be stored."""
+"""Replays of the same readings after which they are abandoned: they cannot be stored."""
 MOST_BRIDGES = 1000
 
 
@@ -51,7 +51,7 @@ class _Conversation:
     not_before_s: float = -math.inf
     asked_s: float = -math.inf
     passed: dict[str, int] = field(default_factory=dict)
-    """By meter, the number after which the next slice begins, whatever is missing before it."""
+    """By meter, the number after which the next slice begins, whether or not gaps precede it."""
     tries: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By meter, a number and how often the readings after it were sent and are still missing."""
 
@@ -109,8 +109,8 @@ class Replays:
         if conversation is None or answer.recorder != self._name:
             return
         tries = conversation.tries
-        given_up = {name for name, (_, count) in tries.items() if count >= MOST_TRIES}
-        settled = self._storage.settle(bridge, answer.meters, given_up, give_up)
+        abandoned = {name for name, (_, count) in tries.items() if count >= MOST_TRIES}
+        settled = self._storage.settle(bridge, answer.meters, abandoned, give_up)
         if settled is None:
             return
         for name, replayed in answer.meters.items():

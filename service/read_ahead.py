@@ -1,8 +1,8 @@
 """paho's client (paho-mqtt 2.2.0) with a socket that reads everything that has arrived at once.
 
-paho reads each packet with four calls of `recv`, and each releases the interpreter: where another
-thread is busy, each may have to wait for it. A client that reads ahead, takes whole messages from
-the buffer and acknowledges many in one packet makes a recorder take in a backlog four times as
+paho reads each packet with three calls of `recv` or more, and each releases the interpreter: where
+another thread is busy, each may have to wait for it. This client reads ahead, takes whole messages
+from the buffer and acknowledges many in one packet: a recorder takes in a backlog four times as
 fast (measured).
 """
 

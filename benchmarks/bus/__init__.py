@@ -52,7 +52,7 @@ class Line:
     cost: LineCost
 
     async def settle(self, rounds: int = 2) -> None:
-        """Wait until each meter has been heard so many times."""
+        """Wait until each meter has given that number of readings."""
         await until(lambda: self._settled(rounds), timeout_s=60)
 
     def _settled(self, rounds: int) -> bool:

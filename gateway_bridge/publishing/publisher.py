@@ -16,7 +16,8 @@ from typing import Any
 from paho.mqtt.client import MQTTMessage, MQTTMessageInfo
 
 from contract import topics
-from contract.readings import Reading, format_time
+from contract.readings import Reading
+from contract.times import format_time
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.polling.poller import Line
 from gateway_bridge.publishing import discovery

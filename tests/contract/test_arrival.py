@@ -1,4 +1,4 @@
-"""Arrival times: one millisecond a reading, whatever the clock does."""
+"""Arrival times: one millisecond a reading, even if the clock jumps."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Readings: what is accepted on the wire, and what is said about the rest."""
+"""Readings: what is accepted on the wire, and the error messages for the rest."""
 
 import contextlib
 import json
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME, QUANTITIES, Quantity
-from contract.readings import Reading, decode_reading, decode_scalar, epoch_ms, format_time
+from contract.readings import Reading, decode_reading, decode_scalar
+from contract.times import epoch_ms, format_time
 from contract.topics import METER_ID
 
 NOW = datetime(2026, 11, 22, 19, 20, 31, 123000, UTC)
@@ -69,7 +70,7 @@ def test_decoding_raises_nothing_but_a_payload_error(payload: bytes | str) -> No
 
 
 @given(st.sampled_from(QUANTITIES), st.binary() | st.floats().map(lambda n: str(n).encode()))
-def test_decoding_a_scalar_gives_a_plausible_number_or_a_complaint(
+def test_decoding_a_scalar_gives_a_plausible_number_or_an_error(
     quantity: Quantity, payload: bytes
 ) -> None:
     with contextlib.suppress(PayloadError):
@@ -130,7 +131,7 @@ def test_a_clock_that_is_not_set_is_replaced_by_the_time_of_arrival(ts: str) -> 
     ],
     ids=lambda text: str(text)[:40],
 )
-def test_what_is_wrong_is_said_with_its_field(payload: str, reason: str, says: str) -> None:
+def test_an_error_names_its_field(payload: str, reason: str, says: str) -> None:
     error = complaint(payload)
 
     assert error.reason == reason
@@ -176,7 +177,7 @@ def test_a_reading_is_flat_json_in_the_order_of_the_contract() -> None:
         (b"unavailable", None),
     ],
 )
-def test_a_scalar_is_a_decimal_number_or_says_that_there_is_none(
+def test_a_scalar_is_a_decimal_number_or_means_no_value(
     payload: bytes, value: float | None
 ) -> None:
     assert decode_scalar("power", payload) == value
@@ -185,7 +186,7 @@ def test_a_scalar_is_a_decimal_number_or_says_that_there_is_none(
 @pytest.mark.parametrize(
     "payload", [b"on", b"12,5", b"0x10", b"1_000", b"1e400", b"inf", b"12 W", b"\xff", b"1" * 65]
 )
-def test_a_scalar_that_is_no_number_is_refused(payload: bytes) -> None:
+def test_a_scalar_that_is_not_a_number_is_rejected(payload: bytes) -> None:
     with pytest.raises(PayloadError, match=r"^power: should be"):
         decode_scalar("power", payload)
 

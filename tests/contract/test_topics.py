@@ -11,12 +11,12 @@ leaves = st.from_regex(topics.QUANTITY, fullmatch=True)
 
 
 @given(meter_ids, leaves)
-def test_a_topic_that_was_built_can_be_taken_apart(meter_id: str, leaf: str) -> None:
+def test_a_topic_that_was_built_can_be_parsed(meter_id: str, leaf: str) -> None:
     assert topics.parse(topics.scalar(meter_id, leaf)) == (meter_id, leaf)
 
 
 @given(st.text())
-def test_taking_apart_never_fails_whatever_the_topic(topic: str) -> None:
+def test_parsing_never_fails_for_any_topic(topic: str) -> None:
     parts = topics.parse(topic)
 
     if isinstance(parts, topics.ServiceTopic):
@@ -26,7 +26,7 @@ def test_taking_apart_never_fails_whatever_the_topic(topic: str) -> None:
 
 
 @given(meter_ids, leaves)
-def test_a_topic_of_a_service_can_be_taken_apart(name: str, leaf: str) -> None:
+def test_a_topic_of_a_service_can_be_parsed(name: str, leaf: str) -> None:
     assert topics.parse(topics.bridge(name, leaf)) == ("bridge", name, leaf)
     assert topics.parse(topics.recorder(name, leaf)) == ("recorder", name, leaf)
 
@@ -85,5 +85,7 @@ def test_the_topics_are_those_of_the_contract() -> None:
         ("+/+/+", "meters//power", True),
     ],
 )
-def test_a_filter_covers_what_the_standard_says(pattern: str, topic: str, matches: bool) -> None:
+def test_a_filter_covers_the_topics_of_the_standard(
+    pattern: str, topic: str, matches: bool
+) -> None:
     assert topics.filter_matches(pattern, topic) is matches

@@ -11,7 +11,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from contract.readings import parse_time
+from contract.times import parse_time
 from gateway_bridge.publishing.publisher import as_text
 from tests.support.parts import Part, free_port, listens, wait_until
 

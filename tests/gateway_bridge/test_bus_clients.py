@@ -112,7 +112,7 @@ def test_two_clients_of_a_gateway_that_keeps_them_apart_are_both_served(framing:
 
 
 @BOTH
-def test_answers_to_another_client_are_passed_over_and_told_once(
+def test_answers_to_another_client_are_passed_over_and_reported_once(
     framing: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
@@ -135,10 +135,10 @@ def test_answers_to_another_client_are_passed_over_and_told_once(
 
 @pytest.mark.parametrize("fault", [("rtu", {}), ("tcp", {"transaction_0": 0})])
 @pytest.mark.parametrize("after_s", [step / 20 for step in range(21)])
-def test_the_first_answer_to_another_client_is_not_given_out_though_it_fits(
+def test_the_first_answer_to_another_client_is_not_published_though_it_fits(
     after_s: float, fault: tuple[str, dict[str, float]]
 ) -> None:
-    """As long as ours, never heard before, whenever it comes: ours follows and gives it away."""
+    """As long as ours, never received before, whenever it comes: ours follows and shows it."""
 
     async def story() -> None:
         framing, faults = fault
@@ -157,7 +157,7 @@ def test_the_first_answer_to_another_client_is_not_given_out_though_it_fits(
 
 
 @pytest.mark.parametrize("step", range(48))
-def test_nor_is_it_given_out_after_a_time_out_or_on_a_line_slower_than_planned(step: int) -> None:
+def test_nor_is_it_published_after_a_timeout_or_on_a_line_slower_than_planned(step: int) -> None:
     """An answer that is still owed from a time-out is no excuse for one that might be ours."""
 
     async def story() -> None:
@@ -213,8 +213,8 @@ def test_a_register_that_the_meter_lacks_is_found_out_while_another_block_waits(
     run_leaping(story())
 
 
-def test_nothing_is_given_out_of_a_meter_whose_answers_cannot_be_told_from_anothers() -> None:
-    """Without ids only the length tells; here the other client asks in all lengths there are."""
+def test_nothing_is_published_of_a_meter_whose_answers_cannot_be_attributed() -> None:
+    """Without ids only the length helps; here the other client uses all lengths."""
 
     async def story() -> None:
         async with line("rtu", interval_s=2.0, to_all=0) as (simulator, _, heard):
@@ -235,7 +235,7 @@ def test_nothing_is_given_out_of_a_meter_whose_answers_cannot_be_told_from_anoth
     run_leaping(story())
 
 
-def test_a_gateway_that_is_too_busy_takes_its_meters_offline_and_says_so(
+def test_a_gateway_that_is_too_busy_takes_its_meters_offline_and_reports_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def story() -> None:
@@ -286,7 +286,7 @@ def test_what_a_gateway_answers_from_memory_is_never_older_than_its_memory() -> 
     run_leaping(story())
 
 
-def test_a_line_on_which_nothing_can_be_told_apart_is_waited_for_without_a_busy_loop() -> None:
+def test_a_line_on_which_nothing_can_be_attributed_is_waited_for_without_a_busy_loop() -> None:
     async def story() -> None:
         async with line("rtu", interval_s=0.1) as (simulator, poller, heard):
             await until(lambda: heard.of("1") and heard.of("2"))

@@ -54,7 +54,7 @@ def cases() -> list[Case]:
 
 
 def meet(framing: str, fault: str, number: float | None, seconds: float) -> tuple[Heard, Heard]:
-    """Let the fault strike meter 1 of two; return what was heard meanwhile, and in all.
+    """Let the fault strike meter 1 of two; return what was received meanwhile, and in all.
 
     Fails where meter 1 is not back after it.
     """
@@ -84,7 +84,7 @@ def meet(framing: str, fault: str, number: float | None, seconds: float) -> tupl
 
 
 @pytest.mark.parametrize(("framing", "fault", "number", "outcome"), cases())
-def test_a_faulty_meter_says_nothing_wrong_and_its_neighbour_goes_on(
+def test_a_faulty_meter_publishes_nothing_wrong_and_its_neighbour_goes_on(
     framing: str, fault: str, number: float | None, outcome: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "gateway_bridge"):
@@ -102,7 +102,7 @@ def test_a_faulty_meter_says_nothing_wrong_and_its_neighbour_goes_on(
 
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
 @pytest.mark.parametrize("fault", sorted(OF_COUNTERS))
-def test_a_counter_that_cannot_be_is_held_back_and_the_rest_is_given_out(
+def test_a_counter_that_cannot_be_is_held_back_and_the_rest_is_published(
     framing: str, fault: str
 ) -> None:
     meanwhile, in_all = meet(framing, fault, None, 2)

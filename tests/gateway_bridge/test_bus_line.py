@@ -34,7 +34,7 @@ async def line(
 
 
 async def counted(heard: Heard, meters: int, seconds: float) -> dict[str, int]:
-    """Return how many readings each meter gives in so many seconds."""
+    """Return the number of readings of each meter in this time."""
     before = len(heard.readings)
     await asyncio.sleep(seconds)
     said_by = [meter_id for meter_id, _, _ in heard.readings[before:]]

@@ -1,4 +1,4 @@
-"""Whatever goes wrong on the bus, no value is given out that its meter did not measure then."""
+"""Whatever goes wrong on the bus, no value is published that its meter did not measure then."""
 
 import random
 
@@ -8,7 +8,7 @@ from tests.support.leaping import run_leaping
 POLLS, LINES = 10_000, 10
 
 
-def test_ten_thousand_randomly_faulted_polls_give_out_not_one_wrong_value() -> None:
+def test_ten_thousand_randomly_faulted_polls_publish_no_wrong_value() -> None:
     seed = random.SystemRandom().randrange(1_000_000)
 
     truths = run_leaping(suffer_all(seed, POLLS, LINES))

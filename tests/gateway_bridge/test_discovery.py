@@ -1,4 +1,4 @@
-"""Home Assistant is told of each meter and quantity as its discovery wants it."""
+"""Discovery: each meter and quantity as Home Assistant expects it."""
 
 import json
 from typing import Any
@@ -88,7 +88,7 @@ def test_a_value_expires_after_three_missed_intervals_but_not_before_half_a_minu
     assert expires_after_s(60) == 185
 
 
-def test_the_bridge_is_a_device_that_tells_whether_it_is_connected() -> None:
+def test_the_bridge_is_a_device_with_its_connection_as_a_sensor() -> None:
     topic, payload = bridge_message("house")
     connection = json.loads(payload)["components"]["connection"]
 

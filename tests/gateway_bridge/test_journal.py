@@ -62,7 +62,7 @@ def test_what_came_after_a_number_is_found_written_or_not(journal: Journal) -> N
     assert journal.after("1", 1, 9).oldest == 1
 
 
-def test_what_was_kept_is_there_after_a_stop_and_numbers_go_on(path: Path) -> None:
+def test_readings_are_there_after_a_stop_and_numbers_continue(path: Path) -> None:
     journal, numbering = begun(path)
     first = numbering["1"] + 1
     keep(journal, first)
@@ -91,7 +91,7 @@ def test_numbers_jump_after_a_crash_even_where_the_clock_has_been_set_back(
     journal.stop()
 
 
-def test_a_recorder_that_knows_more_lifts_the_numbers_but_not_beyond_all_measure() -> None:
+def test_a_recorder_that_is_ahead_raises_the_numbers_within_limits() -> None:
     numbering = Numbering()
     now = numbering["1"] + 1
 
@@ -133,7 +133,7 @@ def test_a_reading_without_a_usable_clock_is_not_kept(journal: Journal) -> None:
     assert numbers(journal) == []
 
 
-def test_a_directory_that_cannot_be_written_is_told_once_and_tried_again(
+def test_a_directory_that_is_not_writable_is_logged_once_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -154,7 +154,7 @@ def test_a_directory_that_cannot_be_written_is_told_once_and_tried_again(
     journal.stop()
 
 
-def test_what_nobody_can_write_is_given_up_from_its_old_end(
+def test_readings_that_cannot_be_written_are_dropped_oldest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -186,7 +186,7 @@ def test_a_damaged_journal_is_set_aside(path: Path, caplog: pytest.LogCaptureFix
     journal.stop()
 
 
-def test_a_journal_that_is_deleted_under_the_bridge_begins_anew(
+def test_a_journal_that_is_deleted_under_the_bridge_is_created_again(
     journal: Journal, path: Path
 ) -> None:
     keep(journal, 1)

@@ -59,7 +59,7 @@ def test_an_adapter_that_is_unplugged_and_plugged_in_again_goes_on(
     assert "does not exist; check that the adapter is plugged in" in caplog.text
 
 
-def test_an_adapter_that_another_program_uses_is_told(tmp_path: Path) -> None:
+def test_an_adapter_that_another_program_uses_is_reported(tmp_path: Path) -> None:
     async def story() -> None:
         async with Simulator((1,), timing=FAST, framing="rtu") as simulator:
             simulator.open_serial(tmp_path / "line")
@@ -181,7 +181,7 @@ def test_what_bears_a_sign_is_in_the_catalogue() -> None:
     assert turned({"voltage": 230.0, "current": 5.0}) == {"voltage": 230.0, "current": 5.0}
 
 
-def test_a_voltage_above_the_settings_limit_is_left_out_and_told() -> None:
+def test_a_voltage_above_the_settings_limit_is_left_out_and_reported() -> None:
     gate = Gate(max_voltage_v=260)
     values = {"voltage_l1": 261.0, "voltage_l1_l2": 420.0, "voltage_l2": 230.0}
 

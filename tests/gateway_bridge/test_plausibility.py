@@ -102,7 +102,7 @@ def test_what_is_no_number_or_out_of_range_is_left_out_and_told(gate: Gate) -> N
     }
 
 
-def test_a_standing_fault_is_told_once(gate: Gate) -> None:
+def test_a_standing_fault_is_reported_once(gate: Gate) -> None:
     events = [gate.judge(reading(0), LIVE, second).events for second in range(10, 50)]
 
     assert sum(map(len, events)) == 1

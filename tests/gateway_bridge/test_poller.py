@@ -22,7 +22,7 @@ Story = Callable[[Simulator, GatewayPoller, Heard], Awaitable[None]]
 
 @pytest.fixture
 def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a dead meter be probed sooner than one would a real one."""
+    """Probe a dead meter sooner than a real one."""
     monkeypatch.setattr("gateway_bridge.polling.breaker.DELAYS_S", (0.5, 1.0))
     monkeypatch.setattr("gateway_bridge.polling.schedule.PROBE_PATIENCE_S", 0.2)
 
@@ -35,7 +35,7 @@ def play(
     spoken: str = "tcp",
     **site: object,
 ) -> None:
-    """Let a poller meet a simulator whose every register tells its unit and address."""
+    """Let a poller meet a simulator in which every register has a value of its own."""
 
     async def run() -> None:
         simulator = Simulator(units, timing=timing, framing=spoken)  # type: ignore[arg-type]
@@ -132,7 +132,7 @@ def test_a_dead_meter_goes_offline_its_neighbour_keeps_its_rate_and_it_comes_bac
     ],
 )
 @pytest.mark.usefixtures("quick_probes")
-def test_the_log_says_what_is_wrong_with_a_gateway_and_when_it_is_over(
+def test_the_log_reports_what_is_wrong_with_a_gateway_and_when_it_is_over(
     fault: str, number: float | None, says: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -233,7 +233,7 @@ def test_a_meter_that_refuses_everything_is_offline_with_a_word_why(
 
 
 @pytest.mark.usefixtures("quick_probes")
-def test_another_serial_number_is_told_and_the_counters_begin_anew(
+def test_another_serial_number_is_reported_and_the_counters_start_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def story(simulator: Simulator, _poller: GatewayPoller, heard: Heard) -> None:
@@ -272,7 +272,7 @@ def test_a_full_line_is_read_at_the_pace_of_the_wire(
     assert not caplog.records  # that the line is full is told with the plan, before the start
 
 
-def test_a_meter_exchanged_while_its_gateway_was_away_is_told(
+def test_a_meter_exchanged_while_its_gateway_was_away_is_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def story(simulator: Simulator, _poller: GatewayPoller, heard: Heard) -> None:
@@ -320,7 +320,7 @@ def test_a_meter_that_can_less_than_before_is_read_in_shorter_blocks_after_a_min
 
 
 @pytest.mark.parametrize("silent", [True, False])
-def test_slow_registers_that_do_not_come_are_told_once_and_take_no_meter_offline(
+def test_slow_registers_that_do_not_come_are_reported_once_and_take_no_meter_offline(
     silent: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(_simulator: Simulator, poller: GatewayPoller, heard: Heard) -> None:
@@ -362,7 +362,7 @@ def test_a_meter_that_is_silent_about_itself_is_read_all_the_same(
     play(story, units=(1,))
 
 
-def test_a_gateway_that_says_itself_that_all_meters_are_dead_is_told_once(
+def test_a_gateway_that_reports_itself_that_all_meters_are_dead_is_reported_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def run() -> None:

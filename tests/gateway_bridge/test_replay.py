@@ -1,4 +1,4 @@
-"""Journal and replay together: holes in the history close again, whatever made them."""
+"""Journal and replay together: gaps in the history close again, however they arose."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def test_what_a_bridge_had_read_before_it_was_killed_is_stored_when_all_are_ther
         wait_until(lambda: before <= site.stored(), what="what the journal had")
 
 
-def test_a_hole_that_a_dying_broker_tore_is_closed(site: Site) -> None:
+def test_the_gap_that_a_killed_broker_left_is_closed(site: Site) -> None:
     with site.bridge(), site.recorder():
         with site.broker() as broker:
             wait_until(site.stored, what="a first row")
@@ -73,7 +73,7 @@ def asked(client: PlainClient, after: dict[str, int]) -> dict[str, Any]:
     return dict(json.loads(answer[0]))
 
 
-def test_live_readings_come_between_those_that_are_sent_again(site: Site) -> None:
+def test_live_readings_come_between_replayed_ones(site: Site) -> None:
     with site.broker(), site.bridge() as bridge, PlainClient(site.mqtt) as client:
         client.subscribe("meters/1/reading")
         wait_until(lambda: len(client.messages) > 5)
@@ -88,7 +88,7 @@ def test_live_readings_come_between_those_that_are_sent_again(site: Site) -> Non
     assert len(seqs) > len(set(seqs))
 
 
-def test_a_conversation_goes_on_after_the_answer_to_the_last_request_alone(site: Site) -> None:
+def test_a_conversation_continues_after_the_answer_to_the_last_request_only(site: Site) -> None:
     with site.broker(), site.recorder(), PlainClient(site.mqtt) as bridge:
         bridge.subscribe("meters/_bridge/fake/replay")
         bridge.publish("meters/_bridge/fake/status", "online", retain=True)
@@ -113,22 +113,22 @@ def test_a_conversation_goes_on_after_the_answer_to_the_last_request_alone(site:
 
 def answer(bridge: PlainClient, request: dict[str, Any]) -> None:
     """Answer a request as a bridge does that has sent a slice and has more."""
-    told = {"recorder": "main", "request": request["request"], "meters": {}, "more": True}
-    bridge.publish("meters/_bridge/fake/replayed", json.dumps(told))
+    answer = {"recorder": "main", "request": request["request"], "meters": {}, "more": True}
+    bridge.publish("meters/_bridge/fake/replayed", json.dumps(answer))
 
 
-def test_a_bridge_without_a_journal_says_that_it_has_nothing(site: Site) -> None:
+def test_a_bridge_without_a_journal_answers_that_it_has_nothing(site: Site) -> None:
     with site.broker(), site.bridge(JOURNAL_HOURS=0), PlainClient(site.mqtt) as client:
         client.subscribe("meters/1/reading")
         wait_until(lambda: client.messages)
-        told = asked(client, {})["meters"]["1"]
+        answer = asked(client, {})["meters"]["1"]
 
-    assert (told["sent"], told["oldest"]) == ([], None)
-    assert told["upto"] >= json.loads(client.payloads[0])["seq"]
+    assert (answer["sent"], answer["oldest"]) == ([], None)
+    assert answer["upto"] >= json.loads(client.payloads[0])["seq"]
     assert not site.journal.exists()
 
 
-def test_nonsense_in_place_of_a_request_is_told_and_harmless(site: Site) -> None:
+def test_an_invalid_request_is_logged_and_harmless(site: Site) -> None:
     with site.broker(), site.bridge() as bridge, PlainClient(site.mqtt) as client:
         client.subscribe("meters/1/reading")
         wait_until(lambda: client.messages)

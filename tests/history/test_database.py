@@ -177,6 +177,16 @@ def test_a_database_without_tables_is_not_current(tmp_path: Path) -> None:
     empty.close()
 
 
+def test_what_cannot_be_read_is_not_taken_for_another_version(tmp_path: Path) -> None:
+    (tmp_path / "letter.db").write_text("Dear reader, " * 100)
+
+    with (
+        closing(open_database(f"sqlite:///{tmp_path}/letter.db")) as letter,
+        pytest.raises(peewee.DatabaseError, match="not a database"),
+    ):
+        is_current(letter)
+
+
 def test_reading_while_another_writes(database: peewee.Database) -> None:
     Writer(database).write([reading("1", 0, 1.0)])
     reader = open_database(f"sqlite:///{name_of(database)}", read_only=True)

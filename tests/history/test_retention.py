@@ -9,7 +9,8 @@ from pathlib import Path
 import peewee
 import pytest
 
-from contract.readings import Reading, epoch_ms
+from contract.readings import Reading
+from contract.times import epoch_ms
 from history import queries
 from history.dialect import VACUUM_PAGES, dialect_of, fetch, run, run_many
 from history.readings_table import Writer

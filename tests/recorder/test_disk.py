@@ -22,7 +22,7 @@ from tests.support.plain_client import PlainClient
 START = datetime(2026, 11, 22, 19, 0, tzinfo=UTC)
 DISK_BYTES = 2_000_000
 AS_OTHERS = "--bounding-set=-dac_override,-dac_read_search"
-"""Root may write what nobody may; a recorder without these rights may not."""
+"""Root may write to read-only files; a recorder without these rights may not."""
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def stored(directory: Path) -> list[int]:
         return [round(p) for (p,) in database.execute("SELECT power FROM readings ORDER BY ts")]
 
 
-def test_a_disk_that_is_full_is_told_once_and_all_is_stored_when_there_is_space(
+def test_a_full_disk_is_logged_once_and_all_is_stored_when_there_is_space(
     disk: Path, broker_port: int
 ) -> None:
     with start(disk, broker_port) as recorder, PlainClient(broker_port) as client:
@@ -128,7 +128,7 @@ def test_a_file_that_may_not_grow_is_waited_for(tmp_path: Path, broker_port: int
         assert recorder.output.count("trying again") == 1
 
 
-def test_a_history_that_is_read_only_is_told_once_and_waited_for(
+def test_a_read_only_history_is_logged_once_and_waited_for(
     tmp_path: Path, broker_port: int
 ) -> None:
     before = (require("setpriv"), AS_OTHERS) if os.geteuid() == 0 else ()
@@ -149,7 +149,7 @@ def test_a_history_that_is_read_only_is_told_once_and_waited_for(
 
 
 def _put_back_read_only(history: Path) -> None:
-    """Replace the history by a copy that nobody may write, as a careless restore does."""
+    """Replace the history by a read-only copy, as a careless restore does."""
     copy = history.with_name("copy.db")
     with closing(sqlite3.connect(history)) as here, closing(sqlite3.connect(copy)) as there:
         here.backup(there)

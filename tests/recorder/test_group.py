@@ -68,8 +68,12 @@ def group(tmp_path: Path) -> Iterator[Group]:
 
 
 def test_two_recorders_share_the_readings_and_each_is_stored_once(group: Group) -> None:
-    with group.recorder("one") as one, group.recorder("two") as two, PlainClient(group.port) as bus:
-        publish(bus, range(1000))
+    with (
+        group.recorder("one") as one,
+        group.recorder("two") as two,
+        PlainClient(group.port) as client,
+    ):
+        publish(client, range(1000))
         wait_until(lambda: len(group.stored()) == 1000)
         assert group.stored() == list(range(1000))
         for part in (one, two):
@@ -86,19 +90,19 @@ def _stored_by(part: Part) -> int:
 
 
 def test_a_recorder_that_stops_leaves_everything_to_the_other(group: Group) -> None:
-    with group.recorder("one"), group.recorder("two") as two, PlainClient(group.port) as bus:
-        publish(bus, range(500))
+    with group.recorder("one"), group.recorder("two") as two, PlainClient(group.port) as client:
+        publish(client, range(500))
         two.stop()
-        publish(bus, range(500, 1000))
+        publish(client, range(500, 1000))
 
         wait_until(lambda: group.stored() == list(range(1000)))
 
 
 def test_a_recorder_that_is_killed_stores_its_share_when_it_is_back(group: Group) -> None:
-    with group.recorder("one"), PlainClient(group.port) as bus:
+    with group.recorder("one"), PlainClient(group.port) as client:
         with group.recorder("two") as two:
             for start in range(0, 1000, 100):
-                publish(bus, range(start, start + 100))
+                publish(client, range(start, start + 100))
                 if start == 500:
                     two.stop(signal.SIGKILL)
 
@@ -121,7 +125,7 @@ def test_programs_that_start_at_once_prepare_a_new_history_together(tmp_path: Pa
     assert [part.process.wait(20) for part in programs] == [0] * 4, [p.output for p in programs]
 
 
-def test_a_group_on_the_embedded_broker_is_told_that_it_cannot_be(tmp_path: Path) -> None:
+def test_a_group_on_the_embedded_broker_is_rejected_with_a_log_line(tmp_path: Path) -> None:
     group = Group(tmp_path, "embedded")
     with group.broker, group.recorder("one") as one:
         one.wait_for("subscription $share/night/meters/+/reading rejected: not authorized, or")

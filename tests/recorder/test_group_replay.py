@@ -12,10 +12,9 @@ import pytest
 
 from contract.times import epoch_ms, parse_time
 from history.database import migrate
-from history.leases import Lease as StoredLease
-from history.leases import Leases
-from recorder import lease
-from recorder.lease import Lease
+from history.leases import Lease, Leases
+from recorder import leader_election
+from recorder.leader_election import LeaderElection
 from recorder.storage import Storage
 from tests.support.bridged import Site
 from tests.support.parts import Part, require, wait_until
@@ -44,7 +43,7 @@ def sampled_ms(payload: bytes) -> int:
     return epoch_ms(parse_time(json.loads(payload)["ts"]))
 
 
-def test_a_group_closes_the_hole_that_a_dying_broker_tore(site: Site) -> None:
+def test_a_group_closes_the_gap_that_a_killed_broker_left(site: Site) -> None:
     with site.bridge(), site.broker() as broker, member(site, "one"), member(site, "two"):
         wait_until(site.stored, what="a first row")
         broker.stop(signal.SIGKILL)
@@ -66,63 +65,65 @@ def test_a_group_closes_the_hole_that_a_dying_broker_tore(site: Site) -> None:
 
 def test_what_the_broker_sets_aside_for_a_dead_recorder_is_stored_by_the_other(site: Site) -> None:
     with site.bridge(), site.broker(), member(site, "one") as one, member(site, "two") as two:
-        wait_until(lambda: "is the leader" in one.output + two.output)
-        leader, other = (one, two) if "is the leader" in one.output else (two, one)
+        wait_until(lambda: "leads" in one.output + two.output)
+        leader, other = (one, two) if "leads" in one.output else (two, one)
         wait_until(site.stored, what="a first row")
         other.stop(signal.SIGKILL)
 
         with PlainClient(site.mqtt) as client:
             client.subscribe("meters/+/reading")
             wait_until(lambda: len(client.messages) > 20, what="readings")
-            heard = {(m.topic.split("/")[1], sampled_ms(m.payload)) for m in client.messages}
-        wait_until(lambda: heard <= site.stored(), 60, "all rows")
+            received = {(m.topic.split("/")[1], sampled_ms(m.payload)) for m in client.messages}
+        wait_until(lambda: received <= site.stored(), 60, "all rows")
 
         assert "no longer has" not in leader.output
 
 
 @pytest.fixture
-def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Lease, Lease]]:
-    """Two recorders of a group that renew the lease at each call."""
-    monkeypatch.setattr(lease, "BEAT_S", 0)
+def pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[LeaderElection, LeaderElection]]:
+    """The elections of two recorders of a group, with a renewal at each call."""
+    monkeypatch.setattr(leader_election, "RENEW_S", 0)
     storage = Storage(f"sqlite:///{tmp_path}/history.db")
     assert storage.open(threading.Event())
-    yield Lease(storage, "night", "one"), Lease(storage, "night", "two")
+    yield LeaderElection(storage, "night", "one"), LeaderElection(storage, "night", "two")
     storage.close()
 
 
-def test_one_of_a_group_holds_the_lease_and_releases_it_when_it_stops(
-    pair: tuple[Lease, Lease],
+def test_one_of_a_group_leads_until_it_resigns(
+    pair: tuple[LeaderElection, LeaderElection],
 ) -> None:
     one, two = pair
 
-    assert [one.is_ours(), two.is_ours(), one.is_ours(), two.is_ours()] == [
+    assert [one.is_leader(), two.is_leader(), one.is_leader(), two.is_leader()] == [
         True,
         False,
         True,
         False,
     ]
 
-    one.release()
-    assert [two.is_ours(), one.is_ours()] == [True, False]
+    one.resign()
+    assert [two.is_leader(), one.is_leader()] == [True, False]
 
 
-def test_a_lease_without_a_beat_expires_and_its_holder_notices(
-    pair: tuple[Lease, Lease], monkeypatch: pytest.MonkeyPatch
+def test_a_lease_that_is_not_renewed_expires_and_its_holder_notices(
+    pair: tuple[LeaderElection, LeaderElection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = pair
-    assert [one.is_ours(), two.is_ours()] == [True, False]
+    assert [one.is_leader(), two.is_leader()] == [True, False]
 
-    monkeypatch.setattr(lease, "EXPIRES_S", 0)
+    monkeypatch.setattr(leader_election, "EXPIRES_S", 0)
 
-    assert two.is_ours()
-    monkeypatch.setattr(lease, "EXPIRES_S", 1000)
-    assert not one.is_ours()
+    assert two.is_leader()
+    monkeypatch.setattr(leader_election, "EXPIRES_S", 1000)
+    assert not one.is_leader()
 
 
-def test_a_recorder_without_a_group_always_holds_the_lease(tmp_path: Path) -> None:
+def test_a_recorder_without_a_group_always_leads(tmp_path: Path) -> None:
     storage = Storage(f"sqlite:///{tmp_path}/never_opened.db")
 
-    assert all(Lease(storage, None, "same").is_ours() for _ in range(2))
+    assert all(LeaderElection(storage, None, "same").is_leader() for _ in range(2))
 
 
 def test_a_lease_is_acquired_by_one_of_those_that_saw_the_same(database: peewee.Database) -> None:
@@ -132,6 +133,6 @@ def test_a_lease_is_acquired_by_one_of_those_that_saw_the_same(database: peewee.
 
     taken = leases.acquire("night", "one", seen)
 
-    assert (seen, taken) == (StoredLease("", 0), StoredLease("one", 1))
+    assert (seen, taken) == (Lease("", 0), Lease("one", 1))
     assert leases.acquire("night", "two", seen) is None
     assert leases.read("night") == taken

@@ -19,7 +19,7 @@ MS = timedelta(milliseconds=1)
     payload=st.binary(max_size=50) | st.from_regex(r'\{"power": .{0,9}\}').map(str.encode),
     retained=st.booleans(),
 )
-def test_any_message_is_stored_refused_or_ignored(
+def test_any_message_is_stored_rejected_or_ignored(
     topic: str, payload: bytes, retained: bool
 ) -> None:
     inbox = Inbox([], [], new_meters_per_hour=2, now_s=0)
@@ -50,9 +50,7 @@ def test_made_up_meters_are_limited_and_known_ones_are_not(inbox: Inbox) -> None
     assert take(inbox, "meters/c/reading", '{"power": 1}', now_s=3600) == (1, 0)
 
 
-def test_a_quantity_that_nobody_knows_is_told_once(
-    inbox: Inbox, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unknown_quantity_is_logged_once(inbox: Inbox, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(3):
         assert take(inbox, "meters/known/pwoer", "5") == (0, 0)
@@ -116,7 +114,7 @@ def test_a_flood_of_topics_costs_bounded_memory(caplog: pytest.LogCaptureFixture
     assert len(caplog.records) <= 20
 
 
-def test_the_first_of_each_kind_is_kept_and_told_in_a_flood_of_another(
+def test_the_first_of_each_kind_is_kept_and_logged_in_a_flood_of_another(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     limit = RejectionLimit()

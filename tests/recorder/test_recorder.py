@@ -1,4 +1,4 @@
-"""The recorder: every reading becomes one row, whatever fails meanwhile."""
+"""The recorder: every reading becomes one row, whichever part fails meanwhile."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ def reading(number: int, meter_id: str = "1") -> Reading:
 
 
 def rows(path: Path, query: str) -> list[tuple[object, ...]]:
-    """Return what another program sees in the database; nothing where there is none yet."""
+    """Return the rows that another program sees; none where there is no database yet."""
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
             return database.execute(query).fetchall()
@@ -42,7 +42,7 @@ def execute(path: Path, statement: str) -> None:
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
-    """Where the recorder of a test keeps its readings."""
+    """The database of the recorder of a test."""
     return tmp_path / "recorder" / "energy_meters.db"
 
 
@@ -128,7 +128,7 @@ def test_a_recorder_that_is_killed_loses_nothing_and_stores_nothing_twice(
         assert stored(history) == wanted
 
 
-def test_a_full_disk_is_told_once_and_nothing_is_lost(
+def test_a_full_disk_is_logged_once_and_nothing_is_lost(
     recorder: Part, client: PlainClient, history: Path
 ) -> None:
     execute(history, f"CREATE TRIGGER full BEFORE INSERT ON readings_raw BEGIN {FULL}; END")
@@ -169,7 +169,7 @@ def test_an_unusable_message_is_kept_for_a_person_and_the_recorder_goes_on(
     assert "power" in recorder.output
 
 
-def test_stopping_stores_what_has_arrived_and_says_goodbye(
+def test_stopping_stores_what_has_arrived_and_publishes_offline(
     recorder: Part, client: PlainClient, history: Path
 ) -> None:
     client.subscribe("meters/_recorder/main/status")
@@ -185,7 +185,7 @@ def test_stopping_stores_what_has_arrived_and_says_goodbye(
     assert "Traceback" not in recorder.output
 
 
-def test_the_recorder_tells_what_it_has_done(recorder: Part, client: PlainClient) -> None:
+def test_the_recorder_publishes_its_counters(recorder: Part, client: PlainClient) -> None:
     client.publish("meters/1/reading", reading(1).encode())
     client.publish("meters/1/reading", "{")
     recorder.wait_for("message rejected")
@@ -194,8 +194,8 @@ def test_the_recorder_tells_what_it_has_done(recorder: Part, client: PlainClient
     client.subscribe("meters/_recorder/main/info")
 
     wait_until(lambda: client.messages)
-    told = json.loads(client.payloads[0])
-    assert (told["stored"], told["rejected"], told["trouble"]) == (1, 1, None)
+    info = json.loads(client.payloads[0])
+    assert (info["stored"], info["rejected"], info["trouble"]) == (1, 1, None)
 
 
 def test_a_history_that_is_replaced_under_the_recorder_is_noticed(
@@ -212,7 +212,7 @@ def test_a_history_that_is_replaced_under_the_recorder_is_noticed(
     assert "the file was replaced; opening the new one" in recorder.output
 
 
-def test_a_directory_that_does_not_exist_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_directory_is_reported_in_a_sentence(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/nowhere/energy.db"
     with Part.module("recorder", directory=tmp_path, DATABASE_URL=url) as part:
         assert part.process.wait(15) == 1
@@ -221,7 +221,7 @@ def test_a_directory_that_does_not_exist_is_told_in_a_sentence(tmp_path: Path) -
     assert "Traceback" not in part.output
 
 
-def test_a_damaged_history_is_left_as_it_is_and_told_with_the_remedy(tmp_path: Path) -> None:
+def test_a_damaged_history_is_left_unchanged_and_reported_with_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "energy_meters.db"
     opened(path).close()
     damaged = path.read_bytes()[:100] + b"\xa5" * 4000 + path.read_bytes()[4100:]
@@ -266,7 +266,7 @@ def test_a_locked_history_is_waited_for(
     assert "works again" in caplog.text
 
 
-def test_a_write_is_given_up_when_the_recorder_is_to_stop(tmp_path: Path) -> None:
+def test_a_write_is_abandoned_when_the_recorder_stops(tmp_path: Path) -> None:
     storage = Storage(f"sqlite:///{tmp_path}/energy_meters.db")
     stop = threading.Event()
     storage.open(stop)
@@ -339,7 +339,7 @@ def test_the_history_is_rolled_up_and_thinned_out_beside_the_intake(
     assert storage.too_old == 1
 
 
-def test_trouble_with_rollups_is_told_once_and_readings_go_on_being_stored(
+def test_trouble_with_rollups_is_logged_once_and_readings_are_still_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("history.upkeep.ROLL_UP_EVERY_S", 0)

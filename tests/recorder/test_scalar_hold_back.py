@@ -82,7 +82,7 @@ def test_a_recorder_that_stood_still_waits_again_for_readings(broker: Broker) ->
     assert broker.powers == [7]
 
 
-def test_a_disk_that_is_always_slow_does_not_keep_scalars_waiting_for_ever(broker: Broker) -> None:
+def test_a_disk_that_is_always_slow_does_not_delay_scalars_forever(broker: Broker) -> None:
     broker.burst()
     for _ in range(round(LONGEST_WAIT_S)):
         broker.wait(1.2)
@@ -101,7 +101,7 @@ def test_at_the_end_scalars_are_stored_unless_their_reading_could_not_come(broke
     assert [reading.meter_id for reading in rest] == ["new", "new"]
 
 
-def test_a_deleted_retained_reading_says_nothing_of_a_meters_scalars(broker: Broker) -> None:
+def test_deleting_a_retained_reading_does_not_affect_scalars(broker: Broker) -> None:
     broker.burst()
     broker.publish("meters/1/reading", "")
     broker.wait(2 * WAIT_S)

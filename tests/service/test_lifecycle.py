@@ -1,4 +1,4 @@
-"""How every service starts: settings that explain themselves, and mistakes told in a sentence."""
+"""Start of every service: settings that explain themselves, and mistakes reported in a sentence."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ each_service = pytest.mark.parametrize("service", SERVICES)
 
 
 @each_service
-def test_a_service_has_settings_that_work_without_being_told(service: str) -> None:
+def test_a_service_has_settings_that_work_by_default(service: str) -> None:
     settings_of(service).load()
 
 

@@ -1,6 +1,7 @@
-"""The MQTT client of every service: patient, persistent, and known to be gone when it is."""
+"""The MQTT client of every service: reconnects, loses nothing, and is offline when it dies."""
 
 import contextlib
+import io
 import logging
 import random
 import socket
@@ -15,12 +16,13 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from service.mqtt import MqttClient, Subscription
 from service.settings import Settings
 from tests.support.parts import Part, free_port, listens, require, wait_until
 
-LIVES_AND_SAYS_SO = """
+STAYS_ONLINE = """
 from service.mqtt import MqttClient
 from service.settings import Settings
 import time
@@ -91,13 +93,13 @@ def test_a_client_starts_without_a_broker_and_connects_when_it_comes(
 def test_a_client_comes_back_when_the_broker_was_killed(
     clients: Callable[..., MqttClient], tmp_path: Path
 ) -> None:
-    port, heard = free_port(), threading.Event()
+    port, received = free_port(), threading.Event()
     with mosquitto(port, tmp_path) as first:
         client = clients(
             port,
             "loyal",
             subscriptions=(Subscription("meters/+/reading", 1),),
-            on_message=lambda _message: heard.set(),
+            on_message=lambda _message: received.set(),
         )
         assert client.wait_connected(10)
         first.process.kill()
@@ -108,11 +110,11 @@ def test_a_client_comes_back_when_the_broker_was_killed(
         command = [require("mosquitto_pub"), "-p", str(port), "-t", "meters/1/reading", "-m", "{}"]
         subprocess.check_call(command)
 
-        assert heard.wait(10)
+        assert received.wait(10)
         assert client.connection == 2
 
 
-def test_a_listener_that_is_no_broker_is_told_as_such(
+def test_a_listener_that_is_not_a_broker_is_reported(
     clients: Callable[..., MqttClient], caplog: pytest.LogCaptureFixture
 ) -> None:
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
@@ -124,7 +126,7 @@ def test_a_listener_that_is_no_broker_is_told_as_such(
             server.shutdown()
 
 
-def test_two_programs_of_one_client_id_are_told_why_they_lose_their_connections(
+def test_two_programs_with_one_client_id_log_why_they_lose_their_connections(
     clients: Callable[..., MqttClient], port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
@@ -133,12 +135,12 @@ def test_two_programs_of_one_client_id_are_told_why_they_lose_their_connections(
     wait_until(lambda: "check that no other program has the client id twin" in caplog.text, 20)
 
 
-def test_the_last_will_tells_that_a_killed_service_is_gone(port: int, tmp_path: Path) -> None:
+def test_the_last_will_publishes_that_a_killed_service_is_offline(
+    port: int, tmp_path: Path
+) -> None:
     with (
         listening(port, "meters/_bridge/+/status", tmp_path) as seen,
-        Part(
-            sys.executable, "-c", LIVES_AND_SAYS_SO, directory=tmp_path, MQTT_PORT=port
-        ) as service,
+        Part(sys.executable, "-c", STAYS_ONLINE, directory=tmp_path, MQTT_PORT=port) as service,
     ):
         seen.wait_for("meters/_bridge/test/status online")
 
@@ -147,7 +149,7 @@ def test_the_last_will_tells_that_a_killed_service_is_gone(port: int, tmp_path: 
         seen.wait_for("meters/_bridge/test/status offline")
 
 
-def test_a_clean_stop_says_goodbye_and_sends_what_waits(
+def test_a_clean_stop_publishes_offline_and_sends_what_is_queued(
     clients: Callable[..., MqttClient], port: int, tmp_path: Path
 ) -> None:
     client = clients(port, "polite", status_topic="meters/_bridge/test/status")
@@ -165,7 +167,7 @@ def test_a_stop_does_not_wait_for_a_broker_that_does_not_answer() -> None:
     with socket.socket() as listening, contextlib.ExitStack() as stack:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
-        for _ in range(3):  # a full queue: whoever connects now gets no answer at all
+        for _ in range(3):  # a full queue: further connections get no response
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listening.getsockname())
@@ -215,10 +217,10 @@ def test_a_message_that_was_not_acknowledged_comes_again(
 def test_messages_of_any_length_arrive_whole_and_in_their_order(
     clients: Callable[..., MqttClient], port: int, manual_ack: bool
 ) -> None:
-    heard: list[tuple[str, bytes, int, bool]] = []
+    received: list[tuple[str, bytes, int, bool]] = []
 
     def take(message: paho.MQTTMessage) -> None:
-        heard.append((message.topic, message.payload, message.qos, message.retain))
+        received.append((message.topic, message.payload, message.qos, message.retain))
         if manual_ack:
             hears.ack([(message, hears.connection)])
 
@@ -227,7 +229,7 @@ def test_messages_of_any_length_arrive_whole_and_in_their_order(
     hears.wait_connected(10)
     speaks = clients(port, "speaks")
     speaks.publish("t/first", b"", qos=1, retain=False)
-    wait_until(lambda: heard)
+    wait_until(lambda: received)
     dice = random.Random(7)
     lengths = [
         0,
@@ -247,11 +249,30 @@ def test_messages_of_any_length_arrive_whole_and_in_their_order(
     for topic, payload, qos, retain in sent:
         speaks.publish(topic, payload, qos=qos, retain=retain)
 
-    wait_until(lambda: len(heard) > len(sent))
-    assert heard[1:] == sent
+    wait_until(lambda: len(received) > len(sent))
+    assert received[1:] == sent
 
 
-def test_a_wrong_password_is_told_and_not_fatal(
+def test_paho_itself_still_reads_a_packet_in_pieces() -> None:
+    """Fails when `service/read_ahead.py` is no longer needed."""
+    packet, asked = io.BytesIO(b"\x30\x05\x00\x01tok"), []
+
+    class Connection:
+        def recv(self, most: int) -> bytes:
+            asked.append(most)
+            return packet.read(most)
+
+        def close(self) -> None:
+            pass
+
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client._sock = Connection()  # type: ignore[assignment]
+    client._packet_read()
+
+    assert asked == [1, 1, 5]
+
+
+def test_a_wrong_password_is_reported_and_not_fatal(
     tmp_path: Path, clients: Callable[..., MqttClient]
 ) -> None:
     port = free_port()
@@ -266,7 +287,7 @@ def test_a_wrong_password_is_told_and_not_fatal(
     assert not client.connected
 
 
-def test_a_client_that_is_stopped_while_its_connection_closes_up_says_nothing_of_it(
+def test_a_client_that_is_stopped_while_its_connection_closes_logs_nothing(
     clients: Callable[..., MqttClient], port: int
 ) -> None:
     client = clients(port, "leaves")

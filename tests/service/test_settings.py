@@ -1,4 +1,4 @@
-"""Settings: what a person can write, and what is said back."""
+"""Settings: what a person can write, and the error messages."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def _nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("LOG_LEVEL", "LOUD", "LOG_LEVEL: should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
     ],
 )
-def test_a_wrong_setting_is_told_by_name(
+def test_a_wrong_setting_is_reported_by_name(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -37,7 +37,7 @@ def test_a_wrong_setting_is_told_by_name(
     assert says in str(caught.value)
 
 
-def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_wrong_settings_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MQTT_PORT", "0")
     monkeypatch.setenv("MQTT_TLS", "perhaps")
 
@@ -67,7 +67,7 @@ def test_the_environment_outweighs_the_file(
     assert Settings.load().mqtt_port == 1885
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfe\x00MQTT_PORT")
 
     with pytest.raises(SettingsError, match=r"^\.env: should be text in UTF-8"):

@@ -42,7 +42,7 @@ FIRST_S = 1_790_000_000
 
 @dataclass
 class Truth:
-    """A listener that compares each reading with what the meter said in the exchanges behind it."""
+    """A listener that compares each reading with what the meter answered in its exchanges."""
 
     simulator: Simulator
     asked_at_s: list[float]
@@ -83,7 +83,7 @@ class Truth:
                 yield served
 
     def _said(self, served: Served) -> dict[str, float]:
-        """What the meter said then; of its counters, what they truly were."""
+        """What the meter answered then; for counters, their true values."""
         block = Block(served.address, served.count)
         said = Layout(block, MODEL.registers).decode(served.data)
         measured = self.simulator.meters[served.unit].measure(served.at_s)

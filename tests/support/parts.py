@@ -27,9 +27,9 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-"""What lets Chromium run without a sandbox of its own, and keeps it from calling home."""
+"""Options that let Chromium run without a sandbox, and offline."""
 FIRST_PORT, PORTS = 10_000, 22_000
-"""Where tests listen: below what Linux gives to clients."""
+"""Ports that tests listen on: below those that Linux assigns to clients."""
 WORKERS = 8
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
 _turns = itertools.count(secrets.randbelow(PORTS // WORKERS))
@@ -37,9 +37,9 @@ _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "TZ", "CI")
 
 
 def require(program: str) -> str:
-    """Return the path of a program that a test cannot do without.
+    """Return the path of a program that a test needs.
 
-    Where it is missing the test is skipped and says so; under CI=true it fails.
+    Where it is missing the test is skipped with a reason; under CI=true it fails.
     """
     path = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if path:
@@ -51,9 +51,9 @@ def require(program: str) -> str:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on now.
+    """Return a TCP port of 127.0.0.1 that is free now.
 
-    It is none that the system gives to clients, nor one that a test beside this one may take.
+    Neither the system assigns it to clients, nor may a test beside this one take it.
     """
     while True:
         port = FIRST_PORT + (next(_turns) * WORKERS + _worker) % PORTS
@@ -63,7 +63,7 @@ def free_port() -> int:
 
 
 def listens(port: int) -> bool:
-    """Tell whether something accepts connections on a port of 127.0.0.1."""
+    """Return whether something accepts connections on a port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -72,9 +72,9 @@ def listens(port: int) -> bool:
 def wait_until(
     condition: Callable[[], T], timeout_s: float = 30, what: str = "", *, each_s: float = 0.02
 ) -> T:
-    """Return what `condition` returns as soon as it is true; fail when it never is.
+    """Return the value of `condition` as soon as it is true; fail when it never is.
 
-    It is looked at every `each_s`: less often where looking takes the machine's time.
+    The condition is checked every `each_s`: less often where the check is expensive.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -127,7 +127,7 @@ class Part:
         return False
 
     def stop(self, number: int = signal.SIGTERM, timeout_s: float = 10) -> int:
-        """End the process as a person would and return its exit code."""
+        """Stop the process and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:

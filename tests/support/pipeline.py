@@ -1,4 +1,4 @@
-"""The whole pipeline as real processes, for the chaos test: to be killed, stopped and robbed."""
+"""The whole pipeline as real processes, for the chaos test: to be killed, frozen and damaged."""
 
 import asyncio
 import shutil
@@ -25,7 +25,7 @@ _FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 class Meters(threading.Thread):
-    """Simulated meters in this process, so that every answer they have given can be looked up."""
+    """Simulated meters in this process, so that each of their responses can be looked up."""
 
     def __init__(self) -> None:
         super().__init__(name="meters", daemon=True)
@@ -48,9 +48,9 @@ class Meters(threading.Thread):
 
 
 class Pipeline:
-    """Bridge, broker and recorder, and a subscriber of another make that writes down all it hears.
+    """Bridge, broker and recorder, and another subscriber that keeps everything it receives.
 
-    Each part has a directory of its own; the recorder's is a small disk where root may mount one.
+    Each part has a directory of its own; that of the recorder is a small disk, if run by root.
     """
 
     def __init__(self, directory: Path, broker: str) -> None:
@@ -78,7 +78,7 @@ class Pipeline:
         return self.directory / "bridge" / "state" / "journal-gateway.db"
 
     def start(self, name: str) -> None:
-        """Start a part, if it does not run."""
+        """Start a part that is not running."""
         if name in self.parts:
             return
         settings: dict[str, Any] = {"MQTT_PORT": self.mqtt}
@@ -107,24 +107,24 @@ class Pipeline:
             wait_until(lambda: listens(self.mqtt), what="the broker")
 
     def kill(self, name: str) -> None:
-        """End a part without a warning."""
+        """Kill a part."""
         if part := self.parts.pop(name, None):
             part.process.kill()
             part.process.wait()
 
     def freeze(self, name: str, for_s: float) -> None:
-        """Let a part stand still for a while."""
+        """Freeze a part for a while."""
         process = self.parts[name].process
         process.send_signal(signal.SIGSTOP)
         time.sleep(for_s)
         process.send_signal(signal.SIGCONT)
 
     def forget_broker_state(self) -> None:
-        """Delete all that the broker keeps."""
+        """Delete the state of the broker."""
         shutil.rmtree(self.directory / "broker" / "state", ignore_errors=True)
 
     def back_up(self) -> None:
-        """Copy the history as it is now."""
+        """Copy the history."""
         with (
             closing(sqlite3.connect(self.history)) as here,
             closing(sqlite3.connect(self.directory / "backup.db")) as there,
@@ -132,23 +132,23 @@ class Pipeline:
             here.backup(there)
 
     def restore(self) -> None:
-        """Put the copy in the place of the history."""
+        """Replace the history by the copy."""
         for file in self.history.parent.glob("energy_meters.db*"):
             file.unlink()
         shutil.copy(self.directory / "backup.db", self.history)
 
     def fill_disk(self, for_s: float) -> None:
-        """Take all space from the history for a while."""
+        """Fill the disk of the history for a while."""
         ballast = self.history.with_name("ballast")
         fill(ballast)
         time.sleep(for_s)
         ballast.unlink()
 
     def set_clock(self, by_s: float) -> None:
-        """Set the clock of bridge and recorder, relative to the right time."""
-        anew = self.clock.with_suffix(".new")
-        anew.write_text(f"{by_s:+.0f}\n")
-        anew.replace(self.clock)  # half a line would be another time
+        """Set the clock of bridge and recorder, relative to the true time."""
+        new = self.clock.with_suffix(".new")
+        new.write_text(f"{by_s:+.0f}\n")
+        new.replace(self.clock)  # half a line would be another time
 
     @property
     def has_clock(self) -> bool:

@@ -1,4 +1,4 @@
-"""An MQTT client with nothing of ours in it, to see what others see."""
+"""An MQTT client without any code of ours, to see what other clients see."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ from tests.support.parts import wait_until
 
 
 class PlainClient:
-    """Connects at once; keeps every message that comes."""
+    """Connects at once; keeps every message that arrives."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class PlainClient:
         self.messages: list[paho.MQTTMessage] = []
         self._granted: dict[int | None, list[Any]] = {}
         self.refusal = ""
-        """Why the broker has not let us in, in its words."""
+        """Why the broker has rejected the connection."""
         self._connected = threading.Event()
         self._paho = paho.Client(
             CallbackAPIVersion.VERSION2,
@@ -56,7 +56,7 @@ class PlainClient:
         wait_until(self._connected.is_set, what="CONNACK")
 
     def subscribe(self, topic_filter: str, qos: int = 1) -> bool:
-        """Subscribe and tell whether the broker has granted it."""
+        """Subscribe; return whether the broker has granted it."""
         _, mid = self._paho.subscribe(topic_filter, qos)
         wait_until(lambda: mid in self._granted, what="SUBACK")
         return not self._granted[mid][0].is_failure
@@ -74,21 +74,21 @@ class PlainClient:
         return self._paho.publish(topic, payload, qos, retain)
 
     def ack(self, message: paho.MQTTMessage) -> None:
-        """Acknowledge a message, where `manual_ack` leaves it to us."""
+        """Acknowledge a message, with `manual_ack`."""
         self._paho.ack(message.mid, message.qos)
 
     @property
     def payloads(self) -> list[str]:
-        """What has come so far."""
+        """The payloads of the messages so far."""
         return [message.payload.decode() for message in self.messages]
 
     @property
     def connected(self) -> bool:
-        """Whether the broker has not closed the connection."""
+        """Whether the connection is open."""
         return self._paho.is_connected()
 
     def vanish(self) -> None:
-        """End the connection without a goodbye, as a crash would."""
+        """Close the connection without DISCONNECT, as a crash does."""
         connection = self._paho.socket()
         if connection:
             connection.shutdown(socket.SHUT_RDWR)

@@ -41,7 +41,7 @@ class Heard:
         return [values for said_by, _, values in self.readings if said_by == meter_id]
 
     def wrong(self) -> list[str]:
-        """What was given out that is not what `pin` put there."""
+        """What was published that is not what `pin` put there."""
         return [
             f"meter {meter_id} {name}: {value}"
             for meter_id, _, values in self.readings
@@ -51,7 +51,7 @@ class Heard:
 
 
 def pinned(unit: int, name: str) -> float:
-    """A value that tells its unit and its register."""
+    """A value that belongs to this unit and register only."""
     value = MODEL.registers[name].address + 1 + unit / 4
     return value / 1000 if BY_NAME[name].kind.highest < 2 else value
 
@@ -83,7 +83,7 @@ def gateway_at(
 
 @contextlib.asynccontextmanager
 async def polling(gateway: Gateway) -> AsyncIterator[tuple[GatewayPoller, Heard]]:
-    """Run a poller for as long as the block lasts, and keep what it says."""
+    """Run a poller for as long as the block lasts, and keep what it reports."""
     heard = Heard()
     async with polling_into(gateway, heard) as poller:
         yield poller, heard

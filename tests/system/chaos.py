@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract.readings import epoch_ms, parse_time
+from contract.times import epoch_ms, parse_time
 from gateway_bridge.models import MODELS
 from gateway_bridge.publishing.journal import FLUSH_S
 from tests.support.parts import wait_until

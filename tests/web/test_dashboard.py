@@ -24,7 +24,7 @@ from playwright.sync_api import (
 )
 
 from contract.quantities import BY_NAME
-from contract.readings import format_time
+from contract.times import format_time
 from tests.support.parts import (
     CHROMIUM_OPTIONS,
     ROOT,
