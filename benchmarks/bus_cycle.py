@@ -13,8 +13,8 @@ import struct
 import time
 from bisect import bisect_left
 
-from benchmarks.bus import ALL, MODEL, Line, Verdict, line
-from benchmarks.figures import title
+from benchmarks.bus import ALL, MODEL, Line, line
+from benchmarks.figures import Verdict, title
 from contract.quantities import CORE_SET, DEFAULT_SET
 from gateway_bridge.address import TcpAddress
 from gateway_bridge.meter.plan import plan_blocks

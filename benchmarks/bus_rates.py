@@ -9,8 +9,8 @@ import logging
 import time
 from statistics import fmean, quantiles
 
-from benchmarks.bus import ALL, Line, Verdict, line
-from benchmarks.figures import title
+from benchmarks.bus import ALL, Line, line
+from benchmarks.figures import Verdict, title
 from contract.quantities import DEFAULT_SET
 
 LIVE = tuple(DEFAULT_SET)

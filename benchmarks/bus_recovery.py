@@ -7,8 +7,8 @@ import asyncio
 import logging
 import time
 
-from benchmarks.bus import Line, Verdict, line
-from benchmarks.figures import title
+from benchmarks.bus import Line, line
+from benchmarks.figures import Verdict, title
 from contract.quantities import CORE_SET
 from gateway_bridge.address import TcpAddress
 from gateway_bridge.modbus.errors import GatewayError

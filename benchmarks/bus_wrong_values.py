@@ -10,8 +10,7 @@ import logging
 import random
 import sys
 
-from benchmarks.bus import Verdict
-from benchmarks.figures import title
+from benchmarks.figures import Verdict, title
 from tests.support.faulted import suffer_all
 from tests.support.leaping import run_leaping
 

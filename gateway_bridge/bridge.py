@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Sequence
 
+from gateway_bridge import capacity
 from gateway_bridge.polling.poller import GatewayPoller, Line
 from gateway_bridge.publishing.publisher import Publisher
 from gateway_bridge.settings import BridgeSettings
@@ -40,6 +42,7 @@ async def _serve(settings: BridgeSettings, gateways: tuple[Gateway, ...]) -> Non
     ]
     for line in lines:
         log_plan(line)
+    log_load(settings, gateways)
     publisher.start()
     try:
         async with asyncio.TaskGroup() as group:
@@ -54,6 +57,21 @@ async def _serve(settings: BridgeSettings, gateways: tuple[Gateway, ...]) -> Non
     finally:
         publisher.stop()
     logger.info("stopped")
+
+
+def log_load(settings: BridgeSettings, gateways: Sequence[Gateway]) -> None:
+    """Log what the readings will cost this machine, and which scalars are published."""
+    rate = capacity.readings_per_s(gateways)
+    scalars = capacity.scalars_of(settings, rate)
+    share = capacity.core_share(rate, scalars, capacity.slowness())
+    level = logging.INFO if share <= capacity.FULL else logging.WARNING
+    logger.log(level, "load: %s", capacity.load_text(rate, share))
+    if settings.scalars is None and scalars != "all":
+        logger.info(
+            "scalars: published when they change and once a minute, because there are more than"
+            " %d readings a second; SCALARS=all publishes all of them, SCALARS=off none",
+            capacity.MOST_FOR_ALL,
+        )
 
 
 def log_plan(line: Line) -> None:

@@ -99,6 +99,11 @@ class Storage:
         """Return the meters that are known to send whole readings."""
         return self._history.writer.snapshot_meters if self._history else []
 
+    @property
+    def journaled_meters(self) -> Collection[str]:
+        """The meters whose bridge can send their readings again, as far as this recorder knows."""
+        return self._history.writer.sequences.journaled if self._history else ()
+
     def write(
         self,
         readings: Sequence[Reading],

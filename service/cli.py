@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn, TypeVar
 
 from service.errors import SettingsError
-from service.lifecycle import INTERRUPTED, leave, run_service
+from service.lifecycle import INTERRUPTED, leave
+from service.program import run_service
 from service.settings import Settings
 from service.spelling import did_you_mean
 

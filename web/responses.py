@@ -19,7 +19,7 @@ _SENTENCES = {
 }
 
 
-def json_response(text: str, status: int = 200) -> Response:
+def json_response(text: str | bytes, status: int = 200) -> Response:
     """Return a response whose body is JSON text already."""
     return Response(text, status, content_type="application/json")
 

@@ -1,15 +1,13 @@
-"""What the benchmarks of the bus share: simulated lines in real time, and a verdict at the end."""
+"""What the benchmarks of the bus share: simulated lines in real time."""
 
 import asyncio
 import contextlib
-import os
-import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from benchmarks.figures import line as print_line
+from benchmarks.figures import Verdict as Verdict
 from gateway_bridge.address import TcpAddress
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.models import MODELS
@@ -23,23 +21,6 @@ from tests.support.polling import until
 
 MODEL = MODELS["sdm630"]
 ALL = tuple(MODEL.registers)
-
-
-@dataclass
-class Verdict:
-    """Prints figures, and counts those that miss their target."""
-
-    missed: int = 0
-
-    def figure(self, what: str, value: str, beside: str, reach: str, *, ok: bool) -> None:
-        """Print a figure, its reference, its target, and whether it reaches the target."""
-        self.missed += not ok
-        print_line(what, value, beside, reach, ok)
-
-    def end(self) -> None:
-        """Exit, with 1 if a target was missed; the load shows what else was running."""
-        sys.stdout.write(f"  (load of this machine: {os.getloadavg()[0]:.1f})\n")
-        sys.exit(1 if self.missed else 0)
 
 
 @dataclass
