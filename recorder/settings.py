@@ -33,7 +33,7 @@ class RecorderSettings(Settings):
         60,
         ge=0,
         le=300,
-        description="Longest delay of a commit, in seconds, for readings of bridges with a journal; "
+        description="Longest delay of a commit in seconds, for readings of bridges with a journal; "
         "all other readings, and those of a group, are committed at once.",
     )
     new_meters_per_hour: int = Field(
