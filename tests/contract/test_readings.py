@@ -102,7 +102,7 @@ def test_a_clock_that_is_not_set_is_replaced_by_the_time_of_arrival(ts: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("payload", "reason", "says"),
+    ("payload", "reason", "message"),
     [
         ("", "bad_json", "JSON"),
         ("{", "bad_json", "JSON"),
