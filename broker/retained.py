@@ -1,8 +1,8 @@
 """Retained messages of the embedded broker, kept over a restart in a small SQLite file.
 
 To spare an SD card, changed values are written once a minute and at a clean stop; a topic that is
-new or deleted, within 5 s. A kill costs the values of the last minute, a power cut those of the last
-minute and a half; the meters' next messages replace them.
+new or deleted, within 5 s. A kill costs the values of the last minute, a power cut those of the
+last minute and a half; the meters' next messages replace them.
 """
 
 import asyncio
