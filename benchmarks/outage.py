@@ -1,4 +1,4 @@
-"""How long after an outage the history is whole again, and what a replay costs live readings.
+"""How soon after an outage the history is complete, and what a replay costs live readings.
 
     python benchmarks/outage.py [--away 30]
 
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
 
-from benchmarks.figures import line, ms, title
+from benchmarks.figures import Verdict, ms, title
 from contract.times import parse_time
 from tests.support.bridged import Site
 from tests.support.parts import Part, wait_until
@@ -28,6 +28,9 @@ METERS, INTERVAL_S = 20, 0.2
 UNITS = ",".join(map(str, range(1, METERS + 1)))
 GROUP = ({"RECORDER_GROUP": "g", "RECORDER_NAME": "one"}, {"RECORDER_GROUP": "g"})
 KILLED_S = 60
+MOST_WHOLE, MOST_MISSING, LEAST_REPLAYED, MOST_LIVE = 0.6, 0.4, 3, 4
+"""Limits, as multiples: time to be whole again and age of a missing reading beside the outage,
+replayed readings a second beside live ones, latency of live ones beside that before."""
 
 
 @contextmanager
@@ -42,7 +45,7 @@ def running() -> Iterator[tuple[Site, ExitStack]]:
 
 
 def recorders(site: Site, stack: ExitStack, *members: dict[str, str]) -> list[Part]:
-    """Start recorders that have connected."""
+    """Start recorders and wait until they have connected."""
     parts = [stack.enter_context(site.recorder(**settings)) for settings in members]
     for part in parts:
         part.wait_for(": connected")
@@ -71,13 +74,13 @@ def broker_dies(away_s: float, *members: dict[str, str]) -> tuple[float, int]:
 
 
 def member_dies() -> float:
-    """Return for how long a reading is missing at most while the recorder on duty is away."""
+    """Return for how long a reading is missing at most while the leader is away."""
     with running() as (site, stack):
         stack.enter_context(site.broker())
         parts = recorders(site, stack, *GROUP)
-        wait_until(lambda: any("is on duty" in part.output for part in parts))
+        wait_until(lambda: any(" leads" in part.output for part in parts))
         wait_until(lambda: len(site.stored()) > METERS, what="first rows")
-        next(part for part in parts if "is on duty" in part.output).stop(signal.SIGKILL)
+        next(part for part in parts if " leads" in part.output).stop(signal.SIGKILL)
         ends_s, oldest_ms = time.monotonic() + KILLED_S, 0.0
         while time.monotonic() < ends_s:
             time.sleep(0.5)
@@ -97,8 +100,8 @@ def everything_again(reads_for_s: float) -> tuple[int, float, list[float], list[
         client = stack.enter_context(PlainClient(site.mqtt))
         client.subscribe("meters/+/reading")
         arrivals: dict[bytes, datetime] = {}  # when a reading came first: live
-        client._paho.on_message = lambda *heard: arrivals.setdefault(
-            heard[2].payload, datetime.now(UTC)
+        client._paho.on_message = lambda *received: arrivals.setdefault(
+            received[2].payload, datetime.now(UTC)
         )
         time.sleep(reads_for_s)
         began = datetime.now(UTC)
@@ -121,22 +124,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--away", type=float, default=30, help="how long the broker is away, in s")
     options = parser.parse_args()
-    rate = METERS / INTERVAL_S
+    verdict, rate = Verdict(), METERS / INTERVAL_S
     title(f"{METERS} meters, {rate:.0f} readings/s; broker killed, its state deleted,"
           f" {options.away:.0f} s away")  # fmt: skip
     for name, members in (("one recorder", ({},)), ("a group of two", GROUP)):
         took_s, missing = broker_dies(options.away, *members)
-        line(f"{name}: whole again after", f"{took_s:.1f} s", f"{missing} readings were missing")
+        ratio = took_s / options.away
+        beside = f"{took_s:.1f} s for {missing} missing readings"
+        verdict.figure(f"{name}: whole again, beside the outage", f"{ratio:.2f} x", beside,
+                       f"<= {MOST_WHOLE:g} x", ok=ratio <= MOST_WHOLE)  # fmt: skip
 
-    title(f"A group of two, the recorder on duty killed and away for {KILLED_S} s")
-    line("a reading is missing for at most", f"{member_dies():.1f} s")
+    title(f"A group of two, its leader killed and away for {KILLED_S} s")
+    oldest_s = member_dies()
+    ratio = oldest_s / KILLED_S
+    verdict.figure("age of a missing reading, beside the outage", f"{ratio:.2f} x",
+                   f"at most {oldest_s:.1f} s", f"<= {MOST_MISSING:g} x",
+                   ok=ratio <= MOST_MISSING)  # fmt: skip
 
     title("An empty history, all of the journal sent again")
     number, took_s, before, during = everything_again(60)
-    line("whole after", f"{took_s:.1f} s", f"{number} readings, {number / took_s:.0f} a second")
-    for name, taken in (("before", before), ("meanwhile", during)):
-        p99 = ms(quantiles(taken, n=100)[98])
-        line(f"live readings {name}, p50", ms(median(taken)), f"p99 {p99}")
+    ratio = number / took_s / rate
+    beside = f"{number} readings in {took_s:.1f} s, {number / took_s:.0f} a second"
+    verdict.figure("replayed beside live readings", f"{ratio:.1f} x", beside,
+                   f">= {LEAST_REPLAYED} x", ok=ratio >= LEAST_REPLAYED)  # fmt: skip
+    shown = ((median(each), quantiles(each, n=100)[98]) for each in (before, during))
+    for what, alone, beside_it in zip(("p50", "p99"), *shown, strict=True):
+        ratio = beside_it / alone
+        verdict.figure(f"live readings meanwhile, {what}", f"{ratio:.1f} x",
+                       f"{ms(beside_it)} beside {ms(alone)} before", f"<= {MOST_LIVE} x",
+                       ok=ratio <= MOST_LIVE)  # fmt: skip
+    verdict.end()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from broker.mosquitto import find_mosquitto, run_mosquitto
 from broker.settings import BrokerSettings, is_loopback
 from broker.users import add_user
 from service.errors import BrokerError
-from service.lifecycle import leave, load, parser_for
+from service.lifecycle import leave
+from service.program import load, parser_for
 
 PURPOSE = "Start the MQTT broker. Without users it listens on this machine only."
 SERVICE_USERS = Path("/etc/mosquitto/meters.passwd")

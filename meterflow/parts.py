@@ -5,31 +5,23 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from pydantic import Field
-
-from broker.settings import BrokerSettings
-from gateway_bridge.settings import UnitIds
-from service.settings import Host, Port
+from typing import NamedTuple
 
 SIMULATED = {"MODBUS_HOST": "127.0.0.1", "POLL_INTERVAL": "1"}
 
 
-class RunSettings(BrokerSettings):
-    """The settings that decide which parts to start; each part reads its own."""
+class Choice(NamedTuple):
+    """What the settings decide: where the broker and the pages listen, which meters are read."""
 
-    modbus_host: str | None = Field(None, description="Gateway (empty = simulated meters).")
-    meters_file: Path = Field(Path("meters.toml"), description="File with several gateways.")
-    meter_ids: UnitIds = Field((1, 2, 3), description="Unit ids of the meters.")
-    poll_interval: str | None = Field(None, description="Seconds between readings.")
-    http_host: Host = Field("127.0.0.1", description="Address of the pages.")
-    http_port: Port = Field(8000, description="Port of the pages.")
-
-    @property
-    def simulates(self) -> bool:
-        """Whether no meter is configured, so that simulated ones are read."""
-        given = "meters_file" in self.model_fields_set
-        return not (self.modbus_host or given or self.meters_file.exists())
+    mqtt_host: str
+    mqtt_port: int
+    loopback: bool
+    """Whether the broker listens on this machine only, so that it may be started here."""
+    http_host: str
+    http_port: int
+    simulated: str | None
+    """Unit ids of simulated meters; None where real ones are configured."""
+    poll_interval: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +48,17 @@ def service(module: str, *arguments: str, environment: Mapping[str, str] | None 
     return Part(module.rpartition(".")[2], ("-m", module, *arguments), environment or {})
 
 
-def parts(settings: RunSettings, simulator_port: int) -> tuple[list[Part], list[Part]]:
+def parts(choice: Choice, simulator_port: int) -> tuple[list[Part], list[Part]]:
     """Return the parts to start with the broker, and those to start when it listens.
 
     The latter start fast: without a broker or a simulator their logs would begin with a warning.
     """
-    if not settings.simulates:
+    units = choice.simulated
+    if units is None:
         return [service("web")], [service("recorder"), service("gateway_bridge")]
-    units = ",".join(map(str, settings.meter_ids))
     environment = {**SIMULATED, "METER_IDS": units, "MODBUS_PORT": str(simulator_port)}
-    if settings.poll_interval:
-        environment["POLL_INTERVAL"] = settings.poll_interval
+    if choice.poll_interval:
+        environment["POLL_INTERVAL"] = choice.poll_interval
     line = ("--port", str(simulator_port), "--units", units)
     return (
         [service("web"), service("simulator", *line)],

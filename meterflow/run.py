@@ -1,22 +1,23 @@
 """`meterflow run`: start all parts on this machine.
 
-Each part is a process, and each line of its log begins with its name. If a part dies, that is
-logged and the others go on. Ctrl-C stops all, the broker last, so that every `offline` arrives.
+Each part is a process, and each line of its log begins with its name. If a part ends, that is
+logged and the others continue. Ctrl-C stops all, the broker last, so that every `offline` arrives.
 """
 
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from broker.settings import is_loopback
 from contract.errors import MeterflowError
-from meterflow.parts import RunSettings, parts, service
+from meterflow.parts import Choice, parts, service
 from meterflow.supervisor import Supervisor
 from service.lifecycle import leave
 
@@ -29,39 +30,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
     argparse.ArgumentParser(
         prog="meterflow run", description="Start all parts of Meterflow on this machine."
     ).parse_args(arguments)
-    leave("meterflow", lambda: asyncio.run(run(RunSettings.load(), sys.stdout)))
+    leave("meterflow", lambda: asyncio.run(run(read_choice(), sys.stdout)))
 
 
-async def run(settings: RunSettings, output: TextIO) -> None:
+def read_choice() -> Choice:
+    """Return what the settings decide; exit as `meterflow.settings` does if one is wrong."""
+    command = (sys.executable, "-m", "meterflow.settings")
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return Choice(*json.loads(done.stdout))
+
+
+async def run(choice: Choice, output: TextIO) -> None:
     """Run all parts until stopped. Raises MeterflowError if a port is in use, or all parts end."""
-    _check_http(settings.http_host, settings.http_port)
+    _check_http(choice.http_host, choice.http_port)
     supervisor = Supervisor(output)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.stop)
-    await _start_broker(settings, supervisor)
-    if settings.simulates:
+    await _start_broker(choice, supervisor)
+    if choice.simulated:
         supervisor.print("no MODBUS_HOST and no meters.toml: starting simulated meters")
     simulator_port = _simulator_port()
-    beside, after = parts(settings, simulator_port)
+    beside, after = parts(choice, simulator_port)
     for part in beside:
         await supervisor.start(part)
-    await _wait_for("broker", settings.mqtt_host, settings.mqtt_port, supervisor)
+    await _wait_for("broker", choice.mqtt_host, choice.mqtt_port, supervisor)
     await _wait_for("simulator", "127.0.0.1", simulator_port, supervisor)
     for part in after:
         await supervisor.start(part)
     stopped = await supervisor.wait()
     await supervisor.stop_all()
     if not stopped:
-        raise MeterflowError("all parts have ended; the lines above say why")
+        raise MeterflowError("all parts have ended; the lines above show why")
 
 
-async def _start_broker(settings: RunSettings, supervisor: Supervisor) -> None:
-    host, port = settings.mqtt_host, settings.mqtt_port
+async def _start_broker(choice: Choice, supervisor: Supervisor) -> None:
+    host, port = choice.mqtt_host, choice.mqtt_port
     if _listens(host, port):
         supervisor.print(f"a broker already listens on {host}:{port}: using it")
-    elif not is_loopback(host):
-        supervisor.print(f"no broker answers yet at MQTT_HOST {host}, port {port}; waiting for it")
+    elif not choice.loopback:
+        supervisor.print(f"no broker responds yet at MQTT_HOST {host}, port {port}; waiting for it")
     else:
         await supervisor.start(service("broker"))
 

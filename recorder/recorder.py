@@ -27,6 +27,7 @@ from recorder.settings import RecorderSettings
 from recorder.storage import Storage
 from service import __version__
 from service.mqtt import MqttClient, Subscription
+from service.terminal import amount
 
 logger = logging.getLogger(__name__)
 
@@ -107,9 +108,9 @@ class Recorder:
         self._publish_info()
         self._mqtt.stop()
         logger.info(
-            "stopped: %s stored, %d duplicates",
-            f"{self._stored} reading{'' if self._stored == 1 else 's'}",
-            self._duplicates,
+            "stopped: %s stored, %s",
+            amount(self._stored, "reading"),
+            amount(self._duplicates, "duplicate"),
         )
 
     @property

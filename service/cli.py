@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn, TypeVar
 
 from service.errors import SettingsError
-from service.lifecycle import INTERRUPTED, leave, run_service
+from service.lifecycle import INTERRUPTED, leave
+from service.program import run_service
 from service.settings import Settings
 from service.spelling import did_you_mean
 
@@ -44,7 +45,7 @@ def run_command(commands: Mapping[str, Command], name: str, arguments: Sequence[
     """Run a command and exit with its code. Raises SettingsError for an unknown name."""
     if name not in commands:
         hint = did_you_mean(name, commands) or f"; the commands are {', '.join(commands)}"
-        raise SettingsError(f"there is no command {name!r}{hint}")
+        raise SettingsError(f"unknown command {name!r}{hint}")
     # Imported by name: a service does without what its commands need.
     module = importlib.import_module(commands[name].module)
     try:

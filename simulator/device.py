@@ -5,7 +5,7 @@ import random
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 from contract.quantities import BY_NAME
 from gateway_bridge.models import MeterModel
@@ -37,6 +37,19 @@ Miswiring = Callable[[Phases], Phases]
 Image = Mapping[Register, float | str]
 
 
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What is added to the load in a minute, second by second.
+
+    `power` are factors with the mean 1, so that the energy of a minute stays what its curve gives.
+    """
+
+    power: tuple[float, ...]
+    voltage: tuple[tuple[float, float, float], ...]
+    frequency: tuple[float, ...]
+    distortion: tuple[float, ...]
+
+
 class SimulatedMeter:
     """A meter that measures the week of a profile; deterministic by unit id, seed and time.
 
@@ -54,6 +67,7 @@ class SimulatedMeter:
         dice = random.Random(self._name)
         self._scale = dice.uniform(0.6, 1.5) if unit > 3 or seed != 1 else 1.0
         self._demands_of: tuple[int | None, dict[str, float]] = (None, {})
+        self._noise_of: tuple[int | None, Noise] = (None, Noise((), (), (), ()))
         self._first_kwh = dice.uniform(250, 900)
         self._one_phase = model.wirings == ("1p2w",)
         profile = list(PROFILES)[(unit - 1) % len(PROFILES)]
@@ -65,7 +79,7 @@ class SimulatedMeter:
         `miswired` changes the power that the meter sees on its phases; counters are not affected.
         """
         minute, second = divmod(int(now_s) - MONDAY, 60)
-        noise = noise_of(self._name, minute)
+        noise = self._noise(minute)
         curve = self._week.at(minute)
         factor = self._scale * noise.power[second]
         phases = (curve[0] * factor, curve[1] * factor, curve[2] * factor)
@@ -115,6 +129,11 @@ class SimulatedMeter:
             found[model.system_type] = self.system_type
         return found
 
+    def _noise(self, minute: int) -> Noise:
+        if self._noise_of[0] != minute:
+            self._noise_of = (minute, noise_of(self._name, minute))
+        return self._noise_of[1]
+
     def _demands(self, minute: int) -> dict[str, float]:
         if self._demands_of[0] != minute:
             self._demands_of = (minute, demands(self._week, minute, self._scale))
@@ -149,20 +168,6 @@ def _eastron_menu(unit: int, baud: int) -> dict[Register, float | str]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """What is added to the load in a minute, second by second.
-
-    `power` are factors with the mean 1, so that the energy of a minute stays what its curve gives.
-    """
-
-    power: tuple[float, ...]
-    voltage: tuple[tuple[float, float, float], ...]
-    frequency: tuple[float, ...]
-    distortion: tuple[float, ...]
-
-
-@lru_cache(maxsize=4096)
 def noise_of(name: str, minute: int) -> Noise:
     """Return the noise of a meter in a minute."""
     dice = random.Random(f"{name} {minute}")

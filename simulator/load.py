@@ -10,7 +10,7 @@ import random
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
-from itertools import accumulate, chain
+from itertools import chain
 
 from contract.quantities import BY_NAME, Kind
 
@@ -135,8 +135,11 @@ class Week:
 
     def __init__(self, minutes: list[Phases]) -> None:
         self.minutes = minutes
-        columns = zip(*(rates(phases) for phases in minutes), strict=True)
-        sums = (array("d", accumulate(column, initial=0.0)) for column in columns)
+        # Minute by minute: all rates of a week at once would take 10 MB for a moment.
+        sums = [array("d", bytes(8 * (len(minutes) + 1))) for _ in CHANNELS]
+        for minute, phases in enumerate(minutes):
+            for column, rate in zip(sums, rates(phases), strict=True):
+                column[minute + 1] = column[minute] + rate
         self.sums = dict(zip(CHANNELS, sums, strict=True))
         self._highest: dict[str, float] = {}
 
@@ -190,11 +193,13 @@ def week_of(profile: str, seed: int, *, one_phase: bool = False) -> Week:
     With `one_phase` all consumers are on L1.
     """
     minutes: list[Phases] = []
+    alike: dict[Phases, Phases] = {}  # a minute like another one takes no memory
     for weekday in range(7):
         day = Day(weekday, random.Random(f"{seed} {profile} {weekday}"))
         PROFILES[profile](day)
         for l1, l2, l3 in day.minutes:
-            minutes.append((l1 + l2 + l3, 0j, 0j) if one_phase else (l1, l2, l3))
+            phases = (l1 + l2 + l3, 0j, 0j) if one_phase else (l1, l2, l3)
+            minutes.append(alike.setdefault(phases, phases))
     return Week(minutes)
 
 

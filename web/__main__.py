@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import gevent
 from gevent.event import Event
 
-from service.lifecycle import run_service
+from service.program import run_service
 from web import create_app
 from web.context import KEY, Parts
 from web.server import serve

@@ -1,9 +1,11 @@
-"""What benchmarks share: figures beside what they are compared with, and readings to measure by."""
+"""What benchmarks share: figures with their references, and readings to measure with."""
 
+import os
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
@@ -21,10 +23,27 @@ def title(text: str) -> None:
 
 
 def line(what: str, value: str, beside: str = "", reach: str = "", ok: bool | None = None) -> None:
-    """Print a figure, what it is compared with, what is to be reached, and whether it is."""
+    """Print a figure, its reference, its target, and whether it reaches the target."""
     verdict = {True: "ok", False: "MISSED", None: ""}[ok]
     sys.stdout.write(f"  {what:<44} {value:>12}  {beside:<44} {reach:<10} {verdict}\n")
     sys.stdout.flush()
+
+
+@dataclass
+class Verdict:
+    """Prints figures and counts those that miss what is to be reached."""
+
+    missed: int = 0
+
+    def figure(self, what: str, value: str, beside: str, reach: str, *, ok: bool) -> None:
+        """Print one figure, what it is compared with, what is to be reached, whether it is."""
+        self.missed += not ok
+        line(what, value, beside, reach, ok)
+
+    def end(self) -> None:
+        """Print the load of the machine and exit, with 1 if a figure was missed."""
+        sys.stdout.write(f"  (load of this machine: {os.getloadavg()[0]:.1f})\n")
+        sys.exit(1 if self.missed else 0)
 
 
 def ms(seconds: float) -> str:

@@ -333,6 +333,39 @@ def test_a_password_in_the_database_url_is_not_logged(tmp_path: Path) -> None:
     assert "secret" not in part.output
 
 
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (["0001_readings", "0002_rollups", "column charge"], ["created"]),
+        (
+            ["0002_rollups", "0003_sequences"],
+            [
+                "schema brought up to date: 0002_rollups",
+                "schema brought up to date: 0003_sequences",
+            ],
+        ),
+        ([], []),
+    ],
+    ids=["new", "of an older version", "current"],
+)
+def test_what_is_done_to_the_schema_is_logged(
+    steps: list[str],
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "energy_meters.db"
+    Storage(f"sqlite:///{path}").open(threading.Event())
+    assert caplog.messages == [f"database {path}: created"]
+
+    caplog.clear()
+    monkeypatch.setattr("recorder.storage.migrate", lambda _: steps)
+    Storage(f"sqlite:///{path}").open(threading.Event())
+    assert caplog.messages == [f"database {path}: {text}" for text in expected]
+
+
 def test_a_locked_history_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

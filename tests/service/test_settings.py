@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import SettingsError
-from service.lifecycle import parser_for, settings_help
+from service.program import parser_for, settings_help
 from service.settings import Settings, misspelt, names_in_env_file
 
 

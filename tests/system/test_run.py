@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from meterflow.parts import Choice, parts
 from meterflow.parts import Part as Program
-from meterflow.parts import RunSettings, parts
+from meterflow.settings import RunSettings
 from meterflow.supervisor import Supervisor
 from service.errors import SettingsError
 from tests.support.parts import Part, free_port, listens, require, wait_until
@@ -65,7 +66,7 @@ def test_a_part_that_dies_is_reported_and_the_others_go_on() -> None:
 
     text = "\n".join(lines)
     assert stopped
-    assert "broker ended (exit code 3); the others go on; start it again with: " in text
+    assert "broker ended (exit code 3); the others continue; start it again with: " in text
     assert "web ended" not in text
 
 
@@ -94,26 +95,26 @@ def test_a_line_without_end_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     assert "web            | after" in lines
 
 
-def settings(monkeypatch: pytest.MonkeyPatch, directory: Path, **given: str) -> RunSettings:
+def choice(monkeypatch: pytest.MonkeyPatch, directory: Path, **given: str) -> Choice:
     monkeypatch.chdir(directory)
     for name in ("MODBUS_HOST", "METERS_FILE", "METER_IDS", "POLL_INTERVAL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    return RunSettings.load()
+    return RunSettings.load().choice
 
 
 def test_wrong_unit_ids_are_reported_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match=r"^METER_IDS: 'x' is not a whole number"):
-        settings(monkeypatch, tmp_path, METER_IDS="1,x")
+        choice(monkeypatch, tmp_path, METER_IDS="1,x")
 
 
 def test_without_a_gateway_simulated_meters_are_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    beside, after = parts(settings(monkeypatch, tmp_path, METER_IDS="4, 5 # two"), 5021)
+    beside, after = parts(choice(monkeypatch, tmp_path, METER_IDS="4, 5 # two"), 5021)
 
     assert beside[1].arguments[-4:] == ("--port", "5021", "--units", "4,5")
     assert after[1].environment["MODBUS_HOST"] == "127.0.0.1"
@@ -125,7 +126,7 @@ def test_without_a_gateway_simulated_meters_are_read(
 def test_with_a_gateway_nothing_is_simulated_and_nothing_overridden(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str]
 ) -> None:
-    beside, after = parts(settings(monkeypatch, tmp_path, **given), 5021)
+    beside, after = parts(choice(monkeypatch, tmp_path, **given), 5021)
 
     assert [part.name for part in beside + after] == ["web", "recorder", "gateway_bridge"]
     assert not any(part.environment for part in beside + after)
