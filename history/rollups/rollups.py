@@ -69,6 +69,10 @@ class Rollups:
         """Return whether any bucket is dirty, or readings wait to be rolled up."""
         return self._dirty.any() or self._next_backfill() is not None
 
+    def dirty_count(self) -> int:
+        """Return the number of dirty buckets."""
+        return self._dirty.count()
+
     def run(self, until_s: float) -> bool:
         """Work until a time of the monotonic clock; return whether all is done."""
         for _ in self.steps():
