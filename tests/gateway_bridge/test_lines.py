@@ -1,6 +1,7 @@
 """The bridge on every kind of line: serial, transparent, low word first, meters fed from below."""
 
 import asyncio
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from contract.quantities import QUANTITIES
 from gateway_bridge.address import SerialLine
 from gateway_bridge.meter.identity import identify
 from gateway_bridge.meter.plausibility import Gate
+from gateway_bridge.modbus.connection import Connection
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.modbus.frames import HOLDING
 from gateway_bridge.modbus.transport import Transport
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.inversion import ANGLES, SIGNED, inverted, turned
 from simulator.simulator import Simulator
+from tests.support.leaping import run_leaping
 from tests.support.polling import FAST, MODEL, gateway_at, pin, polling, until
 
 
@@ -81,6 +84,17 @@ def test_a_device_path_that_contains_lock_is_not_taken_for_a_locked_device(tmp_p
 
     with pytest.raises(GatewayError, match="cannot be opened as a serial line"):
         asyncio.run(Transport(SerialLine(str(path)), "rtu", timeout_s=0.3).connect())
+
+
+def test_a_search_in_another_framing_does_not_wait_for_late_answers() -> None:
+    async def story() -> None:
+        async with Simulator((1,), timing=FAST) as simulator:
+            connection = Connection(gateway_at(simulator, framing="auto", timeout_s=1.0))
+            began_s = time.monotonic()
+            assert not await connection.establish([8])
+            assert 2 * connection.timeout_s <= time.monotonic() - began_s < 2.1
+
+    run_leaping(story())
 
 
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
