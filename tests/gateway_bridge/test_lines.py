@@ -134,6 +134,17 @@ def test_a_word_order_in_the_settings_outweighs_what_the_meter_shows() -> None:
     asyncio.run(story())
 
 
+def test_a_serial_number_that_the_meter_reports_as_missing_stays_open() -> None:
+    serial = replace(MODEL.serial_number, missing=0xFFFFFFFF)
+
+    async def said(_address: int, count: int, _function: int) -> bytes:
+        return b"\xff\xff" * count
+
+    identity = asyncio.run(identify(replace(MODEL, serial_number=serial), said))
+
+    assert identity.serial is None
+
+
 def test_the_serial_number_is_read_as_it_stands_whatever_the_order_of_floats() -> None:
     async def said(address: int, _count: int, function: int) -> bytes:
         if function == HOLDING and address == MODEL.serial_number.address:
