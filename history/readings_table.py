@@ -21,6 +21,8 @@ from history.tables import Meter, add_columns, read_meters
 logger = logging.getLogger(__name__)
 
 MOST_REJECTED = 5000
+LONGEST_BURST_MS = 60_000
+"""Milliseconds that readings stamped on arrival may run ahead of their arrival."""
 _COUNTERS = frozenset(COUNTERS)
 _MOST_SHAPES = 1000
 
@@ -101,11 +103,13 @@ class Writer:
         restart.
         """
         arrived = [ts for ts, reading in stamped if reading.stamped_on_arrival]
-        if not arrived or min(arrived) > meter.last_ts:
+        taken = {ts for ts, reading in stamped if not reading.stamped_on_arrival}
+        if not arrived or min(arrived) > max(taken | {meter.last_ts}):
             return stamped
-        statement = "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ?"
-        taken = {ts for (ts,) in fetch(self._database, statement, (meter.id, min(arrived)))}
-        taken.update(ts for ts, reading in stamped if not reading.stamped_on_arrival)
+        # Where the clock was set back, everything since then is later: read no more than a burst.
+        span = (meter.id, min(arrived), max(arrived) + LONGEST_BURST_MS)
+        statement = "SELECT ts FROM readings_raw WHERE meter = ? AND ts BETWEEN ? AND ?"
+        taken.update(ts for (ts,) in fetch(self._database, statement, span))
         moved, begin, end = [], 0, 0
         for ts, reading in stamped:
             if reading.stamped_on_arrival:

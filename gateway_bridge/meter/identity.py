@@ -80,7 +80,8 @@ def _serial(register: Register | None, answer: bytes | None, *, low_word_first: 
         return None
     if register.type == "text":
         return answer.replace(b"\0", b"").decode("ascii", "replace").strip() or None
-    return f"{_number(register, answer, low_word_first=low_word_first):.0f}"
+    number = _number(register, answer, low_word_first=low_word_first)
+    return None if number is None else f"{number:.0f}"
 
 
 def _number(

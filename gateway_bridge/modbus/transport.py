@@ -137,6 +137,7 @@ class Transport:
         self.close()
         if framing and framing != self.framing:
             self.framing, self.echoes_ids = framing, None if framing == "tcp" else False
+            self._quiet_until_s = 0.0
         client = await self._open()
         # Two masters that both count from 1 would take each other's answers for their own.
         client.ctx.next_tid = random.randrange(1, 60_000)

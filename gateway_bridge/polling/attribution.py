@@ -159,7 +159,7 @@ class Attribution:
 
     def _foreign(self, event: Stray) -> None:
         """Note an answer to another client."""
-        if not event.ids:
+        if not self._ids:
             self._others_s[event.frame.unit, event.frame.count] = event.at_s
         self._strays += 1
         self.shared = self.shared or self._strays >= STRAYS_TO_REPORT

@@ -92,7 +92,7 @@ def passes(seconds: float) -> Happening:
     return happen
 
 
-def ids(echoed: bool) -> Happening:
+def ids(echoed: bool | None) -> Happening:
     def happen(line: OneLine) -> None:
         line.ids = echoed
 
@@ -212,6 +212,10 @@ CHOICES: dict[str, tuple[list[Happening], int | None]] = {
         76,
     ),
     "with ids, lengths do not matter": ([ids(True), stray("b", 76)], 76),
+    "nor does a stray before the first answer that shows its id": (
+        [ids(None), sent(2), stray("b", 76), ids(True), answered("a", 2)],
+        76,
+    ),
 }
 
 

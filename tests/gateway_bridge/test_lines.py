@@ -1,6 +1,7 @@
 """The bridge on every kind of line: serial, transparent, low word first, meters fed from below."""
 
 import asyncio
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from contract.quantities import QUANTITIES
 from gateway_bridge.address import SerialLine
 from gateway_bridge.meter.identity import identify
 from gateway_bridge.meter.plausibility import Gate
+from gateway_bridge.modbus.connection import Connection
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.modbus.frames import HOLDING
 from gateway_bridge.modbus.transport import Transport
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.inversion import ANGLES, SIGNED, inverted, turned
 from simulator.simulator import Simulator
+from tests.support.leaping import run_leaping
 from tests.support.polling import FAST, MODEL, gateway_at, pin, polling, until
 
 
@@ -83,6 +86,17 @@ def test_a_device_path_that_contains_lock_is_not_taken_for_a_locked_device(tmp_p
         asyncio.run(Transport(SerialLine(str(path)), "rtu", timeout_s=0.3).connect())
 
 
+def test_a_search_in_another_framing_does_not_wait_for_late_answers() -> None:
+    async def story() -> None:
+        async with Simulator((1,), timing=FAST) as simulator:
+            connection = Connection(gateway_at(simulator, framing="auto", timeout_s=1.0))
+            began_s = time.monotonic()
+            assert not await connection.establish([8])
+            assert 2 * connection.timeout_s <= time.monotonic() - began_s < 2.1
+
+    run_leaping(story())
+
+
 @pytest.mark.parametrize("framing", ["tcp", "rtu"])
 def test_low_words_first_are_noticed_and_no_value_is_wrong(framing: str) -> None:
     async def story() -> None:
@@ -118,6 +132,17 @@ def test_a_word_order_in_the_settings_outweighs_what_the_meter_shows() -> None:
             assert received.of("1")[0]["voltage_l1"] == 229.0
 
     asyncio.run(story())
+
+
+def test_a_serial_number_that_the_meter_reports_as_missing_stays_open() -> None:
+    serial = replace(MODEL.serial_number, missing=0xFFFFFFFF)
+
+    async def respond(_address: int, count: int, _function: int) -> bytes:
+        return b"\xff\xff" * count
+
+    identity = asyncio.run(identify(replace(MODEL, serial_number=serial), respond))
+
+    assert identity.serial is None
 
 
 def test_the_serial_number_is_independent_of_the_order_of_floats() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from contract.quantities import QUANTITIES
 from contract.readings import Reading
-from history import queries
+from history import queries, readings_table
+from history.dialect import Row, fetch
 from history.readings_table import MOST_REJECTED, Rejected, Writer
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -93,6 +94,37 @@ def test_readings_with_a_time_of_their_own_are_never_moved(database: peewee.Data
     writer.write([stamped(0, power=3), own, own, reading(power=4.0)])
 
     assert powers(database) == {0: 1, 1: 2, 2: 3}
+
+
+def test_a_reading_stamped_on_arrival_yields_to_a_time_of_its_own_batch(
+    database: peewee.Database,
+) -> None:
+    writer = Writer(database)
+    writer.write([reading(power=0.0)])
+
+    writer.write([reading(second=1, power=1.0), stamped(1000, power=2.0)])
+
+    assert powers(database) == {0: 0, 1000: 1, 1001: 2}
+
+
+def test_after_a_clock_was_set_back_a_batch_reads_no_long_history(
+    database: peewee.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(database)
+    writer.write([reading(second=n * 60) for n in range(1000)])
+    fetched: list[int] = []
+
+    def counting(*arguments: object) -> list[Row]:
+        rows = fetch(*arguments)
+        fetched.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(readings_table, "fetch", counting)
+
+    writer.write([stamped(0, power=5.0)])
+
+    assert max(fetched) < 10
+    assert len(queries.readings(database, "1", limit=10_000)) == 1001
 
 
 def test_the_first_reading_of_a_moment_stays(database: peewee.Database) -> None:
