@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from gateway_bridge.publishing.journal_file import unpack
+from tests.support.journals import journaled
 from tests.support.parts import Part, free_port, listens, wait_until
 
 
@@ -65,8 +65,7 @@ class Site:
 
     def kept(self) -> set[tuple[str, int]]:
         """The readings that the bridge has in its journal by now."""
-        blocks = _rows(self.journal, "SELECT readings FROM blocks")
-        return {(kept.meter, kept.ts) for (block,) in blocks for kept in unpack(block)}
+        return {(kept.meter, kept.ts) for kept in journaled(self.journal)}
 
     def wait_for_readings(self, more: int = 4) -> None:
         wanted = len(self.kept()) + more
