@@ -43,6 +43,7 @@ class Site:
         """Start a recorder; all of them have one history."""
         self.history.parent.mkdir(exist_ok=True)
         name = settings.get("RECORDER_NAME", "")
+        settings = {"COMMIT_INTERVAL": 0.1} | settings
         return Part.module(
             "recorder",
             directory=self.directory / f"recorder{name}",
