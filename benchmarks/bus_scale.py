@@ -46,6 +46,8 @@ INSTANT = LineCost(baud=10_000_000, turnaround_ms=0, pause_ms=0)
 WARM_UP_S = 12
 POLLING, BRIDGE, RECORDER = 0.35, 0.75, 0.40
 """Shares of a core that each may take at 1,000 readings a second; more on a slower machine."""
+COMMIT_S = 0.3
+"""Commit interval of the recorder, for rows within a second; the default spares an SD card."""
 TICKS_S = os.sysconf("SC_CLK_TCK")
 _TS = re.compile(rb'"ts":"([^"]+)"')
 
@@ -233,7 +235,11 @@ def running(
             url = f"sqlite:///{history}"
             parts["recorder"] = stack.enter_context(
                 Part.module(
-                    "recorder", directory=directory / "recorder", MQTT_PORT=port, DATABASE_URL=url
+                    "recorder",
+                    directory=directory / "recorder",
+                    MQTT_PORT=port,
+                    DATABASE_URL=url,
+                    COMMIT_INTERVAL=COMMIT_S,
                 )
             )
             parts["recorder"].wait_for(": connected")

@@ -231,20 +231,18 @@ class ReadAheadClient(paho.Client):
         qos: int,
         info: paho.MQTTMessageInfo | None = None,
     ) -> MQTTErrorCode:
-        """Queue a packet, and wake the client's thread unless it has packets to send anyway."""
-        asleep = not self._out_packet
-        self._out_packet.append(
-            {
-                "command": command,
-                "mid": mid,
-                "qos": qos,
-                "pos": 0,
-                "to_process": len(packet),
-                "packet": packet,
-                "info": info,
-            }
-        )
-        if asleep and self._sockpairW is not None:
-            with contextlib.suppress(BlockingIOError):
+        """Queue a packet; wake the client's thread, unless it has an earlier one to send anyway."""
+        queued: Any = {
+            "command": command,
+            "mid": mid,
+            "qos": qos,
+            "pos": 0,
+            "to_process": len(packet),
+            "packet": packet,
+            "info": info,
+        }
+        self._out_packet.append(queued)
+        with contextlib.suppress(IndexError, BlockingIOError):  # it is sent; the thread is awake
+            if self._out_packet[0] is queued and self._sockpairW is not None:
                 self._sockpairW.send(b"0")
         return paho.MQTT_ERR_SUCCESS

@@ -23,6 +23,7 @@ _SCHEMA = (
 )
 _PRAGMAS = (
     "PRAGMA page_size = 1024",  # a block ends in a page of its own
+    "PRAGMA locking_mode = EXCLUSIVE",  # without the file -shm, half of all that is written
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 2048",

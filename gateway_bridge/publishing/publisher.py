@@ -40,9 +40,9 @@ BIRTH_DELAY_S = 5.0
 """Longest delay of the answer when Home Assistant has started: not all bridges at once."""
 FLUSH_S = 0.5
 MOST_UNACKNOWLEDGED = 500
+"""Unacknowledged readings that prove a stalled broker: then readings wait in the journal."""
 STALLED_S = 2.0
-"""Unacknowledged readings that prove a stalled broker, as a number and as the readings of some
-seconds, whichever is more: beyond these, readings wait in the journal."""
+"""Seconds whose readings prove it where these are more: at 1,000 a second, 500 prove nothing."""
 LATE_S = 1.0
 """Seconds without an acknowledgement after which the journal no longer relies on the broker."""
 

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import random
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from hypothesis import strategies as st
 from contract.readings import Reading
 from contract.replay import runs
 from gateway_bridge.publishing import journal as journal_module
+from gateway_bridge.publishing import journal_file as journal_file_module
 from gateway_bridge.publishing.journal import Journal
-from gateway_bridge.publishing.journal_file import JournalFile, Kept, unpack
+from gateway_bridge.publishing.journal_file import JournalFile, Kept
 from gateway_bridge.publishing.numbering import JUMP, Numbering
+from tests.support.journals import journaled
 from tests.support.parts import wait_until
 
 DAY_S = 86_400.0
@@ -57,9 +60,7 @@ def keep(
 
 def written(path: Path) -> list[int]:
     """Return the numbers in the file."""
-    with closing(sqlite3.connect(path)) as database:
-        blocks = database.execute("SELECT readings FROM blocks ORDER BY id").fetchall()
-    return [kept.seq for (block,) in blocks for kept in unpack(block)]
+    return [kept.seq for kept in journaled(path)]
 
 
 def numbers(journal: Journal, seq: int = 0, meter: str = "1", most: int = 100) -> list[int]:
@@ -99,13 +100,29 @@ def test_numbers_jump_after_a_crash_even_where_the_clock_has_been_set_back(
     crashed_at = numbering["1"] + 1 + 50
     keep(journal, crashed_at)
     assert journal.flush()
+    shutil.copytree(path.parent, path.parent.with_name("crashed"))
     monkeypatch.setattr(time, "time", lambda: 0.0)
 
-    other, after_crash = begun(path)
+    other, after_crash = begun(path.parent.with_name("crashed") / path.name)
 
     assert after_crash["1"] == crashed_at + JUMP
+    assert numbers(other) == [crashed_at]
     other.stop()
     journal.stop()
+
+
+def test_a_second_bridge_with_the_same_journal_reports_it(
+    journal: Journal, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_file_module, "_BUSY_S", 0.05)
+    keep(journal, 1)
+    assert journal.flush()
+
+    other, _ = begun(path)
+
+    assert "database is locked; readings are still published, retrying" in caplog.text
+    assert numbers(journal) == [1]
+    other.stop()
 
 
 def test_a_recorder_that_is_ahead_raises_the_numbers_within_limits() -> None:
@@ -320,17 +337,20 @@ def test_a_journal_with_a_row_for_each_reading_is_converted(path: Path) -> None:
 
 
 def test_a_damaged_block_is_set_aside_with_its_file(
-    journal: Journal, path: Path, caplog: pytest.LogCaptureFixture
+    path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    journal, _ = begun(path)
     keep(journal, 1)
-    assert journal.flush()
+    journal.stop()
     with closing(sqlite3.connect(path)) as database:
         database.execute("UPDATE blocks SET readings = x'00'")
         database.commit()
+    journal, _ = begun(path)
 
     assert numbers(journal) == []
 
     assert caplog.text.count("starting a new one") == 1
+    journal.stop()
 
 
 @given(st.sets(st.integers(0, 60)))

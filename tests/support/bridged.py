@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from gateway_bridge.publishing.journal_file import unpack
+from tests.support.journals import journaled
 from tests.support.parts import Part, free_port, listens, wait_until
 
 
@@ -43,6 +43,7 @@ class Site:
         """Start a recorder; all of them have one history."""
         self.history.parent.mkdir(exist_ok=True)
         name = settings.get("RECORDER_NAME", "")
+        settings = {"COMMIT_INTERVAL": 0.1} | settings
         return Part.module(
             "recorder",
             directory=self.directory / f"recorder{name}",
@@ -65,8 +66,7 @@ class Site:
 
     def kept(self) -> set[tuple[str, int]]:
         """The readings that the bridge has in its journal by now."""
-        blocks = _rows(self.journal, "SELECT readings FROM blocks")
-        return {(kept.meter, kept.ts) for (block,) in blocks for kept in unpack(block)}
+        return {(kept.meter, kept.ts) for kept in journaled(self.journal)}
 
     def wait_for_readings(self, more: int = 4) -> None:
         wanted = len(self.kept()) + more

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from contract.times import epoch_ms, parse_time
 from gateway_bridge.models import MODELS
-from gateway_bridge.publishing.journal_file import unpack
+from tests.support.journals import journaled
 from tests.support.parts import wait_until
 from tests.support.pipeline import JOURNAL_S, RATE, Pipeline
 
@@ -219,14 +219,12 @@ class Chaos:
 
     def _journal(self) -> dict[Key, set[Values]]:
         found: dict[Key, set[Values]] = defaultdict(set)
-        query = "SELECT readings FROM blocks"
-        for (block,) in self._pipeline.rows(self._pipeline.journal, query):
-            for kept in unpack(block):
-                found[kept.meter, kept.ts].add(_values(json.loads(kept.reading)))
+        for kept in journaled(self._pipeline.journal):
+            found[kept.meter, kept.ts].add(_values(json.loads(kept.reading)))
         return found
 
-    def _journal_size(self) -> list[tuple[int]]:
-        return self._pipeline.rows(self._pipeline.journal, "SELECT COUNT(*) FROM blocks")
+    def _journal_size(self) -> int:
+        return len(journaled(self._pipeline.journal))
 
     def _has_begun(self) -> bool:
         with suppress(sqlite3.OperationalError):
