@@ -1,4 +1,4 @@
-"""How fast a full line is read, beside the wire's own time and beside one request per quantity.
+"""How fast a full line is read, compared with the wire and with one request per quantity.
 
     python benchmarks/bus_cycle.py [--seconds 30]
 
@@ -33,12 +33,12 @@ BETWEEN = 0.1
 async def cycle_s(on: Line, seconds: float) -> float:
     """Return the mean time from one meter's reading to the next one's."""
     await on.settle()
-    began_s, before = time.monotonic(), len(on.heard.readings)
+    began_s, before = time.monotonic(), len(on.received.readings)
     await asyncio.sleep(seconds)
-    last_s = on.heard.readings[-1][1]
-    first_s = on.heard.readings[before][1]
+    last_s = on.received.readings[-1][1]
+    first_s = on.received.readings[before][1]
     assert began_s <= first_s < last_s
-    return (last_s - first_s) / (len(on.heard.readings) - 1 - before)
+    return (last_s - first_s) / (len(on.received.readings) - 1 - before)
 
 
 async def full_line(
@@ -57,7 +57,7 @@ async def full_line(
 
 
 async def bare_loop(name: str, baud: int, seconds: float, pause_ms: float = 20.0) -> float:
-    """Return the time that the optimal plan takes the wire, asked for by a loop of few lines."""
+    """Return the time that the optimal plan takes on the wire, requested by a short loop."""
     cost = LineCost(baud=baud, pause_ms=pause_ms)
     plan = plan_blocks((MODEL.registers[each] for each in SETS[name]), cost, MODEL.limit)
     timing = LineTiming(baud=baud, pause_s=pause_ms / 1000)
@@ -93,11 +93,11 @@ async def lateness_s(seconds: float) -> list[float]:
     """Return how long after its time stamp each meter measured, on a line with time to spare."""
     async with line(quantities=SETS["default"]) as on:
         await on.settle()
-        before = len(on.heard.readings)
+        before = len(on.received.readings)
         await asyncio.sleep(seconds)
         served = [(each.at_s, each.unit) for each in on.simulator.statistics.served]
         late = []
-        for meter_id, _, ts in on.heard.readings[before:]:
+        for meter_id, _, ts in on.received.readings[before:]:
             sent_s = ts.timestamp()
             place = bisect_left(served, (sent_s, 0))
             at_s = next(at_s for at_s, unit in served[place:] if unit == int(meter_id))
@@ -117,20 +117,20 @@ async def measure(seconds: float) -> Verdict:
         near = start(bare_loop("core", 9600, seconds, pause_ms=4.0))
         singly = {name: start(one_by_one(name, 9600)) for name in SETS}
         late = start(lateness_s(seconds))
-    title("A reading of a full line, beside the wire's own time for the optimal plan")
+    title("A reading of a full line, compared with the wire's own time for the optimal plan")
     for (name, baud), ours, wire in zip(kinds, full, bare, strict=True):
         what = f"{name} ({len(SETS[name])}) at {baud} baud"
         _compare(verdict, what, ours.result(), wire.result(), most=1.02)
     what = "core at 9600 baud, network 10 ms, pause 4 ms"
     _compare(verdict, what, far.result(), near.result(), most=1.10)
-    title("One request per quantity, beside a reading of ours (9600 baud)")
+    title("One request per quantity, compared with a reading of ours (9600 baud)")
     for name, took in singly.items():
         own_s = full[kinds.index((name, 9600))].result()
         ratio, least = took.result() / own_s, FASTER[name]
         beside = f"{took.result():.2f} s beside {own_s:.2f} s"
         what = f"{name} ({len(SETS[name])})"
         verdict.figure(what, f"{ratio:.1f} x", beside, f">= {least}", ok=ratio >= least)
-    title("Time stamp of a reading, beside the moment at which the meter measured (9600 baud)")
+    title("Time stamp of a reading, compared with the moment of measurement (9600 baud)")
     times_ms = [1000 * each for each in late.result()]
     p95 = times_ms[int(0.95 * len(times_ms))]
     beside = (

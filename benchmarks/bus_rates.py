@@ -1,4 +1,4 @@
-"""Whether meters keep their rate: at four fifths of a line, at twice a line, beside a dead meter.
+"""Whether meters keep their rate: at 80 % of a line, at twice a line, with a dead meter.
 
 python benchmarks/bus_rates.py [--seconds 60]
 """
@@ -19,7 +19,7 @@ BEFORE_S = 20.0
 
 
 class Lines(logging.Handler):
-    """Counts lines of log."""
+    """Counts log lines."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,25 +31,25 @@ class Lines(logging.Handler):
 
 
 async def rates(on: Line, seconds: float) -> dict[str, float]:
-    """Return how many readings a second each meter gives from now on."""
-    since, began_s = len(on.heard.readings), time.monotonic()
+    """Return the readings per second of each meter from now on."""
+    since, began_s = len(on.received.readings), time.monotonic()
     await asyncio.sleep(seconds)
     passed_s = time.monotonic() - began_s
-    return {meter_id: count / passed_s for meter_id, count in on.heard.count(since).items()}
+    return {meter_id: count / passed_s for meter_id, count in on.received.count(since).items()}
 
 
 async def four_fifths(seconds: float, verdict: Verdict) -> None:
-    """Three meters with all quantities: a live block each second, the rest each 20."""
+    """Three meters with all quantities: a live block every second, the rest every 20 s."""
     async with line(quantities=ALL, slow_interval_s=20.0) as on:
         await on.settle()
         await asyncio.sleep(BEFORE_S / 2)
-        since, skipped = len(on.heard.readings), on.poller.line.skipped
+        since, skipped = len(on.received.readings), on.poller.line.skipped
         each = await rates(on, seconds)
         skipped = on.poller.line.skipped - skipped
         meter = on.poller.meters["1"]
         longest_ms = max(on.cost.request_ms(b.count) for b in (*meter.live, *meter.slow))
         late_ms, drift_ms = _lateness(on, since)
-    title(f"A line of which {100 * on.poller.line.busy_share():.0f} % are taken (9600 baud, 1 s)")
+    title(f"A line that is {100 * on.poller.line.busy_share():.0f} % busy (9600 baud, 1 s)")
     worst = max(abs(rate - 1) for rate in each.values())
     shown = ", ".join(f"{rate:.3f}" for rate in each.values())
     # a reading more or less in the window is none of the meter's rate
@@ -70,7 +70,7 @@ def _lateness(on: Line, since: int) -> tuple[list[float], float]:
     offset_s = time.time() - time.monotonic()
     late = [
         1000 * ((ts.timestamp() - offset_s - meters.index(meter_id) / len(meters)) % 1.0)
-        for meter_id, _, ts in on.heard.readings[since:]
+        for meter_id, _, ts in on.received.readings[since:]
     ]
     half = len(late) // 2
     return late, fmean(late[half:]) - fmean(late[:half])
@@ -81,16 +81,16 @@ async def twice(seconds: float, verdict: Verdict) -> None:
     async with line(8, quantities=ALL, slow_interval_s=20.0) as on:
         await on.settle()
         before_s, began_s = on.simulator.statistics.busy_s, time.monotonic()
-        since = len(on.heard.readings)
+        since = len(on.received.readings)
         await asyncio.sleep(seconds)
         busy = (on.simulator.statistics.busy_s - before_s) / (time.monotonic() - began_s)
-        counts = on.heard.count(since).values()
-    title(f"A line that is asked for {on.poller.line.busy_share():.1f} times what it can carry")
+        counts = on.received.count(since).values()
+    title(f"A line with {on.poller.line.busy_share():.1f} times the load that it can carry")
     verdict.figure("line busy", f"{100 * busy:.1f} %", "", ">= 97 %", ok=busy >= 0.97)
     beside = f"readings of a meter, {min(counts)} to {max(counts)}"
     fair = max(counts) - min(counts) <= max(0.05 * max(counts), 1)
     spread = 100 * (max(counts) / min(counts) - 1)
-    verdict.figure("most beside least", f"+{spread:.1f} %", beside, "<= 5 %", ok=fair)
+    verdict.figure("most against least", f"+{spread:.1f} %", beside, "<= 5 %", ok=fair)
 
 
 async def beside_the_dead(seconds: float, verdict: Verdict, log: Lines) -> None:
@@ -104,7 +104,7 @@ async def beside_the_dead(seconds: float, verdict: Verdict, log: Lines) -> None:
         live = await rates(on, seconds)
         lost = (on.poller.meters["4"].state.timeouts - timeouts) * TIMEOUT_S / seconds
         lines = log.count - before_log
-    title(f"Beside a dead meter, {100 * on.poller.line.busy_share():.0f} % of the line taken")
+    title(f"With a dead meter, line busy {100 * on.poller.line.busy_share():.0f} %")
     shown = f"{100 * min(live.values()):.1f} %"
     mean = fmean(live.values())
     what = f"rate of the slowest neighbour (mean {100 * mean:.1f} %)"
@@ -113,21 +113,21 @@ async def beside_the_dead(seconds: float, verdict: Verdict, log: Lines) -> None:
     verdict.figure("readings of the dead meter", str(int(reading_of_the_dead)), "", "0",
                    ok=not reading_of_the_dead)  # fmt: skip
     verdict.figure("line time it costs", f"{100 * lost:.1f} %", "", "<= 5 %", ok=lost <= 0.05)
-    verdict.figure("lines of log", str(lines), "", "<= 10", ok=lines <= 10)
+    verdict.figure("log lines", str(lines), "", "<= 10", ok=lines <= 10)
 
 
 async def share_of_the_dead(seconds: float, verdict: Verdict) -> None:
-    """Three meters on a line that is full, of which one dies: the others have its share."""
+    """Three meters on a full line, of which one dies: the others get its share."""
     async with line(quantities=LIVE, interval_s=0.1) as on:
         await on.settle()
         before = await rates(on, BEFORE_S)
         on.simulator.fault(3, "dead")
         await asyncio.sleep(BEFORE_S / 2)
         after = await rates(on, seconds - BEFORE_S / 2)
-    title("Beside a dead meter on a line that is full")
+    title("With a dead meter on a full line")
     ratio = min(after["1"], after["2"]) / fmean(before.values())
     beside = f"{min(after['1'], after['2']):.2f} beside {fmean(before.values()):.2f} a second"
-    verdict.figure("rate of the living", f"{ratio:.2f} x", beside, ">= 1.00", ok=ratio >= 1)
+    verdict.figure("rate of the others", f"{ratio:.2f} x", beside, ">= 1.00", ok=ratio >= 1)
 
 
 async def measure(seconds: float) -> Verdict:

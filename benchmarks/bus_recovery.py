@@ -1,4 +1,4 @@
-"""How soon readings come again after an outage, and how soon a broken connection is noticed.
+"""How soon readings are back after an outage, and a broken connection is noticed.
 
 python benchmarks/bus_recovery.py
 """
@@ -23,7 +23,7 @@ OUTAGES = (("refuse", 2.0, 2.0), ("refuse", 10.0, 2.0), ("refuse", 40.0, 8.0),
 
 
 async def gateway_back_s(fault: str, outage_s: float) -> float:
-    """Return how long after a gateway's outage the first reading comes."""
+    """Return how long after a gateway's outage the first reading arrives."""
     async with line(quantities=tuple(CORE_SET)) as on:
         await on.settle()
         on.simulator.fault(None, fault)
@@ -35,7 +35,7 @@ async def gateway_back_s(fault: str, outage_s: float) -> float:
 
 
 async def meter_back_s(outage_s: float) -> float:
-    """Return how long after a meter's outage its first reading comes."""
+    """Return how long after a meter's outage its first reading arrives."""
     async with line(quantities=tuple(CORE_SET)) as on:
         await on.settle()
         on.simulator.fault(2, "dead")
@@ -45,9 +45,11 @@ async def meter_back_s(outage_s: float) -> float:
 
 
 async def _next_reading_s(on: Line, meter_id: str) -> float:
-    began_s, since = time.monotonic(), len(on.heard.readings)
-    heard = on.heard.readings
-    await until(lambda: any(each[0].startswith(meter_id) for each in heard[since:]), timeout_s=100)
+    began_s, since = time.monotonic(), len(on.received.readings)
+    received = on.received.readings
+    await until(
+        lambda: any(each[0].startswith(meter_id) for each in received[since:]), timeout_s=100
+    )
     return time.monotonic() - began_s
 
 

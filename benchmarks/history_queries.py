@@ -25,7 +25,7 @@ from history.dialect import dialect_of, fetch, run
 from history.periods import Unit
 from history.rollups.dirty_buckets import COUNTERS
 from history.rollups.levels import FIVE_MINUTES, ROLLUPS
-from history.tables import add_columns, quantity_id
+from history.tables import add_columns, quantity_id, read_meter
 
 Query = Callable[[peewee.Database], object]
 METERS, DAYS = 4, 365
@@ -88,9 +88,8 @@ def _roll_up(database: peewee.Database, meter: int, name: str, level: int, since
 
 def from_raw(database: peewee.Database) -> object:
     """Draw a year from the readings themselves, as without roll-ups."""
-    slots = series._Slots()
-    slots.read_readings(database, 1, ["power"], epoch_ms(START), epoch_ms(END), 1000)
-    return slots.times()
+    meter, span = read_meter(database, "1"), (epoch_ms(START), epoch_ms(END))
+    return series._from_readings(database, meter, ["power"], span, 1000, extremes=False)
 
 
 def grouped(database: peewee.Database) -> object:

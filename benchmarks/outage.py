@@ -1,4 +1,4 @@
-"""How long after an outage the history is whole again, and what a replay costs live readings.
+"""How soon after an outage the history is complete, and what a replay costs live readings.
 
     python benchmarks/outage.py [--away 30]
 
@@ -45,7 +45,7 @@ def running() -> Iterator[tuple[Site, ExitStack]]:
 
 
 def recorders(site: Site, stack: ExitStack, *members: dict[str, str]) -> list[Part]:
-    """Start recorders that have connected."""
+    """Start recorders and wait until they have connected."""
     parts = [stack.enter_context(site.recorder(**settings)) for settings in members]
     for part in parts:
         part.wait_for(": connected")
@@ -78,9 +78,9 @@ def member_dies() -> float:
     with running() as (site, stack):
         stack.enter_context(site.broker())
         parts = recorders(site, stack, *GROUP)
-        wait_until(lambda: any("is the leader" in part.output for part in parts))
+        wait_until(lambda: any(" leads" in part.output for part in parts))
         wait_until(lambda: len(site.stored()) > METERS, what="first rows")
-        next(part for part in parts if "is the leader" in part.output).stop(signal.SIGKILL)
+        next(part for part in parts if " leads" in part.output).stop(signal.SIGKILL)
         ends_s, oldest_ms = time.monotonic() + KILLED_S, 0.0
         while time.monotonic() < ends_s:
             time.sleep(0.5)
@@ -100,8 +100,8 @@ def everything_again(reads_for_s: float) -> tuple[int, float, list[float], list[
         client = stack.enter_context(PlainClient(site.mqtt))
         client.subscribe("meters/+/reading")
         arrivals: dict[bytes, datetime] = {}  # when a reading came first: live
-        client._paho.on_message = lambda *heard: arrivals.setdefault(
-            heard[2].payload, datetime.now(UTC)
+        client._paho.on_message = lambda *received: arrivals.setdefault(
+            received[2].payload, datetime.now(UTC)
         )
         time.sleep(reads_for_s)
         began = datetime.now(UTC)

@@ -1,30 +1,29 @@
-"""MQTT 3.1.1 packets as a client may send them, parsed strictly.
+"""MQTT 3.1.1 packets as a client may send them, parsed strictly, and those that it is sent.
 
 Replaces the parsers of amqtt 0.12.1, which accept many malformed packets and then lose their place
 in the stream. Here a packet that the standard forbids raises MalformedPacket, and its sender is
-disconnected. tests/broker/test_amqtt.py fails when amqtt no longer accepts them.
+disconnected. They also await each part of a packet; here all packets that have arrived are parsed
+in one go. tests/broker/test_amqtt.py fails when amqtt is mended.
 """
 
-import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
-from amqtt.adapters import ReaderAdapter
+from amqtt.adapters import StreamReaderAdapter
 from amqtt.errors import AMQTTError
+
+from broker.topic_cache import TopicCache
 
 CONNECT, PUBLISH, PUBACK, PUBREL = 1, 3, 4, 6
 SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT = 8, 10, 12, 14
 PINGRESP = b"\xd0\x00"
-_FLAGS = {
-    CONNECT: 0,
-    PUBACK: 0,
-    PUBREL: 2,
-    SUBSCRIBE: 2,
-    UNSUBSCRIBE: 2,
-    PINGREQ: 0,
-    DISCONNECT: 0,
-}
+_FIRST_BYTES = frozenset((0x10, *range(0x30, 0x40), 0x40, 0x62, 0x82, 0xA2, 0xC0, 0xE0))
+"""Kind and flags of the packets that a client may send; those of a PUBLISH are checked later."""
 LARGEST_PACKET = 262_144
+READ_BYTES = 65_536
+DUP, RETAIN = 0x08, 0x01
 
 WRONG_PROTOCOL, BAD_CLIENT_ID, FULL, BAD_PASSWORD, NOT_ALLOWED = 1, 2, 3, 4, 5
 """Return codes of MQTT 3.1.1 for a refused CONNECT."""
@@ -38,13 +37,16 @@ class MalformedPacket(AMQTTError):
         super().__init__(f"malformed packet ({fault})")
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """A packet of a known kind, its body still to be parsed."""
 
-    kind: int
-    flags: int
+    first: int
     body: bytes
+
+    @property
+    def kind(self) -> int:
+        """The kind of packet: `CONNECT`, `PUBLISH`, ..."""
+        return self.first >> 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,7 @@ class Connect:
     password: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(NamedTuple):
     """A PUBLISH: a message."""
 
     topic: str
@@ -81,31 +82,50 @@ class Publish:
     packet_id: int
 
 
-async def read_packet(reader: ReaderAdapter) -> Packet | None:
-    """Return the next packet, or None if the client has closed the connection."""
-    try:
-        first = (await reader.read(1) or b"")[:1]
-        if not first:
-            return None
-        kind, flags = first[0] >> 4, first[0] & 0x0F
-        if kind != PUBLISH and _FLAGS.get(kind) != flags:
-            raise MalformedPacket(f"first byte 0x{first.hex()}")
-        length = await _read_length(reader)
-        if length > LARGEST_PACKET:
-            raise MalformedPacket(f"{length} bytes, more than {LARGEST_PACKET}")
-        return Packet(kind, flags, await reader.read(length) if length else b"")
-    except (asyncio.IncompleteReadError, IndexError):
-        return None
+class PacketReader(StreamReaderAdapter):
+    """Incoming packets of a client, as many at a time as have arrived."""
+
+    _data = b""
+
+    async def receive(self) -> bool:
+        """Wait for bytes; return False if the client has closed the connection."""
+        received = await self._reader.read(READ_BYTES)
+        self._data += received
+        return bool(received)
+
+    def packets(self) -> Iterator[Packet]:
+        """Yield the packets that have arrived completely."""
+        data, at = self._data, 0
+        try:
+            while len(data) - at >= 2:
+                first, length, body = data[at], data[at + 1], at + 2
+                if first not in _FIRST_BYTES:
+                    raise MalformedPacket(f"first byte 0x{first:02x}")
+                if length & 0x80:
+                    length, body = _long_length(data, at + 1)
+                if len(data) < body + length:
+                    return
+                at = body + length
+                yield Packet(first, data[body:at])
+        finally:
+            self._data = data[at:]
 
 
-async def _read_length(reader: ReaderAdapter) -> int:
+def _long_length(data: bytes, at: int) -> tuple[int, int]:
+    """Return the remaining length that is at `at`, and where the body begins.
+
+    A length of which bytes are missing is returned as the largest one.
+    """
     length = 0
-    for shift in (0, 7, 14, 21):
-        digit = (await reader.read(1))[0]
-        length |= (digit & 0x7F) << shift
+    for place, digit in enumerate(data[at : at + 4]):
+        length |= (digit & 0x7F) << 7 * place
         if not digit & 0x80:
-            return length
-    raise MalformedPacket("remaining length longer than 4 bytes")
+            if length > LARGEST_PACKET:
+                raise MalformedPacket(f"{length} bytes, more than {LARGEST_PACKET}")
+            return length, at + place + 1
+    if len(data) >= at + 4:
+        raise MalformedPacket("remaining length longer than 4 bytes")
+    return LARGEST_PACKET, len(data)
 
 
 class _Contents:
@@ -129,13 +149,7 @@ class _Contents:
         return int.from_bytes(self.take(size))
 
     def text(self) -> str:
-        try:
-            text = self.take(self.number()).decode()
-        except UnicodeDecodeError as error:
-            raise MalformedPacket("string that is not UTF-8") from error
-        if "\0" in text:
-            raise MalformedPacket("string with a null character")
-        return text
+        return _text(self.take(self.number()))
 
     def packet_id(self) -> int:
         number = self.number()
@@ -169,7 +183,7 @@ def parse_connect(packet: Packet) -> Connect:
 
 
 def _will(contents: _Contents, flags: int) -> Will:
-    topic, qos = _topic(contents), flags >> 3 & 3
+    topic, qos = _topic(contents.take(contents.number())), flags >> 3 & 3
     if qos > 2:
         raise MalformedPacket("last will with QoS 3")
     return Will(topic, contents.take(contents.number()), min(qos, 1), bool(flags & 0x20))
@@ -177,13 +191,18 @@ def _will(contents: _Contents, flags: int) -> Will:
 
 def parse_publish(packet: Packet) -> Publish:
     """Parse a PUBLISH."""
-    contents = _Contents(packet.body)
-    qos = packet.flags >> 1 & 3
-    if qos > 2 or (not qos and packet.flags & 8):
-        raise MalformedPacket(f"PUBLISH with flags 0x{packet.flags:x}")
-    topic = _topic(contents)
-    packet_id = contents.packet_id() if qos else 0
-    return Publish(topic, contents.take(contents.left), qos, bool(packet.flags & 1), packet_id)
+    first, body = packet
+    qos = first >> 1 & 3
+    if qos > 2 or (not qos and first & DUP):
+        raise MalformedPacket(f"PUBLISH with flags 0x{first & 15:x}")
+    end = 2 + int.from_bytes(body[:2])
+    payload = end + 2 if qos else end
+    if len(body) < max(payload, 2):
+        raise MalformedPacket("truncated")
+    packet_id = int.from_bytes(body[end:payload])
+    if qos and not packet_id:
+        raise MalformedPacket("packet id 0")
+    return Publish(_topic(body[2:end]), body[payload:], qos, bool(first & RETAIN), packet_id)
 
 
 def parse_subscribe(packet: Packet) -> tuple[int, list[tuple[str, int]]]:
@@ -216,11 +235,24 @@ def parse_packet_id(packet: Packet) -> int:
     return packet_id
 
 
-def _topic(contents: _Contents) -> str:
-    topic = contents.text()
+def _text(encoded: bytes) -> str:
+    try:
+        text = encoded.decode()
+    except UnicodeDecodeError as error:
+        raise MalformedPacket("string that is not UTF-8") from error
+    if "\0" in text:
+        raise MalformedPacket("string with a null character")
+    return text
+
+
+def _valid_topic(encoded: bytes) -> str:
+    topic = _text(encoded)
     if not topic or "+" in topic or "#" in topic:
         raise MalformedPacket(f"invalid topic {topic[:80]!r}")
     return topic
+
+
+_topic: TopicCache[bytes, str] = TopicCache(_valid_topic)
 
 
 def _filter(contents: _Contents) -> str:
@@ -243,3 +275,25 @@ def connack(code: int, *, session_present: bool = False, level: int = 4) -> byte
 def acknowledgement(first: int, packet_id: int) -> bytes:
     """Return a four-byte packet that acknowledges `packet_id`."""
     return bytes((first, 2)) + packet_id.to_bytes(2)
+
+
+def suback(packet_id: int, codes: list[int]) -> bytes:
+    """Return a SUBACK with the granted QoS, or the refusal, of each requested filter."""
+    return b"\x90" + _length(2 + len(codes)) + packet_id.to_bytes(2) + bytes(codes)
+
+
+def publish_head(topic: str, payload: bytes, qos: int, *, retain: bool = False) -> bytes:
+    """Return a PUBLISH up to its packet id, which at QoS 0 does not exist, and its payload."""
+    name = topic.encode()
+    length = 2 + len(name) + (2 if qos else 0) + len(payload)
+    first = PUBLISH << 4 | qos << 1 | retain
+    return bytes((first, *_length(length))) + len(name).to_bytes(2) + name
+
+
+def _length(number: int) -> bytes:
+    digits = bytearray()
+    while number > 0x7F:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    digits.append(number)
+    return bytes(digits)

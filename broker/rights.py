@@ -88,19 +88,19 @@ class Rights:
 
 def covers(allowed: str, wanted: str) -> bool:
     """Return whether `allowed` matches every topic that `wanted` matches."""
-    permitted, asked = allowed.split("/"), wanted.split("/")
-    if asked[0].startswith("$") and permitted[0] in {"+", "#"}:
+    permitted, requested = allowed.split("/"), wanted.split("/")
+    if requested[0].startswith("$") and permitted[0] in {"+", "#"}:
         return False
-    if asked[0] == "#" and permitted == ["+", "#"]:
+    if requested[0] == "#" and permitted == ["+", "#"]:
         return True  # a topic has at least one level
     for level, part in enumerate(permitted):
         if part == "#":
             return True
-        if level >= len(asked) or asked[level] == "#":
+        if level >= len(requested) or requested[level] == "#":
             return False
-        if part not in {"+", asked[level]}:
+        if part not in {"+", requested[level]}:
             return False
-    return len(permitted) == len(asked)
+    return len(permitted) == len(requested)
 
 
 def _filled(pattern: str, user: str | None, client_id: str) -> str | None:

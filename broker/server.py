@@ -1,8 +1,9 @@
 """The embedded broker, for trying out and for one machine: sessions, subscriptions, routing.
 
 Replaces parts of the broker of amqtt 0.12.1, which sends any retained message to a client that
-reconnects, whatever it subscribed to, and lets one user into another's session. Private methods
-are overridden; tests/broker/test_amqtt.py fails when amqtt is mended.
+reconnects, whatever it subscribed to, and lets one user into another's session. It also compares
+each message with all topic filters, and encodes it for each subscriber. Private methods are
+overridden; tests/broker/test_amqtt.py fails when amqtt is fixed.
 
 Queues are in memory; MQTT 3.1.1 only, no shared subscriptions. docs/brokers.md has the whole list.
 """
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, WriterAdapter
+from amqtt.adapters import WriterAdapter
 from amqtt.broker import Broker
 from amqtt.errors import AMQTTError
 from amqtt.errors import BrokerError as AmqttBrokerError
@@ -23,19 +24,21 @@ from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
 from broker import packets
-from broker.packets import Publish
+from broker.packets import PacketReader, Publish, publish_head
 from broker.retained import RetainedMessages
 from broker.rights import Rights
 from broker.session import (
+    ClientSession,
     ClientWriter,
     Connection,
     ConnectionRefused,
+    Message,
     check_connect,
-    enqueue,
     new_session,
     read_connect,
 )
 from broker.settings import BrokerSettings
+from broker.topic_cache import TopicCache
 from broker.users import Users
 from service.errors import BrokerError
 
@@ -96,12 +99,13 @@ async def _serve(settings: BrokerSettings) -> None:
     logger.info("embedded broker (amqtt) listens on %s:%d", host, port)
     logger.info(
         "the embedded broker is for trying out: it loses queues on restart, has no MQTT 5 and no "
-        "$share, and handles one to two thousand messages a second; for more, install mosquitto"
+        "$share; for more, install mosquitto"
     )
     await retained.write_behind(stop)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(broker.close(), SHUTDOWN_S)
     await retained.write()
+    retained.close()
 
 
 class LogFilter:
@@ -158,6 +162,7 @@ class EmbeddedBroker(Broker):
         self._rights = rights
         self._retained = retained
         self._log_filter = LogFilter()
+        self._subscribers = TopicCache(self._find_subscribers)
 
     async def close(self) -> None:
         """Disconnect all clients, publish their last wills, and stop."""
@@ -171,46 +176,48 @@ class EmbeddedBroker(Broker):
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
     ) -> None:
         """Serve one TCP connection."""
-        await self._client_connected(
-            listener_name, StreamReaderAdapter(reader), ClientWriter(writer)
-        )
+        await self._client_connected(listener_name, PacketReader(reader), ClientWriter(writer))
 
     def report(self, client: str, fault: str) -> None:
         """Log what a client does wrong."""
         self._log_filter.report(client, fault, time.monotonic())
 
-    def receive(self, session: Session, message: Publish) -> None:
+    def receive(self, session: ClientSession, message: Publish) -> None:
         """Route what a client publishes; drop and log what it is not authorized for."""
-        topic = message.topic
-        if not self._rights.may_write(session.username, session.client_id, topic):
+        topic, payload, qos, retain, _ = message
+        if not session.may_write(topic):
             client = f"client {session.client_id} (user {session.username or '-'})"
             self.report(client, f"not authorized to publish to {topic[:80]!r}; message dropped")
             return
-        self._route(topic, message.payload, message.qos)
-        if message.retain:
-            self._retain(topic, message.payload, message.qos)
+        self._route(topic, payload, qos)
+        if retain:
+            self._retain(topic, payload, qos)
 
-    async def subscribe(
+    def subscribe(
         self, connection: Connection, packet_id: int, requested: list[tuple[str, int]]
     ) -> None:
         """Subscribe a client, again where a filter is known; answer, and send retained messages."""
         granted = [self._grant(connection, *subscription) for subscription in requested]
-        await connection.mqtt_acknowledge_subscription(packet_id, granted)
+        connection.answer(packets.suback(packet_id, granted))
         for (topic_filter, _), qos in zip(requested, granted, strict=True):
             if qos != REJECTED:
                 self._send_retained(topic_filter, qos, connection)
 
-    def unsubscribe(self, session: Session, filters: list[str]) -> None:
+    def unsubscribe(self, session: ClientSession, filters: list[str]) -> None:
         """End subscriptions of a client."""
         for topic_filter in filters:
             self._del_subscription(topic_filter, session)
             if not self._subscriptions.get(topic_filter, True):
                 del self._subscriptions[topic_filter]
-            session.attributes.get("filters", set()).discard(topic_filter)
+            session.filters.discard(topic_filter)
+
+    def _del_subscription(self, a_filter: str, session: Session) -> int:
+        self._subscribers.clear()
+        return super()._del_subscription(a_filter, session)
 
     def _grant(self, connection: Connection, topic_filter: str, qos: int) -> int:
         session = connection.session
-        filters: set[str] = session.attributes.setdefault("filters", set())
+        filters = session.filters
         if topic_filter.startswith("$share/"):
             reason = "shared subscriptions need Mosquitto"
         elif not self._rights.may_read(session.username, session.client_id, topic_filter):
@@ -233,12 +240,12 @@ class EmbeddedBroker(Broker):
         return await super()._create_server_instance(listener_name, listener_type, address, *rest)
 
     async def _initialize_client_session(
-        self, reader: ReaderAdapter, writer: WriterAdapter, remote_address: str, remote_port: int
-    ) -> tuple[Connection, Session]:
+        self, reader: PacketReader, writer: WriterAdapter, remote_address: str, remote_port: int
+    ) -> tuple[Connection, ClientSession]:
         try:
             connect = await read_connect(reader)
             await check_connect(connect, self._users, self._rights)
-            session = new_session(connect, remote_address, remote_port)
+            session = new_session(connect, self._rights, remote_address, remote_port)
             connection = Connection(self.plugins_manager, self)
             return connection, await self._resumed(session)
         except (AMQTTError, TimeoutError, OSError) as error:
@@ -249,7 +256,7 @@ class EmbeddedBroker(Broker):
             await writer.close()
             raise AMQTTError(f"{remote_address}:{remote_port}: {error!r}") from error
 
-    async def _resumed(self, session: Session) -> Session:
+    async def _resumed(self, session: ClientSession) -> ClientSession:
         """Return the session to go on with, after closing the client's earlier connection."""
         earlier, connection = self._sessions.get(session.client_id, (None, None))
         if earlier is None:
@@ -297,26 +304,34 @@ class EmbeddedBroker(Broker):
 
     def _route(self, topic: str, payload: bytes, qos: int) -> None:
         """Send a message once to each client that has a filter for it."""
-        for client_id, granted in self._subscribers(topic).items():
-            target, connection = self._sessions.get(client_id, (None, None))
-            if target is None:
-                continue
-            if target.transitions.is_connected():
-                connection.deliver(topic, payload, qos=min(granted, qos))
-                continue
-            queues = min(granted, qos) and not target.clean_session
-            if queues and not enqueue(target, topic, payload):
-                self.report(
-                    f"client {client_id}", "away and its queue is full; new messages are dropped"
-                )
+        packet: bytes | None = None
+        message: Message | None = None
+        for session, granted in self._subscribers(topic):
+            if qos and granted:
+                message = message or (publish_head(topic, payload, 1), payload)
+                self._enqueue(session, message)
+            elif session.connection:
+                packet = packet or publish_head(topic, payload, 0) + payload
+                session.connection.send(packet)
 
-    def _subscribers(self, topic: str) -> dict[str, int]:
-        granted: dict[str, int] = {}
+    def _enqueue(self, session: ClientSession, message: Message) -> None:
+        if session.connection:
+            session.connection.enqueue(message)
+        elif not (session.clean_session or session.enqueue(message)):
+            self.report(
+                f"client {session.client_id}",
+                "away and its queue is full; new messages are dropped",
+            )
+
+    def _find_subscribers(self, topic: str) -> list[tuple[ClientSession, int]]:
+        """Return the session of each client with a filter for a topic, and its granted QoS."""
+        granted: dict[str, tuple[ClientSession, int]] = {}
         for topic_filter, subscriptions in self._subscriptions.items():
             if subscriptions and self._matches(topic, topic_filter):
                 for session, qos in subscriptions:
-                    granted[session.client_id] = max(qos, granted.get(session.client_id, 0))
-        return granted
+                    _, known = granted.get(session.client_id, (None, 0))
+                    granted[session.client_id] = session, max(qos, known)
+        return list(granted.values())
 
     def _retain(self, topic: str, payload: bytes, qos: int) -> None:
         if not self._retained.keep(topic, payload, min(qos, 1)):
@@ -325,7 +340,12 @@ class EmbeddedBroker(Broker):
     def _send_retained(self, topic_filter: str, qos: int, connection: Connection) -> None:
         for topic, message in self._retained.items():
             if self._matches(topic, topic_filter):
-                connection.deliver(topic, message.payload, qos=min(qos, message.qos), retain=True)
+                granted = min(qos, message.qos)
+                head = publish_head(topic, message.payload, granted, retain=True)
+                if granted:
+                    connection.enqueue((head, message.payload))
+                else:
+                    connection.send(head + message.payload)
 
     async def _publish_retained_messages_for_subscription(self, *_: Any) -> None:
         """Do nothing: amqtt would send every client's retained messages to this one."""

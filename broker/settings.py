@@ -13,7 +13,8 @@ class BrokerSettings(Settings):
     """Which MQTT broker to start; it listens where the clients connect: MQTT_HOST, MQTT_PORT."""
 
     broker: Literal["auto", "mosquitto", "embedded"] = Field(
-        "auto", description="auto (Mosquitto where it is installed), mosquitto or embedded."
+        "auto",
+        description="Broker to start: auto (Mosquitto if it is installed), mosquitto or embedded.",
     )
     broker_users_file: Path | None = Field(
         None, description="File of users and passwords (empty = no password needed)."

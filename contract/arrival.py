@@ -1,4 +1,4 @@
-"""The time of readings that come without a usable `ts`: that of their arrival."""
+"""The time of readings that arrive without a usable `ts`: that of their arrival."""
 
 from datetime import datetime, timedelta
 

@@ -6,8 +6,8 @@ MeterflowError
 ├── BrokerError         the MQTT broker is unreachable or rejects us       (service.errors)
 ├── StorageError        the database is unreachable, full or not ours      (history.errors)
 └── GatewayError        a Modbus gateway or its line has a fault           (gateway_bridge.modbus)
-    ├── MeterTimeout    a meter did not answer in time
-    └── MeterFault      a meter answered with an exception or with invalid data
+    ├── MeterTimeout    a meter did not respond in time
+    └── MeterFault      a meter returned an exception or invalid data
         └── MeterRefusal    a meter refuses registers that it has never returned
 """
 

@@ -53,7 +53,7 @@ class Replayed(_Message):
 
 
 class ReplayAnswer(_Message):
-    """The readings sent for a request, by meter; with `more` the recorder has to ask again."""
+    """The readings sent for a request, by meter; with `more` the recorder has to request again."""
 
     recorder: Id
     request: RequestId

@@ -3,12 +3,15 @@
 import asyncio
 import logging
 import signal
+from collections.abc import Sequence
 
+from gateway_bridge import capacity
 from gateway_bridge.polling.poller import GatewayPoller, Line
 from gateway_bridge.publishing.publisher import Publisher
 from gateway_bridge.settings import BridgeSettings
 from gateway_bridge.site.site import Gateway, site_from
 from service.errors import SettingsError
+from service.terminal import amount
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ async def _serve(settings: BridgeSettings, gateways: tuple[Gateway, ...]) -> Non
     ]
     for line in lines:
         log_plan(line)
+    log_load(settings, gateways)
     publisher.start()
     try:
         async with asyncio.TaskGroup() as group:
@@ -55,6 +59,21 @@ async def _serve(settings: BridgeSettings, gateways: tuple[Gateway, ...]) -> Non
     logger.info("stopped")
 
 
+def log_load(settings: BridgeSettings, gateways: Sequence[Gateway]) -> None:
+    """Log what the readings will cost this machine, and which scalars are published."""
+    rate = capacity.readings_per_s(gateways)
+    scalars = capacity.scalars_of(settings, rate)
+    share = capacity.core_share(rate, scalars, capacity.slowness())
+    level = logging.INFO if share <= capacity.FULL else logging.WARNING
+    logger.log(level, "load: %s", capacity.load_text(rate, share))
+    if settings.scalars is None and scalars != "all":
+        logger.info(
+            "scalars: published when they change and once a minute, because there are more than"
+            " %d readings a second; SCALARS=all publishes all of them, SCALARS=off none",
+            capacity.MOST_FOR_ALL,
+        )
+
+
 def log_plan(line: Line) -> None:
     """Log before the first request what the line will carry, and whether it can."""
     gateway, meters = line.gateway, line.meters.values()
@@ -62,10 +81,10 @@ def log_plan(line: Line) -> None:
     requests = sum(len(meter.live) for meter in meters)
     round_s = sum(meter.cost.total_ms(meter.live) for meter in meters) / 1000
     logger.info(
-        "gateway %s: meters %s; %d requests and %.2f s per round, %.0f %% of the line at %d baud",
+        "gateway %s: meters %s; %s and %.2f s per round, %.0f %% of the line at %d baud",
         gateway.address,
         ",".join(line.meters),
-        requests,
+        amount(requests, "request"),
         round_s,
         100 * share,
         gateway.cost.baud,

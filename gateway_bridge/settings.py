@@ -15,6 +15,8 @@ from service.settings import Host, Port, Settings
 HIGHEST_UNIT = 247
 FramingSetting = Literal["auto", "tcp", "rtu"]
 """Configured framing of a gateway; "auto" detects it."""
+Scalars = Literal["all", "changed", "off"]
+"""Which values of a reading are published on topics of their own."""
 
 
 def _words(value: object) -> object:
@@ -108,12 +110,25 @@ class BridgeSettings(Settings):
         description="File with several gateways and their meters, instead of MODBUS_HOST.",
     )
     bridge_name: Id = Field("gateway", description="Name of this bridge on MQTT.")
+    scalars: Scalars | None = Field(
+        None,
+        description="Values to publish one by one after each reading: all, changed (by more than"
+        " their resolution, and everything once a minute) or off. Home Assistant's discovery fits"
+        " each of them (empty = all, or changed above 100 readings a second).",
+    )
     journal_file: Path | None = Field(
         None,
         description="Journal of readings for replay (empty = state/journal-NAME.db).",
     )
     journal_hours: float = Field(
         72, ge=0, le=8760, description="Hours to keep readings in the journal (0 = no journal)."
+    )
+    journal_interval: float = Field(
+        30,
+        ge=0.1,
+        le=600,
+        description="Seconds between writes of the journal while the broker acknowledges readings;"
+        " without the broker, readings are written within 5 s.",
     )
     journal_megabytes: int = Field(
         200,

@@ -17,6 +17,8 @@ from history.tables import TABLES, VIEWS, add_columns, create_views, quantity_id
 logging.getLogger("peewee.migrations").setLevel(logging.ERROR)  # callers of `migrate` log its steps
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+FIRST_STEP = "0001_readings"
+"""Step that `migrate` returns only for a new database."""
 
 
 def migrate(database: peewee.Database) -> list[str]:
@@ -52,7 +54,7 @@ def reading(url: str) -> Iterator[peewee.Database]:
     database = open_database(url, read_only=True)
     if not exists(database):
         raise StorageError(
-            f"database {name_of(database)}: there is no such file", remedy="check DATABASE_URL"
+            f"database {name_of(database)}: the file does not exist", remedy="check DATABASE_URL"
         )
     with storage_errors(database):
         database.connect()

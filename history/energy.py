@@ -174,13 +174,13 @@ def _sums(
         f"SELECT place, {', '.join(parts)} FROM span ORDER BY place",
         [*key] * 3,
     )
-    return [_in_kwh(hours, early, late) for _, hours, early, late in found]
+    return [_in_kwh(hours, before, after) for _, hours, before, after in found]
 
 
-def _in_kwh(hours: int | None, early: int | None, late: int | None) -> float | None:
-    if hours is None and late is None:
+def _in_kwh(hours: int | None, before: int | None, after: int | None) -> float | None:
+    if hours is None and after is None:
         return None
-    return float((hours or 0) - (early or 0) + (late or 0)) / 1000
+    return float((hours or 0) - (before or 0) + (after or 0)) / 1000
 
 
 def _total(values: Sequence[float | None]) -> float | None:

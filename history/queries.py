@@ -8,13 +8,15 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from itertools import groupby, islice
 
 import peewee
 
+from contract.quantities import BY_NAME
 from contract.readings import Reading
 from contract.times import epoch_ms, from_epoch_ms
-from history.dialect import fetch, fetch_one
+from history.dialect import fetch, fetch_named, fetch_one
 from history.tables import in_units, read_meters, stored_quantities
 
 _FAR = 2**62
@@ -54,16 +56,14 @@ def natural_order(meter_id: str) -> tuple[int, int, str]:
     return (0, int(meter_id), "") if meter_id.isdecimal() else (1, 0, meter_id)
 
 
+def is_known(database: peewee.Database, meter_id: str) -> bool:
+    """Return whether a meter has a history."""
+    return fetch_one(database, "SELECT 1 FROM meters WHERE name = ?", (meter_id,)) is not None
+
+
 def latest(database: peewee.Database, meter_id: str) -> Reading | None:
     """Return a meter's newest reading: one seek, never a GROUP BY over readings."""
-    names = stored_quantities(database)
-    row = fetch_one(
-        database,
-        f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
-        "WHERE meter = (SELECT id FROM meters WHERE name = ?) ORDER BY ts DESC LIMIT 1",
-        (meter_id,),
-    )
-    return Reading(meter_id, from_epoch_ms(row[0]), in_units(names, row[1:])) if row else None
+    return next(iter(readings(database, meter_id, limit=1)), None)
 
 
 def exists(database: peewee.Database, meter_id: str, ts: datetime) -> bool:
@@ -83,7 +83,30 @@ def readings(
     limit: int = 100,
 ) -> list[Reading]:
     """Return readings, newest first, of one meter or all, from `since` to before `until`."""
-    return page(database, meter_id, since=since, until=until, limit=limit).readings
+    if meter_id is None:
+        return page(database, since=since, until=until, limit=limit).readings
+    columns, rows = fetch_named(
+        database,
+        "SELECT * FROM readings_raw WHERE meter = (SELECT id FROM meters WHERE name = ?) "
+        "AND ts >= ? AND ts < ? ORDER BY ts DESC LIMIT ?",
+        (meter_id, epoch_ms(since) if since else 0, epoch_ms(until) if until else _FAR, limit),
+    )
+    ts, places = _places(columns)
+    return [
+        Reading(
+            meter_id,
+            from_epoch_ms(row[ts]),
+            {name: row[n] / 1000 for name, n in places if row[n] is not None},
+        )
+        for row in rows
+    ]
+
+
+@cache
+def _places(columns: tuple[str, ...]) -> tuple[int, list[tuple[str, int]]]:
+    """Return the place of `ts` in a row, and those of the quantities, in the catalogue's order."""
+    place = {name: n for n, name in enumerate(columns)}
+    return place["ts"], [(name, place[name]) for name in BY_NAME if name in place]
 
 
 def page(

@@ -199,7 +199,7 @@ class Writer:
         if refused and self._reported_watermarks.get(meter.name) != watermark:
             self._reported_watermarks[meter.name] = watermark
             logger.warning(
-                "meter %s: readings from before %s refused: retention has deleted up to then",
+                "meter %s: readings from before %s rejected: retention has deleted up to then",
                 meter.name,
                 format_time(from_epoch_ms(watermark)),
             )

@@ -94,12 +94,14 @@ class Sequences:
     """Reads and writes the columns `bridge`, `seq_upto` and `seq_above` of `meters`.
 
     `gaps` are those of the meters in the latest writes; another recorder may have filled them.
+    `journaled` are the meters of bridges that answer replay requests.
     """
 
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
         self._for_update = dialect_of(database).for_update
         self.gaps: dict[str, Gap] = {}
+        self.journaled: set[str] = set()
 
     def record(self, given: Mapping[str, Iterable[Stamped]], known: Mapping[str, Meter]) -> None:
         """Add the numbers of readings, in the transaction that stores them.
@@ -112,6 +114,8 @@ class Sequences:
             if not numbers:
                 continue
             meter = known.get(name)
+            if meter and meter.bridge:
+                self.journaled.add(name)
             before = Numbers.read(meter.seq_upto, meter.seq_above) if meter else Numbers()
             after = before.joined(runs(numbers))
             if after != before:

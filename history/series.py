@@ -1,22 +1,24 @@
 """Charts: the history of some quantities of a meter in a limited number of points.
 
-The level follows from the width of a point, so that a year costs as little as an hour.
+The level is the coarsest that has as many buckets as points were asked for, so that a year costs
+as little as a day.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from math import inf
 from statistics import median_low
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import peewee
 
 from contract.quantities import BY_NAME
 from contract.times import epoch_ms
-from history.dialect import Row, fetch
-from history.rollups.levels import RAW, ROLLUPS, begins, covers, start_of, width_s
-from history.tables import quantity_id, read_meter, stored_quantities
+from history.dialect import Slices, dialect_of
+from history.rollups.levels import RAW, ROLLUPS, Begins, begins, covers, start_of, width_s
+from history.tables import Meter, quantity_id, read_meter, stored_quantities
 
 T = TypeVar("T")
 Values = list[float | None]
@@ -59,9 +61,7 @@ def series(
     A point stands for an equal slice of time and has the time at which its readings begin.
     """
     wanted = [name for name in names if name in BY_NAME]
-    level, ts, values = _points(
-        database, meter_id, wanted, epoch_ms(since), epoch_ms(until), points
-    )
+    level, ts, values = _points(database, meter_id, wanted, (since, until), points, extremes=True)
     gaps = _gaps(ts)
     nothing: Values = [None] * len(gaps)
     return Series(
@@ -78,14 +78,14 @@ def columns(
     since: datetime,
     until: datetime,
     points: int,
-) -> dict[str, list[float | None]]:
+) -> dict[str, Sequence[float | None]]:
     """Return columns for a chart: `ts` in epoch seconds, and the mean of each quantity.
 
     At most `points` rows, each the mean of an equal slice of time; slices without a reading are
     left out, so that a gap stays a gap.
     """
     wanted = [name for name in names if name in BY_NAME]
-    _, ts, values = _points(database, meter_id, wanted, epoch_ms(since), epoch_ms(until), points)
+    _, ts, values = _points(database, meter_id, wanted, (since, until), points, extremes=False)
     return {"ts": [*ts], **{name: values[name][0] for name in wanted}}
 
 
@@ -93,109 +93,102 @@ def _points(
     database: peewee.Database,
     meter_id: str,
     names: Sequence[str],
-    begin: int,
-    end: int,
+    span: tuple[datetime, datetime],
     points: int,
-) -> tuple[int, list[float], dict[str, tuple[Values, Values, Values]]]:
-    """Return level, times, and (means, lowest, highest) of each quantity."""
-    stored = [name for name in names if name in stored_quantities(database)]
+    *,
+    extremes: bool,
+) -> tuple[int, list[float], dict[str, list[Values]]]:
+    """Return level, times, and the means of each quantity; with `extremes` also lowest, highest."""
+    known = stored_quantities(database)
+    stored = [name for name in dict.fromkeys(names) if name in known]
     meter = read_meter(database, meter_id)
-    level, slots = RAW, _Slots()
-    if meter and stored:
-        begin = max(begin, meter.first_ts)
-        level = _level(database, meter.id, stored[0], begin, end, points)
-        if level == RAW:
-            slots.read_readings(database, meter.id, stored, begin, end, points)
-        else:
-            for name in stored:
-                slots.read_rollups(database, level, meter.id, name, begin, end, points)
-    return level, slots.times(), {name: slots.values(name) for name in names}
+    begin, end = epoch_ms(span[0]), epoch_ms(span[1])
+    if meter:
+        begin, end = max(begin, meter.first_ts), min(end, meter.last_ts + 1)
+    if not (meter and stored) or begin >= end:
+        return RAW, [], {name: [[], [], []] for name in names}
+    there = begins(database, meter.id, quantity_id(database, stored[0]), begin, end)
+    level = _level(there, begin, end, points)
+    if level == RAW:
+        ts, found = _from_readings(database, meter, stored, (begin, end), points, extremes)
+    else:
+        first, last = start_of(begin // 1000, level), -(-end // 1000)
+        slices = Slices(first, last, points, width_s(level))
+        ts, found = _from_rollups(database, level, meter, stored, slices, extremes)
+    absent: list[Values] = [[None] * len(ts)] * 3
+    return level, ts, {name: found.get(name, absent) for name in names}
 
 
-def _level(
-    database: peewee.Database, meter: int, name: str, begin: int, end: int, points: int
-) -> int:
-    """Return the level whose buckets fit the slices, or the next that covers the range."""
-    fitting = [level for level in ROLLUPS if width_s(level) * 1000 * points <= 2 * (end - begin)]
-    fit = max(fitting, default=RAW)
-    there = begins(database, meter, quantity_id(database, name), begin, end)
+def _level(there: Begins, begin: int, end: int, points: int) -> int:
+    """Return the coarsest level with a bucket for each point, or the next that covers the range."""
+    widths = {level: width_s(level) * 1000 for level in ROLLUPS}
+    fitting = [level for level, ms in widths.items() if -(-end // ms) - begin // ms >= points]
     levels = (RAW, *ROLLUPS)
-    place = levels.index(fit)
+    place = levels.index(max(fitting, default=RAW))
     in_order = (*levels[place:], *reversed(levels[:place]))
     return next((level for level in in_order if covers(level, there)), RAW)
 
 
-class _Slots:
-    """What was read, by the number of the slice of time it belongs to."""
+def _from_readings(
+    database: peewee.Database,
+    meter: Meter,
+    names: Sequence[str],
+    span: tuple[int, int],
+    points: int,
+    extremes: bool,
+) -> tuple[list[float], dict[str, list[Values]]]:
+    """Read the readings, all quantities at once."""
+    figures = ["MIN(ts) / 1000.0"]
+    for name in names:
+        figures.append(f"ROUND(AVG({name})) / 1000.0")
+        figures += [f"MIN({name}) / 1000.0", f"MAX({name}) / 1000.0"] if extremes else []
+    _, ts, *values = dialect_of(database).fetch_slices(
+        "readings_raw WHERE meter = ?", (meter.id,), "ts", Slices(*span, points), figures
+    ) or [[]] * (len(figures) + 1)
+    each = len(values) // len(names)
+    return ts, {name: values[n * each : (n + 1) * each] for n, name in enumerate(names)}
 
-    def __init__(self) -> None:
-        self._times: dict[int, int] = {}
-        self._found: dict[str, dict[int, Row]] = {}
 
-    def times(self) -> list[float]:
-        """Return where the points lie, in epoch seconds."""
-        return [self._times[slot] / 1000 for slot in sorted(self._times)]
-
-    def values(self, name: str) -> tuple[Values, Values, Values]:
-        """Return means, lowest and highest values of a quantity at those points."""
-        found = self._found.get(name, {})
-        rows = [found.get(slot, (None, None, None)) for slot in sorted(self._times)]
-        mean, low, high = ([_in_units(row[part]) for row in rows] for part in range(3))
-        return mean, low, high
-
-    def read_readings(
-        self,
-        database: peewee.Database,
-        meter: int,
-        names: Sequence[str],
-        begin: int,
-        end: int,
-        points: int,
-    ) -> None:
-        """Read the readings, all quantities at once."""
-        slice_ms = max(-(-(end - begin) // points), 1)
-        figures = ", ".join(f"AVG({name}), MIN({name}), MAX({name})" for name in names)
-        rows = fetch(
-            database,
-            f"SELECT (ts - {begin}) / {slice_ms}, MIN(ts), {figures} FROM readings_raw "
-            "WHERE meter = ? AND ts >= ? AND ts < ? GROUP BY 1 ORDER BY 1",
-            (meter, begin, end),
+def _from_rollups(
+    database: peewee.Database,
+    level: int,
+    meter: Meter,
+    names: Sequence[str],
+    slices: Slices,
+    extremes: bool,
+) -> tuple[list[float], dict[str, list[Values]]]:
+    """Read the roll-ups of each quantity; a slice is a whole number of buckets."""
+    figures = ["MIN(bucket) * 1.0", "ROUND(SUM(n * mean) * 1.0 / SUM(n)) / 1000.0"]
+    figures += ["MIN(min) / 1000.0", "MAX(max) / 1000.0"] if extremes else []
+    dialect, found = dialect_of(database), {}
+    for name in names:
+        found[name] = dialect.fetch_slices(
+            "rollup WHERE level = ? AND meter = ? AND quantity = ?",
+            (level, meter.id, quantity_id(database, name)),
+            "bucket",
+            slices,
+            figures,
         )
-        self._times = {row[0]: row[1] for row in rows}
-        for place, name in enumerate(names):
-            part = slice(2 + 3 * place, 5 + 3 * place)
-            self._found[name] = {row[0]: row[part] for row in rows}
-
-    def read_rollups(
-        self,
-        database: peewee.Database,
-        level: int,
-        meter: int,
-        name: str,
-        begin: int,
-        end: int,
-        points: int,
-    ) -> None:
-        """Read the roll-ups of one quantity; a slice is a whole number of buckets."""
-        width = width_s(level)
-        first, last = start_of(begin // 1000, level), -(-end // 1000)
-        slice_s = -(-(last - first) // (points * width)) * width
-        figures = "SUM(n * mean) * 1.0 / SUM(n), MIN(min), MAX(max)"
-        rows = fetch(
-            database,
-            f"SELECT (bucket - {first}) / {slice_s}, MIN(bucket), {figures} FROM rollup "
-            "WHERE level = ? AND meter = ? AND quantity = "
-            "(SELECT id FROM quantities WHERE name = ?) AND bucket >= ? AND bucket < ? "
-            "GROUP BY 1 ORDER BY 1",
-            (level, meter, name, first, last),
-        )
-        self._found[name] = {row[0]: row[2:] for row in rows}
-        for slot, bucket, *_ in rows:
-            self._times[slot] = min(bucket * 1000, self._times.get(slot, bucket * 1000))
+    return _aligned({name: columns for name, columns in found.items() if columns})
 
 
-def _in_units(value: float | None) -> float | None:
-    return None if value is None else round(float(value) / 1000, 3)
+def _aligned(
+    found: dict[str, list[list[Any]]],
+) -> tuple[list[float], dict[str, list[Values]]]:
+    """Return the times of all slices that any quantity has, and the figures of each at those."""
+    times: dict[int, float] = {}
+    for numbers, ts, *_ in found.values():
+        others, times = times, dict(zip(numbers, ts, strict=True))
+        for slot, other in others.items():
+            times[slot] = min(other, times.get(slot, inf))
+    slots = sorted(times)
+    aligned = {}
+    for name, (numbers, _, *figures) in found.items():
+        if len(numbers) < len(slots):
+            by_slot = (dict(zip(numbers, figure, strict=True)) for figure in figures)
+            figures = [[values.get(slot) for slot in slots] for values in by_slot]
+        aligned[name] = figures
+    return [times[slot] for slot in slots], aligned
 
 
 def _gaps(ts: Sequence[float]) -> list[int]:

@@ -20,7 +20,7 @@ THIN_OUT_EVERY_S = 3600.0
 
 
 class Upkeep:
-    """Work in short steps: ask `due()`, then `run()` for as long as there is time.
+    """Work in short steps: call `due()`, then `run()` while there is time.
 
     Raises peewee's errors, like the writer; a round that fails starts again a minute later.
     """

@@ -59,7 +59,7 @@ def _refuse(word: str) -> NoReturn:
     from service.spelling import did_you_mean
 
     hint = did_you_mean(word, VERBS) or "; meterflow --help lists the verbs"
-    sys.stderr.write(f"meterflow: there is no verb {word!r}{hint}\n")
+    sys.stderr.write(f"meterflow: unknown verb {word!r}{hint}\n")
     sys.exit(2)
 
 

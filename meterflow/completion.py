@@ -17,15 +17,15 @@ SHELLS = ("bash", "zsh", "fish")
 _MORE = """\
 bash, zsh:  add to ~/.bashrc or ~/.zshrc:       eval "$(.venv/bin/meterflow completion bash)"
 fish:       add to ~/.config/fish/config.fish:  .venv/bin/meterflow completion fish | source
-(with the whole path of .venv, and zsh for bash)
+Give the full path of .venv; in zsh, write zsh instead of bash.
 """
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the code by which a shell completes the verbs and their options."""
+    """Print the code with which a shell completes the verbs and their options."""
     parser = argparse.ArgumentParser(
         prog="meterflow completion",
-        description="Print the code by which a shell completes the verbs and their options.",
+        description="Print the code with which a shell completes the verbs and their options.",
         epilog=_MORE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,7 +1,7 @@
 """`meterflow run`: start all parts on this machine.
 
-Each part is a process, and each line of its log begins with its name. If a part dies, that is
-logged and the others go on. Ctrl-C stops all, the broker last, so that every `offline` arrives.
+Each part is a process, and each line of its log begins with its name. If a part ends, that is
+logged and the others continue. Ctrl-C stops all, the broker last, so that every `offline` arrives.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def run(choice: Choice, output: TextIO) -> None:
     stopped = supervisor.wait()
     supervisor.stop_all()
     if not stopped:
-        raise MeterflowError("all parts have ended; the lines above say why")
+        raise MeterflowError("all parts have ended; the lines above show why")
 
 
 def _start_broker(choice: Choice, supervisor: Supervisor) -> None:
@@ -68,7 +68,7 @@ def _start_broker(choice: Choice, supervisor: Supervisor) -> None:
     if _listens(host, port):
         supervisor.print(f"a broker already listens on {host}:{port}: using it")
     elif not choice.loopback:
-        supervisor.print(f"no broker answers yet at MQTT_HOST {host}, port {port}; waiting for it")
+        supervisor.print(f"no broker responds yet at MQTT_HOST {host}, port {port}; waiting for it")
     else:
         supervisor.start(service("broker"))
 

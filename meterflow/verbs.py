@@ -48,7 +48,7 @@ GROUPS = {
             "import", "read such files, the files of older loggers, or Home Assistant's statistics"
         ),
         "backup": _recorder_command("backup", "copy the history while it is in use"),
-        "check": _recorder_command("check", "check the file, its roll-ups, and for gaps"),
+        "check": _recorder_command("check", "check the file and its roll-ups, and list gaps"),
         "replace-meter": _recorder_command(
             "replace-meter", "record that a meter was replaced by another"
         ),

@@ -1,8 +1,9 @@
 """Subscribes, batches, stores, acknowledges: in this order, so that no crash loses a reading.
 
 The MQTT thread decides what each message is and queues its contents; the main thread commits
-batches and acknowledges each message after its commit, on the connection that delivered it.
-The broker delivers unacknowledged messages again, and rows are unique by meter and time.
+what has arrived, within COMMIT_INTERVAL, and acknowledges each message after its commit, on the
+connection that delivered it. The broker delivers unacknowledged messages again, and rows are
+unique by meter and time.
 """
 
 import json
@@ -18,6 +19,7 @@ from paho.mqtt.client import MQTTMessage
 
 from contract import topics
 from contract.times import format_time
+from recorder.commit_window import CommitWindow
 from recorder.inbox import BridgeMessage, Contents, Inbox
 from recorder.leader_election import LeaderElection
 from recorder.replays import Replays
@@ -25,6 +27,7 @@ from recorder.settings import RecorderSettings
 from recorder.storage import Storage
 from service import __version__
 from service.mqtt import MqttClient, Subscription
+from service.terminal import amount
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +65,10 @@ class Recorder:
             now_s=time.monotonic(),
         )
         self._queue: SimpleQueue[Delivery] = SimpleQueue()
+        self._waiting: list[Delivery] = []
+        # In a group, what waits at one recorder would be a gap to the others.
+        self._window = CommitWindow(0 if settings.recorder_group else settings.commit_interval)
+        self._connection = 0
         self._stopping = threading.Event()
         self._name, self._group = settings.recorder_name, settings.recorder_group
         self._started = datetime.now(UTC)
@@ -85,12 +92,12 @@ class Recorder:
         """Record until `stop` is set; then store what has arrived, and disconnect."""
         self._mqtt.start()
         while not stop.is_set():
-            self._store(self._next_batch(), stop)
+            self._take(self._next_batch())
+            if self._commit_is_due():
+                self._commit(stop)
             if self._election.is_leader():
                 if self._mqtt.connected:
-                    for bridge, request in self._replays.due_requests():
-                        topic = topics.bridge(bridge, "replay")
-                        self._mqtt.publish(topic, request.encode(), qos=1, retain=False)
+                    self._request_replays(stop)
                 self._storage.run_upkeep()
             if time.monotonic() >= self._info_due_s:
                 self._publish_info()
@@ -101,9 +108,9 @@ class Recorder:
         self._publish_info()
         self._mqtt.stop()
         logger.info(
-            "stopped: %s stored, %d duplicates",
-            f"{self._stored} reading{'' if self._stored == 1 else 's'}",
-            self._duplicates,
+            "stopped: %s stored, %s",
+            amount(self._stored, "reading"),
+            amount(self._duplicates, "duplicate"),
         )
 
     @property
@@ -133,7 +140,7 @@ class Recorder:
             now_s=time.monotonic(),
         )
         message.payload = b""  # from now on only its id is needed, for the acknowledgement
-        if message.qos or contents.readings or contents.rejected or contents.from_bridge:
+        if message.qos or _has_contents(contents):
             self._queue.put(Delivery(contents, message, self._mqtt.connection))
 
     def _next_batch(self) -> list[Delivery]:
@@ -153,7 +160,56 @@ class Recorder:
             self._inbox.readings_were_late(now_s)
         self._turn_s = now_s
         closed = self._inbox.close_due(now_s)
-        return [*batch, Delivery(closed, None, 0)]
+        return [*batch, Delivery(closed, None, 0)] if _has_contents(closed) else batch
+
+    def _take(self, batch: Sequence[Delivery]) -> None:
+        """Let a batch wait for its commit."""
+        if not batch:
+            return
+        if batch[0].connection > self._connection:
+            self._connection = batch[0].connection
+            self._window.connected()
+        self._waiting += batch
+        held = sum(1 for delivery in batch if delivery.message and delivery.message.qos)
+        urgent = not all(self._may_wait(delivery.contents) for delivery in batch)
+        self._window.add(held, urgent=urgent, now_s=time.monotonic())
+
+    def _may_wait(self, contents: Contents) -> bool:
+        """Return whether a message can wait: the journal of a bridge has all its readings."""
+        if contents.rejected or contents.from_bridge:
+            return False
+        journaled = self._storage.journaled_meters
+        return all(
+            reading.seq is not None
+            and reading.meter_id in journaled
+            and not reading.stamped_on_arrival
+            for reading in contents.readings
+        )
+
+    def _commit_is_due(self) -> bool:
+        if not self._waiting:
+            return False
+        now_s = time.monotonic()
+        if self._window.stalled(now_s):
+            self._inbox.readings_were_late(now_s)
+        return self._window.due(now_s) or not self._mqtt.connected
+
+    def _commit(self, give_up: threading.Event) -> bool:
+        """Commit and acknowledge everything that waits; False where that took too long."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            if not self._store(waiting, give_up):
+                self._waiting = waiting
+                return False
+            self._window.committed(time.monotonic())
+        return True
+
+    def _request_replays(self, stop: threading.Event) -> None:
+        if self._replays.may_ask() and not self._commit(stop):
+            return  # else readings that wait here would be requested again
+        for bridge, request in self._replays.due_requests():
+            topic = topics.bridge(bridge, "replay")
+            self._mqtt.publish(topic, request.encode(), qos=1, retain=False)
 
     def _store(self, batch: Sequence[Delivery], give_up: threading.Event) -> bool:
         """Commit a batch and acknowledge it; False where it could not be stored in time."""
@@ -189,11 +245,12 @@ class Recorder:
         ends_s = time.monotonic() + LEAVE_S
         while time.monotonic() < ends_s:
             batch = self._next_batch()
-            if len(batch) == 1 or not self._store(batch, stop):
+            if not batch or not self._store(batch, stop):
                 return
 
     def _store_the_rest(self, stop: threading.Event) -> None:
-        rest = [Delivery(self._inbox.close_all(time.monotonic()), None, 0)]
+        rest = [*self._waiting, Delivery(self._inbox.close_all(time.monotonic()), None, 0)]
+        self._waiting = []
         while not self._queue.empty():
             rest.append(self._queue.get_nowait())
         for start in range(0, len(rest), MOST_IN_BATCH):
@@ -221,12 +278,16 @@ class Recorder:
             "dropped": self._dropped,
             "asked_again": self._replays.asked,
             "gaps_lost": self._replays.lost,
-            "queue": self._queue.qsize(),
+            "queue": self._queue.qsize() + len(self._waiting),
             "last_commit": format_time(last) if last else None,
             "trouble": self._storage.trouble,
         }
         topic = topics.recorder(self._name, "info")
         self._mqtt.publish(topic, json.dumps(description), qos=1, retain=True)
+
+
+def _has_contents(contents: Contents) -> bool:
+    return bool(contents.readings or contents.rejected or contents.from_bridge)
 
 
 def _subscriptions(name: str, group: str | None) -> tuple[Subscription, ...]:

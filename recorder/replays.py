@@ -130,6 +130,15 @@ class Replays:
         if settled.missing or tries:
             conversation.ask_again(now_s + GAP_S)
 
+    def may_ask(self) -> bool:
+        """Return whether a request may be due, so that what has arrived must be stored before."""
+        now_s = time.monotonic()
+        asks_for = {gap.bridge for gap, since_s in self._gaps.values() if now_s >= since_s + GAP_S}
+        return any(
+            (each.idle and bridge in asks_for) or (each.due_s is not None and now_s >= each.due_s)
+            for bridge, each in self._conversations.items()
+        )
+
     def due_requests(self) -> list[tuple[str, ReplayRequest]]:
         """Return bridges and the requests to publish now; none while the database is in trouble."""
         requests: list[tuple[str, ReplayRequest]] = []

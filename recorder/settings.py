@@ -29,6 +29,13 @@ class RecorderSettings(Settings):
         None,
         description="Group of recorders that share the readings (empty = this one stores all).",
     )
+    commit_interval: float = Field(
+        60,
+        ge=0,
+        le=300,
+        description="Seconds within which to commit readings of bridges with a journal; all others "
+        "are committed at once, and so is everything in a group.",
+    )
     new_meters_per_hour: int = Field(
         1000, ge=0, description="Number of new meter ids to accept per hour."
     )

@@ -14,7 +14,7 @@ import peewee
 from contract.readings import Reading
 from contract.replay import Replayed
 from history import queries
-from history.database import migrate, name_of, open_database, storage_errors
+from history.database import FIRST_STEP, migrate, name_of, open_database, storage_errors
 from history.dialect import dialect_of
 from history.errors import StorageError
 from history.exchange.archive import Archive
@@ -98,6 +98,11 @@ class Storage:
     def snapshot_meters(self) -> list[str]:
         """Return the meters that are known to send whole readings."""
         return self._history.writer.snapshot_meters if self._history else []
+
+    @property
+    def journaled_meters(self) -> Collection[str]:
+        """The meters whose bridge can send their readings again, as far as this recorder knows."""
+        return self._history.writer.sequences.journaled if self._history else ()
 
     def write(
         self,
@@ -206,8 +211,12 @@ class Storage:
 
     def _open(self) -> _History:
         self.close()
-        for step in migrate(self._database):
-            logger.info("database %s: schema brought up to date: %s", self.name, step)
+        steps = migrate(self._database)
+        if FIRST_STEP in steps:
+            logger.info("database %s: created", self.name)
+        else:
+            for step in steps:
+                logger.info("database %s: schema brought up to date: %s", self.name, step)
         self._history = _History(
             self._file_now(),
             Writer(self._database),

@@ -45,7 +45,7 @@ def run_command(commands: Mapping[str, Command], name: str, arguments: Sequence[
     """Run a command and exit with its code. Raises SettingsError for an unknown name."""
     if name not in commands:
         hint = did_you_mean(name, commands) or f"; the commands are {', '.join(commands)}"
-        raise SettingsError(f"there is no command {name!r}{hint}")
+        raise SettingsError(f"unknown command {name!r}{hint}")
     # Imported by name: a service does without what its commands need.
     module = importlib.import_module(commands[name].module)
     try:

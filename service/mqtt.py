@@ -37,6 +37,8 @@ NOT_CONNECTED_S = 0.2
 """Seconds to wait for the thread at the end where there is no connection to close."""
 MAX_QUEUED = 10_000
 """Unsent QoS 1 messages to keep in memory while the broker is away."""
+MAX_IN_FLIGHT = 4000
+"""Messages to send before the first is acknowledged: more than a bridge sends ahead."""
 NO_MQTT = "no MQTT response; check that this is a broker and whether it requires TLS"
 
 
@@ -133,6 +135,15 @@ class MqttClient:
         """Send a message; while the broker is away QoS 0 is dropped and QoS 1 is queued."""
         return self._paho.publish(topic, payload, qos=qos, retain=retain)
 
+    def publish_with(
+        self, topic: str, payload: str, others: Iterable[tuple[str, str]]
+    ) -> paho.MQTTMessageInfo:
+        """Send a retained QoS 1 message, then retained QoS 0 ones with ASCII text, in one write.
+
+        While the broker is away the first is queued and the others are dropped.
+        """
+        return self._paho.publish_with(topic, payload.encode(), others)
+
     def unsubscribe(self, topic_filter: str) -> None:
         """End a subscription: a persistent session would keep it."""
         self._paho.unsubscribe(topic_filter)
@@ -164,6 +175,7 @@ class MqttClient:
         if self._status_topic:
             client.will_set(self._status_topic, OFFLINE, qos=1, retain=True)
         client.max_queued_messages_set(MAX_QUEUED)
+        client.max_inflight_messages_set(MAX_IN_FLIGHT)
         client.connect_timeout = 5.0
         client.on_socket_open = _send_without_delay
         client.on_socket_register_write = _leave_to_its_thread

@@ -47,7 +47,7 @@ class Settings(BaseSettings):
         None, description="CA certificates to trust for TLS (empty = those of the system)."
     )
     log_level: LogLevel = Field(
-        "INFO", description="Least severe level to log: DEBUG, INFO, WARNING or ERROR."
+        "INFO", description="Lowest level to log: DEBUG, INFO, WARNING or ERROR."
     )
 
     @classmethod

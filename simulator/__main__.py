@@ -156,7 +156,7 @@ def _add_gateway(group: argparse._ArgumentGroup) -> None:
         "--absent",
         choices=("silent", "exception"),
         default="silent",
-        help="answer for a meter that does not answer: none, or exception 0x0B (%(default)s)",
+        help="response for a meter that is absent: none, or exception 0x0B (%(default)s)",
     )
     add("--control", type=_port, metavar="PORT", help="port that accepts commands")
 
@@ -175,7 +175,7 @@ def _add_line(group: argparse._ArgumentGroup) -> None:
         type=_time,
         default=40,
         metavar="MS",
-        help="time that a meter takes to answer, in ms (%(default)s)",
+        help="time that a meter takes to respond, in ms (%(default)s)",
     )
     add(
         "--pause",

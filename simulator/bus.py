@@ -102,7 +102,7 @@ class Bus:
         """
         start = max(time.monotonic(), self._free_at)
         await self._sleep_until(start + self.timing.bytes_s(8) + self._turnaround_s())
-        answer = self._ask(request)
+        answer = self._respond(request)
         slow_s = self.faults.strikes(request.unit, "slow") or 0.0
         if answer is None or slow_s > self.timing.reply_timeout_s:
             end = start + self.timing.bytes_s(8) + self.timing.reply_timeout_s
@@ -122,16 +122,16 @@ class Bus:
         if remaining > 0:
             await asyncio.sleep(remaining)
 
-    def _ask(self, request: Request) -> Answer | None:
+    def _respond(self, request: Request) -> Answer | None:
         _add(self.statistics.requests, request.unit)
         meter = self.meters.get(request.unit)
         if meter is None or self.faults.strikes(request.unit, "dead") is not None:
             return None
         if self.faults.strikes(request.unit, "twin") is not None:
-            return self._ask_both(meter, request)
+            return self._both_respond(meter, request)
         return Answer(self._counted(request.unit, self._answer(meter, request)))
 
-    def _ask_both(self, meter: SimulatedMeter, request: Request) -> Answer:
+    def _both_respond(self, meter: SimulatedMeter, request: Request) -> Answer:
         twin = SimulatedMeter(meter.unit, meter.model, seed=_TWIN_SEED)
         first, second = self._answer(meter, request), self._answer(twin, request)
         if self.faults.dice.random() < 0.5:

@@ -7,7 +7,7 @@ fault UNIT|gateway NAME [N] [share=0.1] [times=3]
 fault UNIT|gateway NAME off         switch a fault off
 fault UNIT|gateway off              switch all faults off
 stats                               requests and answers by unit id, as JSON
-The answer to a line is `ok`, JSON, or `error: ...`.
+The response to a line is `ok`, JSON, or `error: ...`.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _HINT = "commands: set, clear, fault, stats; see meterflow simulator --help"
 
 
 def run_command(simulator: Simulator, line: str) -> str:
-    """Run one command and return the answer."""
+    """Run one command and return the response."""
     try:
         return _run(simulator, line.split())
     except SimulatorError as error:

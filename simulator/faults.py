@@ -15,7 +15,7 @@ Scope = Literal["meter", "gateway"]
 
 
 class SimulatorError(MeterflowError):
-    """Raised when a simulator does not have what it is asked for."""
+    """Raised when a simulator does not have what is requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ def _gateway(meaning: str, argument: float = 0.0) -> FaultKind:
 
 FAULTS = {
     # the meter
-    "dead": FaultKind("the meter does not answer"),
-    "slow": FaultKind("the meter answers N seconds later, and the line waits", 1.0),
-    "exception": FaultKind("the meter answers with Modbus exception N", 2, highest=255),
+    "dead": FaultKind("the meter does not respond"),
+    "slow": FaultKind("the meter responds N seconds later, and the line waits", 1.0),
+    "exception": FaultKind("the meter responds with Modbus exception N", 2, highest=255),
     "limit": FaultKind("the meter refuses requests for more than N registers", 50),
     "strict-holes": FaultKind("the meter refuses blocks with an undefined register"),
     "twin": FaultKind("a second meter has the same unit id: collisions, two sets of values"),
@@ -50,34 +50,34 @@ FAULTS = {
     "swapped-cts": FaultKind("the current transformers of L1 and L2 are swapped"),
     "ct-ratio": FaultKind("every current and power is N times the real one", 0.2),
     # the answer
-    "late": FaultKind("the answer arrives N seconds late, while the line goes on", 1.5),
-    "late-after-next": FaultKind("the answer arrives after the next request"),
-    "stale": FaultKind("the answer is that to the previous request"),
-    "wrong-function": FaultKind("the answer has another function code"),
-    "wrong-unit": FaultKind("the answer has another unit id"),
-    "fewer": FaultKind("the answer has N registers too few", 2, highest=125),
-    "more": FaultKind("the answer has N registers too many", 2, highest=125),
-    "byte-count": FaultKind("the answer announces N bytes more than it has", 4, highest=255),
-    "wrong-transaction": FaultKind("the answer has another transaction id (Modbus TCP)"),
-    "transaction-0": FaultKind("the answer has transaction id 0 (Modbus TCP)"),
-    "protocol": FaultKind("the answer has protocol id N (Modbus TCP)", 7, highest=65535),
-    "bad-crc": FaultKind("the answer has a wrong CRC (RTU)"),
-    "split": FaultKind("the second half of the answer arrives N seconds later", 0.05),
-    "duplicate": FaultKind("the answer arrives twice"),
-    "garbage": FaultKind("N random bytes precede the answer", 5, highest=5000),
-    "close": FaultKind("the gateway closes the connection instead of answering"),
-    "reset": FaultKind("the gateway resets the connection instead of answering"),
+    "late": FaultKind("the response arrives N seconds late, while the line goes on", 1.5),
+    "late-after-next": FaultKind("the response arrives after the next request"),
+    "stale": FaultKind("the response is that to the previous request"),
+    "wrong-function": FaultKind("the response has another function code"),
+    "wrong-unit": FaultKind("the response has another unit id"),
+    "fewer": FaultKind("the response has N registers too few", 2, highest=125),
+    "more": FaultKind("the response has N registers too many", 2, highest=125),
+    "byte-count": FaultKind("the response announces N bytes more than it has", 4, highest=255),
+    "wrong-transaction": FaultKind("the response has another transaction id (Modbus TCP)"),
+    "transaction-0": FaultKind("the response has transaction id 0 (Modbus TCP)"),
+    "protocol": FaultKind("the response has protocol id N (Modbus TCP)", 7, highest=65535),
+    "bad-crc": FaultKind("the response has a wrong CRC (RTU)"),
+    "split": FaultKind("the second half of the response arrives N seconds later", 0.05),
+    "duplicate": FaultKind("the response arrives twice"),
+    "garbage": FaultKind("N random bytes precede the response", 5, highest=5000),
+    "close": FaultKind("the gateway closes the connection instead of responding"),
+    "reset": FaultKind("the gateway resets the connection instead of responding"),
     # the gateway
     "refuse": _gateway("the gateway refuses connections"),
     "accept-reset": _gateway("the gateway accepts connections and resets them"),
-    "silent": _gateway("the gateway accepts connections and never answers"),
+    "silent": _gateway("the gateway accepts connections and never responds"),
     "client-limit": _gateway("the gateway closes new connections beyond N", 1),
     "kick": _gateway("the gateway closes the oldest connection beyond N", 1),
     "idle-close": _gateway("the gateway closes connections idle for N seconds", 5),
-    "queue-full": _gateway("the gateway answers exception 6 beyond N waiting requests", 1),
+    "queue-full": _gateway("the gateway returns exception 6 beyond N waiting requests", 1),
     "unsolicited": _gateway("the gateway sends unsolicited bytes every N seconds", 1),
-    "cache": _gateway("the gateway answers repeats from memory for N seconds", 5),
-    "to-all": _gateway("the gateway sends every answer to every client"),
+    "cache": _gateway("the gateway responds to repeated requests from memory for N seconds", 5),
+    "to-all": _gateway("the gateway sends every response to every client"),
 }
 
 
@@ -151,7 +151,7 @@ class Faults:
 def kind_of(name: str) -> FaultKind:
     """Return the kind of a fault; raises SimulatorError for an unknown name."""
     if name not in FAULTS:
-        raise SimulatorError(f"no fault {name!r}; known: {', '.join(FAULTS)}")
+        raise SimulatorError(f"unknown fault {name!r}; known: {', '.join(FAULTS)}")
     return FAULTS[name]
 
 

@@ -25,7 +25,7 @@ def main() -> None:
     try:
         for path, wanted in (("/", b"<html"), ("/readings/", b'"meter_id"')):
             body = _wait_for(path, wanted, run)
-            _print(f"GET {path} answers after {time.monotonic() - began:.1f} s")
+            _print(f"GET {path} responds after {time.monotonic() - began:.1f} s")
         _print(f"a reading: {json.dumps(json.loads(body))[:160]}…")
     finally:
         if run.poll() is None:

@@ -11,15 +11,14 @@ LARGEST_BODY_BYTES = 65536
 
 def create_app(settings: WebSettings) -> Flask:
     """Return the app. Its parts, not started yet, are `app.extensions[KEY]`."""
-    app = openapi.make_app()
+    app = Flask("web")
     shared = Parts.of(settings)
     app.extensions[KEY] = shared
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     responses.init_app(app)
     headers.init_app(app, shared)
-    for api in (meters.blueprint, energy.blueprint, readings.blueprint):
-        app.register_api(api)
+    openapi.init_app(app, meters.api, energy.api, readings.api)
     for blueprint in (pages.blueprint, health.blueprint):
         app.register_blueprint(blueprint)
     live.init_app(app, shared)

@@ -1,21 +1,20 @@
 """/meters/<id>/energy: energy and cost by hour, day, week, month or year."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import peewee
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
-from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from history import energy
 from history.periods import Unit, start_of
+from web import meters
 from web.context import Parts, parts
-from web.meters import is_known, unknown_meter
+from web.openapi import Api
 from web.parameters import MeterPath, Moment
-from web.responses import invalid_parameter, json_response
+from web.responses import invalid_parameter
 
 MOST_PERIODS = 10_000
 _SPANS = {
@@ -27,9 +26,7 @@ _SPANS = {
 }
 _SHORTEST = {Unit.HOUR: 1, Unit.DAY: 23, Unit.WEEK: 167, Unit.MONTH: 671, Unit.YEAR: 8760}
 
-blueprint = APIBlueprint(
-    "energy", __name__, abp_tags=[Tag(name="meters", description="Meters and their charts")]
-)
+api = Api("energy", "meters", "Meters and their charts")
 
 
 class EnergyQuery(BaseModel):
@@ -42,7 +39,7 @@ class EnergyQuery(BaseModel):
     )
 
 
-@blueprint.get("/meters/<meter_id>/energy", summary="Energy and cost", strict_slashes=False)
+@api.add("GET", "/meters/<meter_id>/energy", summary="Energy and cost")
 def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
     """Energy in kWh by periods of the site's time zone (TIMEZONE).
 
@@ -56,16 +53,15 @@ def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
         return invalid_parameter("from", "should be before `to`")
     if (until - since) / timedelta(hours=_SHORTEST[query.period]) > MOST_PERIODS:
         return invalid_parameter("from", f"should be at most {MOST_PERIODS} periods before `to`")
-    if not is_known(path.meter_id):
-        return unknown_meter(path.meter_id)
 
     shared = parts()
 
-    def encoded(database: peewee.Database) -> str:
+    def encoded(database: peewee.Database) -> tuple[bytes, bool]:
         span = since, until
-        return json.dumps(_body(database, shared, path.meter_id, query.period, span, now))
+        body = _body(database, shared, path.meter_id, query.period, span, now)
+        return orjson.dumps(body), False
 
-    return json_response(shared.history.query(encoded, empty="null"))
+    return meters.of_meter(path.meter_id, encoded, b"null")
 
 
 def _body(

@@ -11,7 +11,7 @@ blueprint = Blueprint("health", __name__)
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """Answer 200 for as long as the process serves requests."""
+    """Answer 200 while the process serves requests."""
     return json_response('{"status":"ok"}')
 
 

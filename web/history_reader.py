@@ -1,7 +1,8 @@
 """Reading the history without blocking the event loop: queries run in a pool of native threads.
 
-A query in gevent's hub would stop all browsers until it ends, and greenlets of one thread would
-share one database connection. Each thread of the pool has a connection of its own.
+A query in gevent's hub stops all browsers until it ends. Each thread of the pool has a connection
+of its own. On SQLite a query of a few rows by their key runs in the hub: it takes 0.05 ms, waking a
+thread up to 0.3 ms. Greenlets do not switch within a query, so that they can share a connection.
 """
 
 import threading
@@ -12,6 +13,7 @@ import peewee
 from gevent.threadpool import ThreadPool
 
 from history.database import exists, is_current, name_of, open_database, storage_errors
+from history.dialect import dialect_of
 from history.errors import StorageError
 
 T = TypeVar("T")
@@ -24,6 +26,7 @@ class HistoryReader:
 
     def __init__(self, url: str) -> None:
         self._database = open_database(url, read_only=True)
+        self._is_file = dialect_of(self._database).file is not None
         self._pool = ThreadPool(THREADS)
         self._current = False
 
@@ -37,6 +40,17 @@ class HistoryReader:
             raise result
         return result
 
+    def query_now(self, query: Callable[[peewee.Database], T], *, empty: T) -> T:
+        """Return the same for a query of a few rows by their key, faster on SQLite."""
+        if self._current and self._is_file:
+            try:
+                if self._database.connect(reuse_if_open=True):
+                    dialect_of(self._database).fail_fast()
+                return query(self._database)
+            except peewee.DatabaseError:  # such as a file that another program has locked
+                self._database.close()
+        return self.query(query, empty=empty)
+
     def run(self, work: Callable[[], T]) -> T:
         """Run other long work in a thread of the pool; it must not raise."""
         result: T = self._pool.apply(work)
@@ -49,11 +63,12 @@ class HistoryReader:
             raise StorageError(f"database {name}: does not exist yet; is the recorder running?")
 
     def close(self) -> None:
-        """Close the connection of each thread of the pool."""
+        """Close the connection of each thread."""
         together = threading.Barrier(max(self._pool.size, 1))
         for task in [self._pool.spawn(self._close_own, together) for _ in range(together.parties)]:
             task.get()
         self._pool.kill()
+        self._database.close()
 
     def _close_own(self, together: threading.Barrier) -> None:
         together.wait(5)

@@ -1,13 +1,13 @@
 """/meters/: the known meters with their latest readings, and their columns for a chart."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 import peewee
 from flask import Response
-from flask_openapi3.blueprint import APIBlueprint
-from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, Field
 
 from contract.quantities import BY_NAME
@@ -19,15 +19,14 @@ from history.series import columns as history_columns
 from history.series import series as history_series
 from web.context import parts
 from web.latest import Source
+from web.openapi import Api
 from web.parameters import MeterPath, Moment
 from web.responses import error_response, invalid_parameter, json_response
 
 LONGEST_NAME = 100
 DEFAULT_SPAN = timedelta(hours=1)
 
-blueprint = APIBlueprint(
-    "meters", __name__, abp_tags=[Tag(name="meters", description="Meters and their charts")]
-)
+api = Api("meters", "meters", "Meters and their charts")
 
 Row = tuple[queries.MeterEntry, Reading | None]
 
@@ -51,7 +50,7 @@ class SeriesQuery(BaseModel):
     )
 
 
-@blueprint.get("/meters/", summary="All meters", strict_slashes=False)
+@api.add("GET", "/meters/", summary="All meters")
 def list_meters() -> Response:
     """Meters of the history and of MQTT, each with its state and its latest reading."""
     live = dict(parts().latest.meters)
@@ -61,7 +60,7 @@ def list_meters() -> Response:
     return json_response(json.dumps([_meter(i, stored.get(i), live.get(i)) for i in ids]))
 
 
-@blueprint.get("/meters/<meter_id>/series", summary="Columns for a chart", strict_slashes=False)
+@api.add("GET", "/meters/<meter_id>/series", summary="Columns for a chart")
 def series(path: MeterPath, query: SeriesQuery) -> Response:
     """Column `ts` in epoch seconds, and a column of means for each quantity.
 
@@ -75,16 +74,13 @@ def series(path: MeterPath, query: SeriesQuery) -> Response:
     since = query.since or until - DEFAULT_SPAN
     if since >= until:
         return invalid_parameter("from", "should be before `to`")
-    if not is_known(path.meter_id):
-        return unknown_meter(path.meter_id)
 
-    def encoded(database: peewee.Database) -> str:
+    def encoded(database: peewee.Database) -> tuple[bytes, bool]:
         chart = _with_extremes if query.extremes else history_columns
         columns = chart(database, path.meter_id, names, since, until, query.points)
-        return json.dumps(columns, separators=(",", ":"))
+        return orjson.dumps(columns), bool(columns["ts"])
 
-    empty = json.dumps({name: [] for name in ("ts", *names)})
-    return json_response(parts().history.query(encoded, empty=empty))
+    return of_meter(path.meter_id, encoded, orjson.dumps({name: [] for name in ("ts", *names)}))
 
 
 def _with_extremes(
@@ -102,17 +98,30 @@ def _with_extremes(
     return columns
 
 
-def is_known(meter_id: str) -> bool:
-    """Return whether a meter has ever sent a message. Raises StorageError."""
-    if meter_id in parts().latest.meters:
-        return True
-    entries = parts().history.query(queries.meters, empty=list[queries.MeterEntry]())
-    return any(entry.meter_id == meter_id for entry in entries)
+def of_meter(
+    meter_id: str,
+    query: Callable[[peewee.Database], tuple[bytes, bool]],
+    empty: bytes,
+    *,
+    is_short: bool = False,
+) -> Response:
+    """Return the JSON of a meter; `empty` while there is no history.
 
+    The query also returns whether it found anything: otherwise a meter that has never sent a
+    message returns 404. A query that `is_short` reads a few rows.
+    """
+    is_live = meter_id in parts().latest.meters
 
-def unknown_meter(meter_id: str) -> Response:
-    """Return 404 for a meter that has never sent a message."""
-    return error_response(404, f"unknown meter {meter_id[:40]!r}; see /meters/")
+    def found(database: peewee.Database) -> bytes | None:
+        body, is_found = query(database)
+        return body if is_found or is_live or queries.is_known(database, meter_id) else None
+
+    history = parts().history
+    run = history.query_now if is_short else history.query
+    body = run(found, empty=empty if is_live else None)
+    if body is None:
+        return error_response(404, f"unknown meter {meter_id[:40]!r}; see /meters/")
+    return json_response(body)
 
 
 def latest_reading(meter_id: str) -> Reading | None:

@@ -6,10 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import gevent
+import orjson
 import peewee
-from flask import Response, request
-from flask_openapi3.blueprint import APIBlueprint
-from flask_openapi3.models.tag import Tag
+from flask import Response
 from paho.mqtt.client import MQTTMessageInfo
 from pydantic import BaseModel, Field
 
@@ -19,16 +18,17 @@ from contract.readings import Reading, ReadingBody, reading_from_body
 from history import queries
 from history.errors import StorageError
 from web.context import parts
-from web.meters import is_known, latest_reading, unknown_meter
+from web.meters import latest_reading, of_meter
+from web.openapi import Api
 from web.parameters import MeterPath, Moment
 from web.responses import error_response, invalid_reading, json_response
 
 STORED_WITHIN_S = 2.0
 LOOK_EVERY_S = 0.02
+FEW = 10
+"""Readings that are read without a thread."""
 
-blueprint = APIBlueprint(
-    "readings", __name__, abp_tags=[Tag(name="readings", description="Readings of the meters")]
-)
+api = Api("readings", "readings", "Readings of the meters")
 
 
 class RangeQuery(BaseModel):
@@ -46,24 +46,29 @@ class ReadingsQuery(RangeQuery):
     meter_id: str | None = Field(None, description="The same as meter.")
 
 
-@blueprint.get("/readings/", summary="Readings of all meters, newest first", strict_slashes=False)
+@api.add("GET", "/readings/", summary="Readings of all meters, newest first")
 def list_readings(query: ReadingsQuery) -> Response:
     """Without a filter: the newest 100 readings. An unknown meter has no readings."""
-    return _listed(query.meter or query.meter_id, query)
+    meter_id = query.meter or query.meter_id
+    body, _ = parts().history.query(lambda db: _encoded(db, meter_id, query), empty=(b"[]", False))
+    return json_response(body)
 
 
-@blueprint.get("/readings/<meter_id>", summary="Readings of one meter", strict_slashes=False)
+@api.add("GET", "/readings/<meter_id>", summary="Readings of one meter")
 def list_of_meter(path: MeterPath, query: RangeQuery) -> Response:
     """Return 404 for an unknown meter."""
-    if not is_known(path.meter_id):
-        return unknown_meter(path.meter_id)
-    return _listed(path.meter_id, query)
+    return of_meter(
+        path.meter_id,
+        lambda db: _encoded(db, path.meter_id, query),
+        b"[]",
+        is_short=query.limit <= FEW,
+    )
 
 
-@blueprint.post(
+@api.add(
+    "POST",
     "/readings/",
     summary="Publish a reading, as a meter does",
-    strict_slashes=False,
     responses={
         201: {"description": "Stored; the response is the stored reading."},
         202: {"description": "Published, but not stored within 2 s."},
@@ -92,28 +97,13 @@ def post_reading(body: ReadingBody) -> Response:
     return json_response((stored or reading).encode(), 201 if stored else 202)
 
 
-@blueprint.before_request
-def check_body() -> Response | None:
-    """Refuse a body that is not JSON before its fields are checked."""
-    if request.method != "POST":
-        return None
-    if not request.is_json:
-        return error_response(415, "send the reading as JSON, with Content-Type: application/json")
-    try:
-        json.loads(request.get_data())
-    except (ValueError, RecursionError) as error:
-        return error_response(400, f"the body is not JSON: {error}")
-    return None
-
-
-def _listed(meter_id: str | None, query: RangeQuery) -> Response:
-    def encoded(database: peewee.Database) -> str:
-        found = queries.readings(
-            database, meter_id, since=query.since, until=query.until, limit=query.limit
-        )
-        return f"[{','.join(reading.encode() for reading in found)}]"
-
-    return json_response(parts().history.query(encoded, empty="[]"))
+def _encoded(
+    database: peewee.Database, meter_id: str | None, query: RangeQuery
+) -> tuple[bytes, bool]:
+    found = queries.readings(
+        database, meter_id, since=query.since, until=query.until, limit=query.limit
+    )
+    return orjson.dumps([reading.to_dict() for reading in found]), bool(found)
 
 
 def _timed(reading: Reading) -> Reading:

@@ -84,7 +84,7 @@ class Relay:
         listener.socket.offer("broker", event_frame("broker", self._broker_state()))
 
     def run(self) -> None:
-        """Relay messages for as long as the service runs."""
+        """Relay messages while the service runs."""
         while True:
             self._subscriber.wait(BETWEEN_FRAMES_S / 5 if self._held else TICK_S)
             self._send_broker_change()

@@ -19,13 +19,13 @@ _SENTENCES = {
 }
 
 
-def json_response(text: str, status: int = 200) -> Response:
+def json_response(text: str | bytes, status: int = 200) -> Response:
     """Return a response whose body is JSON text already."""
     return Response(text, status, content_type="application/json")
 
 
 def error_response(status: int, detail: str | list[dict[str, Any]]) -> Response:
-    """Return a response that describes an error; with 503 it asks the client to try again."""
+    """Return a response that describes an error; with 503 the client should try again."""
     if isinstance(detail, str):
         detail = " ".join(detail.split())  # a message of a database driver may have several lines
     response = json_response(json.dumps({"detail": detail}), status)

@@ -55,12 +55,12 @@ def _listen_error(error: OSError, settings: WebSettings) -> MeterflowError:
     host, port = settings.http_host, settings.http_port
     if error.errno == errno.EADDRINUSE:
         return MeterflowError(
-            f"port {port} of {host} is in use by another program; "
+            f"port {port} on {host} is in use by another program; "
             f"stop that program, or set another port: HTTP_PORT={min(port + 1, 65535)}"
         )
     if error.errno == errno.EACCES:
         return MeterflowError(
-            f"port {port} of {host} requires more rights; set HTTP_PORT to 1024 or more"
+            f"port {port} on {host} requires more rights; set HTTP_PORT to 1024 or more"
         )
     reason = str(error.strerror).partition(": (")[0]  # gevent adds the address, as a tuple
     return SettingsError(f"HTTP_HOST: cannot listen on {host} port {port}: {reason}")

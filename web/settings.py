@@ -25,7 +25,8 @@ class WebSettings(Settings):
     )
     http_port: Port = Field(8000, description="Port of the pages and the REST interface.")
     database_url: str = Field(
-        "sqlite:///energy_meters.db", description="Database of the history: SQLite or PostgreSQL."
+        "sqlite:///energy_meters.db",
+        description="Database of the history: sqlite:///FILE or postgresql://HOST/NAME.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
         ("http://localhost:3000", "http://localhost:8080"),
@@ -37,7 +38,7 @@ class WebSettings(Settings):
     )
     tariffs_file: Path = Field(
         Path("tariffs.toml"),
-        description="File of energy prices; without it there is no cost.",
+        description="File of energy prices; without it, no costs are computed.",
     )
 
     @property

@@ -31,7 +31,7 @@ class Subscriber:
         self._watcher = gevent.get_hub().loop.async_()
         self._mqtt = MqttClient(
             settings,
-            f"meterflow-web-{secrets.token_hex(6)}",
+            f"meters-web-{secrets.token_hex(6)}",
             subscriptions=(Subscription(f"{topics.ROOT}/#", 0),),
             on_connect=self._watcher.send,
             on_disconnect=self._watcher.send,

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from benchmarks.figures import Verdict as Verdict
 from gateway_bridge.address import TcpAddress
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.models import MODELS
@@ -24,22 +23,22 @@ ALL = tuple(MODEL.registers)
 
 
 @dataclass
-class Heard:
-    """A listener that notes when each meter's readings came and when their requests went out."""
+class Received:
+    """A listener that records when readings arrived and when their requests were sent."""
 
     readings: list[tuple[str, float, datetime]] = field(default_factory=list)
 
     def reading(self, meter: PolledMeter, ts: datetime, values: dict[str, float]) -> None:  # noqa: ARG002
-        """Note a reading."""
+        """Record a reading."""
         self.readings.append((meter.config.meter_id, time.monotonic(), ts))
 
     def changed(self, meter: PolledMeter) -> None:
         """Ignore changes of state."""
 
     def count(self, since: int = 0) -> dict[str, int]:
-        """Return how many readings each meter has given, from the `since`th on."""
-        said_by = [meter_id for meter_id, _, _ in self.readings[since:]]
-        return {meter_id: said_by.count(meter_id) for meter_id in sorted(set(said_by))}
+        """Return the number of readings of each meter, from the `since`th on."""
+        senders = [meter_id for meter_id, _, _ in self.readings[since:]]
+        return {meter_id: senders.count(meter_id) for meter_id in sorted(set(senders))}
 
 
 @dataclass
@@ -48,15 +47,15 @@ class Line:
 
     simulator: Simulator
     poller: GatewayPoller
-    heard: Heard
+    received: Received
     cost: LineCost
 
     async def settle(self, rounds: int = 2) -> None:
-        """Wait until each meter has given that number of readings."""
+        """Wait until that many readings of each meter have arrived."""
         await until(lambda: self._settled(rounds), timeout_s=60)
 
     def _settled(self, rounds: int) -> bool:
-        counts = self.heard.count()
+        counts = self.received.count()
         return len(counts) == len(self.poller.meters) and min(counts.values()) >= rounds
 
 
@@ -71,9 +70,9 @@ async def line(
     slow_interval_s: float = 60.0,
     delay_s: float = 0.0,
 ) -> AsyncIterator[Line]:
-    """Run a line behind a gateway, and its poller, for as long as the block lasts.
+    """Run a line behind a gateway, and its poller, until the block ends.
 
-    `delay_s` is how long the network takes, there and back.
+    `delay_s` is the round-trip time of the network.
     """
     cost = LineCost(baud=baud, pause_ms=pause_ms)
     timing = LineTiming(baud=baud, pause_s=pause_ms / 1000)
@@ -84,11 +83,11 @@ async def line(
             for n in simulator.meters
         )
         gateway = Gateway("g", TcpAddress("127.0.0.1", port), "tcp", 1.0, cost, polled)
-        heard = Heard()
-        poller = GatewayPoller(PolledLine(gateway), heard)
+        received = Received()
+        poller = GatewayPoller(PolledLine(gateway), received)
         task = asyncio.create_task(poller.run())
         try:
-            yield Line(simulator, poller, heard, cost)
+            yield Line(simulator, poller, received, cost)
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -97,7 +96,7 @@ async def line(
 
 @contextlib.asynccontextmanager
 async def _network(port: int, delay_s: float) -> AsyncIterator[int]:
-    """Put a network between poller and gateway that takes its time."""
+    """Put a network with a delay between poller and gateway."""
     if not delay_s:
         yield port
         return

@@ -1,4 +1,4 @@
-"""What benchmarks share: figures beside what they are compared with, and readings to measure by."""
+"""What benchmarks share: figures with their references, and readings to measure with."""
 
 import os
 import random
@@ -23,7 +23,7 @@ def title(text: str) -> None:
 
 
 def line(what: str, value: str, beside: str = "", reach: str = "", ok: bool | None = None) -> None:
-    """Print a figure, what it is compared with, what is to be reached, and whether it is."""
+    """Print a figure, its reference, its target, and whether it reaches the target."""
     verdict = {True: "ok", False: "MISSED", None: ""}[ok]
     sys.stdout.write(f"  {what:<44} {value:>12}  {beside:<44} {reach:<10} {verdict}\n")
     sys.stdout.flush()
@@ -31,12 +31,12 @@ def line(what: str, value: str, beside: str = "", reach: str = "", ok: bool | No
 
 @dataclass
 class Verdict:
-    """Prints figures and counts those that miss what is to be reached."""
+    """Prints figures, and counts those that miss their target."""
 
     missed: int = 0
 
     def figure(self, what: str, value: str, beside: str, reach: str, *, ok: bool) -> None:
-        """Print one figure, what it is compared with, what is to be reached, whether it is."""
+        """Print a figure, its reference and its target, and count it if it misses."""
         self.missed += not ok
         line(what, value, beside, reach, ok)
 

@@ -18,13 +18,13 @@ class MeterRead:
 
     identity: Identity
     values: dict[str, float]
-    asked: tuple[str, ...]
+    requested: tuple[str, ...]
     blocks: tuple[Block, ...]
 
     @property
     def missing(self) -> list[str]:
         """The quantities whose values are not numbers."""
-        return [name for name in self.asked if name not in self.values]
+        return [name for name in self.requested if name not in self.values]
 
 
 async def read_meter(probe: Probe, meter: Meter, gateway: Gateway) -> MeterRead:
@@ -33,16 +33,16 @@ async def read_meter(probe: Probe, meter: Meter, gateway: Gateway) -> MeterRead:
     Raises the errors of the bridge's transport: MeterTimeout, MeterFault, GatewayError.
     """
 
-    async def ask(address: int, count: int, function: int) -> bytes:
+    async def read(address: int, count: int, function: int) -> bytes:
         return await probe.read(meter.unit, address, count, function)
 
     polled = PolledMeter(meter, gateway.cost)
-    polled.introduce(await identify(meter.model, ask))
+    polled.introduce(await identify(meter.model, read))
     values: dict[str, float] = {}
     done: dict[Block, None] = {}
     while block := _next_block(polled, done):
         try:
-            answer = await ask(block.address, block.count, meter.model.functions[0])
+            answer = await read(block.address, block.count, meter.model.functions[0])
         except MeterFault as error:
             if error.code not in REFUSED:
                 raise
@@ -60,7 +60,7 @@ async def read_meter(probe: Probe, meter: Meter, gateway: Gateway) -> MeterRead:
     return MeterRead(
         identity=polled.state.identity,
         values=values,
-        asked=tuple(polled.registers),
+        requested=tuple(polled.registers),
         blocks=tuple(done),
     )
 

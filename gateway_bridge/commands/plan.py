@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from contract.quantities import CORE_SET
+from gateway_bridge import capacity
 from gateway_bridge.address import BAUDS
 from gateway_bridge.bridge import FULL
 from gateway_bridge.commands import arguments
@@ -30,12 +31,17 @@ def main(words: Sequence[str]) -> int:
     arguments.add_units(parser)
     arguments.add_model(parser)
     options = parser.parse_args(words)
-    gateways = arguments.gateways(options, BridgeSettings.load())
+    settings = BridgeSettings.load()
+    gateways = arguments.gateways(options, settings)
     screen = Screen(as_json=options.json)
     plans = [LinePlan(gateway) for gateway in gateways]
     for plan in plans:
         plan.show(screen)
-    screen.outcome({"gateways": [plan.to_dict() for plan in plans]})
+    rate = capacity.readings_per_s(gateways)
+    share = capacity.core_share(rate, capacity.scalars_of(settings, rate), capacity.slowness())
+    screen.say(f"For the bridge, {capacity.load_text(rate, share)}.")
+    bridge = {"readings_per_s": round(rate, 3), "core_share": round(share, 4)}
+    screen.outcome({"gateways": [plan.to_dict() for plan in plans], "bridge": bridge})
     return 0 if all(plan.share <= 1 for plan in plans) else 1
 
 

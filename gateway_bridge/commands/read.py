@@ -122,8 +122,8 @@ def _selected(options: argparse.Namespace) -> tuple[Gateway, Meter]:
     found = [each for each in meters if wanted in (None, each[1].meter_id)]
     if len(found) != 1:
         ids = ", ".join(meter.meter_id for _, meter in meters)
-        problem = "no meter is given" if wanted is None else f"there is no meter {wanted!r}"
-        raise SettingsError(f"read: {problem}; the meters are {ids}")
+        problem = "no meter is given" if wanted is None else f"unknown meter {wanted!r}"
+        raise SettingsError(f"{problem}; the meters are {ids}")
     gateway, meter = found[0]
     return gateway, replace(meter, quantities=_quantities(options.quantities, meter))
 
@@ -131,7 +131,7 @@ def _selected(options: argparse.Namespace) -> tuple[Gateway, Meter]:
 def _unit_id(text: str) -> tuple[int, ...]:
     if not text.isdecimal() or not 1 <= int(text) <= HIGHEST_UNIT:
         raise SettingsError(
-            f"read: with --at, give the unit id of the meter, 1 to {HIGHEST_UNIT} (got {text!r})"
+            f"with --at, give the unit id of the meter, 1 to {HIGHEST_UNIT} (got {text!r})"
         )
     return (int(text),)
 

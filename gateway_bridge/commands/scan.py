@@ -254,7 +254,7 @@ async def _identified(probe: Probe, unit: int, took_s: float, first: bytes) -> F
     A meter without a known code is identified like an SDM630.
     """
 
-    async def ask(address: int, count: int, function: int) -> bytes:
+    async def read(address: int, count: int, function: int) -> bytes:
         try:
             return await probe.read(unit, address, count, function)
         except (MeterFault, MeterTimeout) as error:
@@ -263,7 +263,7 @@ async def _identified(probe: Probe, unit: int, took_s: float, first: bytes) -> F
     register, code = await _code(probe, unit)
     name = None if code is None else METER_CODES.get((register, code))
     model = MODELS.get(name or "", MODELS["sdm630"])
-    identity = await identify(model, ask)
+    identity = await identify(model, read)
     return Found(
         unit=unit,
         framing=probe.framing,

@@ -11,15 +11,15 @@ from gateway_bridge.models.model import Register
 
 LOWEST_HERTZ, HIGHEST_HERTZ = 45.0, 65.0
 
-Ask = Callable[[int, int, int], Awaitable[bytes]]
-"""Asks a meter for (address, count, function); raises as Transport.read does."""
+Read = Callable[[int, int, int], Awaitable[bytes]]
+"""Reads (address, count, function) from a meter; raises as Transport.read does."""
 
 
-async def identify(model: MeterModel, ask: Ask, *, briefly: bool = False) -> Identity:
-    """Ask a meter who it is; what it refuses to answer stays open.
+async def identify(model: MeterModel, read: Read, *, briefly: bool = False) -> Identity:
+    """Read the identity of a meter; what it refuses to return stays None.
 
-    `briefly` asks only for what every meter can answer: some are silent to function 3. Nothing is
-    asked that the model lacks.
+    `briefly` reads only what every meter can return: some are silent to function 3. Nothing that
+    the model lacks is read.
 
     Where a menu of the meter decides on the word order: with its words exchanged a system type of
     3, or 50 Hz, reads as next to nothing, so the order shows. The three requests then alternate
@@ -29,9 +29,9 @@ async def identify(model: MeterModel, ask: Ask, *, briefly: bool = False) -> Ide
     frequency = model.registers.get("frequency") if model.word_order is None else None
     kind = None if briefly else model.system_type
     serial = None if briefly else model.serial_number
-    number = await _answer(ask, serial, HOLDING)
-    hertz = await _answer(ask, frequency, model.functions[0])
-    system_type = await _answer(ask, kind, HOLDING)
+    number = await _answer(read, serial, HOLDING)
+    hertz = await _answer(read, frequency, model.functions[0])
+    system_type = await _answer(read, kind, HOLDING)
     fixed = model.word_order == "low-first"
     low_word_first: bool | None = fixed
     if model.word_order is None:
@@ -47,12 +47,12 @@ async def identify(model: MeterModel, ask: Ask, *, briefly: bool = False) -> Ide
     )
 
 
-async def _answer(ask: Ask, register: Register | None, function: int) -> bytes | None:
+async def _answer(read: Read, register: Register | None, function: int) -> bytes | None:
     """Return what a register answers; None where the meter has none, or refuses."""
     if register is None:
         return None
     try:
-        return await ask(register.address, register.count, function)
+        return await read(register.address, register.count, function)
     except MeterFault as error:
         if error.code is None:
             raise

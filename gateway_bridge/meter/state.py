@@ -92,7 +92,7 @@ class Identity:
 class MeterState:
     """What a meter has done since the start.
 
-    `online` is None until the meter has given a reading or has failed to.
+    `online` is None until a first reading has succeeded or failed.
     """
 
     online: bool | None = None
@@ -242,7 +242,7 @@ class PolledMeter:
         return events
 
     def set_online(self, online: bool) -> None:
-        """Note that the meter gives readings, or gives none any more."""
+        """Record whether the meter is online now."""
         self.state.online, self.state.changed_s = online, time.monotonic()
         if not online:
             self.gate.interrupted()

@@ -62,7 +62,7 @@ class Connection:
     async def establish(self, units: Iterable[int]) -> bool:
         """Try once to connect, after a pause where the last attempts failed; False on failure.
 
-        Where the framing is unknown, the units are asked for it.
+        Where the framing is unknown, it is detected with requests to `units`.
         """
         if self._losses > 1:
             await asyncio.sleep(self.delay_s())
@@ -125,7 +125,7 @@ class Connection:
             self._report(str(error) if self._answered_since_connect else CLOSED_AT_ONCE)
 
     def fell_silent(self) -> None:
-        """Note that no meter answers any more, though the connection is up."""
+        """Record that no meter responds any more, though the connection is up."""
         self._silent_since_s = time.monotonic()
         self._report(NO_METER_ANSWERS.format(framing="any more"))
 
@@ -146,7 +146,7 @@ class Connection:
         self.connects += 1
 
     async def _find_framing(self, units: Iterable[int]) -> bool:
-        """Ask each unit in each framing until one answers; False if none does."""
+        """Request a value of each unit in each framing; False if none responds."""
         for unit in units:
             first = self.transport.framing
             for framing in (first, other(first)):

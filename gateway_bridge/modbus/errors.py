@@ -8,11 +8,11 @@ class GatewayError(MeterflowError):
 
 
 class MeterTimeout(GatewayError):
-    """Raised when a meter does not answer in time."""
+    """Raised when a meter does not respond in time."""
 
 
 class MeterFault(GatewayError):
-    """Raised when a meter answers with a Modbus exception `code` or (None) with invalid data."""
+    """Raised when a meter returns a Modbus exception `code` or (None) with invalid data."""
 
     def __init__(self, text: str, code: int | None = None) -> None:
         self.code = code

@@ -1,4 +1,4 @@
-"""Frames: requests as they are sent, and the answers found in the bytes that come back. Pure."""
+"""Frames: requests as they are sent, and the answers found in the bytes that arrive. Pure."""
 
 import struct
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ EXCEPTIONS = {
     11: "gateway: the meter does not respond",
 }
 NO_ANSWER = frozenset({10, 11})
-"""Exceptions by which a gateway reports that the meter does not answer."""
+"""Exceptions by which a gateway reports that the meter does not respond."""
 REFUSED = frozenset({2, 3})
 """Exceptions of a meter that lacks some of the registers, or refuses as many at once."""
 SMALLEST_READ = 2
-"""Registers to ask for at a unit of which nothing is known: one value of most meters."""
+"""Registers to read from a unit of which nothing is known: one value of most meters."""
 LONGEST = 254
 """The most bytes that the length field of a Modbus TCP frame can announce."""
 
@@ -93,7 +93,7 @@ def encode(framing: Framing, unit: int, pdu: bytes, transaction: int) -> bytes:
 
 
 def find(framing: Framing, raw: bytes) -> Iterator[Frame]:
-    """Return the answers among the bytes that have come."""
+    """Return the answers among the bytes that have arrived."""
     return _in_rtu(raw) if framing == "rtu" else _in_tcp(raw)
 
 

@@ -39,7 +39,7 @@ async def resolve(address: TcpAddress) -> str:
         else:
             found.set_result(answer or "")
 
-    def ask() -> None:
+    def resolve() -> None:
         answer: str | None = None
         trouble: OSError | None = None
         try:
@@ -52,7 +52,7 @@ async def resolve(address: TcpAddress) -> str:
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(settle, answer, trouble)
 
-    threading.Thread(target=ask, name=f"resolve {host}", daemon=True).start()
+    threading.Thread(target=resolve, name=f"resolve {host}", daemon=True).start()
     return await found
 
 
@@ -76,7 +76,7 @@ def not_connected(error: OSError, timeout_s: float) -> NotReached:
         text = f"does not respond within {timeout_s:g} s; check the address and the power supply"
         return NotReached("silent", text)
     if isinstance(error, socket.gaierror):
-        return NotReached("name", "has no address: the host name does not exist")
+        return NotReached("name", "unknown host name; check its spelling, or use the IP address")
     return NotReached("unreachable", f"cannot be reached: {error.strerror or error}")
 
 

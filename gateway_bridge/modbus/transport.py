@@ -1,4 +1,4 @@
-"""Transport: one connection to a Modbus gateway, and the answers that fit what was asked.
+"""Transport: one connection to a Modbus gateway, and the answers that fit the requests.
 
 Built on pymodbus 3.16.1, which provides the TCP and serial connections, the requests and the
 checksum. What this module replaces in it, and why (test_pymodbus.py fails when a reason is gone):
@@ -64,14 +64,14 @@ class Sent(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """An answer came that fits the request, or an exception."""
+    """An answer arrived that fits the request, or an exception."""
 
     frame: Frame
     ids: bool | None
 
 
 class Stray(NamedTuple):
-    """An answer came that does not fit, or that nobody asked for."""
+    """An answer arrived that does not fit, or that was not requested."""
 
     frame: Frame
     at_s: float
@@ -84,7 +84,7 @@ class Unanswered(NamedTuple):
     request: Request
     timed_out: bool
     misfit: bool
-    """Whether an answer came that did not fit."""
+    """Whether an answer arrived that did not fit."""
     ids: bool | None
 
 
@@ -165,14 +165,14 @@ class Transport:
         client = self._client
         if client is None or not client.connected:
             raise GatewayError("is not connected")
-        ask = client.read_input_registers if function == INPUT else client.read_holding_registers
+        read = client.read_input_registers if function == INPUT else client.read_holding_registers
         self._begin(Request(unit, function, count))
         too_late = asyncio.get_running_loop().call_later(
             self._timeout_s, self._fail, client, TimeoutError()
         )
         timed_out = False
         try:
-            response = await ask(address, count=count, device_id=unit)
+            response = await read(address, count=count, device_id=unit)
         except ConnectionException as error:
             raise GatewayError("closed the connection") from error
         except ModbusException as error:

@@ -27,6 +27,6 @@ METER_CODES: dict[tuple[int, int], str] = {
 where the bridge cannot read it."""
 
 CODE_REGISTERS = tuple(dict.fromkeys(register for register, _ in METER_CODES))
-"""The registers to ask a meter for its code, when its maker is not known."""
+"""The registers that may hold a meter's code, when its maker is not known."""
 
 __all__ = ["CODE_REGISTERS", "METER_CODES", "MODELS", "MeterModel"]

@@ -87,13 +87,13 @@ class MeterModel:
     """One meter model.
 
     `functions` are the function codes that read `registers`; the bridge uses the first. A request
-    asks for at most `limit` registers, and starts and ends at a multiple of `alignment`.
+    reads at most `limit` registers, and starts and ends at a multiple of `alignment`.
     `word_order` is the order of the registers of a value, None where a menu of the meter decides.
     `absent` names, for each wiring that the model supports, the quantities it lacks there: their
     registers answer 0, which is not a measurement.
 
     `serial_number` and `system_type` are holding registers, None where the model lacks them;
-    `system_types` gives the wiring for each value of the latter. Holding register
+    `system_types` has the wiring for each value of the latter. Holding register
     `code_register`, read alone, answers `code`, a number for the model; None where that is not
     documented. `max_current_a` is the most that the meter can measure in a phase. With
     `signed_currents` a current is negative while its phase exports.
@@ -143,7 +143,7 @@ class MeterModel:
 
     @property
     def probe(self) -> Register:
-        """The register to ask for to learn whether the meter answers."""
+        """The register to read to find out whether the meter responds."""
         return min(self.registers.values(), key=lambda register: (register.address, register.count))
 
     def quantities(self, wiring: str | None = None) -> tuple[str, ...]:

@@ -1,10 +1,10 @@
 """Breaker: when a meter is marked offline, and when it is tried again. Pure.
 
-A meter that does not answer costs its neighbours a timeout with each request. So after two
+A meter that does not respond costs its neighbours a timeout with each request. So after two
 timeouts in a row it is not read any more: its breaker opens, and a short probe at growing
 intervals finds out when the meter is back. The same holds for a meter whose answers are damaged, or
 whose requests make the gateway close the connection. A meter that answers with exceptions costs
-nothing and is still read; but it is offline, as it gives no readings.
+nothing and is still read; but it is offline, as it has no readings.
 """
 
 import random
@@ -86,7 +86,7 @@ class Breaker:
         self.opened, self.timeouts = False, 0
 
     def read(self) -> None:
-        """Start over: the meter has given a whole reading, so the next probe comes soon again."""
+        """Start over: a whole reading has succeeded, so the next probe is soon again."""
         self.failures = self._probes = 0
         self.is_well = not self.opened and not self.timeouts
 

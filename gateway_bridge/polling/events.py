@@ -10,7 +10,7 @@ from gateway_bridge.meter.state import PolledMeter
 logger = logging.getLogger(__name__)
 
 SHARED = (
-    "hands out the answers to another client here, too; switch on its multi-host mode, or let that"
+    "sends the responses to another client here, too; switch on its multi-host mode, or let that"
     " client read the meters over MQTT"
 )
 
@@ -33,14 +33,14 @@ class Events:
         self._listener = listener
 
     def online(self, meter: PolledMeter) -> None:
-        """Report that a meter gives readings, which it did not before."""
+        """Report that a meter is online, which it was not before."""
         again = "" if meter.state.online is None else f" again after {meter.state.since_s():.0f} s"
         logger.info("meter %s: online%s", meter.config.meter_id, again)
         meter.set_online(True)
         self._listener.changed(meter)
 
     def offline(self, meter: PolledMeter, why: str) -> None:
-        """Report that a meter gives no readings any more."""
+        """Report that a meter is offline."""
         if meter.state.online is False:
             return
         logger.warning("meter %s: offline: %s", meter.config.meter_id, why)
@@ -61,7 +61,7 @@ class Events:
             self._listener.changed(meter)
 
     def shared(self) -> None:
-        """Report that the gateway hands out another client's answers."""
+        """Report that the gateway sends another client's responses."""
         logger.warning("gateway %s: %s", self._address, SHARED)
 
     def overloaded(self, took_s: float) -> None:

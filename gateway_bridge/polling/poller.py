@@ -1,6 +1,6 @@
 """Poller: reads the meters on one line, one request at a time.
 
-A reading is whole, or it is not handed on; a meter that does not answer gives no readings.
+A reading is published whole or not at all; a silent meter publishes no readings.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Line:
         self.skipped = 0
         """Ticks that the line had no time for."""
         self.shared = False
-        """Whether the gateway hands us the answers to another client, too."""
+        """Whether the gateway sends us another client's answers, too."""
         self.last_error: str | None = None
 
     def busy_share(self) -> float:
@@ -59,7 +59,7 @@ class _Held:
 
 
 class GatewayPoller:
-    """Reads the meters of one line for as long as `run` runs.
+    """Reads the meters of one line while `run` runs.
 
     `offset` (0 to 1) shifts the grid of this line against those of others, so that not all
     gateways of a process answer at the same time.
@@ -152,7 +152,7 @@ class GatewayPoller:
         self._observe()
         request = self._attribution.choose(unit, meter.requests_for(block), time.monotonic())
         if request is None:
-            raise MeterFault(f"{AMBIGUOUS}: it asks for the same number of registers")
+            raise MeterFault(f"{AMBIGUOUS}: it requests the same number of registers")
         try:
             answer = await self.connection.read(unit, request.address, request.count, function)
         except MeterFault as error:
@@ -171,7 +171,7 @@ class GatewayPoller:
         return answer[: 2 * block.count]
 
     def _refused(self, meter: PolledMeter, block: Block, request: Block, why: str) -> None:
-        """Ask for less from now on."""
+        """Request less from now on."""
         live, slow = meter.live, meter.slow
         if request == block:
             meter.refused(block, why)
@@ -181,15 +181,15 @@ class GatewayPoller:
             self._replanned(meter, slow)
 
     async def _identify(self, meter: PolledMeter) -> None:
-        ask, slow = partial(self.connection.read, meter.config.unit), meter.slow
+        read, slow = partial(self.connection.read, meter.config.unit), meter.slow
         has_timed_out = self._breakers[meter.config.meter_id].timeouts > 0
         briefly = meter.state.serial is None and has_timed_out
-        identity = await identify(meter.config.model, ask, briefly=briefly)
+        identity = await identify(meter.config.model, read, briefly=briefly)
         self._events.of_meter(meter, meter.introduce(identity))
         self._replanned(meter, slow)
 
     async def _probe(self, meter: PolledMeter) -> None:
-        """Ask a silent meter for one value; where it answers it is read again."""
+        """Request one value of a silent meter; if it responds, it is read again."""
         if self._is_silent:
             await self.connection.renew(meter.config.unit)
         model = meter.config.model
@@ -251,7 +251,7 @@ class GatewayPoller:
             held.take()
         else:
             job = Job("live", held.meter.config.meter_id)
-            self._failed(job, held.meter, MeterFault(f"{AMBIGUOUS}: both came"))
+            self._failed(job, held.meter, MeterFault(f"{AMBIGUOUS}: both arrived"))
 
     def _take_live(self, meter: PolledMeter, ts: datetime, answers: Answers, now_s: float) -> None:
         values, events = meter.take_live(answers, now_s)
@@ -302,7 +302,8 @@ class GatewayPoller:
         breaker = self._breakers[job.meter_id]
         if not meter.registers:
             meter.start_over()
-            why = f"refuses every register of a {meter.config.model.title}; is it another model?"
+            title = meter.config.model.title
+            why = f"refuses every register of a {title}; check the model in the settings"
             self._follow(breaker.open(), job, meter, why)
             return
         meter.state.faults += 1
@@ -321,7 +322,7 @@ class GatewayPoller:
             for meter_id, each in self.meters.items()
         )
         step = self._breakers[job.meter_id].cut_off(others_are_well=others_are_well)
-        self._follow(step, job, meter, f"the gateway {error} whenever it is asked")
+        self._follow(step, job, meter, f"the gateway {error} at every request to it")
 
     def _follow(self, step: Step, job: Job, meter: PolledMeter, why: str) -> None:
         match step:

@@ -7,6 +7,8 @@ from typing import Any
 
 from contract import topics
 from contract.quantities import BY_NAME, Quantity
+from gateway_bridge.publishing.changes import RENEW_S
+from gateway_bridge.settings import Scalars
 from service import __version__
 
 ORIGIN = {"name": "Meterflow", "sw_version": __version__}
@@ -23,6 +25,7 @@ class Announced:
     model: str
     serial: str | None
     intervals_s: Mapping[str, float]
+    scalars: Scalars = "all"
 
 
 def meter_message(meter: Announced, bridge: str) -> tuple[str, str]:
@@ -45,7 +48,7 @@ def meter_message(meter: Announced, bridge: str) -> tuple[str, str]:
         ],
         "availability_mode": "all",
         "components": {
-            name: _sensor(meter.meter_id, BY_NAME[name], interval_s, shown=shown)
+            name: _sensor(meter, BY_NAME[name], interval_s, shown=shown)
             for name, interval_s, shown in _announced_quantities(meter.intervals_s)
         },
     }
@@ -107,16 +110,32 @@ def _announced_quantities(
     ]
 
 
-def _sensor(meter_id: str, quantity: Quantity, interval_s: float, *, shown: bool) -> dict[str, Any]:
+def _source(meter: Announced, name: str, interval_s: float) -> dict[str, Any]:
+    """Return where Home Assistant finds a value, and when it becomes unavailable."""
+    if meter.scalars == "off":  # not every reading has the slow values; empty text changes nothing
+        return {
+            "state_topic": topics.reading(meter.meter_id),
+            "value_template": f"{{{{ value_json.{name} | default('') }}}}",
+            "expire_after": expires_after_s(interval_s),
+        }
+    longest_s = interval_s if meter.scalars == "all" else max(interval_s, RENEW_S)
+    return {
+        "state_topic": topics.scalar(meter.meter_id, name),
+        "expire_after": expires_after_s(longest_s),
+    }
+
+
+def _sensor(
+    meter: Announced, quantity: Quantity, interval_s: float, *, shown: bool
+) -> dict[str, Any]:
     kind = quantity.kind
     sensor: dict[str, Any] = {
         "platform": "sensor",
         "name": quantity.label,
-        "unique_id": f"meters_{meter_id}_{quantity.name}",
-        "state_topic": topics.scalar(meter_id, quantity.name),
+        "unique_id": f"meters_{meter.meter_id}_{quantity.name}",
         "state_class": kind.state_class,
         "suggested_display_precision": kind.decimals,
-        "expire_after": expires_after_s(interval_s),
+        **_source(meter, quantity.name, interval_s),
     }
     if kind.device_class:
         sensor["device_class"] = kind.device_class

@@ -5,6 +5,7 @@ from typing import Any
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.polling.poller import Line
 from gateway_bridge.publishing.discovery import Announced
+from gateway_bridge.settings import Scalars
 
 
 def meter_info(meter: PolledMeter, bridge: str) -> dict[str, Any]:
@@ -42,7 +43,7 @@ def gateway_info(line: Line) -> dict[str, Any]:
     return {key: value for key, value in content.items() if value is not None}
 
 
-def announced(meter: PolledMeter) -> Announced:
+def announced(meter: PolledMeter, scalars: Scalars) -> Announced:
     """Return a meter as Home Assistant shows it."""
     config = meter.config
     live = meter.live_names()
@@ -56,4 +57,5 @@ def announced(meter: PolledMeter) -> Announced:
             name: config.interval_s if name in live else config.slow_interval_s
             for name in meter.registers
         },
+        scalars=scalars,
     )

@@ -1,7 +1,8 @@
 """The journal: the readings of the last days, kept on disk so that they can be sent again.
 
-A thread of its own writes readings in batches: the event loop never waits for the disk, and an
-SD card is written to every five seconds instead of with every reading.
+A thread of its own writes readings in blocks: the event loop never waits for the disk, and an SD
+card is written to every half minute. What the broker has acknowledged is at the broker meanwhile;
+what it has not, is written within seconds.
 """
 
 import contextlib
@@ -23,7 +24,9 @@ from service.reporting import Reporter
 
 logger = logging.getLogger(__name__)
 
-FLUSH_S = 5.0
+URGENT_S = 5.0
+"""Seconds between writes while the broker does not acknowledge, or many readings wait."""
+MANY = 5_000
 MOST_UNWRITTEN = 20_000
 """Readings to keep in memory while the disk takes none; beyond these the oldest are dropped."""
 _EARLIEST_MS = epoch_ms(EARLIEST)
@@ -40,10 +43,11 @@ class Found(NamedTuple):
 class Journal:
     """Keeps readings for `keep_s` seconds, or up to `most_bytes`. Safe to use from any thread."""
 
-    def __init__(self, path: Path, keep_s: float, most_bytes: int) -> None:
+    def __init__(self, path: Path, keep_s: float, most_bytes: int, interval_s: float) -> None:
         self._file = JournalFile(path)
         self._keep_ms = int(keep_s * 1000)
         self._most_bytes = most_bytes
+        self._interval_s = interval_s
         self._unwritten: deque[Kept] = deque()
         self._dropped = 0
         self._reporter = Reporter(
@@ -54,7 +58,9 @@ class Journal:
         )
         self._lock = threading.Lock()
         self._file_lock = threading.Lock()
-        self._stopping = threading.Event()
+        self._stopping = False
+        self._due = threading.Event()
+        self._flushed_s = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
 
     def start(self, numbering: Numbering, meters: Iterable[str]) -> None:
@@ -69,11 +75,19 @@ class Journal:
 
     def stop(self) -> None:
         """Write what is not written yet, and close the file."""
-        self._stopping.set()
+        self._stopping = True
+        self._due.set()
         self._thread.join()
 
-    def add(self, reading: Reading, text: str) -> None:
-        """Keep a reading, unless the clock was not set: it could not be stored by its time."""
+    def hurry(self) -> None:
+        """Write now: the broker is away, and what it had may be lost."""
+        self._due.set()
+
+    def add(self, reading: Reading, text: str, *, urgent: bool = False) -> None:
+        """Keep a reading, unless the clock was not set: it could not be stored by its time.
+
+        Readings are `urgent` while the broker does not acknowledge them.
+        """
         ts = epoch_ms(reading.ts)
         if reading.seq is None or ts < _EARLIEST_MS:
             return
@@ -82,6 +96,9 @@ class Journal:
             if len(self._unwritten) > MOST_UNWRITTEN:
                 self._unwritten.popleft()
                 self._dropped += 1
+            many = len(self._unwritten) >= MANY
+        if (urgent or many) and time.monotonic() - self._flushed_s >= URGENT_S:
+            self._due.set()
 
     def description(self) -> dict[str, object]:
         """Return the journal's part of the bridge's info."""
@@ -110,13 +127,15 @@ class Journal:
         """Write new readings, remove old ones; return False where that failed."""
         with self._file_lock:
             batch = self._waiting()
+            self._flushed_s = time.monotonic()
+            before_ms = int(time.time() * 1000) - self._keep_ms
             try:
                 if not self._file.opened:
                     self._file.open()
-                if batch:
-                    self._file.append(batch)
+                if fresh := [kept for kept in batch if kept.ts >= before_ms]:
+                    self._file.append(fresh)
                 self._written(batch)
-                self._file.shorten(int(time.time() * 1000) - self._keep_ms, self._most_bytes)
+                self._file.shorten(before_ms, self._most_bytes)
             except (sqlite3.Error, OSError) as error:
                 self._failed(error)
                 return False
@@ -126,8 +145,11 @@ class Journal:
         return True
 
     def _run(self) -> None:
-        while not self._stopping.wait(FLUSH_S):
-            self.flush()
+        while not self._stopping:
+            self._due.wait(self._interval_s)
+            self._due.clear()
+            if not self._stopping:
+                self.flush()
         if self.flush():
             with contextlib.suppress(sqlite3.Error):
                 self._file.close()

@@ -1,27 +1,41 @@
-"""The file of the journal: SQLite, appended to in batches, its oldest readings removed."""
+"""The file of the journal: SQLite, appended to in compressed blocks, its oldest blocks removed.
+
+Readings repeat each other: a block of them takes a sixth of their JSON. There is no index that
+each write would have to change; which numbers a block has is in the block, and in memory.
+"""
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+import zlib
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from service.files import file_identity
 
 _SCHEMA = (
-    # Rows are in the order of time, and the index is small: with the readings in the order of
-    # meter and number, an SD card would have to write two to four times as much (measured).
-    "CREATE TABLE IF NOT EXISTS readings (id INTEGER PRIMARY KEY, meter TEXT NOT NULL, "
-    "seq INTEGER NOT NULL, ts INTEGER NOT NULL, reading TEXT NOT NULL)",
-    "CREATE UNIQUE INDEX IF NOT EXISTS readings_meter_seq ON readings (meter, seq)",
+    "CREATE TABLE IF NOT EXISTS blocks (id INTEGER PRIMARY KEY, ts INTEGER NOT NULL, "
+    "numbers TEXT NOT NULL, readings BLOB NOT NULL)"
 )
 _PRAGMAS = (
+    "PRAGMA page_size = 1024",  # a block ends in a page of its own
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 2048",
     "PRAGMA journal_size_limit = 4194304",
 )
 _IN_USE, _CLEAN = 1, 2
-_SLICE = 1000
+BLOCK = 256
+"""Most readings of a block. To replay those of one meter, all of a block are decompressed."""
+_LATE_MS = 600_000
+"""Milliseconds that blocks may be too old before they are removed, many at once."""
+_SHARE = 20
+"""One block of so many is removed at once where the file is too large."""
+_OLD_SLICE = 10 * BLOCK
 _BUSY_S = 2.0
 
 
@@ -34,6 +48,44 @@ class Kept(NamedTuple):
     reading: str
 
 
+def pack(readings: Iterable[Kept]) -> bytes:
+    """Return readings as the content of a block."""
+    lines = [f"{kept.meter} {kept.seq} {kept.ts} {kept.reading}" for kept in readings]
+    return zlib.compress("\n".join(lines).encode())
+
+
+def unpack(content: bytes) -> list[Kept]:
+    """Return the readings of a block; raises sqlite3.DatabaseError for a damaged one."""
+    try:
+        lines = zlib.decompress(content).decode().split("\n")
+        rows = [line.split(" ", 3) for line in lines]
+        return [Kept(meter, int(seq), int(ts), reading) for meter, seq, ts, reading in rows]
+    except (zlib.error, ValueError) as error:
+        raise sqlite3.DatabaseError(f"a block is damaged: {error}") from error
+
+
+class _Places:
+    """The blocks that have readings of one meter, with their first and last numbers."""
+
+    def __init__(self) -> None:
+        self.blocks, self.firsts, self.lasts = array("q"), array("q"), array("q")
+
+    def add(self, block: int, first: int, last: int) -> None:
+        self.blocks.append(block)
+        self.firsts.append(first)
+        self.lasts.append(max(last, self.lasts[-1]) if self.lasts else last)
+
+    def remove(self, last_block: int) -> None:
+        """Remove the blocks up to one."""
+        count = bisect_right(self.blocks, last_block)
+        for each in (self.blocks, self.firsts, self.lasts):
+            del each[:count]
+
+    def after(self, seq: int) -> Sequence[int]:
+        """Return the blocks that may have later numbers."""
+        return self.blocks[bisect_right(self.lasts, seq) :]
+
+
 class JournalFile:
     """One SQLite file; for one thread at a time. Methods raise sqlite3.Error and OSError."""
 
@@ -41,6 +93,7 @@ class JournalFile:
         self.path = path
         self._database: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._places: dict[str, _Places] = {}
 
     @property
     def opened(self) -> bool:
@@ -54,12 +107,16 @@ class JournalFile:
         self._database = sqlite3.connect(
             self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
-        for statement in (*_PRAGMAS, *_SCHEMA):
+        for statement in (*_PRAGMAS, _SCHEMA):
             self._run(statement)
         # user_version marks a clean end: SQLite does not use it, and it is in the file's header.
         [(mark,)] = self._run("PRAGMA user_version")
         self._run(f"PRAGMA user_version = {_IN_USE}")
         self._identity = file_identity(self.path)
+        self._places = {}
+        for block, numbers in self._run("SELECT id, numbers FROM blocks ORDER BY id"):
+            self._note(block, numbers)
+        self._convert()
         return bool(mark == _CLEAN)
 
     def close(self) -> None:
@@ -83,49 +140,98 @@ class JournalFile:
 
     def append(self, readings: Sequence[Kept]) -> None:
         """Write all readings or none."""
+        with self._transaction():
+            added = self._insert(readings)
+        for block, numbers in added:
+            self._note(block, numbers)
+
+    def shorten(self, before_ms: int, most_bytes: int) -> None:
+        """Remove blocks that are too old, or the oldest ones if the file is too large."""
+        oldest = self._run("SELECT ts FROM blocks ORDER BY id LIMIT 1")
+        last: int | None = None
+        if self._bytes_used() > most_bytes:
+            [(count,)] = self._run("SELECT COUNT(*) FROM blocks")
+            [(last,)] = self._run(
+                "SELECT MAX(id) FROM (SELECT id FROM blocks ORDER BY id LIMIT ?)",
+                count // _SHARE + 1,
+            )
+        elif oldest and oldest[0][0] < before_ms - _LATE_MS:
+            [(first_kept,)] = self._run("SELECT MIN(id) FROM blocks WHERE ts >= ?", before_ms)
+            [(newest,)] = self._run("SELECT MAX(id) FROM blocks")
+            last = newest if first_kept is None else first_kept - 1
+        if last is None:
+            return
+        self._run("DELETE FROM blocks WHERE id <= ?", last)
+        for places in self._places.values():
+            places.remove(last)
+
+    def newest(self, meter: str) -> int | None:
+        """Return the highest number of a meter."""
+        places = self._places.get(meter)
+        return places.lasts[-1] if places and places.lasts else None
+
+    def oldest(self, meter: str) -> int | None:
+        """Return the lowest number of a meter."""
+        places = self._places.get(meter)
+        return min(places.firsts) if places and places.firsts else None
+
+    def after(self, meter: str, seq: int, most: int) -> list[Kept]:
+        """Return the readings after a number, the oldest first."""
+        found: list[Kept] = []
+        places, connection = self._places.get(meter), self._connection
+        query = "SELECT readings FROM blocks WHERE id = ?"
+        for block in places.after(seq) if places else ():
+            if len(found) >= most:
+                break
+            [(content,)] = connection.execute(query, (block,))
+            readings = unpack(content)
+            found += [kept for kept in readings if kept.meter == meter and kept.seq > seq]
+        return sorted(found, key=attrgetter("seq"))[:most]
+
+    def _insert(self, readings: Sequence[Kept]) -> list[tuple[int, str]]:
+        """Insert readings in blocks; return the id of each block and its numbers."""
+        in_order = sorted(readings, key=attrgetter("meter"))
+        added = []
+        for start in range(0, len(in_order), BLOCK):
+            block = in_order[start : start + BLOCK]
+            numbers, ts = _numbers(block), max(kept.ts for kept in block)
+            block_id = self._connection.execute(
+                "INSERT INTO blocks (ts, numbers, readings) VALUES (?, ?, ?)",
+                (ts, numbers, pack(block)),
+            ).lastrowid
+            assert block_id is not None
+            added.append((block_id, numbers))
+        return added
+
+    def _note(self, block: int, numbers: str) -> None:
+        """Note which numbers of which meters a block has."""
+        for each in numbers.split():
+            meter, first, last = each.split(":")
+            self._places.setdefault(meter, _Places()).add(block, int(first), int(last))
+
+    def _convert(self) -> None:
+        """Pack the readings of a file of version 0.1, which had a row for each."""
+        if not self._run("SELECT 1 FROM sqlite_master WHERE name = 'readings'"):
+            return
+        query = f"SELECT meter, seq, ts, reading, id FROM readings ORDER BY id LIMIT {_OLD_SLICE}"
+        while rows := self._run(query):
+            with self._transaction():
+                added = self._insert([Kept(*row[:4]) for row in rows])
+                self._run("DELETE FROM readings WHERE id <= ?", rows[-1][4])
+            for block, numbers in added:
+                self._note(block, numbers)
+        self._run("DROP TABLE readings")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._run("BEGIN IMMEDIATE")
         try:
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO readings (meter, seq, ts, reading) VALUES (?, ?, ?, ?)",
-                readings,
-            )
+            yield
             self._run("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 self._run("ROLLBACK")
             raise
-
-    def shorten(self, before_ms: int, most_bytes: int) -> int:
-        """Remove some of the oldest readings, if they are too old or the file is too large."""
-        oldest = f"SELECT id, ts FROM readings ORDER BY id LIMIT {_SLICE}"
-        condition = "" if self._bytes_used() > most_bytes else "WHERE ts < :before"
-        return self._connection.execute(
-            f"DELETE FROM readings WHERE id IN (SELECT id FROM ({oldest}) {condition})",
-            {"before": before_ms},
-        ).rowcount
-
-    def newest(self, meter: str) -> int | None:
-        """Return the highest number of a meter."""
-        seq: int | None
-        [(seq,)] = self._run("SELECT MAX(seq) FROM readings WHERE meter = ?", meter)
-        return seq
-
-    def oldest(self, meter: str) -> int | None:
-        """Return the lowest number of a meter."""
-        seq: int | None
-        [(seq,)] = self._run("SELECT MIN(seq) FROM readings WHERE meter = ?", meter)
-        return seq
-
-    def after(self, meter: str, seq: int, most: int) -> list[Kept]:
-        """Return the readings after a number, the oldest first."""
-        rows = self._run(
-            "SELECT meter, seq, ts, reading FROM readings WHERE meter = ? AND seq > ? "
-            "ORDER BY seq LIMIT ?",
-            meter,
-            seq,
-            most,
-        )
-        return [Kept(*row) for row in rows]
 
     def _bytes_used(self) -> int:
         [(pages,)], [(free,)], [(size,)] = (
@@ -141,3 +247,12 @@ class JournalFile:
 
     def _run(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement, parameters).fetchall()
+
+
+def _numbers(block: Sequence[Kept]) -> str:
+    """Return the lowest and highest number of each meter in a block, as `1:17:46 2:16:45`."""
+    spans = []
+    for meter, readings in groupby(block, key=attrgetter("meter")):
+        seqs = [kept.seq for kept in readings]
+        spans.append(f"{meter}:{min(seqs)}:{max(seqs)}")
+    return " ".join(spans)

@@ -8,6 +8,7 @@ import json
 import logging
 import random
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -18,9 +19,11 @@ from paho.mqtt.client import MQTTMessage, MQTTMessageInfo
 from contract import topics
 from contract.readings import Reading
 from contract.times import format_time
+from gateway_bridge.capacity import readings_per_s, scalars_of
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.polling.poller import Line
 from gateway_bridge.publishing import discovery
+from gateway_bridge.publishing.changes import Changes
 from gateway_bridge.publishing.info import announced, gateway_info, meter_info
 from gateway_bridge.publishing.journal import Journal
 from gateway_bridge.publishing.numbering import Numbering
@@ -37,7 +40,11 @@ BIRTH_DELAY_S = 5.0
 """Longest delay of the answer when Home Assistant has started: not all bridges at once."""
 FLUSH_S = 0.5
 MOST_UNACKNOWLEDGED = 500
-"""Unacknowledged messages that prove a stalled broker: then readings wait in the journal."""
+STALLED_S = 2.0
+"""Unacknowledged readings that prove a stalled broker, as a number and as the readings of some
+seconds, whichever is more: beyond these, readings wait in the journal."""
+LATE_S = 1.0
+"""Seconds without an acknowledgement after which the journal no longer relies on the broker."""
 
 
 class Publisher:
@@ -53,8 +60,11 @@ class Publisher:
         self._loop = asyncio.get_running_loop()
         self._numbering = Numbering()
         self._journal = _journal(settings)
+        self._rate = readings_per_s(line.gateway for line in lines)
+        self._scalars = scalars_of(settings, self._rate)
+        self._changes = Changes(self._meter_ids) if self._scalars == "changed" else None
         self._last: dict[str, Reading] = {}
-        self._unacknowledged: deque[MQTTMessageInfo] = deque()
+        self._unacknowledged: deque[tuple[float, MQTTMessageInfo]] = deque()
         self._client = MqttClient(
             settings,
             f"meters-bridge-{self._name}",
@@ -64,6 +74,7 @@ class Publisher:
                 Subscription(topics.bridge(self._name, "replay"), 1),
             ),
             on_connect=lambda: self._in_loop(self._publish_everything),
+            on_disconnect=self._journal.hurry if self._journal else None,
             on_message=self._on_message,
         )
         self._replay = Replay(
@@ -101,7 +112,7 @@ class Publisher:
         self._publish_reading(reading, text)
         self._last[meter_id] = reading
         if self._journal:
-            self._journal.add(reading, text)
+            self._journal.add(reading, text, urgent=not self._is_acknowledging())
 
     def changed(self, meter: PolledMeter) -> None:
         """Publish a meter's status, info and discovery again."""
@@ -109,20 +120,39 @@ class Publisher:
         self._publish_info()
 
     def _publish_reading(self, reading: Reading, text: str) -> None:
-        while self._unacknowledged and is_done(self._unacknowledged[0]):
+        while self._unacknowledged and is_done(self._unacknowledged[0][1]):
             self._unacknowledged.popleft()
-        flows = self._client.connected and len(self._unacknowledged) < MOST_UNACKNOWLEDGED
-        whole, scalars = self._topics[reading.meter_id]
+        now_s = time.monotonic()
+        most = max(MOST_UNACKNOWLEDGED, STALLED_S * self._rate)
+        flows = self._client.connected and len(self._unacknowledged) < most
+        whole, _ = self._topics[reading.meter_id]
         # What does not flow now would arrive late, before newer readings. The journal keeps it.
-        if flows or self._journal is None:
-            info = self._client.publish(whole, text, qos=1, retain=True)
-            self._unacknowledged.append(info)
         if flows:
-            for name, value in reading.values.items():
-                self._client.publish(scalars[name], as_text(value), qos=0, retain=True)
+            info = self._client.publish_with(whole, text, self._scalars_of(reading))
+            self._unacknowledged.append((now_s, info))
+        elif self._journal is None:
+            info = self._client.publish(whole, text, qos=1, retain=True)
+            self._unacknowledged.append((now_s, info))
+
+    def _is_acknowledging(self) -> bool:
+        """Return whether the broker takes readings, and has acknowledged all but the last ones."""
+        since_s = self._unacknowledged[0][0] if self._unacknowledged else time.monotonic()
+        return self._client.connected and time.monotonic() - since_s < LATE_S
+
+    def _scalars_of(self, reading: Reading) -> list[tuple[str, str]]:
+        """Return the topics and texts of the values to publish one by one."""
+        if self._scalars == "off":
+            return []
+        values = reading.values
+        if self._changes:
+            values = self._changes.among(reading.meter_id, values, time.monotonic())
+        _, scalars = self._topics[reading.meter_id]
+        return [(scalars[name], as_text(value)) for name, value in values.items()]
 
     def _publish_everything(self) -> None:
         """Publish all that a broker without memory lacks."""
+        if self._changes:
+            self._changes.forget()
         self._publish_info()
         self._publish(*discovery.bridge_message(self._name))
         for meter in self._meters:
@@ -136,12 +166,12 @@ class Publisher:
         status = topics.ONLINE if meter.state.online else topics.OFFLINE
         self._publish(topics.status(meter_id), status)
         self._publish(topics.info(meter_id), _encode(meter_info(meter, self._name)))
-        self._publish(*discovery.meter_message(announced(meter), self._name))
+        self._publish(*discovery.meter_message(announced(meter, self._scalars), self._name))
 
     def _announce(self) -> None:
         self._publish(*discovery.bridge_message(self._name))
         for meter in self._meters:
-            self._publish(*discovery.meter_message(announced(meter), self._name))
+            self._publish(*discovery.meter_message(announced(meter, self._scalars), self._name))
 
     def _publish_info(self) -> None:
         self._publish(topics.bridge(self._name, "info"), _encode(self._bridge_info()))
@@ -186,8 +216,7 @@ class Publisher:
 
 def as_text(value: float) -> str:
     """Return a value as decimal text, without an exponent or trailing zeros."""
-    text = f"{value:.3f}".rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
+    return repr(round(value, 3) + 0.0).removesuffix(".0")  # no exponent from 0.001 to 1e16
 
 
 def _value_topics(meter: PolledMeter) -> tuple[str, dict[str, str]]:
@@ -200,7 +229,8 @@ def _journal(settings: BridgeSettings) -> Journal | None:
     if not settings.journal_hours:
         return None
     keep_s = settings.journal_hours * 3600
-    return Journal(settings.journal_path, keep_s, settings.journal_megabytes * 1_000_000)
+    most_bytes = settings.journal_megabytes * 1_000_000
+    return Journal(settings.journal_path, keep_s, most_bytes, settings.journal_interval)
 
 
 def _encode(message: dict[str, Any]) -> str:

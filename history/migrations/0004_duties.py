@@ -1,4 +1,4 @@
-"""Which of several recorders sees to what only one should."""
+"""Which of several recorders does what only one should do."""
 
 import peewee
 

@@ -41,24 +41,22 @@ def begins(
     database: peewee.Database, meter: int, quantity: int | None, begin: int, end: int
 ) -> Begins:
     """Return where each level begins between two times (epoch ms)."""
-    found = {}
-    raw = fetch_one(
-        database,
-        "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? ORDER BY ts LIMIT 1",
-        (meter, begin, end),
+    raw = "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? ORDER BY ts LIMIT 1"
+    rolled_up = (
+        "SELECT bucket FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
+        "AND bucket >= ? AND bucket < ? ORDER BY bucket LIMIT 1"
     )
-    if raw:
-        found[RAW] = raw[0]
+    parameters: list[int | None] = [meter, begin, end]
     for level in ROLLUPS:
-        row = fetch_one(
-            database,
-            "SELECT bucket FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
-            "AND bucket >= ? AND bucket < ? ORDER BY bucket LIMIT 1",
-            (level, meter, quantity, start_of(begin // 1000, level), -(-end // 1000)),
-        )
-        if row:
-            found[level] = row[0] * 1000
-    return found
+        parameters += [level, meter, quantity, start_of(begin // 1000, level), -(-end // 1000)]
+    parts = ", ".join(f"({part})" for part in (raw, *[rolled_up] * len(ROLLUPS)))
+    first, *buckets = fetch_one(database, f"SELECT {parts}", parameters) or (None,)
+    found = {} if first is None else {RAW: first}
+    return found | {
+        level: bucket * 1000
+        for level, bucket in zip(ROLLUPS, buckets, strict=False)
+        if bucket is not None
+    }
 
 
 def covers(level: int, begins: Begins) -> bool:

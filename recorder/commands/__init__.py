@@ -10,7 +10,7 @@ COMMANDS = {
         "read such files, the files of older loggers, or Home Assistant's statistics",
     ),
     "backup": Command("recorder.commands.backup", "copy the history while it is in use"),
-    "check": Command("recorder.commands.check", "check the file, its roll-ups, and for gaps"),
+    "check": Command("recorder.commands.check", "check the file and its roll-ups, and list gaps"),
     "replace-meter": Command(
         "recorder.commands.replace_meter", "record that a meter was replaced by another"
     ),

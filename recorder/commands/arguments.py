@@ -19,7 +19,7 @@ from service.terminal import Screen
 _SCREEN = Screen()
 say, show, progress = _SCREEN.say, _SCREEN.show, _SCREEN.progress
 
-_HISTORY = "The history is the one that the setting DATABASE_URL names. It may be in use meanwhile."
+_HISTORY = "The setting DATABASE_URL selects the history. It may be in use at the same time."
 
 
 def parser_for(command: str, purpose: str, more: str = "") -> argparse.ArgumentParser:

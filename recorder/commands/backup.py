@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = parser_for(
         "backup",
-        "Copy the history into a file, as it is at one moment.",
+        "Copy the history to a file, as of one moment.",
         "To restore a copy: stop the recorder, remove energy_meters.db-wal and -shm, replace\n"
         "energy_meters.db with the copy, start the recorder.",
     )
@@ -52,7 +52,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "file",
         nargs="?",
         type=Path,
-        help="the copy (default: energy_meters-<today>.db beside the history); may exist",
+        help="file to write (default: energy_meters-<today>.db beside the history);"
+        " an older copy is replaced",
     )
     return parser.parse_args(arguments)
 

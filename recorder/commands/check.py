@@ -16,13 +16,13 @@ from recorder.commands.arguments import add_json, add_meters, meters, parser_for
 from recorder.settings import RecorderSettings
 from service.terminal import Screen, amount, span, table
 
-_MORE = """Gaps are listed, but are not an error of the history. Exit code 1 if the file is damaged
+_MORE = """Gaps are not an error of the history. The exit code is 1 if the file is damaged
 or roll-ups differ from their readings."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Check the file, the roll-ups and the gaps; return 1 where something is wrong."""
-    parser = parser_for("check", "Check the file, its roll-ups, and for gaps.", _MORE)
+    parser = parser_for("check", "Check the file and its roll-ups, and list gaps.", _MORE)
     add_meters(parser)
     add_json(parser)
     options = parser.parse_args(arguments)
@@ -55,7 +55,7 @@ def _check_file(screen: Screen, database: peewee.Database) -> list[str] | None:
     if dialect.file is None:
         return None
     with screen.progress("the file"):
-        problems = list(dialect.damage())
+        problems = list(dialect.file_errors())
     for problem in problems:
         screen.say(f"{name_of(database)}: {problem}")
     if problems:

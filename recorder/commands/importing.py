@@ -80,4 +80,4 @@ def _show(path: Path, source: Source, outcome: Outcome) -> None:
     for note in source.notes:
         say(f"  {note}")
     if outcome.too_old:
-        say(f"  {outcome.too_old:,} refused: readings of that time have been deleted by retention")
+        say(f"  {outcome.too_old:,} rejected: retention has deleted readings of that time")

@@ -46,17 +46,15 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = parser_for("replace-meter", "Record that a meter was replaced by another.", _MORE)
-    parser.add_argument("meter", help="its id on MQTT, which the new meter has taken over")
+    parser.add_argument("meter", help="id of the meter on MQTT, which the new meter keeps")
     parser.add_argument(
-        "time", help="when, as in 2026-11-22T14:30 (in the zone of the setting TIMEZONE)"
+        "time", help="time of the replacement, as in 2026-11-22T14:30 (in the zone TIMEZONE)"
     )
     for name, text in (
-        ("--old", "the old meter showed at its end"),
-        ("--new", "the new one began"),
+        ("--old", "final values of the old meter's counters"),
+        ("--new", "initial values of the new meter's counters"),
     ):
-        parser.add_argument(
-            name, nargs="+", default=[], metavar="COUNTER=VALUE", help=f"what {text} with"
-        )
+        parser.add_argument(name, nargs="+", default=[], metavar="COUNTER=VALUE", help=text)
     return parser.parse_args(arguments)
 
 

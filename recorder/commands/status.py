@@ -20,7 +20,7 @@ _LEVELS = {RAW: "readings", FIVE_MINUTES: "5 minutes", HOUR: "hours", DAY: "days
 
 def main(arguments: Sequence[str]) -> int:
     """Show the history. Raises StorageError where there is none."""
-    parser = parser_for("status", "Show what the history holds, its size now and in a year.")
+    parser = parser_for("status", "Show what the history holds, and its size now and in a year.")
     add_json(parser)
     screen = Screen(as_json=parser.parse_args(arguments).json)
     settings = RecorderSettings.load()
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         entries = queries.meters(database)
         levels = level_sizes(database, settings.keep)
         name = name_of(database)
-    screen.say(f"{name}: {size(taken)}, {size(free)} of them free")
+    screen.say(f"{name}: {size(taken)}, {size(free)} of it free")
     _show_meters(screen, entries, settings.zone)
     _show_levels(screen, levels, settings.zone)
     sizes = {"bytes": taken, "free_bytes": free}

@@ -114,10 +114,10 @@ def test_the_doctor_finds_that_a_bridge_is_not_authorized_to_publish(
 def test_the_doctor_finds_no_fault_with_the_rights_of_a_bridge(
     broker: GuardedBroker, tmp_path: Path
 ) -> None:
-    said = doctor(broker, "bridge", tmp_path).text
+    report = doctor(broker, "bridge", tmp_path).text
 
-    assert f"the broker at 127.0.0.1:{broker.port} accepts the connection" in said
-    assert "fault broker" not in said
+    assert f"the broker at 127.0.0.1:{broker.port} accepts the connection" in report
+    assert "fault broker" not in report
 
 
 def test_a_wider_filter_brings_no_more_than_the_user_may_read(broker: GuardedBroker) -> None:

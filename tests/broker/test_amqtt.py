@@ -1,6 +1,6 @@
 """The faults of amqtt that packets, session and server work around.
 
-A test fails when amqtt is mended; then the workaround can go.
+A test fails when amqtt is fixed; then the workaround can go.
 """
 
 import asyncio
@@ -11,7 +11,10 @@ from importlib.metadata import version
 from unittest import mock
 
 import pytest
+from amqtt.adapters import BufferReader
+from amqtt.mqtt.packet import MQTTFixedHeader
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
+from amqtt.mqtt.publish import PublishPacket
 from amqtt.session import OutgoingApplicationMessage, Session
 
 from tests.support.parts import Part, free_port, listens, wait_until
@@ -69,6 +72,17 @@ def test_amqtt_goes_on_after_a_malformed_packet(port: int, packet: bytes) -> Non
         answers = b""
         while not answers.endswith(b"\xd0\x00"):
             answers += client.recv(100) or pytest.fail("amqtt closed the connection")
+
+
+def test_amqtt_awaits_each_part_of_a_packet() -> None:
+    reader = BufferReader(b"\x30\x04\x00\x01tx")
+
+    with mock.patch.object(reader, "read", wraps=reader.read) as read:
+        header = asyncio.run(MQTTFixedHeader.from_stream(reader))
+        assert header
+        asyncio.run(PublishPacket.from_stream(reader, fixed_header=header))
+
+    assert read.await_count >= 4, "for one packet; broker.packets awaits once for all that arrive"
 
 
 def test_amqtt_does_not_close_a_silent_connection(port: int) -> None:

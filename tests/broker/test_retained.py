@@ -12,6 +12,14 @@ from broker.retained import RetainedMessages
 from service.errors import BrokerError
 
 
+def topics_in(path: Path) -> list[str]:
+    messages = RetainedMessages(path)
+    try:
+        return [topic for topic, _ in messages.items()]
+    finally:
+        messages.close()
+
+
 def test_retained_topics_and_bytes_have_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -25,6 +33,7 @@ def test_retained_topics_and_bytes_have_a_limit(
     assert messages.keep("t/2", b"y", 1), "a known topic goes on"
     assert messages.keep("t/1", b"", 1)
     assert messages.keep("t/3", b"x", 1), "room again"
+    messages.close()
 
 
 def test_a_failed_write_is_logged_and_repeated(
@@ -41,8 +50,9 @@ def test_a_failed_write_is_logged_and_repeated(
     with closing(sqlite3.connect(path)) as database:
         database.execute("ALTER TABLE elsewhere RENAME TO retained")
     asyncio.run(messages.write())
+    messages.close()
 
-    assert [topic for topic, _ in RetainedMessages(path).items()] == ["t"]
+    assert topics_in(path) == ["t"]
 
 
 def test_a_damaged_file_of_retained_messages_is_set_aside(
@@ -51,10 +61,10 @@ def test_a_damaged_file_of_retained_messages_is_set_aside(
     path = tmp_path / "kept.db"
     path.write_text("not a database at all, but long enough to look at" * 30)
 
-    assert len(RetainedMessages(path)) == 0
+    assert topics_in(path) == []
 
     assert f"starting with an empty file, the old one is now {path}.damaged" in caplog.text
-    assert len(RetainedMessages(path)) == 0
+    assert topics_in(path) == []
 
 
 def test_an_unusable_path_raises_an_error_with_the_remedy(tmp_path: Path) -> None:
@@ -62,3 +72,44 @@ def test_an_unusable_path_raises_an_error_with_the_remedy(tmp_path: Path) -> Non
 
     with pytest.raises(BrokerError, match="move the file away"):
         RetainedMessages(tmp_path / "kept.db")
+
+
+def test_the_log_of_a_damaged_file_is_not_read_into_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "kept.db"
+    for payload in (b"old", b"new"):
+        messages = RetainedMessages(path)
+        messages.keep("t", payload, 1)
+        asyncio.run(messages.write())
+        if payload == b"old":
+            messages.close()
+    log = path.with_name("kept.db-wal").read_bytes()
+    messages.close()
+    path.write_text("not a database at all, but long enough to look at" * 30)
+    path.with_name("kept.db-wal").write_bytes(log)
+
+    assert topics_in(path) == []
+
+
+def test_changed_values_are_written_seldom_and_changed_topics_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retained, "TOPICS_EVERY_S", 0.01)
+    monkeypatch.setattr(retained, "VALUES_EVERY_S", 1e9)
+    messages = RetainedMessages(tmp_path / "kept.db")
+
+    async def changed_after_writing(topic: str, payload: bytes) -> bool:
+        messages.keep(topic, payload, 1)
+        stop = asyncio.Event()
+        writing = asyncio.create_task(messages.write_behind(stop))
+        await asyncio.sleep(0.1)
+        unwritten = bool(messages._changed)
+        stop.set()
+        await writing
+        await messages.write()
+        return unwritten
+
+    assert not asyncio.run(changed_after_writing("t", b"1")), "a new topic"
+    assert not asyncio.run(changed_after_writing("t", b"1")), "the same value"
+    assert asyncio.run(changed_after_writing("t", b"2")), "another value"
+    assert not asyncio.run(changed_after_writing("t", b"")), "a topic that is gone"
+    messages.close()

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
-from amqtt.session import Session
 
 from broker import session
 from broker.server import LOG_PERIOD_S, MOST_LOGGED, LogFilter
-from broker.session import enqueue
+from broker.session import ClientSession
 from broker.users import add_user
 from tests.support.parts import Part, free_port, listens, wait_until
 from tests.support.plain_client import PlainClient
@@ -173,10 +172,10 @@ def test_a_fault_is_logged_once_a_minute_and_many_do_not_flood_the_log(
 def test_the_queue_of_an_absent_client_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "MOST_QUEUED", 3)
     monkeypatch.setattr(session, "MOST_QUEUED_BYTES", 100)
-    few, large = Session(), Session()
+    few, large = (ClientSession(lambda _: True) for _ in range(2))
 
-    assert [enqueue(few, "t", b"x") for _ in range(4)] == [True, True, True, False]
-    assert [enqueue(large, "t", b"x" * 60) for _ in range(2)] == [True, False]
+    assert [few.enqueue((b"t", b"x")) for _ in range(4)] == [True, True, True, False]
+    assert [large.enqueue((b"t", b"x" * 60)) for _ in range(2)] == [True, False]
 
 
 def test_the_subscriptions_of_one_client_have_a_limit(broker: tuple[Part, int]) -> None:

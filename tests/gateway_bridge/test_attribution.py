@@ -1,4 +1,4 @@
-"""Whose answer is this? Each row is what happens on a line, and what becomes of our answer."""
+"""Whose answer is this? Each row is what happens on a line, and the verdict on the answer."""
 
 from collections.abc import Callable
 
@@ -42,8 +42,8 @@ class OneLine:
         return self.attribution.verdict(self.claim, self.now_s)
 
 
-def frame(unit: int, count: int, said: str) -> Frame:
-    return Frame(unit, bytes([INPUT, 2 * count]) + said.encode().ljust(2 * count))
+def frame(unit: int, count: int, data: str) -> Frame:
+    return Frame(unit, bytes([INPUT, 2 * count]) + data.encode().ljust(2 * count))
 
 
 def claims(line: OneLine) -> None:
@@ -64,16 +64,16 @@ def sent(count: int = 76, unit: int = 1) -> Happening:
     return lambda line: line.note(Sent(Request(unit, INPUT, count), line.ids))
 
 
-def answered(said: str, count: int = 76, unit: int = 1) -> Happening:
-    return lambda line: line.note(Answered(frame(unit, count, said), line.ids))
+def answered(data: str, count: int = 76, unit: int = 1) -> Happening:
+    return lambda line: line.note(Answered(frame(unit, count, data), line.ids))
 
 
 def refused(code: int, unit: int = 1) -> Happening:
     return lambda line: line.note(Answered(Frame(unit, bytes([INPUT | 0x80, code])), line.ids))
 
 
-def stray(said: str, count: int = 76, unit: int = 1) -> Happening:
-    return lambda line: line.note(Stray(frame(unit, count, said), line.now_s, line.ids))
+def stray(data: str, count: int = 76, unit: int = 1) -> Happening:
+    return lambda line: line.note(Stray(frame(unit, count, data), line.now_s, line.ids))
 
 
 def timed_out(count: int = 76, unit: int = 1, *, misfit: bool = False) -> Happening:

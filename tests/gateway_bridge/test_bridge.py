@@ -122,9 +122,9 @@ def test_meter_and_bridge_say_who_they_are(
     assert (meter["manufacturer"], meter["unit_id"], meter["bridge"]) == ("Eastron", 1, "house")
     assert meter["wiring"] == "3p4w"
     assert "energy_import" in meter["quantities"]
-    said = json.loads(subscriber.of("meters/_bridge/house/info")[-1])
-    assert said["meters"] == ["1", "2"]
-    assert said["gateways"][0]["address"] == f"127.0.0.1:{modbus_port}"
+    info = json.loads(subscriber.of("meters/_bridge/house/info")[-1])
+    assert info["meters"] == ["1", "2"]
+    assert info["gateways"][0]["address"] == f"127.0.0.1:{modbus_port}"
 
 
 def test_home_assistant_is_told_again_when_it_starts(
@@ -162,6 +162,46 @@ def test_all_is_said_again_when_the_broker_has_been_away(tmp_path: Path, modbus_
             wait_until(lambda: subscriber.of("meters/2/status") == ["online"], what="status")
             wait_until(lambda: subscriber.of("homeassistant/device/meters/2/config"))
             subscriber.close()
+
+
+def test_only_changed_scalars_are_published_and_all_of_them_after_a_reconnect(
+    tmp_path: Path, modbus_port: int
+) -> None:
+    port = free_port()
+    with bridge(tmp_path, modbus_port, port, METER_IDS="1", SCALARS="changed") as part:
+        for start in ("first", "second"):
+            with Part.module("broker", directory=tmp_path / start, MQTT_PORT=port):
+                wait_until(lambda: listens(port), what="the broker")
+                subscriber = Subscriber(port)
+                readings = lambda seen=subscriber: seen.of("meters/1/reading")  # noqa: E731
+                wait_until(lambda read=readings: len(read()) > 20, what="readings")
+                subscriber.close()
+            names = json.loads(readings()[-1]).keys() - {"ts", "meter_id", "seq"}
+            sent = [len(subscriber.of(f"meters/1/{name}")) for name in names]
+            assert min(sent) >= 1
+            assert sum(sent) < 0.8 * len(names) * len(readings())
+        assert part.stop() == 0
+
+
+def test_without_scalars_only_the_reading_is_published(
+    tmp_path: Path, modbus_port: int, broker_port: int, subscriber: Subscriber
+) -> None:
+    with bridge(tmp_path, modbus_port, broker_port, METER_IDS="1", SCALARS="off"):
+        wait_until(lambda: len(subscriber.of("meters/1/reading")) > 3, what="readings")
+
+    leaves = {topic for topic, _ in subscriber.messages if topic.startswith("meters/1/")}
+    assert leaves == {"meters/1/reading", "meters/1/status", "meters/1/info"}
+
+
+def test_a_bridge_with_many_readings_says_which_scalars_it_publishes(tmp_path: Path) -> None:
+    meters = ",".join(map(str, range(1, 31)))
+    with bridge(tmp_path, free_port(), free_port(), METER_IDS=meters) as part:
+        part.wait_for("load: 150 readings a second take about ")
+        part.wait_for("SCALARS=all publishes all of them, SCALARS=off none")
+    with bridge(tmp_path, free_port(), free_port(), METER_IDS=meters, SCALARS="all") as part:
+        part.wait_for("load: 150 readings")
+        assert part.stop() == 0
+    assert "SCALARS=off none" not in part.output
 
 
 def test_a_bridge_that_dies_is_offline_by_its_last_will(

@@ -13,7 +13,7 @@ from simulator.bus import LineTiming
 from simulator.faults import FAULTS
 from simulator.simulator import Simulator
 from tests.support.leaping import run_leaping
-from tests.support.polling import Heard, gateway_at, pin, polling, until
+from tests.support.polling import Received, gateway_at, pin, polling, until
 
 LINE = LineTiming(baud=38400)
 TIMEOUT_S = 1.0
@@ -45,7 +45,7 @@ Case = tuple[str, str, float | None, str]
 
 
 def cases() -> list[Case]:
-    """Yield framing, fault, its number, and what comes of it."""
+    """Yield framing, fault, its number, and the outcome."""
     both = {**dict.fromkeys(READ, "read"), **dict.fromkeys(OFFLINE, "offline")}
     both |= dict.fromkeys(SILENT, "silent")
     every = [(f, *fault, outcome) for fault, outcome in both.items() for f in ("tcp", "rtu")]
@@ -53,32 +53,34 @@ def cases() -> list[Case]:
     return sorted(every, key=str)
 
 
-def meet(framing: str, fault: str, number: float | None, seconds: float) -> tuple[Heard, Heard]:
+def meet(
+    framing: str, fault: str, number: float | None, seconds: float
+) -> tuple[Received, Received]:
     """Let the fault strike meter 1 of two; return what was received meanwhile, and in all.
 
     Fails where meter 1 is not back after it.
     """
 
-    async def story() -> tuple[Heard, Heard]:
+    async def story() -> tuple[Received, Received]:
         simulator = Simulator((1, 2), timing=LINE, framing=framing)  # type: ignore[arg-type]
         pin(simulator)
         async with simulator:
             gateway = gateway_at(
                 simulator, framing=framing, interval_s=INTERVAL_S, timeout_s=TIMEOUT_S
             )
-            async with polling(gateway) as (poller, heard):
-                await until(lambda: len(heard.of("1")) > 2 and len(heard.of("2")) > 2)
-                before = len(heard.readings)
+            async with polling(gateway) as (poller, received):
+                await until(lambda: len(received.of("1")) > 2 and len(received.of("2")) > 2)
+                before = len(received.readings)
                 simulator.fault(1, fault, number)
                 await asyncio.sleep(seconds)
                 states = [
                     (meter_id, poller.meters[meter_id].state.online) for meter_id in ("1", "2")
                 ]
-                meanwhile = Heard(heard.readings[before:], states)
+                meanwhile = Received(received.readings[before:], states)
                 simulator.mend(1)
-                before = len(heard.of("1"))
-                await until(lambda: len(heard.of("1")) > before + 2, timeout_s=60)
-        return meanwhile, heard
+                before = len(received.of("1"))
+                await until(lambda: len(received.of("1")) > before + 2, timeout_s=60)
+        return meanwhile, received
 
     return run_leaping(story())
 
@@ -91,7 +93,7 @@ def test_a_faulty_meter_publishes_nothing_wrong_and_its_neighbour_goes_on(
         meanwhile, in_all = meet(framing, fault, number, FAULTY_S)
 
     assert not in_all.wrong()
-    assert len(meanwhile.of("2")) > 0.7 * READINGS, "up to three time-outs before it is given up"
+    assert len(meanwhile.of("2")) > 0.7 * READINGS, "at most three timeouts until it is offline"
     assert dict(meanwhile.states) == {"1": outcome != "offline", "2": True}
     if outcome == "read":
         assert len(meanwhile.of("1")) > 0.6 * READINGS

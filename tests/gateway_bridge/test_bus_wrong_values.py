@@ -1,4 +1,4 @@
-"""Whatever goes wrong on the bus, no value is published that its meter did not measure then."""
+"""Under any fault on the bus, no value is published that its meter did not measure then."""
 
 import random
 
@@ -13,7 +13,7 @@ def test_ten_thousand_randomly_faulted_polls_publish_no_wrong_value() -> None:
 
     truths = run_leaping(suffer_all(seed, POLLS, LINES))
 
-    wrong = [complaint for truth in truths for complaint in truth.wrong]
+    wrong = [problem for truth in truths for problem in truth.wrong]
     assert not wrong, f"seed {seed}: {len(wrong)} wrong, first {wrong[0]}"
     assert sum(truth.polls for truth in truths) >= POLLS
     assert sum(truth.values for truth in truths) > POLLS  # and the bus was not just silent

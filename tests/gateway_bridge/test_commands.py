@@ -231,7 +231,7 @@ def test_read_finds_a_meter_by_its_id_in_the_settings(tcp: Site, tmp_path: Path)
         (("read", "300", "--at", "h"), "give the unit id of the meter, 1 to 247", 2),
         (("read", "--at", "h", "--quantities", "volts"), "--quantities: 'volts' is neither", 2),
         (("plan",), "no gateway is configured", 2),
-        (("scn",), "there is no command 'scn'; did you mean scan?", 2),
+        (("scn",), "unknown command 'scn'; did you mean scan?", 2),
     ],
 )
 def test_an_error_is_reported_with_its_exit_code(

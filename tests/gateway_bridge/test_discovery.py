@@ -4,17 +4,22 @@ import json
 from typing import Any
 
 from contract.quantities import BY_NAME, DEFAULT_SET
+from gateway_bridge.publishing.changes import RENEW_S
 from gateway_bridge.publishing.discovery import (
     Announced,
     bridge_message,
     expires_after_s,
     meter_message,
 )
+from gateway_bridge.settings import Scalars
 
 
-def announced(*names: str, serial: str | None = "21001026") -> tuple[str, dict[str, Any]]:
+def announced(
+    *names: str, serial: str | None = "21001026", scalars: Scalars = "all"
+) -> tuple[str, dict[str, Any]]:
+    intervals_s = dict.fromkeys(names, 10.0)
     meter = Announced(
-        "cellar", "Cellar", "Eastron", "SDM630-Modbus V2", serial, dict.fromkeys(names, 10.0)
+        "cellar", "Cellar", "Eastron", "SDM630-Modbus V2", serial, intervals_s, scalars
     )
     topic, payload = meter_message(meter, "house")
     return topic, json.loads(payload)
@@ -96,3 +101,19 @@ def test_the_bridge_is_a_device_with_its_connection_as_a_sensor() -> None:
     assert connection["device_class"] == "connectivity"
     assert connection["state_topic"] == "meters/_bridge/house/status"
     assert (connection["payload_on"], connection["payload_off"]) == ("online", "offline")
+
+
+def test_an_unchanged_value_does_not_expire_before_it_is_sent_again() -> None:
+    _, message = announced("power", scalars="changed")
+
+    assert message["components"]["power"]["state_topic"] == "meters/cellar/power"
+    assert message["components"]["power"]["expire_after"] > 2 * RENEW_S + 10
+
+
+def test_without_scalars_the_values_are_those_of_the_reading() -> None:
+    _, message = announced("power", "energy_import", scalars="off")
+    energy = message["components"]["energy_import"]
+
+    assert energy["state_topic"] == "meters/cellar/reading"
+    assert energy["value_template"] == "{{ value_json.energy_import | default('') }}"
+    assert energy["expire_after"] == 35

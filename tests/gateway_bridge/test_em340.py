@@ -123,8 +123,8 @@ def test_an_em340_is_asked_nothing_that_it_lacks_and_no_more_than_50_registers()
         async with Simulator((1,), models={1: EM340}, timing=INSTANT) as simulator:
             gateway = gateway_at(simulator, quantities=tuple(EM340.registers))
             meters = tuple(replace(meter, model=EM340) for meter in gateway.meters)
-            async with polling(replace(gateway, meters=meters)) as (poller, heard):
-                await until(lambda: len(heard.readings) > 3)
+            async with polling(replace(gateway, meters=meters)) as (poller, received):
+                await until(lambda: len(received.readings) > 3)
                 meter = poller.meters["1"]
                 assert (meter.state.serial, meter.wiring) == ("21001026", "3p4w")
                 assert meter.low_word_first
@@ -142,9 +142,9 @@ def test_an_em340_that_refuses_long_requests_is_read_in_shorter_ones() -> None:
             meters = tuple(
                 replace(meter, model=EM340, slow_interval_s=0.05) for meter in gateway.meters
             )
-            async with polling(replace(gateway, meters=meters)) as (_, heard):
+            async with polling(replace(gateway, meters=meters)) as (_, received):
                 everything = set(EM340.registers)
-                await until(lambda: any(set(r) == everything for r in heard.of("1")))
+                await until(lambda: any(set(r) == everything for r in received.of("1")))
 
     asyncio.run(story())
 
@@ -155,9 +155,9 @@ def test_a_value_that_the_meter_shows_as_eee_is_not_published() -> None:
             simulator.set(1, "current_l1", 1e9)
             gateway = gateway_at(simulator)
             meters = tuple(replace(meter, model=EM340) for meter in gateway.meters)
-            async with polling(replace(gateway, meters=meters)) as (_, heard):
-                await until(lambda: heard.readings)
-            reading = heard.of("1")[0]
+            async with polling(replace(gateway, meters=meters)) as (_, received):
+                await until(lambda: received.readings)
+            reading = received.of("1")[0]
             assert not {"current_l1", "current"} & reading.keys()
             assert {"current_l2", "power", "voltage_l1"} <= reading.keys()
 
@@ -188,9 +188,9 @@ def test_single_and_odd_registers_are_answered_by_an_em340_and_refused_by_an_sdm
 
 
 def test_a_scan_recognises_an_em340_beside_an_sdm630(site: Site, tmp_path: Path) -> None:
-    said = command("scan", "--at", site.address, "--units", "1,2", "--json", directory=tmp_path)
+    result = command("scan", "--at", site.address, "--units", "1,2", "--json", directory=tmp_path)
 
-    [gateway] = json.loads(said.output)["gateways"]
+    [gateway] = json.loads(result.output)["gateways"]
     first, second = gateway["meters"]
     assert (first["model"], first["serial"], first["wiring"]) == ("em340", "21001026", "3p4w")
     assert (second["model"], second["serial"]) == ("sdm630", "21001043")
@@ -199,21 +199,21 @@ def test_a_scan_recognises_an_em340_beside_an_sdm630(site: Site, tmp_path: Path)
 
 
 def test_the_doctor_finds_nothing_wrong_with_an_em340(site: Site, tmp_path: Path) -> None:
-    said = command(
+    result = command(
         "doctor", "--at", site.address, "--units", "1", "--model", "em340", "--no-broker",
         "--watch", "0.1", directory=tmp_path, MODBUS_BAUD="38400",
     )  # fmt: skip
 
-    assert "unit 1 responds: EM340, serial number 21001026, 3p4w" in said.text
-    assert "no fault" in said.text
+    assert "unit 1 responds: EM340, serial number 21001026, 3p4w" in result.text
+    assert "no fault" in result.text
 
 
 def test_an_em340_is_read_once_for_a_person(site: Site, tmp_path: Path) -> None:
-    said = command("read", "1", "--at", site.address, "--model", "em340", directory=tmp_path)
+    result = command("read", "1", "--at", site.address, "--model", "em340", directory=tmp_path)
 
-    assert "Meter 1: EM340, serial number 21001026, wiring 3p4w" in said.text
-    assert re.search(r"Voltage 2[23]\d\.\d+( 2[23]\d\.\d+){3} V", said.text)
-    assert re.search(r"Frequency \d\d\.\d00 Hz", said.text)
+    assert "Meter 1: EM340, serial number 21001026, wiring 3p4w" in result.text
+    assert re.search(r"Voltage 2[23]\d\.\d+( 2[23]\d\.\d+){3} V", result.text)
+    assert re.search(r"Frequency \d\d\.\d00 Hz", result.text)
 
 
 def _any(count: int) -> list[int]:

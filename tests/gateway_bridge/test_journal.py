@@ -2,9 +2,11 @@
 
 import itertools
 import logging
+import random
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from contract.readings import Reading
 from contract.replay import runs
 from gateway_bridge.publishing import journal as journal_module
 from gateway_bridge.publishing.journal import Journal
+from gateway_bridge.publishing.journal_file import JournalFile, Kept, unpack
 from gateway_bridge.publishing.numbering import JUMP, Numbering
 from tests.support.parts import wait_until
 
@@ -34,15 +37,29 @@ def journal(path: Path) -> Iterator[Journal]:
     started.stop()
 
 
-def begun(path: Path, megabytes: float = 100) -> tuple[Journal, Numbering]:
-    journal, numbering = Journal(path, DAY_S, int(megabytes * 1e6)), Numbering()
+def begun(path: Path, megabytes: float = 100, interval_s: float = 30) -> tuple[Journal, Numbering]:
+    journal, numbering = Journal(path, DAY_S, int(megabytes * 1e6), interval_s), Numbering()
     journal.start(numbering, ["1", "2"])
     return journal, numbering
 
 
-def keep(journal: Journal, seq: int, meter: str = "1", age: timedelta = timedelta()) -> None:
+def keep(
+    journal: Journal,
+    seq: int,
+    meter: str = "1",
+    age: timedelta = timedelta(),
+    *,
+    urgent: bool = False,
+) -> None:
     reading = Reading(meter, datetime.now(UTC) - age, {"power": float(seq)}, seq)
-    journal.add(reading, reading.encode())
+    journal.add(reading, reading.encode(), urgent=urgent)
+
+
+def written(path: Path) -> list[int]:
+    """Return the numbers in the file."""
+    with closing(sqlite3.connect(path)) as database:
+        blocks = database.execute("SELECT readings FROM blocks ORDER BY id").fetchall()
+    return [kept.seq for (block,) in blocks for kept in unpack(block)]
 
 
 def numbers(journal: Journal, seq: int = 0, meter: str = "1", most: int = 100) -> list[int]:
@@ -113,8 +130,10 @@ def test_the_oldest_readings_go_when_they_are_too_old(journal: Journal) -> None:
 
 def test_the_oldest_readings_go_when_the_file_is_too_large(path: Path) -> None:
     journal, _ = begun(path, megabytes=1)
+    dice = random.Random(1)
     for seq in range(1, 30_001):
-        keep(journal, seq)
+        noise = dice.randbytes(60).hex()  # 60 bytes of what cannot be compressed
+        journal.add(Reading("1", datetime.now(UTC), {"power": 1.0}, seq), noise)
         if seq % 1000 == 0:
             assert journal.flush()
 
@@ -197,22 +216,121 @@ def test_a_journal_that_is_deleted_under_the_bridge_is_created_again(
 
     assert journal.flush()
 
-    with sqlite3.connect(path) as database:
-        assert database.execute("SELECT seq FROM readings").fetchall() == [(2,)]
-    database.close()
+    assert written(path) == [2]
 
 
-def test_readings_are_written_within_seconds_without_being_asked(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journal_module, "FLUSH_S", 0.05)
-    journal, _ = begun(path)
+def test_readings_are_written_after_the_interval(path: Path) -> None:
+    journal, _ = begun(path, interval_s=0.05)
     keep(journal, 1)
 
-    with sqlite3.connect(path) as database:
-        wait_until(lambda: database.execute("SELECT seq FROM readings").fetchall() == [(1,)])
-    database.close()
+    wait_until(lambda: written(path) == [1])
     journal.stop()
+
+
+def test_urgent_readings_are_written_without_waiting_for_the_interval(
+    journal: Journal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(journal, 1, urgent=True)
+    wait_until(lambda: written(path) == [1])
+    keep(journal, 2)
+    keep(journal, 3, urgent=True)  # not at once again: the disk may be slow, or full
+    time.sleep(0.1)
+    assert written(path) == [1]
+
+    monkeypatch.setattr(journal_module, "URGENT_S", 0.0)
+    keep(journal, 4, urgent=True)
+
+    wait_until(lambda: written(path) == [1, 2, 3, 4])
+
+
+def test_a_lost_connection_has_everything_written_at_once(journal: Journal, path: Path) -> None:
+    keep(journal, 1)
+    journal.hurry()
+    wait_until(lambda: written(path) == [1])
+    keep(journal, 2)
+    journal.hurry()
+
+    wait_until(lambda: written(path) == [1, 2])
+
+
+def test_many_waiting_readings_are_written_before_the_interval_ends(
+    journal: Journal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "MANY", 10)
+    for seq in range(1, 11):
+        keep(journal, seq)
+
+    wait_until(lambda: len(written(path)) == 10)
+
+
+def test_readings_of_many_meters_are_found_across_blocks_and_a_new_start(path: Path) -> None:
+    journal, _ = begun(path)
+    meters = [f"m{number}" for number in range(50)]
+    for start in (1, 41):
+        for seq in range(start, start + 40):
+            for meter in meters:
+                keep(journal, seq, meter)
+        assert journal.flush()
+    journal.stop()
+
+    journal, _ = begun(path)
+
+    for meter in ("m0", "m31", "m49"):
+        assert numbers(journal, meter=meter) == list(range(1, 81))
+        assert numbers(journal, 39, meter, most=5) == [40, 41, 42, 43, 44]
+        assert numbers(journal, 80, meter) == []
+        assert journal.after(meter, 0, 1).oldest == 1
+    journal.stop()
+
+
+def test_blocks_that_are_too_old_are_removed_with_what_is_known_of_them(path: Path) -> None:
+    file = JournalFile(path)
+    file.open()
+    for seq in (1, 2, 3):
+        file.append([Kept("1", seq, seq * 3_600_000, "{}"), Kept(f"m{seq}", 9, seq, "{}")])
+
+    file.shorten(2 * 3_600_000, 10**9)
+
+    assert [kept.seq for kept in file.after("1", 0, 9)] == [2, 3]
+    assert (file.oldest("1"), file.newest("m1"), file.newest("m2")) == (2, None, 9)
+    file.shorten(9 * 3_600_000, 10**9)
+    assert (file.after("1", 0, 9), file.oldest("1")) == ([], None)
+    file.close()
+
+
+def test_a_journal_with_a_row_for_each_reading_is_converted(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE readings (id INTEGER PRIMARY KEY, meter, seq, ts, reading)")
+        database.execute("CREATE UNIQUE INDEX readings_meter_seq ON readings (meter, seq)")
+        now_ms = time.time_ns() // 1_000_000
+        rows = [("1", seq, now_ms, f'{{"power": {seq}}}') for seq in range(1, 6001)]
+        database.executemany(
+            "INSERT INTO readings (meter, seq, ts, reading) VALUES (?, ?, ?, ?)", rows
+        )
+        database.execute("PRAGMA user_version = 2")
+        database.commit()
+
+    journal, numbering = begun(path)
+
+    assert numbers(journal, most=9999) == list(range(1, 6001))
+    assert journal.after("1", 5999, 1).readings == [Kept("1", 6000, now_ms, '{"power": 6000}')]
+    assert numbering["1"] == 6000
+    journal.stop()
+
+
+def test_a_damaged_block_is_set_aside_with_its_file(
+    journal: Journal, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep(journal, 1)
+    assert journal.flush()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE blocks SET readings = x'00'")
+        database.commit()
+
+    assert numbers(journal) == []
+
+    assert caplog.text.count("starting a new one") == 1
 
 
 @given(st.sets(st.integers(0, 60)))

@@ -26,13 +26,13 @@ def test_a_serial_line_is_read_like_a_gateway_and_nothing_is_wrong(tmp_path: Pat
             pin(simulator)
             line = SerialLine(str(tmp_path / "line"))
             gateway = replace(gateway_at(simulator), where=line, framing="rtu")
-            async with polling(gateway) as (poller, heard):
-                await until(lambda: len(heard.of("1")) > 5 and len(heard.of("2")) > 5)
+            async with polling(gateway) as (poller, received):
+                await until(lambda: len(received.of("1")) > 5 and len(received.of("2")) > 5)
                 simulator.fault(1, "late", 0.4, times=1)
                 await until(lambda: poller.meters["1"].state.timeouts)
-                before = len(heard.of("1"))
-                await until(lambda: len(heard.of("1")) > before + 3)
-            assert heard.wrong() == []
+                before = len(received.of("1"))
+                await until(lambda: len(received.of("1")) > before + 3)
+            assert received.wrong() == []
             assert gateway.address == str(tmp_path / "line")
 
     asyncio.run(story())
@@ -46,13 +46,13 @@ def test_an_adapter_that_is_unplugged_and_plugged_in_again_goes_on(
             simulator.open_serial(tmp_path / "line")
             line = SerialLine(str(tmp_path / "line"))
             gateway = replace(gateway_at(simulator), where=line, framing="rtu")
-            async with polling(gateway) as (poller, heard):
-                await until(lambda: heard.readings)
+            async with polling(gateway) as (poller, received):
+                await until(lambda: received.readings)
                 simulator._serial.pop().end()
                 await until(lambda: poller.connection.trouble)
                 simulator.open_serial(tmp_path / "line")
-                before = len(heard.readings)
-                await until(lambda: len(heard.readings) > before)
+                before = len(received.readings)
+                await until(lambda: len(received.readings) > before)
 
     asyncio.run(story())
 
@@ -95,10 +95,10 @@ def test_low_words_first_are_noticed_and_no_value_is_wrong(framing: str) -> None
             for name in ("voltage_l1", "voltage_l2", "voltage_l3", "energy_import"):
                 simulator.set(1, name, 231.5)
             gateway = gateway_at(simulator, framing="auto")
-            async with polling(gateway) as (poller, heard):
-                await until(lambda: len(heard.readings) > 2)
-            assert {values["voltage_l1"] for values in heard.of("1")} == {231.5}
-            assert all(45 < values["frequency"] < 65 for values in heard.of("1"))
+            async with polling(gateway) as (poller, received):
+                await until(lambda: len(received.readings) > 2)
+            assert {values["voltage_l1"] for values in received.of("1")} == {231.5}
+            assert all(45 < values["frequency"] < 65 for values in received.of("1"))
             assert poller.connection.framing == framing
             assert poller.meters["1"].state.serial == str(simulator.meters[1].serial_number)
 
@@ -113,20 +113,20 @@ def test_a_word_order_in_the_settings_outweighs_what_the_meter_shows() -> None:
             simulator.set(1, "voltage_l1", 229.0)
             gateway = gateway_at(simulator)
             meters = tuple(replace(meter, low_word_first=True) for meter in gateway.meters)
-            async with polling(replace(gateway, meters=meters)) as (_, heard):
-                await until(lambda: heard.readings)
-            assert heard.of("1")[0]["voltage_l1"] == 229.0
+            async with polling(replace(gateway, meters=meters)) as (_, received):
+                await until(lambda: received.readings)
+            assert received.of("1")[0]["voltage_l1"] == 229.0
 
     asyncio.run(story())
 
 
 def test_the_serial_number_is_read_as_it_stands_whatever_the_order_of_floats() -> None:
-    async def said(address: int, _count: int, function: int) -> bytes:
+    async def respond(address: int, _count: int, function: int) -> bytes:
         if function == HOLDING and address == MODEL.serial_number.address:
             return (21_001_026).to_bytes(4, "big")
         return b"\x00\x00\x42\x48"  # 50.0, the less significant register first
 
-    identity = asyncio.run(identify(MODEL, said))
+    identity = asyncio.run(identify(MODEL, respond))
 
     assert identity.low_word_first
     assert identity.serial == "21001026"
@@ -149,9 +149,9 @@ def test_a_meter_fed_from_below_is_turned_round() -> None:
             meters = tuple(
                 replace(meter, model=inverted(MODEL), inverted=True) for meter in gateway.meters
             )
-            async with polling(replace(gateway, meters=meters)) as (_, heard):
-                await until(lambda: heard.readings)
-            [values, *_] = heard.of("1")
+            async with polling(replace(gateway, meters=meters)) as (_, received):
+                await until(lambda: received.readings)
+            [values, *_] = received.of("1")
             assert values["power"] == -1200
             assert values["power_l1"] == -400
             assert values["power_factor"] == -0.9

@@ -133,9 +133,9 @@ GATEWAY_LINES = {
 
 @pytest.mark.parametrize("line", GATEWAY_LINES)
 def test_a_mistake_in_a_gateway_is_reported_with_the_expected_value(line: str) -> None:
-    said = message(f'[[gateway]]\nname = "cellar"\nhost = "h"\n{line}\n{ONE_METER}')
+    errors = message(f'[[gateway]]\nname = "cellar"\nhost = "h"\n{line}\n{ONE_METER}')
 
-    assert f"meters.toml, [[gateway]] cellar: {GATEWAY_LINES[line]}" in said
+    assert f"meters.toml, [[gateway]] cellar: {GATEWAY_LINES[line]}" in errors
 
 
 METER_LINES = {
@@ -159,21 +159,23 @@ def test_a_mistake_in_a_meter_is_reported_with_the_expected_value(line: str) -> 
         f'[[gateway]]\nname = "cellar"\nhost = "h"\n[[gateway.meter]]\nid = "saw"\n{unit}{line}\n'
     )
 
-    said = message(text)
+    errors = message(text)
 
-    assert f"meters.toml, [[gateway.meter]] saw of [[gateway]] cellar: {METER_LINES[line]}" in said
+    assert (
+        f"meters.toml, [[gateway.meter]] saw of [[gateway]] cellar: {METER_LINES[line]}" in errors
+    )
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
-    said = message('[[gateway]]\nhost = ""\nbaud = 1\n[[gateway.meter]]\nunit = 0\nid = "a b"\n')
+    errors = message('[[gateway]]\nhost = ""\nbaud = 1\n[[gateway.meter]]\nunit = 0\nid = "a b"\n')
 
-    assert [line.partition(": ")[2].partition(":")[0] for line in said.splitlines()] == [
+    assert [line.partition(": ")[2].partition(":")[0] for line in errors.splitlines()] == [
         "host", "baud", "unit", "id",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("", "meters.toml, the file: gateway: is missing"),
         ('[[gateway]]\nhost = "h"\n', "meters.toml, [[gateway]] 1: meter: is missing"),
@@ -189,14 +191,14 @@ def test_all_mistakes_are_reported_at_once() -> None:
         ),
     ],
 )
-def test_a_file_with_a_wrong_structure_is_reported(text: str, said: str) -> None:
+def test_a_file_with_a_wrong_structure_is_reported(text: str, expected: str) -> None:
     filled = text + ONE_METER if "serial" in text else text
 
-    assert said in message(filled)
+    assert expected in message(filled)
 
 
 @pytest.mark.parametrize(
-    ("second", "said"),
+    ("second", "expected"),
     [
         ('host = "b"\n[[gateway.meter]]\nunit = 1\n', "id: '1' is used twice"),
         ('host = "a"\n[[gateway.meter]]\nunit = 2\n', "address: a:502 is used twice"),
@@ -207,10 +209,10 @@ def test_a_file_with_a_wrong_structure_is_reported(text: str, said: str) -> None
     ],
     ids=["id", "address", "unit"],
 )
-def test_duplicates_are_reported(second: str, said: str) -> None:
+def test_duplicates_are_reported(second: str, expected: str) -> None:
     text = f'[[gateway]]\nhost = "a"\n{ONE_METER}[[gateway]]\n{second}'
 
-    assert said in message(text)
+    assert expected in message(text)
 
 
 def test_a_file_in_another_encoding_is_reported(tmp_path: Path) -> None:

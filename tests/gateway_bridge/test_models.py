@@ -175,7 +175,7 @@ def test_an_unknown_wiring_is_refused_with_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("registers", "complaint"),
+    ("registers", "problem"),
     [
         ({"volltage": Register(0x0000)}, "'volltage' is not in the catalogue"),
         ({"voltage": Register(0x0001)}, "voltage at 0x0001: not a multiple of 2"),
@@ -201,8 +201,8 @@ def test_an_unknown_wiring_is_refused_with_the_known_ones() -> None:
         ),
     ],
 )
-def test_an_invalid_table_is_refused(registers: dict[str, Register], complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+def test_an_invalid_table_is_refused(registers: dict[str, Register], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
         _model(registers=registers, alignment=2)
 
 

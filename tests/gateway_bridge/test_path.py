@@ -20,7 +20,7 @@ MOST = 9
 
 
 class Trace:
-    """Collects the modules that run from the arrival of bytes to the first `publish`."""
+    """Collects the modules that run from the arrival of bytes to the first message sent."""
 
     def __init__(self) -> None:
         self.paths: list[list[str]] = []
@@ -45,7 +45,7 @@ class Trace:
             return
         if module not in self._modules:
             self._modules.append(module)
-        if (module, code.co_name) == ("service/mqtt.py", "publish"):
+        if (module, code.co_name) == ("service/mqtt.py", "publish_with"):
             self.paths.append(self._modules)
             self._modules = None
 

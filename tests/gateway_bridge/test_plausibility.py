@@ -92,7 +92,7 @@ def test_an_idle_meter_may_have_no_current_and_no_power() -> None:
     assert Gate().judge(values, values, 0).values == values
 
 
-def test_what_is_no_number_or_out_of_range_is_left_out_and_told(gate: Gate) -> None:
+def test_values_not_a_number_or_out_of_range_are_left_out_and_reported(gate: Gate) -> None:
     verdict = gate.judge({"voltage": -5.0, "energy": 1000.0}, LIVE, 10)
 
     assert verdict.values == {"energy": 1000.0}

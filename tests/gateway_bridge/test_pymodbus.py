@@ -1,4 +1,4 @@
-"""What the transport replaces in pymodbus is still needed. A failure here means: mended upstream.
+"""What the transport replaces in pymodbus is still needed. A failure here means: fixed upstream.
 
 Then check the release notes and remove the replacement from gateway_bridge/modbus/transport.py.
 """

@@ -9,7 +9,7 @@ from gateway_bridge.polling.schedule import Job, Overload, Schedule
 def run(
     schedule: Schedule[str], until_s: float, lasts_s: dict[str, float]
 ) -> tuple[dict[str, list[float]], float]:
-    """Play a line on which each job lasts as told; return the starts and the busy time."""
+    """Run a line on which each job lasts as given; return the starts and the busy time."""
     now_s, busy_s = 0.0, 0.0
     starts: dict[str, list[float]] = {key: [] for key in lasts_s}
     while now_s < until_s:

@@ -165,7 +165,7 @@ def test_a_recorder_waits_for_a_locked_history_on_any_path(
 
 def test_a_missing_file_is_named(directory: Path) -> None:
     with (
-        pytest.raises(StorageError, match="there is no such file") as caught,
+        pytest.raises(StorageError, match="the file does not exist") as caught,
         reading(f"sqlite:///{directory}/none.db"),
     ):
         pass
@@ -274,7 +274,7 @@ def test_both_kinds_answer_the_same_questions(database: peewee.Database) -> None
 
     assert taken > 10_000
     assert 0 <= free < taken
-    assert dialect.damage() == []
+    assert dialect.file_errors() == []
     assert list(dialect.give_back()) == []
     dialect.optimize()
 

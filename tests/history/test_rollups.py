@@ -340,7 +340,7 @@ def test_the_work_stops_in_time_and_goes_on_later(database: peewee.Database) -> 
     assert not rollups.work_due()
 
 
-def test_a_step_that_fails_leaves_its_marks(
+def test_a_step_that_fails_leaves_its_buckets_dirty(
     database: peewee.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Writer(database).write([reading(0, power=1.0)])

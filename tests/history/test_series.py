@@ -7,11 +7,16 @@ from itertools import pairwise
 
 import peewee
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from contract.quantities import QUANTITIES
 from contract.readings import Reading
+from contract.times import epoch_ms
 from history.readings_table import Writer
 from history.retention import Keep, Retention
-from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW, width_s
+from history.rollups.rollups import Rollups
 from history.series import Series, columns, series
 from tests.support.histories import NEW_YEAR, fill, wave
 from tests.support.postgresql import BOTH
@@ -33,8 +38,9 @@ def test_a_chart_takes_the_level_that_fits_its_points(database: peewee.Database)
         return found.level, 0 < len(found.ts) <= points
 
     assert chart(1, 500) == (RAW, True)
-    assert chart(24, 500) == (FIVE_MINUTES, True)
-    assert chart(30 * 24, 1000) == (HOUR, True)
+    assert chart(24, 288) == (FIVE_MINUTES, True)
+    assert chart(30 * 24, 1000) == (FIVE_MINUTES, True)
+    assert chart(30 * 24, 700) == (HOUR, True)
     assert chart(365 * 24, 1000) == (HOUR, True)
     assert chart(365 * 24, 300) == (DAY, True)
 
@@ -45,7 +51,7 @@ def test_a_chart_holds_mean_and_extremes_of_its_slices(database: peewee.Database
     for points in (20, 50, 150, 1000):
         chart = series(database, "1", ["power"], NEW_YEAR, NEW_YEAR + timedelta(hours=36), points)
 
-        assert points / 3 <= len(chart.ts) <= points
+        assert len(chart.ts) == points
         check_slices(chart, readings)
 
 
@@ -57,6 +63,117 @@ def check_slices(chart: Series, readings: Sequence[Reading]) -> None:
         part = [r.values["power"] for r in readings[begin:end]]
         assert column.mean[i] == pytest.approx(sum(part) / len(part), abs=0.002)
         assert (column.min[i], column.max[i]) == (min(part), max(part))
+
+
+@pytest.mark.parametrize(
+    ("hours", "points", "level"),
+    [(1, 500, RAW), (6, 500, RAW), (24, 288, FIVE_MINUTES), (47, 100, FIVE_MINUTES)],
+)
+def test_a_chart_has_as_many_points_as_were_asked_for(
+    database: peewee.Database, hours: int, points: int, level: int
+) -> None:
+    fill(database, NEW_YEAR, 48, every_s=7)
+    until = NEW_YEAR + timedelta(hours=48)
+
+    found = series(database, "1", ["power"], until - timedelta(hours=hours), until, points)
+    means = columns(database, "1", ["power"], until - timedelta(hours=hours), until, points)
+
+    assert (len(found.ts), found.level) == (points, level)
+    assert means == {"ts": found.ts, "power": found.columns["power"].mean}
+
+
+def test_a_chart_into_the_future_has_all_its_points_where_there_are_readings(
+    database: peewee.Database,
+) -> None:
+    fill(database, NEW_YEAR, 12, every_s=60)
+
+    day = columns(database, "1", ["power"], NEW_YEAR, NEW_YEAR + timedelta(days=1), 500)
+
+    assert len(day["ts"]) == 500
+
+
+Slice = tuple[float, float, float, float]
+"""The time of a point, its mean, lowest and highest value."""
+
+
+def oracle(
+    readings: Sequence[Reading], begin: int, end: int, points: int, level: int
+) -> list[Slice]:
+    """Return the points by looking at each reading."""
+    width = max(width_s(level) * 1000, 1)
+    begin = max(begin, epoch_ms(readings[0].ts)) // width * width
+    end = -(-min(end, epoch_ms(readings[-1].ts) + 1) // width) * width
+    keys = (end - begin) // width
+    slices: dict[int, list[Reading]] = {}
+    for reading in readings:
+        if begin <= epoch_ms(reading.ts) < end:
+            key = (epoch_ms(reading.ts) - begin) // width
+            slices.setdefault(key * min(points, keys) // keys, []).append(reading)
+    found = []
+    for part in slices.values():
+        values = [reading.values["power"] for reading in part]
+        ts = epoch_ms(part[0].ts) // width * width / 1000
+        found.append((ts, sum(values) / len(values), min(values), max(values)))
+    return found
+
+
+def test_every_point_is_right(database: peewee.Database) -> None:
+    readings = fill(database, NEW_YEAR, 20, every_s=47, power=wave)
+    readings += fill(database, NEW_YEAR + timedelta(hours=26), 50, every_s=113, power=wave)
+
+    @settings(max_examples=100)
+    @given(begin_s=st.floats(-3600, 80 * 3600), lasts_s=st.floats(1, 90 * 3600),
+           points=st.integers(1, 1000))  # fmt: skip
+    def check(begin_s: float, lasts_s: float, points: int) -> None:
+        since = NEW_YEAR + timedelta(seconds=begin_s)
+        until = since + timedelta(seconds=lasts_s)
+        chart = series(database, "1", ["power"], since, until, points)
+        column = chart.columns["power"]
+        rows = zip(chart.ts, column.mean, column.min, column.max, strict=True)
+        found = [row for row in rows if row[1] is not None]
+        expected = oracle(readings, epoch_ms(since), epoch_ms(until), points, chart.level)
+        assert [row[0] for row in found] == [row[0] for row in expected]
+        assert [row[2:] for row in found] == [row[2:] for row in expected]
+        means = [row[1] for row in expected]
+        assert [row[1] for row in found] == pytest.approx(means, abs=0.002)
+        assert columns(database, "1", ["power"], since, until, points)["ts"] == [
+            row[0] for row in found
+        ]
+
+    check()
+
+
+def test_quantities_that_not_all_readings_have_share_their_times(
+    database: peewee.Database,
+) -> None:
+    minutes = range(6 * 60)
+    Writer(database).write(
+        Reading(
+            "1",
+            NEW_YEAR + timedelta(minutes=m),
+            {"power": m} | ({"voltage": m} if m >= 180 else {}),
+        )
+        for m in minutes
+    )
+    assert Rollups(database).run(float("inf"))
+    until = NEW_YEAR + timedelta(hours=6)
+
+    for points, level in ((6, HOUR), (72, FIVE_MINUTES), (360, RAW)):
+        chart = series(database, "1", ["power", "voltage", "charge"], NEW_YEAR, until, points)
+
+        power, voltage = (chart.columns[name].mean for name in ("power", "voltage"))
+        assert (chart.level, len(chart.ts)) == (level, points)
+        assert voltage == [None] * (points // 2) + power[points // 2 :]
+        assert chart.columns["charge"].max == [None] * points
+
+
+def test_all_quantities_of_the_catalogue_fit_into_one_chart(database: peewee.Database) -> None:
+    values = {quantity.name: 0.5 for quantity in QUANTITIES}
+    Writer(database).write([Reading("1", NEW_YEAR + timedelta(seconds=s), values) for s in (0, 5)])
+
+    chart = series(database, "1", values, NEW_YEAR, NEW_YEAR + timedelta(minutes=1), 2)
+
+    assert all(column.max == [0.5, 0.5] for column in chart.columns.values())
 
 
 def test_a_gap_is_one_point_without_values(database: peewee.Database) -> None:

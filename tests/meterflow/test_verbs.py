@@ -83,7 +83,7 @@ def test_a_misspelt_verb_is_named_with_the_one_that_is_meant(tmp_path: Path) -> 
     answer = meterflow("docter", directory=tmp_path)
 
     assert answer.returncode == 2
-    assert answer.stderr == "meterflow: there is no verb 'docter'; did you mean doctor?\n"
+    assert answer.stderr == "meterflow: unknown verb 'docter'; did you mean doctor?\n"
 
 
 def test_an_unknown_verb_is_answered_with_where_they_are_listed(tmp_path: Path) -> None:

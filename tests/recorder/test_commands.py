@@ -209,7 +209,7 @@ def test_check_reports_a_sound_history_and_its_gaps(run: Run, history: Path) -> 
         "UPDATE readings_raw SET power = 5 WHERE meter = 1 AND ts < 1795132800000 + 86400000",
     ],
 )
-def test_roll_ups_that_say_something_else_are_found(run: Run, history: Path, damage: str) -> None:
+def test_wrong_roll_ups_are_found(run: Run, history: Path, damage: str) -> None:
     sql(history, damage.replace("1763553600", "(SELECT MIN(bucket) FROM rollup WHERE level = 5)"))
 
     result = run("check", "--meter", "1")
@@ -259,7 +259,7 @@ def test_a_history_moves_to_postgresql(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["stats"], 2, "there is no command 'stats'; did you mean status?"),
+        (["stats"], 2, "unknown command 'stats'; did you mean status?"),
         (["import", "nothing.csv"], 1, "nothing.csv: cannot be read: No such file or directory"),
         (["import", "."], 1, ".: cannot be read: Is a directory"),
         (["import", HISTORY, "--zone", "Mars"], 2, "'Mars' is not a time zone"),
@@ -302,7 +302,7 @@ def test_a_missing_or_foreign_history_ends_in_one_sentence(
     others = run(*command)
 
     assert [each.code for each in (nothing, no_database, others)] == [1, 1, 1]
-    assert "there is no such file" in nothing.err
+    assert "the file does not exist" in nothing.err
     assert "file is not a database" in no_database.err
     assert "holds another program's tables (songs)" in others.err
 

@@ -5,6 +5,7 @@ import logging
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from contract.readings import Reading
+from contract.replay import ReplayAnswer, Replayed
 from history.retention import Keep
 from recorder.storage import Storage
-from tests.support.parts import Part, wait_until
+from tests.support.parts import Part, free_port, listens, require, wait_until
 from tests.support.plain_client import PlainClient
 
 START = datetime(2026, 11, 22, 19, 0, tzinfo=UTC)
@@ -126,6 +128,93 @@ def test_a_recorder_that_is_killed_loses_nothing_and_stores_nothing_twice(
     with start(broker_port, history):
         wait_until(lambda: len(stored(history)) == len(wanted))
         assert stored(history) == wanted
+
+
+def journaled(client: PlainClient, history: Path, number: int = 1) -> None:
+    """Publish two readings of meter 1, and let a bridge say that it has them in its journal."""
+    client.subscribe("meters/_recorder/main/status")
+    wait_until(lambda: client.payloads[-1:] == ["online"], what="the recorder's subscriptions")
+    client.messages.clear()
+    client.publish("meters/1/reading", reading(number).encode())
+    meters = {"1": Replayed(after=0, upto=number, sent=[(number, number)], oldest=number)}
+    answer = ReplayAnswer(recorder="main", request="r", meters=meters)
+    client.publish("meters/_bridge/b/replayed", answer.encode())
+    wait_until(lambda: rows(history, "SELECT bridge FROM meters WHERE name = '1'") == [("b",)])
+    client.publish("meters/1/reading", reading(number + 1).encode())
+    wait_until(lambda: stored(history) == [number, number + 1])
+
+
+def test_a_reading_that_a_journal_has_waits_and_is_committed_with_one_that_may_not_wait(
+    client: PlainClient, broker_port: int, history: Path
+) -> None:
+    with start(broker_port, history, COMMIT_INTERVAL=300):
+        journaled(client, history)
+        client.publish("meters/1/reading", reading(3).encode())
+        client.publish("meters/1/reading", reading(4).encode())
+        time.sleep(1)
+        assert stored(history) == [1, 2]
+
+        client.publish("meters/esp1/reading", reading(5, "esp1").encode())
+
+        wait_until(lambda: stored(history) == [1, 2, 3, 4, 5])
+
+
+def test_readings_that_wait_are_stored_when_the_recorder_stops(
+    client: PlainClient, broker_port: int, history: Path
+) -> None:
+    with start(broker_port, history, COMMIT_INTERVAL=300) as recorder:
+        journaled(client, history)
+        client.publish("meters/1/reading", reading(3).encode())
+        time.sleep(0.5)
+        recorder.stop()
+
+    assert stored(history) == [1, 2, 3]
+
+
+def test_readings_that_wait_in_a_recorder_that_is_killed_are_at_the_broker(
+    client: PlainClient, broker_port: int, history: Path
+) -> None:
+    with start(broker_port, history, COMMIT_INTERVAL=300) as recorder:
+        journaled(client, history)
+        client.publish("meters/1/reading", reading(3).encode())
+        time.sleep(0.5)
+        recorder.stop(signal.SIGKILL)
+        assert stored(history) == [1, 2]
+
+    with start(broker_port, history, COMMIT_INTERVAL=1):
+        wait_until(lambda: stored(history) == [1, 2, 3])
+
+
+def test_readings_that_wait_are_no_gap(
+    client: PlainClient, broker_port: int, history: Path
+) -> None:
+    with start(broker_port, history, COMMIT_INTERVAL=300):
+        journaled(client, history)
+        client.publish("meters/1/reading", reading(4).encode())  # 3 is missing
+        client.publish("meters/esp1/reading", reading(0, "esp1").encode())
+        wait_until(lambda: 4 in stored(history))
+        client.subscribe("meters/_bridge/b/replay")
+        client.publish("meters/1/reading", reading(3).encode())
+        client.publish("meters/1/reading", reading(5).encode())
+
+        wait_until(lambda: client.messages, what="a request")
+        assert json.loads(client.payloads[0])["after"] == {"1": 5}
+        assert stored(history) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_broker_that_delivers_few_unacknowledged_messages_does_not_stop_delivering(
+    tmp_path: Path, history: Path
+) -> None:
+    """Mosquitto with its default of 20 messages in flight."""
+    program, port = require("mosquitto"), free_port()
+    with Part(program, "-p", str(port), directory=tmp_path):
+        wait_until(lambda: listens(port), what="Mosquitto")
+        with PlainClient(port) as client, start(port, history, COMMIT_INTERVAL=300):
+            journaled(client, history)
+            for number in range(3, 103):
+                client.begin_publish("meters/1/reading", reading(number).encode())
+
+            wait_until(lambda: len(stored(history)) > 100 - 15)
 
 
 def test_a_full_disk_is_logged_once_and_nothing_is_lost(
@@ -242,6 +331,39 @@ def test_a_password_in_the_database_url_is_not_logged(tmp_path: Path) -> None:
         assert part.stop() == 0
 
     assert "secret" not in part.output
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (["0001_readings", "0002_rollups", "column charge"], ["created"]),
+        (
+            ["0002_rollups", "0003_sequences"],
+            [
+                "schema brought up to date: 0002_rollups",
+                "schema brought up to date: 0003_sequences",
+            ],
+        ),
+        ([], []),
+    ],
+    ids=["new", "of an older version", "current"],
+)
+def test_what_is_done_to_the_schema_is_logged(
+    steps: list[str],
+    expected: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "energy_meters.db"
+    Storage(f"sqlite:///{path}").open(threading.Event())
+    assert caplog.messages == [f"database {path}: created"]
+
+    caplog.clear()
+    monkeypatch.setattr("recorder.storage.migrate", lambda _: steps)
+    Storage(f"sqlite:///{path}").open(threading.Event())
+    assert caplog.messages == [f"database {path}: {text}" for text in expected]
 
 
 def test_a_locked_history_is_waited_for(

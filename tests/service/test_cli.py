@@ -43,8 +43,8 @@ def test_an_unknown_command_is_answered_with_the_closest_or_with_all(
     assert exit_of("xyz") == 2
 
     assert capsys.readouterr().err.splitlines() == [
-        "part: there is no command 'cuont'; did you mean count?",
-        "part: there is no command 'xyz'; the commands are count, interrupt",
+        "part: unknown command 'cuont'; did you mean count?",
+        "part: unknown command 'xyz'; the commands are count, interrupt",
     ]
 
 

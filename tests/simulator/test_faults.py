@@ -445,7 +445,7 @@ def test_no_fault_ends_the_simulator_even_at_its_highest_number(name: str, frami
 
 
 def test_an_unknown_fault_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(SimulatorError, match="no fault 'flood'; known: dead, slow, exception"):
+    with pytest.raises(SimulatorError, match="unknown fault 'flood'; known: dead, slow, exception"):
         kind_of("flood")
 
 

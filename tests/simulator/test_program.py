@@ -69,13 +69,13 @@ def test_commands_switch_faults_and_return_statistics(program: tuple[Part, int, 
 
 
 @pytest.mark.parametrize(
-    ("command", "complaint"),
+    ("command", "problem"),
     [
         ("set 1 volltage 1", "error: SDM630-Modbus V2 has no quantity 'volltage'"),
         ("set 8 voltage 1", "error: no meter 8; there are 1, 2, 3"),
         ("set 3 current 1", "error: current of EM340 is a sum; set its parts"),
         ("set 1 voltage much", "error: should be a number (got 'much')"),
-        ("fault 1 ded", "error: no fault 'ded'; known: dead, slow"),
+        ("fault 1 ded", "error: unknown fault 'ded'; known: dead, slow"),
         ("fault 1 refuse", "error: refuse is a fault of the gateway, not of unit 1"),
         ("fault 1 exception 999", "error: exception takes a number from 0 to 255, not 999"),
         ("fault 1 late nan", "error: late takes a number from 0 to 1e+06, not nan"),
@@ -83,10 +83,10 @@ def test_commands_switch_faults_and_return_statistics(program: tuple[Part, int, 
         ("hello", "error: commands: set, clear, fault, stats"),
     ],
 )
-def test_a_wrong_command_gets_an_error_message(command: str, complaint: str) -> None:
+def test_a_wrong_command_gets_an_error_message(command: str, problem: str) -> None:
     simulator = Simulator(models={3: MODELS["em340"]})
 
-    assert run_command(simulator, command).startswith(complaint)
+    assert run_command(simulator, command).startswith(problem)
 
 
 def test_the_program_exits_with_0_on_sigterm(program: tuple[Part, int, int]) -> None:
@@ -121,23 +121,26 @@ def test_a_control_port_in_use_ends_in_an_error_message(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "problem"),
     [
         (["--units", "1,900"], "unit ids are 1 to 247, as in 1,2,3 (got '1,900')"),
         (["--units", "1:sdm1"], "models are sdm630, sdm630v1, sdm630mct, sdm72v2"),
         (["--port", "99999"], "should be a port from 0 to 65535 (got '99999')"),
         (["--baud", "-3"], "should be a whole number (got '-3')"),
         (["--pause", "nan"], "should be a time of 0 or more (got 'nan')"),
-        (["--port", "0", "--fault", "1 ded"], "simulator: --fault 1 ded: no fault 'ded'; known:"),
+        (
+            ["--port", "0", "--fault", "1 ded"],
+            "simulator: --fault 1 ded: unknown fault 'ded'; known:",
+        ),
     ],
 )
 def test_a_wrong_argument_ends_in_an_error_message(
-    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
 
-    assert complaint in capsys.readouterr().err
+    assert problem in capsys.readouterr().err
 
 
 def test_an_open_control_connection_does_not_delay_the_exit(

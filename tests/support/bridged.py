@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from gateway_bridge.publishing.journal_file import unpack
 from tests.support.parts import Part, free_port, listens, wait_until
 
 
@@ -23,7 +24,12 @@ class Site:
         return part
 
     def bridge(self, **settings: object) -> Part:
-        settings = {"METER_IDS": "1,2", "POLL_INTERVAL": 0.1, "QUANTITIES": "power"} | settings
+        settings = {
+            "METER_IDS": "1,2",
+            "POLL_INTERVAL": 0.1,
+            "QUANTITIES": "power",
+            "JOURNAL_INTERVAL": 5,
+        } | settings
         return Part.module(
             "gateway_bridge",
             directory=self.directory / "bridge",
@@ -59,7 +65,8 @@ class Site:
 
     def kept(self) -> set[tuple[str, int]]:
         """The readings that the bridge has in its journal by now."""
-        return _rows(self.journal, "SELECT meter, ts FROM readings")
+        blocks = _rows(self.journal, "SELECT readings FROM blocks")
+        return {(kept.meter, kept.ts) for (block,) in blocks for kept in unpack(block)}
 
     def wait_for_readings(self, more: int = 4) -> None:
         wanted = len(self.kept()) + more

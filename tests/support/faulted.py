@@ -35,14 +35,14 @@ GATEWAY_FAULTS: dict[str, tuple[float, ...]] = {
 }  # fmt: skip
 REFUSALS = ("limit", "strict-holes", "exception")
 ONCE_TOO_OFTEN = ("stale", "duplicate")
-"""Not on one line with refusals: a meter that refuses longer requests leaves nothing to tell the
-answer to the request before by; its value is then one poll old."""
+"""Not on one line with refusals: if a meter refuses longer requests, nothing distinguishes the
+answer to the previous request; its value is then one poll old."""
 FIRST_S = 1_790_000_000
 
 
 @dataclass
 class Truth:
-    """A listener that compares each reading with what the meter answered in its exchanges."""
+    """A listener that compares each reading with what the meter sent in its exchanges."""
 
     simulator: Simulator
     asked_at_s: list[float]
@@ -51,16 +51,16 @@ class Truth:
     polls: int = 0
     wrong: list[str] = field(default_factory=list)
     known: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
-    _heard_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    _last_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))
 
     def reading(self, meter: PolledMeter, ts: datetime, values: dict[str, float]) -> None:
         unit, sent_s = meter.config.unit, ts.timestamp()
-        fresh = [self._said(served) for served in self._served(unit, sent_s)]
-        since = [self._said(served) for served in self._served(unit, self._heard_s[unit])]
+        fresh = [self._sent(served) for served in self._served(unit, sent_s)]
+        since = [self._sent(served) for served in self._served(unit, self._last_s[unit])]
         for block in meter.live:
-            said = {n: v for n, v in values.items() if block.holds(meter.registers[n])}
-            if not any(said.items() <= moment.items() for moment in fresh):
-                self.wrong.append(f"meter {unit} at {ts}: {said} was of no one moment")
+            part = {n: v for n, v in values.items() if block.holds(meter.registers[n])}
+            if not any(part.items() <= moment.items() for moment in fresh):
+                self.wrong.append(f"meter {unit} at {ts}: {part} was of no one moment")
         self.wrong += [
             f"meter {unit} at {ts}: {name} was never {value}"
             for name, value in values.items()
@@ -69,7 +69,7 @@ class Truth:
         self.readings += 1
         self.values += len(values)
         self.known[unit] |= values.keys()
-        self._heard_s[unit] = sent_s
+        self._last_s[unit] = sent_s
 
     def changed(self, meter: PolledMeter) -> None:
         pass
@@ -82,22 +82,22 @@ class Truth:
             if served.unit == unit:
                 yield served
 
-    def _said(self, served: Served) -> dict[str, float]:
-        """What the meter answered then; for counters, their true values."""
+    def _sent(self, served: Served) -> dict[str, float]:
+        """What the meter sent then; for counters, their true values."""
         block = Block(served.address, served.count)
-        said = Layout(block, MODEL.registers).decode(served.data)
+        sent = Layout(block, MODEL.registers).decode(served.data)
         measured = self.simulator.meters[served.unit].measure(served.at_s)
-        true = {name: measured[name] for name in said if BY_NAME[name].kind.counter}
-        return {name: rounded(value) for name, value in (said | true).items()}
+        true = {name: measured[name] for name in sent if BY_NAME[name].kind.counter}
+        return {name: rounded(value) for name, value in (sent | true).items()}
 
 
 def rounded(value: float) -> float:
-    """As the wire carries a value, and the bridge gives it out."""
+    """As the wire carries a value, and the bridge publishes it."""
     return round(struct.unpack(">f", struct.pack(">f", value))[0], 3) + 0.0
 
 
 async def suffer(framing: str, dice: random.Random, polls: int) -> Truth:
-    """Poll a line of two meters under ever other faults; return what came of it."""
+    """Poll a line of two meters under changing faults; return the result."""
     asked_at_s: list[float] = []
 
     def clock() -> float:

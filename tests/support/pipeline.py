@@ -47,6 +47,10 @@ class Meters(threading.Thread):
             await asyncio.Event().wait()
 
 
+JOURNAL_S = 5.0
+"""Seconds between writes of the bridge's journal."""
+
+
 class Pipeline:
     """Bridge, broker and recorder, and another subscriber that keeps everything it receives.
 
@@ -92,6 +96,7 @@ class Pipeline:
                 "METER_IDS": ",".join(map(str, METERS)),
                 "POLL_INTERVAL": INTERVAL_S,
                 "QUANTITIES": "power,energy",
+                "JOURNAL_INTERVAL": JOURNAL_S,
             }
         if name != "broker" and _FAKETIME:
             settings |= {

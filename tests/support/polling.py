@@ -23,7 +23,7 @@ MODEL = MODELS["sdm630"]
 
 
 @dataclass
-class Heard:
+class Received:
     """A listener that keeps all it receives."""
 
     readings: list[tuple[str, datetime, dict[str, float]]] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Heard:
             self.states.append(state)
 
     def of(self, meter_id: str) -> list[dict[str, float]]:
-        return [values for said_by, _, values in self.readings if said_by == meter_id]
+        return [values for sender, _, values in self.readings if sender == meter_id]
 
     def wrong(self) -> list[str]:
         """What was published that is not what `pin` put there."""
@@ -51,13 +51,13 @@ class Heard:
 
 
 def pinned(unit: int, name: str) -> float:
-    """A value that belongs to this unit and register only."""
+    """A value that belongs to this unit id and register only."""
     value = MODEL.registers[name].address + 1 + unit / 4
     return value / 1000 if BY_NAME[name].kind.highest < 2 else value
 
 
 def pin(simulator: Simulator) -> None:
-    """Have every register of every meter tell whose it is."""
+    """Give every register of every meter a value of its own."""
     for unit in simulator.meters:
         for name in MODEL.registers:
             simulator.set(unit, name, pinned(unit, name))
@@ -73,7 +73,7 @@ def gateway_at(
     cost: LineCost = FAST_COST,
     timeout_s: float = 0.3,
 ) -> Gateway:
-    """The site that a bridge would make of a simulator."""
+    """The gateway that a bridge would configure for a simulator."""
     meters = tuple(
         Meter(str(unit), unit, MODEL, f"Meter {unit}", interval_s, slow_interval_s, quantities)
         for unit in simulator.meters
@@ -82,11 +82,11 @@ def gateway_at(
 
 
 @contextlib.asynccontextmanager
-async def polling(gateway: Gateway) -> AsyncIterator[tuple[GatewayPoller, Heard]]:
-    """Run a poller for as long as the block lasts, and keep what it reports."""
-    heard = Heard()
-    async with polling_into(gateway, heard) as poller:
-        yield poller, heard
+async def polling(gateway: Gateway) -> AsyncIterator[tuple[GatewayPoller, Received]]:
+    """Run a poller for as long as the block lasts, and keep what it publishes."""
+    received = Received()
+    async with polling_into(gateway, received) as poller:
+        yield poller, received
 
 
 @contextlib.asynccontextmanager
@@ -105,7 +105,7 @@ async def polling_into(gateway: Gateway, listener: Listener) -> AsyncIterator[Ga
 
 
 async def until(condition: Callable[[], object], timeout_s: float = 10, what: str = "") -> None:
-    """Wait until a condition holds; fail where it never does."""
+    """Wait until a condition holds; fail if it never does."""
     try:
         async with asyncio.timeout(timeout_s):
             while not condition():  # noqa: ASYNC110 - the condition is the other side's

@@ -22,12 +22,12 @@ from pathlib import Path
 
 from contract.times import epoch_ms, parse_time
 from gateway_bridge.models import MODELS
-from gateway_bridge.publishing.journal import FLUSH_S
+from gateway_bridge.publishing.journal_file import unpack
 from tests.support.parts import wait_until
-from tests.support.pipeline import RATE, Pipeline
+from tests.support.pipeline import JOURNAL_S, RATE, Pipeline
 
 SETTLE_S = 90.0
-NEAR_S = FLUSH_S + 3
+NEAR_S = JOURNAL_S + 3
 BACK_S = 30.0
 """Seconds that the clock is set back."""
 BROKERS = ("mosquitto", "embedded")
@@ -218,14 +218,15 @@ class Chaos:
         self._outcome.actions.append(action)
 
     def _journal(self) -> dict[Key, set[Values]]:
-        query = "SELECT meter, ts, reading FROM readings"
         found: dict[Key, set[Values]] = defaultdict(set)
-        for meter, ts, text in self._pipeline.rows(self._pipeline.journal, query):
-            found[meter, ts].add(_values(json.loads(text)))
+        query = "SELECT readings FROM blocks"
+        for (block,) in self._pipeline.rows(self._pipeline.journal, query):
+            for kept in unpack(block):
+                found[kept.meter, kept.ts].add(_values(json.loads(kept.reading)))
         return found
 
     def _journal_size(self) -> list[tuple[int]]:
-        return self._pipeline.rows(self._pipeline.journal, "SELECT COUNT(*) FROM readings")
+        return self._pipeline.rows(self._pipeline.journal, "SELECT COUNT(*) FROM blocks")
 
     def _has_begun(self) -> bool:
         with suppress(sqlite3.OperationalError):

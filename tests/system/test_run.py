@@ -62,7 +62,7 @@ def test_a_part_that_dies_is_reported_and_the_others_go_on() -> None:
 
     text = "\n".join(lines)
     assert stopped
-    assert "broker ended (exit code 3); the others go on; start it again with: " in text
+    assert "broker ended (exit code 3); the others continue; start it again with: " in text
     assert "web ended" not in text
 
 

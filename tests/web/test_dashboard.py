@@ -112,7 +112,7 @@ def open_page(chromium: Browser, house: House) -> Iterator[OpenPage]:
         context = chromium.new_context(viewport=viewport, locale="en-GB")
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda told: troubles.append(f"{told.type}: {told.text}"))
+        page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
         page.on("request", note_request)
         page.goto(house.url + path)

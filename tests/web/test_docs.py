@@ -14,14 +14,14 @@ pytestmark = pytest.mark.browser
 def test_the_interface_can_be_read_and_tried_without_the_internet(tmp_path: Path) -> None:
     chromium = require("chromium")
     port = free_port()
-    complaints: list[str] = []
+    errors: list[str] = []
     hosts: set[str] = set()
     settings = {"HTTP_PORT": port, "MQTT_PORT": free_port()}
     with Part.module("web", directory=tmp_path, **settings) as web, sync_playwright() as playwright:
         web.wait_for("listening")
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
         page = browser.new_page()
-        page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.goto(f"http://127.0.0.1:{port}/docs")
 
@@ -33,5 +33,5 @@ def test_the_interface_can_be_read_and_tried_without_the_internet(tmp_path: Path
         expect(answer.first).to_contain_text("200")
         browser.close()
 
-    assert complaints == []
+    assert errors == []
     assert hosts - {""} == {f"127.0.0.1:{port}"}  # images in the page itself have no host

@@ -102,7 +102,7 @@ def test_message_outside_the_contract_is_no_update(topic: str, payload: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("said", "online"),
+    ("messages", "online"),
     [
         ({}, None),
         ({"meters/1/status": "online"}, True),
@@ -121,10 +121,10 @@ def test_message_outside_the_contract_is_no_update(topic: str, payload: str) -> 
     ids=["silent", "online", "offline", "only the bridge", "bridge silent", "bridge offline"],
 )
 def test_meter_is_online_when_it_and_its_bridge_report_so(
-    said: dict[str, str], online: bool | None
+    messages: dict[str, str], online: bool | None
 ) -> None:
     latest = Latest()
-    for topic, payload in said.items():
+    for topic, payload in messages.items():
         latest.handle(message(topic, payload, retained=True))
 
     assert latest.online("1") is online

@@ -393,7 +393,7 @@ def test_port_in_use_is_reported_in_one_sentence(site: Site) -> None:
         assert second.process.wait(15) == 1
         last = second.output.strip().splitlines()[-1]
 
-    assert last.startswith(f"web: port {site.http} of 127.0.0.1 is in use by another program")
+    assert last.startswith(f"web: port {site.http} on 127.0.0.1 is in use by another program")
     assert "HTTP_PORT=" in last
     assert "Traceback" not in second.output
 

@@ -2,8 +2,12 @@
 
 import gzip
 import json
+import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from flask.testing import FlaskClient
 from contract.readings import Reading
 from history.database import migrate, open_database
 from history.readings_table import Writer
-from tests.support.parts import free_port
+from tests.support.parts import ROOT, free_port
 from web import create_app
 from web.context import KEY, Parts
 from web.latest import Message
@@ -336,6 +340,35 @@ def test_slow_query_delays_nobody(client: FlaskClient) -> None:
     assert len(ticks) > 8
 
 
+def test_locked_history_delays_nobody(
+    client: FlaskClient, store: Callable[..., None], database: peewee.Database
+) -> None:
+    store(*hour())
+    database.execute_sql("PRAGMA journal_mode = delete")  # so that a writer keeps readers out
+    database.close()
+    path = "/readings/1?limit=1"
+    before = [client.get(path).json for _ in range(2)]
+    ticks = []
+
+    def tick() -> None:
+        while True:
+            ticks.append(1)
+            gevent.sleep(0.01)
+
+    with closing(sqlite3.connect(database.database)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        ticking = gevent.spawn(tick)
+        locked = gevent.spawn(lambda: client.application.test_client().get(path).json)
+        gevent.sleep(0.3)
+        is_waiting = not locked.ready()
+    locked.join(5)
+    ticking.kill()
+
+    assert is_waiting
+    assert len(ticks) > 8
+    assert [locked.value] * 2 == before
+
+
 @pytest.mark.parametrize("path", ["/", "/meter/1", "/readings/", "/nowhere", "/static/live.js"])
 def test_every_response_has_the_content_security_policy(client: FlaskClient, path: str) -> None:
     headers = client.get(path, buffered=True).headers
@@ -418,6 +451,16 @@ def test_the_interface_describes_itself_with_the_catalogue(client: FlaskClient) 
     }  # fmt: skip
     reading = description["components"]["schemas"]["Reading"]["properties"]
     assert reading["voltage_l1"]["description"] == "Voltage L1 in V"
+
+
+def test_service_loads_only_what_it_serves() -> None:
+    unused = ("flask_openapi3", "pyarrow", "numpy", "rich", "pymodbus", "amqtt")
+    program = f"import sys, web.__main__; print(*{{*sys.modules}} & {{*{unused!r}}})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == []
 
 
 def test_the_page_of_the_interface_needs_no_other_host(client: FlaskClient) -> None:

@@ -69,7 +69,7 @@ export function paced(draw) {
 /**
  * Stay connected. Calls `onReading(meterId, reading)` for each live reading, `onStatus(meterId,
  * text)` for each status of a meter (it returns whether that is a change), and `onChange(whole)`
- * when REST must be asked again: for the meters after a change of status, also for what was missed
+ * when REST must be queried again: for the meters after a change of status, also for what was missed
  * (`whole`) after a new connection and when the page becomes visible. Returns a function that does
  * the latter.
  *
@@ -106,7 +106,7 @@ export function connect({ first, onReading, onStatus, onChange }) {
   socket.on("connect", () => {
     ready.then(() => socket.emit("subscribe", FILTERS));
     show();
-    // A page that has just been loaded has just asked.
+    // A page that has just been loaded has just requested it.
     if (performance.now() - began > FRESH_MS) changed(true);
   });
   socket.on("disconnect", (reason) => {

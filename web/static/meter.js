@@ -87,16 +87,16 @@ async function refresh(whole) {
     history.refresh();
   } catch (error) {
     notice(`Stored readings are unavailable: ${error.message}`);
-    setTimeout(ask, 5000, true);
+    setTimeout(refetch, 5000, true);
   }
   root.dataset.ready = "";
   show();
 }
 
-const ask = connect({
+const refetch = connect({
   onReading(id, reading) {
     if (id !== meter.id) return;
-    if (meter.last_s === null) ask(true);
+    if (meter.last_s === null) refetch(true);
     if (!meter.take(reading)) return;
     readings.add(reading);
     show();

@@ -121,7 +121,7 @@ export class Meter {
     return Math.max(3.5 * this.interval_s, 3);
   }
 
-  /** Take a status; true where it is a change, for which REST must be asked: it knows the bridge. */
+  /** Take a status; true where it is a change, for which REST must be queried: it knows the bridge. */
   takeStatus(status) {
     const changed = (status === "online") !== (this.online !== false);
     if (status === "offline") this.online = false;

@@ -175,12 +175,12 @@ async function seed(card) {
 
 function showError(error) {
   notice(`Stored readings are unavailable: ${error.message}`);
-  setTimeout(ask, 5000, true);
+  setTimeout(refetch, 5000, true);
 }
 
-const ask = connect({
+const refetch = connect({
   onReading(id, reading) {
-    if (!cards.has(id)) ask(false);
+    if (!cards.has(id)) refetch(false);
     const card = cardOf(id);
     if (card.meter.take(reading)) card.fresh = true;
     if (!card.built) card.show(now_s());

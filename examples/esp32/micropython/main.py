@@ -116,7 +116,7 @@ class Device(MQTTClient):
             self.lost(error)
 
     def wait_msg(self) -> object:
-        """Wait for the broker's response, with a time-out."""
+        """Wait for the broker's response, with a timeout."""
         self.sock.settimeout(RESPONSE_S)
         return super().wait_msg()
 

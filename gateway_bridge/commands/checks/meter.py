@@ -184,5 +184,5 @@ def _summary(meter: Meter, done: MeterRead) -> str:
         f"{values['power']:.0f} W" if "power" in values else "",
     ]
     idle = [phase.upper() for phase in idle_phases(values)]
-    doubt = f"; load too small to check the wiring of {' and '.join(idle)}" if idle else ""
+    doubt = f"; load too small to check the wiring of {', '.join(idle)}" if idle else ""
     return ", ".join(filter(None, details)) + doubt
