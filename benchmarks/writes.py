@@ -21,7 +21,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from benchmarks.figures import Verdict, line, title
-from benchmarks.whole import BROKERS, Process, Whole
+from benchmarks.whole import BROKERS, PROGRAMS, Process, Whole
 
 MOST_MB = {"mosquitto": 15.0, "embedded": 20.0}
 SETTLED_S = 60
@@ -96,7 +96,7 @@ class Run:
         stack.callback(self._count_blocks)
         self._whole = Whole(place, sys.executable, broker, {})
         stack.enter_context(self._whole.part)
-        self._whole.wait_until_complete(6)
+        self._whole.wait_until_complete(PROGRAMS)
         self.blocks: int | None = None
 
     def begin(self) -> None:
@@ -109,6 +109,7 @@ class Run:
     def end(self) -> None:
         """Stop to count, but for the blocks of the device."""
         self.seconds += time.monotonic()
+        assert len(self._whole.processes()) == PROGRAMS, self._whole.part.output
         self.values += self._stored()
         for each, count in self._written():
             self.processes[each.name] += count

@@ -178,7 +178,7 @@ class Supervisor:
         del self._running[part.name]
         if not self._stopping:
             self.print(
-                f"{part.name} ended ({_reason(program.process.returncode)}); the others go on; "
+                f"{part.name} ended ({_reason(program.process.returncode)}); the others continue; "
                 f"start it again with: {part.command}"
             )
 
