@@ -26,8 +26,8 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 
-from benchmarks.bus import MODEL, Received, Verdict
-from benchmarks.figures import title
+from benchmarks.bus import MODEL, Received
+from benchmarks.figures import Verdict, title
 from contract.quantities import DEFAULT_SET
 from contract.times import epoch_ms, parse_time
 from gateway_bridge.address import TcpAddress

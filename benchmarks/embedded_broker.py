@@ -21,8 +21,7 @@ from statistics import median
 
 import paho.mqtt.client as paho
 
-from benchmarks.bus import Verdict
-from benchmarks.figures import ms, readings, title
+from benchmarks.figures import Verdict, ms, readings, title
 from broker.packets import publish_head
 from contract import topics
 from contract.readings import Reading, format_time

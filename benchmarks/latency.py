@@ -29,7 +29,7 @@ UNITS = ",".join(map(str, range(1, METERS + 1)))
 FAST = ("--baud", "0", "--turnaround", "0", "--pause", "0")
 BARE = "bench/bare"
 BARE_EVERY_S = 0.02
-MOST = {"MQTT": 10, "row": 40, "/ws": 14}
+MOST = {"MQTT": 10, "row": 30, "/ws": 14}
 """How many times the bare round trip each may take, p50 beside p50 and p99 beside p99."""
 WINDOW: dict[str, object] = {"COMMIT_INTERVAL": 0}
 """Settings with which the recorder commits at once."""

@@ -21,7 +21,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from benchmarks.figures import Verdict, line, title
-from benchmarks.whole import BROKERS, Process, Whole
+from benchmarks.whole import BROKERS, PROGRAMS, Process, Whole
 
 MOST_MB = {"mosquitto": 15.0, "embedded": 20.0}
 SETTLED_S = 60
@@ -29,8 +29,9 @@ IMAGE_BYTES = 400_000_000
 VALUE_BYTES = 4
 WALS = {"recorder": "energy_meters.db-wal", "gateway_bridge": "state/journal-gateway.db-wal"}
 """The files that SQLite writes ahead, by the process that writes them."""
-_INDEX = struct.Struct("<16x I")
-"""Start of a -shm file: the number of frames in the -wal file."""
+_INDEX = struct.Struct("=14xHI")
+"""Start of a -shm file: the size of a page, and the number of frames in the -wal file."""
+_FRAME_HEAD = 24
 
 
 class Wal:
@@ -38,19 +39,20 @@ class Wal:
 
     def __init__(self, path: Path) -> None:
         self._index = path.with_name(path.name.replace("-wal", "-shm"))
-        self._frames = self._number()
+        _, self._frames = self._state()
         self.bytes = 0
 
     def look(self) -> None:
         """Count the frames since the last look; fewer than then: the file began again."""
-        frames, before = self._number(), self._frames
-        self.bytes += (frames - before if frames >= before else frames) * (4096 + 24)
+        (page, frames), before = self._state(), self._frames
+        self.bytes += (frames - before if frames >= before else frames) * (page + _FRAME_HEAD)
         self._frames = frames
 
-    def _number(self) -> int:
+    def _state(self) -> tuple[int, int]:
         with contextlib.suppress(OSError, struct.error), self._index.open("rb") as file:
-            return int(_INDEX.unpack(file.read(_INDEX.size))[0])
-        return 0
+            page, frames = _INDEX.unpack(file.read(_INDEX.size))
+            return page, frames
+        return 0, 0
 
 
 @contextmanager
@@ -94,7 +96,7 @@ class Run:
         stack.callback(self._count_blocks)
         self._whole = Whole(place, sys.executable, broker, {})
         stack.enter_context(self._whole.part)
-        self._whole.wait_until_complete(6)
+        self._whole.wait_until_complete(PROGRAMS)
         self.blocks: int | None = None
 
     def begin(self) -> None:
@@ -107,6 +109,7 @@ class Run:
     def end(self) -> None:
         """Stop to count, but for the blocks of the device."""
         self.seconds += time.monotonic()
+        assert len(self._whole.processes()) == PROGRAMS, self._whole.part.output
         self.values += self._stored()
         for each, count in self._written():
             self.processes[each.name] += count

@@ -5,14 +5,13 @@ logged and the others continue. Ctrl-C stops all, the broker last, so that every
 """
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -30,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     argparse.ArgumentParser(
         prog="meterflow run", description="Start all parts of Meterflow on this machine."
     ).parse_args(arguments)
-    leave("meterflow", lambda: asyncio.run(run(read_choice(), sys.stdout)))
+    leave("meterflow", lambda: run(read_choice(), sys.stdout))
 
 
 def read_choice() -> Choice:
@@ -42,45 +41,42 @@ def read_choice() -> Choice:
     return Choice(*json.loads(done.stdout))
 
 
-async def run(choice: Choice, output: TextIO) -> None:
+def run(choice: Choice, output: TextIO) -> None:
     """Run all parts until stopped. Raises MeterflowError if a port is in use, or all parts end."""
     _check_http(choice.http_host, choice.http_port)
     supervisor = Supervisor(output)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, supervisor.stop)
-    await _start_broker(choice, supervisor)
+    supervisor.handle_signals()
+    _start_broker(choice, supervisor)
     if choice.simulated:
         supervisor.print("no MODBUS_HOST and no meters.toml: starting simulated meters")
     simulator_port = _simulator_port()
     beside, after = parts(choice, simulator_port)
     for part in beside:
-        await supervisor.start(part)
-    await _wait_for("broker", choice.mqtt_host, choice.mqtt_port, supervisor)
-    await _wait_for("simulator", "127.0.0.1", simulator_port, supervisor)
+        supervisor.start(part)
+    _wait_for("broker", choice.mqtt_host, choice.mqtt_port, supervisor)
+    _wait_for("simulator", "127.0.0.1", simulator_port, supervisor)
     for part in after:
-        await supervisor.start(part)
-    stopped = await supervisor.wait()
-    await supervisor.stop_all()
+        supervisor.start(part)
+    stopped = supervisor.wait()
+    supervisor.stop_all()
     if not stopped:
         raise MeterflowError("all parts have ended; the lines above show why")
 
 
-async def _start_broker(choice: Choice, supervisor: Supervisor) -> None:
+def _start_broker(choice: Choice, supervisor: Supervisor) -> None:
     host, port = choice.mqtt_host, choice.mqtt_port
     if _listens(host, port):
         supervisor.print(f"a broker already listens on {host}:{port}: using it")
     elif not choice.loopback:
         supervisor.print(f"no broker responds yet at MQTT_HOST {host}, port {port}; waiting for it")
     else:
-        await supervisor.start(service("broker"))
+        supervisor.start(service("broker"))
 
 
-async def _wait_for(name: str, host: str, port: int, supervisor: Supervisor) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(START_S):
-            while supervisor.runs(name) and not _listens(host, port):  # noqa: ASYNC110
-                await asyncio.sleep(0.03)
+def _wait_for(name: str, host: str, port: int, supervisor: Supervisor) -> None:
+    ends_s = time.monotonic() + START_S
+    while supervisor.runs(name) and not _listens(host, port) and time.monotonic() < ends_s:
+        supervisor.follow(0.03)
 
 
 def _listens(host: str, port: int) -> bool:

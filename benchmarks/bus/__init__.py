@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from benchmarks.figures import Verdict as Verdict
 from gateway_bridge.address import TcpAddress
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.models import MODELS

@@ -31,12 +31,12 @@ def line(what: str, value: str, beside: str = "", reach: str = "", ok: bool | No
 
 @dataclass
 class Verdict:
-    """Prints figures and counts those that miss what is to be reached."""
+    """Prints figures, and counts those that miss their target."""
 
     missed: int = 0
 
     def figure(self, what: str, value: str, beside: str, reach: str, *, ok: bool) -> None:
-        """Print one figure, what it is compared with, what is to be reached, whether it is."""
+        """Print a figure, its reference and its target, and count it if it misses."""
         self.missed += not ok
         line(what, value, beside, reach, ok)
 

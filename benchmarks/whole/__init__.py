@@ -11,6 +11,8 @@ from typing import NamedTuple
 from tests.support.parts import Part, free_port, listens, wait_until
 
 BROKERS = ("mosquitto", "embedded")
+PROGRAMS = 6
+"""The launcher, broker, simulator, bridge, recorder and web."""
 
 
 class Process(NamedTuple):
@@ -75,6 +77,7 @@ def running(broker: str, settle_s: float, **settings: object) -> Iterator[Whole]
     with TemporaryDirectory() as place:
         whole = Whole(Path(place), sys.executable, broker, settings)
         with whole.part:
-            whole.wait_until_complete(6)
+            whole.wait_until_complete(PROGRAMS)
             time.sleep(settle_s)
+            assert len(whole.processes()) == PROGRAMS, whole.part.output
             yield whole

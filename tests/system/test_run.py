@@ -1,10 +1,10 @@
 """`meterflow run`: all parts together, each line with a name, nothing left behind."""
 
-import asyncio
 import io
 import signal
 import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -32,21 +32,17 @@ def supervise(programs: dict[str, str], until: str = "never") -> tuple[list[str]
     """
     output = io.StringIO()
 
-    async def run() -> bool:
-        supervisor = Supervisor(output)
-        for name, code in programs.items():
-            await supervisor.start(Program(name, ("-c", code)))
-        waiting = asyncio.create_task(supervisor.wait())
-        async with asyncio.timeout(15):
-            while until not in output.getvalue() and not waiting.done():  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        if not waiting.done():
-            supervisor.stop()
-        stopped = await waiting
-        await supervisor.stop_all()
-        return stopped
-
-    stopped = asyncio.run(run())
+    supervisor = Supervisor(output)
+    for name, code in programs.items():
+        supervisor.start(Program(name, ("-c", code)))
+    ends_s = time.monotonic() + 15
+    while until not in output.getvalue() and any(map(supervisor.runs, programs)):
+        supervisor.follow(0.01)
+        assert time.monotonic() < ends_s
+    if any(map(supervisor.runs, programs)):
+        supervisor.stop()
+    stopped = supervisor.wait()
+    supervisor.stop_all()
     return output.getvalue().splitlines(), stopped
 
 
