@@ -1,4 +1,4 @@
-"""How fast the history answers, whatever its length.
+"""How fast the history responds, at any length.
 
     python -m benchmarks.history_queries [--millions 10] [postgresql://... of an empty database]
 

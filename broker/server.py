@@ -1,7 +1,7 @@
 """The embedded broker, for trying out and for one machine: sessions, subscriptions, routing.
 
 Replaces parts of the broker of amqtt 0.12.1, which sends any retained message to a client that
-reconnects, whatever it subscribed to, and lets one user into another's session. It also compares
+reconnects, subscribed or not, and lets one user into another's session. It also compares
 each message with all topic filters, and encodes it for each subscriber. Private methods are
 overridden; tests/broker/test_amqtt.py fails when amqtt is fixed.
 

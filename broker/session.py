@@ -44,7 +44,7 @@ Message: TypeAlias = tuple[bytes, bytes]
 
 
 class ConnectionRefused(AMQTTError):
-    """Raised when a CONNECT is refused; `answer` is the CONNACK that says why."""
+    """Raised when a CONNECT is refused; `answer` is the CONNACK with the reason."""
 
     def __init__(self, code: int, reason: str, level: int = 4) -> None:
         self.answer = packets.connack(code, level=level)

@@ -112,9 +112,9 @@ class BridgeSettings(Settings):
     bridge_name: Id = Field("gateway", description="Name of this bridge on MQTT.")
     scalars: Scalars | None = Field(
         None,
-        description="Values to publish one by one after each reading: all, changed (by more than"
-        " their resolution, and everything once a minute) or off. Home Assistant's discovery fits"
-        " each of them (empty = all, or changed above 100 readings a second).",
+        description="Scalars to publish with each reading: all, changed (by more than their"
+        " resolution, and all once a minute) or off; empty = all, or changed above 100 readings a"
+        " second. Home Assistant's discovery adapts to the choice.",
     )
     journal_file: Path | None = Field(
         None,

@@ -7,7 +7,7 @@ class StorageError(MeterflowError):
     """Raised when a database or a file of readings cannot be used.
 
     `transient` is true where waiting helps, as with a full disk or a server that is restarting.
-    Otherwise a person has to act; `remedy` says what to do where that is known.
+    Otherwise a person has to act; `remedy` is what to do, where that is known.
     """
 
     def __init__(self, problem: str, *, remedy: str = "", transient: bool = False) -> None:

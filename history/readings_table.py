@@ -12,7 +12,7 @@ import peewee
 
 from contract.readings import Reading
 from contract.times import epoch_ms, format_time, from_epoch_ms
-from history.dialect import fetch, run, run_many, transaction
+from history.dialect import dialect_of, fetch, run, run_many, transaction
 from history.rollups.dirty_buckets import COUNTERS, DirtyBucket, DirtyBuckets
 from history.rollups.levels import DAY, FIVE_MINUTES, bucket_of, width_s
 from history.sequences import Sequences, Stamped, without_known_numbers
@@ -241,6 +241,7 @@ class RawTable:
 
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
+        self._thousandths = dialect_of(database).thousandths
         self._inserts: dict[Shape, str] = {}
 
     def insert(self, stamped: dict[int, list[Stamped]]) -> int:
@@ -268,7 +269,7 @@ class RawTable:
                 self._inserts.clear()
             self._inserts[shape] = (
                 f"INSERT INTO readings_raw ({', '.join(['meter', 'ts', *shape])}) "
-                f"VALUES (?, ?{', ROUND(? * 1000)' * len(shape)}) "  # quicker than in Python
+                f"VALUES (?, ?{f', {self._thousandths}' * len(shape)}) "  # quicker than in Python
                 "ON CONFLICT (meter, ts) DO NOTHING"
             )
         return self._inserts[shape]

@@ -192,7 +192,7 @@ def _aligned(
 
 
 def _gaps(ts: Sequence[float]) -> list[int]:
-    """Return the places of the points that come after a gap."""
+    """Return the places of the points that follow a gap."""
     if len(ts) < 3:
         return []
     apart = [later - earlier for earlier, later in pairwise(ts)]

@@ -1,4 +1,4 @@
-"""Completion in the shell: argcomplete asks the parser of a verb what may come next."""
+"""Completion in the shell: argcomplete uses the parser of a verb to find what may follow."""
 
 import argparse
 import importlib

@@ -111,7 +111,7 @@ class Supervisor:
         del self._running[part.name]
         if not self._stopping.is_set():
             self.print(
-                f"{part.name} ended ({_reason(code)}); the others go on; "
+                f"{part.name} ended ({_reason(code)}); the others continue; "
                 f"start it again with: {part.command}"
             )
         if not self._running:

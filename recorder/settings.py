@@ -33,8 +33,8 @@ class RecorderSettings(Settings):
         60,
         ge=0,
         le=300,
-        description="Seconds within which to commit readings of bridges with a journal; all others "
-        "are committed at once, and so is everything in a group.",
+        description="Longest delay of a commit in seconds, for readings of bridges with a journal; "
+        "all other readings, and those of a group, are committed at once.",
     )
     new_meters_per_hour: int = Field(
         1000, ge=0, description="Number of new meter ids to accept per hour."

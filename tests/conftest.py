@@ -20,12 +20,12 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("project")
 
-# What a test starts is to hear Ctrl-C, also where the tests run in the background of a shell.
+# What a test starts must receive Ctrl-C, also where the tests run in the background of a shell.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the tests of modules that say `DATABASES = BOTH` on each of them."""
+    """Run the tests of modules that define `DATABASES = BOTH` on each of them."""
     names = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
     if "database" in metafunc.fixturenames and "database" not in names:
         kinds = getattr(metafunc.module, "DATABASES", ())

@@ -83,7 +83,7 @@ class Connection:
         return delay_s * random.uniform(0.9, 1.1)
 
     async def renew(self, unit: int) -> None:
-        """Replace the connection, on which nobody answers, by a new one.
+        """Replace the connection, on which no meter responds, with a new one.
 
         Where the settings leave the framing open it is found again: it may be another gateway.
         Raises GatewayError, and MeterTimeout where the unit answers in neither framing.

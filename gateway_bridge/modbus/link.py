@@ -76,7 +76,7 @@ def not_connected(error: OSError, timeout_s: float) -> NotReached:
         text = f"does not respond within {timeout_s:g} s; check the address and the power supply"
         return NotReached("silent", text)
     if isinstance(error, socket.gaierror):
-        return NotReached("name", "unknown host name; check its spelling, or use the IP address")
+        return NotReached("name", "has an unknown host name; check its spelling")
     return NotReached("unreachable", f"cannot be reached: {error.strerror or error}")
 
 

@@ -244,7 +244,7 @@ class Transport:
         return done
 
     def _match(self, client: Client, frame: Frame) -> None:
-        """Give an answer to the pending request where it fits; the right one may still come."""
+        """Give an answer to the pending request where it fits; the right one may still arrive."""
         request, waiting = self._request, client.ctx.response_future
         if (
             request is None

@@ -1,18 +1,18 @@
 """Attribution: whose answer is this? Pure; the time is an argument.
 
-Modbus has no sender in its answers. A gateway may hand on an answer late, twice, or one that
-another client asked for. Where answers bear the id of their request, the transport recognizes
+Modbus has no sender in its answers. A gateway may forward an answer late, twice, or one that
+another client requested. Where answers bear the id of their request, the transport recognizes
 them. Where they do not, three rules apply, one before a request and two after its answer:
 
 - choose: no request is as long as the one before it, nor as the last one that was answered, nor
   as one that another client has lately sent to this meter. A late, doubled or foreign answer then
   shows by its length.
-- hold: the first answer of the right length may still be the one to a client that asked a moment
-  before. Then our own follows, as long and different, before the next request is answered and
+- hold: the first answer of the right length may still be that to a request that another client sent
+  just before. Then our own follows, as long and different, before the next request is answered and
   within the time that a request takes. So an answer is held until one of the two has passed.
-- reject: if such a second answer has come, nobody can say which one is ours, and neither counts.
+- reject: if such a second answer has arrived, either may be ours, and neither counts.
 
-The transport records what happens (sent, answered, stray, timed out, failed); `note` takes it in.
+The transport records what happens (sent, answered, stray, timed out, failed); `note` handles it.
 """
 
 from collections import Counter
@@ -72,7 +72,7 @@ class Attribution:
         self._answers = 0
         self._last: Frame | None = None
         self._owed: set[tuple[int, int]] = set()
-        """Unit and length of requests that timed out: their answers may still come."""
+        """Unit and length of requests that timed out: their answers may still arrive."""
         self._unsure: list[Stray] = []
         self._strays = 0
         self._doubts: Counter[int] = Counter()
@@ -98,7 +98,7 @@ class Attribution:
         return Claim(unit, self._doubts[unit])
 
     def complete(self, claim: Claim, request_s: float, now_s: float) -> None:
-        """Note that the last answer of a claim has come, to a request that takes `request_s`."""
+        """Record the last answer of a claim, to a request that takes `request_s`."""
         claim.answers, claim.until_s = self._answers, now_s + HOLD_SHARE * request_s
 
     def verdict(self, claim: Claim, now_s: float) -> Verdict:
@@ -136,7 +136,7 @@ class Attribution:
         self._unsure.clear()
 
     def _unanswered(self, event: Unanswered) -> None:
-        """Forget the strays that came meanwhile: one may have been our answer, damaged."""
+        """Forget the strays received so far: one may have been our answer, damaged."""
         self._pending, self._chosen = False, None
         self._unsure.clear()
         if event.timed_out:

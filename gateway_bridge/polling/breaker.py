@@ -16,7 +16,7 @@ FAULTS_TO_OFFLINE = 3
 OFFLINE_AFTER_S = 2.0
 """Seconds that a gateway may be unreachable before its meters are marked offline."""
 RETRY_S = 1.0
-"""Seconds after which a meter is read again after its first timeout, whatever its interval."""
+"""Seconds after which a meter is read again after its first timeout, at any interval."""
 DELAYS_S = (5.0, 10.0, 20.0, 40.0, 60.0)
 """Seconds before the first probe, the second one, and so on."""
 JITTER = 0.1

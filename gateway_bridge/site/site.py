@@ -13,7 +13,7 @@ from service.errors import SettingsError
 from service.settings import shown
 
 CORE_NAMES = ("voltage", "current", "power", "energy")
-"""Quantities in every reading, whatever QUANTITIES selects."""
+"""Quantities in every reading, even if QUANTITIES does not select them."""
 SHORT_FORM = ("modbus_host", "modbus_port", "meter_ids")
 """Settings that name a gateway and its meters without a meters file."""
 

@@ -87,7 +87,7 @@ class Layout:
 
     @classmethod
     def of(cls, columns: Sequence[str], where: str, *, needs_meter: bool = True) -> Self:
-        """Return the places in a list of columns; raises StorageError that says what is missing."""
+        """Return the places in a list of columns; raises StorageError naming what is missing."""
         lower = [column.strip().lower() for column in columns]
         ts = next((lower.index(name) for name in _TIMES if name in lower), None)
         meter = next((lower.index(name) for name in _METERS if name in lower), None)
@@ -106,7 +106,7 @@ class Layout:
 def time_ms(value: Any, zone: ZoneInfo | None) -> int:
     """Return a time as epoch ms: text, epoch seconds or ms; text without a zone is of `zone`.
 
-    Raises ValueError that says what is wrong.
+    Raises ValueError that names what is wrong.
     """
     if value is None:
         raise ValueError("has no time")

@@ -14,6 +14,7 @@ from history.rollups.rollups import Rollups
 from history.tables import read_meters
 
 _MOST_WAITING = 200_000
+_STEPS_PER_REPORT = 20
 
 
 @dataclass(slots=True)
@@ -58,9 +59,13 @@ class Import:
         self._outcome.too_old = self._writer.too_old
         return self._outcome
 
-    def roll_up(self) -> None:
+    def roll_up(self, report: Callable[[float], None] = lambda _: None) -> None:
         """Roll up the new readings, so that charts show them at once."""
-        Rollups(self._database).run(float("inf"))
+        rollups = Rollups(self._database)
+        due = rollups.dirty_count()
+        for number, _ in enumerate(rollups.steps(), start=1):
+            if number % _STEPS_PER_REPORT == 0:
+                report(max(1 - rollups.dirty_count() / max(due, 1), 0))
 
     def _take(self, reading: Reading) -> None:
         ts_ms = epoch_ms(reading.ts)

@@ -4,7 +4,7 @@ import peewee
 
 
 def up(_migrator, db):
-    """Create the table; nobody has a duty yet."""
+    """Create the table; it has no rows yet."""
 
     class Duty(db.Model):
         name = peewee.CharField(max_length=32, primary_key=True)

@@ -54,6 +54,11 @@ class DirtyBuckets:
         """Return whether any bucket is dirty."""
         return fetch_one(self._database, "SELECT 1 FROM rollup_dirty LIMIT 1") is not None
 
+    def count(self) -> int:
+        """Return the number of dirty buckets."""
+        ((number,),) = fetch(self._database, "SELECT COUNT(*) FROM rollup_dirty")
+        return int(number)
+
     def changed_after(self, meter: int, bucket: int, counters: Iterable[str]) -> set[DirtyBucket]:
         """Return the buckets in which these counters go on after the end of `bucket`."""
         return self.changed_from(meter, (bucket + width_s(FIVE_MINUTES)) * 1000, counters)

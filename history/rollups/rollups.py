@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 MOST_BUCKETS = 48
 """Buckets after which a step is committed."""
 STEP_S = 0.03
-"""Seconds after which a step is committed, whatever it has computed by then."""
+"""Seconds after which a step is committed, with what it has computed by then."""
 _COUNTERS = frozenset(COUNTERS)
 _MOST_REPORTED = 1000
 _MOST_READ = 900
@@ -68,6 +68,10 @@ class Rollups:
     def work_due(self) -> bool:
         """Return whether any bucket is dirty, or readings wait to be rolled up."""
         return self._dirty.any() or self._next_backfill() is not None
+
+    def dirty_count(self) -> int:
+        """Return the number of dirty buckets."""
+        return self._dirty.count()
 
     def run(self, until_s: float) -> bool:
         """Work until a time of the monotonic clock; return whether all is done."""
@@ -244,7 +248,7 @@ class Rollups:
     # -- readings from before there were roll-ups ----------------------------------------------
 
     def _mark_another_day(self) -> bool:
-        """Mark the next day of readings that came before there were roll-ups, if any."""
+        """Mark the next day of readings from before there were roll-ups, if any."""
         with transaction(self._database):
             found = self._next_backfill()
             if found is None:

@@ -43,8 +43,8 @@ def main(arguments: Sequence[str]) -> int:
             with progress(path.name) as report:
                 outcome = Import(database).run(source, report)
             _show(path, source, outcome)
-        with progress("roll-ups"):
-            Import(database).roll_up()
+        with progress("roll-ups") as report:
+            Import(database).roll_up(report)
     return 0
 
 

@@ -145,7 +145,7 @@ def test_a_reading_ends_the_burst_that_its_mirrors_began(broker: Broker) -> None
         ("meters/esp1/power", "unavailable"),
     ],
 )
-def test_what_is_no_value_gives_nothing(broker: Broker, topic: str, payload: str) -> None:
+def test_a_payload_without_a_value_yields_nothing(broker: Broker, topic: str, payload: str) -> None:
     assert broker.publish(topic, payload) == []
     assert broker.wait(BURST_S) == []
 

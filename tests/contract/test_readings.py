@@ -43,10 +43,77 @@ def decode(payload: bytes | str, meter_id: str | None = None) -> Reading:
     return decode_reading(payload, arrived=NOW, meter_id=meter_id)
 
 
-def complaint(payload: bytes | str, meter_id: str | None = None) -> PayloadError:
+def error_of(payload: bytes | str, meter_id: str | None = None) -> PayloadError:
     with pytest.raises(PayloadError) as caught:
         decode(payload, meter_id)
     return caught.value
+
+
+plain_numbers = st.integers() | st.floats(allow_nan=True) | st.floats(-400, 400)
+usual_bodies = st.fixed_dictionaries(
+    {},
+    optional={
+        "meter_id": st.from_regex(METER_ID, fullmatch=True) | st.integers() | wild_json,
+        "ts": times.map(format_time) | plain_numbers | wild_json,
+        "seq": st.integers(-1, 2**64) | wild_json,
+        "nothing_of_ours": wild_json,
+        **{q.name: plain_numbers | st.booleans() | st.none() for q in QUANTITIES[:6]},
+    },
+).flatmap(lambda body: st.permutations(list(body.items())))
+numbers_as_text = st.sampled_from(
+    ["1", "-0", "-0.0", "1e2", "1E400", "1e-400", "0.1e1", "9007199254740993", "01", "+1", "NaN"]
+) | st.sampled_from(
+    ["Infinity", "-Infinity", ".5", "5.", "0x1", "true", "230.12349999999998", '"1"', "null"]
+)
+
+
+def verdict(payload: bytes) -> tuple[object, ...]:
+    """Return all that a payload leads to: the reading with types and order, or the error."""
+    try:
+        reading = decode(payload, "1")
+    except PayloadError as error:
+        return error.reason, str(error)
+    return reading, list(map(repr, reading.values.items()))
+
+
+def assert_both_agree(payload: bytes) -> None:
+    found = verdict(payload)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("contract.readings._plain_payload", lambda _: None)
+        assert verdict(payload) == found
+
+
+@given(usual_bodies)
+def test_the_quick_decoder_agrees_with_pydantic_about_json(body: list[tuple[str, object]]) -> None:
+    assert_both_agree(json.dumps(dict(body)).encode())
+    assert_both_agree(json.dumps(dict(body), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+@given(st.lists(st.tuples(field_names, numbers_as_text), max_size=5))
+def test_the_quick_decoder_agrees_with_pydantic_about_numbers_and_duplicate_fields(
+    fields: list[tuple[str, str]],
+) -> None:
+    body = ",".join(f'"{name}":{text}' for name, text in fields)
+    assert_both_agree(f"{{{body}}}".encode())
+
+
+@given(st.binary(max_size=40) | (wild_bodies | wild_json.map(json.dumps)).map(str.encode))
+def test_the_quick_decoder_agrees_with_pydantic_about_anything(payload: bytes) -> None:
+    assert_both_agree(payload)
+
+
+@given(st.integers(1, 12))
+def test_the_quick_decoder_agrees_with_pydantic_about_deep_json(exponent: int) -> None:
+    deep = "[" * 2**exponent + "]" * 2**exponent
+    assert_both_agree(f'{{"power": 1.5, "x": {deep}}}'.encode())
+
+
+def test_a_usual_payload_does_not_need_pydantic(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Reading("1", NOW, {q.name: 0.125 for q in QUANTITIES}, 7)
+    monkeypatch.setattr("contract.readings._PAYLOAD", None)
+
+    assert decode(reading.encode()) == reading
+    assert decode('{"ts": "2026-11-22T19:20:31.123Z", "power": 1}', "1").values == {"power": 1.0}
 
 
 def test_the_smallest_body_is_a_reading_stamped_on_arrival() -> None:
@@ -102,7 +169,7 @@ def test_a_clock_that_is_not_set_is_replaced_by_the_time_of_arrival(ts: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("payload", "reason", "says"),
+    ("payload", "reason", "message"),
     [
         ("", "bad_json", "JSON"),
         ("{", "bad_json", "JSON"),
@@ -131,21 +198,21 @@ def test_a_clock_that_is_not_set_is_replaced_by_the_time_of_arrival(ts: str) -> 
     ],
     ids=lambda text: str(text)[:40],
 )
-def test_an_error_names_its_field(payload: str, reason: str, says: str) -> None:
-    error = complaint(payload)
+def test_an_error_names_its_field(payload: str, reason: str, message: str) -> None:
+    error = error_of(payload)
 
     assert error.reason == reason
-    assert says in str(error)
+    assert message in str(error)
 
 
 def test_every_field_that_is_wrong_is_named() -> None:
-    error = complaint('{"meter_id":"1","power":"x","voltage":-5,"energy":1}')
+    error = error_of('{"meter_id":"1","power":"x","voltage":-5,"energy":1}')
 
     assert {field for field, _text in error.problems} == {"power", "voltage"}
 
 
 def test_a_body_cannot_claim_another_meter_than_its_topic() -> None:
-    error = complaint('{"meter_id":"2","power":1}', meter_id="1")
+    error = error_of('{"meter_id":"2","power":1}', meter_id="1")
 
     assert error.reason == "id_mismatch"
     assert str(error) == "meter_id: is '2', but the topic is that of meter '1'"

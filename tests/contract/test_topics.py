@@ -53,7 +53,7 @@ def test_a_topic_of_a_service_can_be_parsed(name: str, leaf: str) -> None:
         "meters/" + "a" * 33 + "/power",
     ],
 )
-def test_a_topic_of_another_form_is_no_meters_topic(topic: str) -> None:
+def test_a_topic_of_another_form_is_not_a_meters_topic(topic: str) -> None:
     assert topics.parse(topic) is None
 
 

@@ -167,7 +167,7 @@ def test_what_becomes_of_an_answer(happenings: list[Happening], wanted: Verdict)
     assert line.verdict() is wanted
 
 
-def test_on_a_serial_line_nobody_else_asks() -> None:
+def test_a_serial_line_has_no_other_client() -> None:
     line = OneLine(exclusive=True)
 
     for happen in [*READ, stray("noise")]:

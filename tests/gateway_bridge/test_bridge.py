@@ -96,7 +96,7 @@ def test_a_subscriber_sees_the_meters_come_count_and_go(
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def test_the_whole_reading_comes_before_its_scalars_which_say_the_same(
+def test_the_whole_reading_is_published_before_its_scalars_which_are_equal(
     tmp_path: Path, modbus_port: int, broker_port: int, subscriber: Subscriber
 ) -> None:
     with bridge(tmp_path, modbus_port, broker_port, METER_IDS="1"):
@@ -111,7 +111,7 @@ def test_the_whole_reading_comes_before_its_scalars_which_say_the_same(
     }
 
 
-def test_meter_and_bridge_say_who_they_are(
+def test_meter_and_bridge_publish_their_identity(
     tmp_path: Path, modbus_port: int, broker_port: int, subscriber: Subscriber
 ) -> None:
     with bridge(tmp_path, modbus_port, broker_port, BRIDGE_NAME="house"):
@@ -127,7 +127,7 @@ def test_meter_and_bridge_say_who_they_are(
     assert info["gateways"][0]["address"] == f"127.0.0.1:{modbus_port}"
 
 
-def test_home_assistant_is_told_again_when_it_starts(
+def test_discovery_is_published_again_when_home_assistant_starts(
     tmp_path: Path, modbus_port: int, broker_port: int, subscriber: Subscriber
 ) -> None:
     topic = "homeassistant/device/meters/1/config"
@@ -139,7 +139,7 @@ def test_home_assistant_is_told_again_when_it_starts(
         wait_until(lambda: len(subscriber.of(topic)) > before, what="discovery again")
 
 
-def test_a_bridge_without_gateway_and_broker_waits_for_them_and_says_so_once(
+def test_a_bridge_without_gateway_and_broker_waits_for_them_and_logs_it_once(
     tmp_path: Path,
 ) -> None:
     with bridge(tmp_path, free_port(), free_port()) as part:
@@ -214,7 +214,7 @@ def test_a_bridge_that_dies_is_offline_by_its_last_will(
         wait_until(lambda: subscriber.of("meters/_bridge/gateway/status")[-1] == "offline")
 
 
-def test_without_a_gateway_the_bridge_says_what_to_set(tmp_path: Path) -> None:
+def test_without_a_gateway_the_error_names_what_to_set(tmp_path: Path) -> None:
     part = Part.module("gateway_bridge", directory=tmp_path)
 
     assert part.process.wait(15) == 2

@@ -1,4 +1,4 @@
-"""Other clients of the same gateway: what a subscriber hears of the meters all the same."""
+"""Other clients of the same gateway: what a subscriber receives all the same."""
 
 import asyncio
 import contextlib
@@ -256,9 +256,7 @@ def test_a_gateway_that_is_too_busy_takes_its_meters_offline_and_reports_it(
 
 
 @BOTH
-def test_bytes_that_nobody_asked_for_change_nothing(
-    framing: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unrequested_bytes_change_nothing(framing: str, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> None:
         async with line(framing, unsolicited=0.15) as (_, _, received):
             await asyncio.sleep(60)

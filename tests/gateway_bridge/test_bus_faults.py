@@ -1,4 +1,4 @@
-"""Each fault of a meter: what a subscriber hears of it, and of its neighbour on the line.
+"""Each fault of a meter: what a subscriber receives of it, and of its neighbour on the line.
 
 Of faults of the whole gateway tell test_gateway.py, test_bus_line.py and test_bus_clients.py; of
 all of them in a random mixture test_bus_wrong_values.py.

@@ -1,4 +1,4 @@
-"""A line over minutes: its meters keep their rate, die, come back, and share what time there is."""
+"""A line over minutes: its meters keep their rate, die, recover, and share the time there is."""
 
 import asyncio
 import contextlib

@@ -223,7 +223,7 @@ def test_read_finds_a_meter_by_its_id_in_the_settings(tcp: Site, tmp_path: Path)
     [
         (("read", "--at", "127.0.0.1:1"), "127.0.0.1:1: refuses the connection", 1),
         (("scan", "--at", "127.0.0.1:1"), "127.0.0.1:1: refuses the connection", 1),
-        (("read", "--at", "no-such-host.invalid"), "the host name does not exist", 1),
+        (("read", "--at", "no-such-host.invalid"), "unknown host name", 1),
         (("scan", "--at", "serial:///dev/ttyNONE"), "check that the adapter is plugged in", 1),
         (("read", "--at", "host:port"), "--at: port 'port' should be a number", 2),
         (("scan", "--at", "h", "--units", "0-3"), "unit ids are from 1 to 247", 2),

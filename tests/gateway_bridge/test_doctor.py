@@ -212,7 +212,7 @@ def test_another_model_than_in_the_settings_is_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "text"),
     [
-        ("there-is-no-such-host.invalid", "the host name does not exist → check the spelling"),
+        ("there-is-no-such-host.invalid", "unknown host name → check the spelling"),
         ("127.0.0.1:1", "refuses connections"),
         ("serial:///dev/ttyNONE", "does not exist; check that the adapter is plugged in"),
     ],

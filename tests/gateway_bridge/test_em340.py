@@ -53,7 +53,7 @@ def site() -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("function", ["3", "4"])
-def test_mbpoll_reads_integers_low_word_first_where_the_manual_says(
+def test_mbpoll_reads_integers_low_word_first_where_its_manual_has_it(
     program: tuple[int, int], function: str
 ) -> None:
     """Mbpoll's usual order is the less significant register first; addresses from the manual."""

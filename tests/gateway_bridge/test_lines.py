@@ -120,7 +120,7 @@ def test_a_word_order_in_the_settings_outweighs_what_the_meter_shows() -> None:
     asyncio.run(story())
 
 
-def test_the_serial_number_is_read_as_it_stands_whatever_the_order_of_floats() -> None:
+def test_the_serial_number_is_independent_of_the_order_of_floats() -> None:
     async def respond(address: int, _count: int, function: int) -> bytes:
         if function == HOLDING and address == MODEL.serial_number.address:
             return (21_001_026).to_bytes(4, "big")

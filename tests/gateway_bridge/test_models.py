@@ -92,7 +92,7 @@ EM340_MANUAL = [
 
 
 @pytest.mark.parametrize(("quantity", "address", "words", "format_", "weight"), EM340_MANUAL)
-def test_em340_has_each_quantity_where_and_as_the_manual_says(
+def test_em340_has_each_quantity_where_and_as_its_manual_has_it(
     quantity: str, address: int, words: int, format_: str, weight: int
 ) -> None:
     register = MODELS["em340"].registers[quantity]
@@ -106,12 +106,12 @@ def test_em340_has_nothing_that_is_not_checked_against_the_manual() -> None:
 
 
 @pytest.mark.parametrize(("quantity", "address"), SDM630_MANUAL)
-def test_sdm630_has_each_quantity_where_the_manual_says(quantity: str, address: int) -> None:
+def test_sdm630_has_each_quantity_where_its_manual_has_it(quantity: str, address: int) -> None:
     assert MODELS["sdm630"].registers[quantity] == Register(address)
 
 
 @pytest.mark.parametrize(("model", "quantity", "address"), OTHER_MANUALS)
-def test_each_model_has_each_quantity_where_its_manual_says(
+def test_each_model_has_each_quantity_where_its_manual_has_it(
     model: str, quantity: str, address: int
 ) -> None:
     assert MODELS[model].registers[quantity] == Register(address)
@@ -138,7 +138,7 @@ def test_the_energy_of_an_em340_is_what_was_imported() -> None:
     assert MODELS["em340"].registers["energy"] == MODELS["em340"].registers["energy_import"]
 
 
-def test_an_em340_has_its_identity_where_the_manual_says() -> None:
+def test_an_em340_has_its_identity_where_its_manual_has_it() -> None:
     model = MODELS["em340"]
 
     assert model.serial_number == Register(0x5000, "text", parts=7)

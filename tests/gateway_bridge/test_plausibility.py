@@ -79,7 +79,7 @@ def test_an_import_counter_at_0_from_the_start_is_doubted_an_export_counter_is_n
 
 
 @pytest.mark.parametrize("now_s", [1, 100, 10_000])
-def test_an_answer_of_nothing_but_zeros_is_no_reading(gate: Gate, now_s: float) -> None:
+def test_an_answer_of_zeros_alone_is_not_a_reading(gate: Gate, now_s: float) -> None:
     verdict = gate.judge(reading(0, voltage=0, power=0), LIVE, now_s)
 
     assert verdict.values == {}
@@ -108,7 +108,7 @@ def test_a_standing_fault_is_reported_once(gate: Gate) -> None:
     assert sum(map(len, events)) == 1
 
 
-def test_another_meter_begins_anew(gate: Gate) -> None:
+def test_another_meter_starts_again(gate: Gate) -> None:
     gate.forget()
 
     assert gate.judge(reading(3), LIVE, 10).values["energy"] == 3

@@ -1,4 +1,4 @@
-"""A gateway under every fault: no wrong value comes out, and the living stay alive."""
+"""A gateway under every fault: no wrong value is published, and other meters stay online."""
 
 import asyncio
 import logging

@@ -95,7 +95,7 @@ def test_an_undecodable_answer_escapes_into_the_event_loop() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _loop, context: escaped.append(context["exception"]))
         async with plain_client(lambda request: tcp(request, bytes([0x63, 0]))) as client:
-            with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it makes of it
+            with pytest.raises(Exception):  # noqa: B017, PT011 - any error will do
                 await client.read_input_registers(0, count=4, device_id=1)
 
     asyncio.run(story())
@@ -117,7 +117,7 @@ def test_a_long_answer_that_comes_twice_is_lost() -> None:
         read(lambda request: 2 * tcp(request, long_pdu))
 
 
-def test_the_time_out_waits_for_a_future_in_a_task_of_its_own() -> None:
+def test_the_timeout_waits_for_a_future_in_a_task_of_its_own() -> None:
     assert "asyncio.wait_for(" in inspect.getsource(TransactionManager.execute)
 
 

@@ -63,7 +63,7 @@ def test_a_history_from_an_old_backup_fills_up_again(site: Site, tmp_path: Path)
 
 
 def asked(client: PlainClient, after: dict[str, int]) -> dict[str, Any]:
-    """Ask the bridge for what came after these numbers, and return its answer."""
+    """Request what follows these numbers from the bridge, and return its answer."""
     client.subscribe("meters/_bridge/gateway/replayed")
     request = {"recorder": "me", "request": "7", "after": after}
     client.publish("meters/_bridge/gateway/replay", json.dumps(request))

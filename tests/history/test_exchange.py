@@ -1,4 +1,4 @@
-"""Readings in and out: whatever is exported comes back the same, and twice does no harm."""
+"""Import and export: exported readings are imported unchanged, and a second time does no harm."""
 
 import sqlite3
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Writing readings: what is written comes back, once, whatever fails on the way."""
+"""Writing readings: each written reading is read once, under any failure."""
 
 from datetime import UTC, datetime, timedelta
 

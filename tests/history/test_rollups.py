@@ -1,4 +1,4 @@
-"""Roll-ups: whatever the order of arrival, the tables end the same, and the sums are right."""
+"""Roll-ups: any order of arrival leads to the same tables, and the sums are right."""
 
 import time
 from collections.abc import Iterable, Sequence

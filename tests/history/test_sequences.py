@@ -123,7 +123,9 @@ def test_an_answer_closes_what_no_longer_exists_and_reports_what_is_lost(
     assert sequences.gaps == {}
 
 
-def test_a_jump_of_numbers_after_a_crash_is_no_loss(writer: Writer, sequences: Sequences) -> None:
+def test_a_jump_of_numbers_after_a_crash_loses_nothing(
+    writer: Writer, sequences: Sequences
+) -> None:
     writer.write(readings([1008]))
 
     settled = sequences.settle("house", {"1": answer(1008, after=3)})

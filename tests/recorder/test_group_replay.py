@@ -1,4 +1,4 @@
-"""A group of recorders and what is missing: one of them asks, and it comes to that one alone."""
+"""A group of recorders: one of them requests what is missing, and receives it alone."""
 
 import json
 import shutil

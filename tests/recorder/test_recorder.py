@@ -301,7 +301,7 @@ def test_a_history_that_is_replaced_under_the_recorder_is_noticed(
     assert "the file was replaced; opening the new one" in recorder.output
 
 
-def test_a_missing_directory_is_reported_in_a_sentence(tmp_path: Path) -> None:
+def test_a_missing_directory_is_reported_in_one_line(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/nowhere/energy.db"
     with Part.module("recorder", directory=tmp_path, DATABASE_URL=url) as part:
         assert part.process.wait(15) == 1

@@ -222,11 +222,13 @@ def test_messages_of_any_length_arrive_whole_and_in_their_order(
     def take(message: paho.MQTTMessage) -> None:
         received.append((message.topic, message.payload, message.qos, message.retain))
         if manual_ack:
-            hears.ack([(message, hears.connection)])
+            subscriber.ack([(message, subscriber.connection)])
 
     to_all = [Subscription("t/#", 1)]
-    hears = clients(port, "hears", subscriptions=to_all, on_message=take, manual_ack=manual_ack)
-    hears.wait_connected(10)
+    subscriber = clients(
+        port, "subscriber", subscriptions=to_all, on_message=take, manual_ack=manual_ack
+    )
+    subscriber.wait_connected(10)
     speaks = clients(port, "speaks")
     speaks.publish("t/first", b"", qos=1, retain=False)
     wait_until(lambda: received)

@@ -191,7 +191,7 @@ def test_late_comes_after_the_answer_to_the_next_request() -> None:
         simulator.fault(1, "late", 0.15, times=1)
         assert await master.ask(tcp(1, 0, 4), timeout_s=0.05) == b""
         assert (await master.ask(tcp(1, 4, 2, transaction=2)))[:2] == b"\x00\x02"
-        assert await master.hear() == bytes.fromhex(GOOD)
+        assert await master.receive() == bytes.fromhex(GOOD)
 
     play(story)
 
@@ -202,7 +202,7 @@ def test_late_after_next_comes_when_the_next_request_is_sent() -> None:
         assert await master.ask(tcp(1, 0, 4), timeout_s=0.1) == b""
         answers = await master.ask(tcp(1, 4, 2, transaction=2))
         while len(answers) < 17 + 13:
-            answers += await master.hear()
+            answers += await master.receive()
         assert answers[:17] == bytes.fromhex(GOOD)
         assert answers[17:19] == b"\x00\x02"
 
@@ -225,7 +225,7 @@ def test_split_sends_the_halves_apart() -> None:
         simulator.fault(1, "split", 0.1)
         first = await master.ask(tcp(1, 0, 4))
         begin = time.monotonic()
-        second = await master.hear()
+        second = await master.receive()
         assert first + second == bytes.fromhex(GOOD)
         assert time.monotonic() - begin > 0.05
 
@@ -324,7 +324,7 @@ def test_queue_full_answers_busy() -> None:
         simulator.fault(None, "queue-full", 1)
         simulator.fault(1, "dead")
         master.writer.write(b"".join(tcp(1, 0, 4, transaction=n) for n in (1, 2, 3, 4)))
-        assert (await master.hear())[7:9] == b"\x84\x06"
+        assert (await master.receive())[7:9] == b"\x84\x06"
 
     play(story)
 
@@ -332,7 +332,7 @@ def test_queue_full_answers_busy() -> None:
 def test_unsolicited_bytes_arrive_without_a_request() -> None:
     async def story(simulator: Simulator, master: Master) -> None:
         simulator.fault(None, "unsolicited", 0.1)
-        assert await master.hear() == b"ZLAN!"
+        assert await master.receive() == b"ZLAN!"
 
     play(story)
 
@@ -377,7 +377,7 @@ def test_to_all_gives_every_client_every_answer() -> None:
         simulator.fault(None, "to-all")
         async with Master(simulator.port) as other:
             assert await other.ask(tcp(2, 0, 2))
-            assert (await master.hear())[6] == 2
+            assert (await master.receive())[6] == 2
 
     play(story)
 

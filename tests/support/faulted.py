@@ -127,7 +127,7 @@ async def suffer(framing: str, dice: random.Random, polls: int) -> Truth:
 
 
 def strike(simulator: Simulator, dice: random.Random, left_out: tuple[str, ...]) -> None:
-    """Switch what is on off, and another fault on for each meter, seldom for the gateway."""
+    """Switch what is on off, and another fault on for each meter, sometimes for the gateway."""
     simulator.mend(None)
     for unit in simulator.meters:
         simulator.mend(unit)

@@ -17,7 +17,7 @@ def floats(answer: bytes) -> tuple[float, ...]:
 
 
 class Master:
-    """One connection; `hear` returns what comes, `b""` when nothing does in time."""
+    """One connection; `receive` returns what arrives, `b""` when nothing does in time."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -35,11 +35,11 @@ class Master:
         self.writer.close()
 
     async def ask(self, request: bytes, timeout_s: float = 2) -> bytes:
-        """Send a request and return the first bytes that come back."""
+        """Send a request and return the first bytes that arrive."""
         self.writer.write(request)
-        return await self.hear(timeout_s)
+        return await self.receive(timeout_s)
 
-    async def hear(self, timeout_s: float = 2) -> bytes:
+    async def receive(self, timeout_s: float = 2) -> bytes:
         """Return the next bytes that arrive."""
         try:
             return await asyncio.wait_for(self.reader.read(1000), timeout_s)

@@ -96,6 +96,7 @@ class Part:
         )
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        environment |= {"COMMIT_INTERVAL": "1"}  # by default nobody would see a row for a minute
         environment |= {name: str(value) for name, value in settings.items()}
         with self.output_file.open("wb") as output:
             self.process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A gateway poller against the simulator, both in one event loop, and what comes out of it."""
+"""A gateway poller against the simulator, both in one event loop, and what it publishes."""
 
 import asyncio
 import contextlib

@@ -11,7 +11,7 @@ FAULTS_S = 6
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10_000))
 
 
-def test_no_reading_is_lost_stored_twice_or_changed_whatever_dies() -> None:
+def test_no_reading_is_lost_stored_twice_or_changed_whichever_part_dies() -> None:
     require("mosquitto")
 
     with ThreadPoolExecutor() as both:

@@ -321,7 +321,7 @@ def test_first_load_is_light(house: House, chromium: Browser) -> None:
 
 
 @pytest.mark.browser
-def test_page_tells_of_broker_and_server_and_comes_back(chromium: Browser, tmp_path: Path) -> None:
+def test_page_shows_outages_and_recovers(chromium: Browser, tmp_path: Path) -> None:
     settings = {"MQTT_PORT": free_port(), "HTTP_PORT": free_port()}
     page = chromium.new_page()
     with Part.module("web", directory=tmp_path / "web", **settings):

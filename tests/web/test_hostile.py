@@ -200,7 +200,7 @@ def test_flood_is_refused_and_counted_and_costs_no_memory(target: Target) -> Non
 
 
 def _rejected(target: Target) -> int:
-    """Return how many messages the recorder says to have refused."""
+    """Return the number of messages that the recorder reports as rejected."""
     with PlainClient(target.mqtt) as client:
         client.subscribe("meters/_recorder/main/info")
         wait_until(lambda: client.messages)

@@ -44,7 +44,7 @@ def test_reading_is_an_update_in_the_form_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("ts", ["2026-11-22T11:59:00Z", "2026-11-22T12:00:00Z"])
-def test_reading_that_is_not_newer_is_no_update(ts: str) -> None:
+def test_reading_that_is_not_newer_is_not_an_update(ts: str) -> None:
     latest = Latest()
     latest.handle(message("meters/1/reading", reading("2026-11-22T12:00:00Z", 5)))
 
@@ -95,7 +95,7 @@ def test_scalar_is_an_update_as_a_number() -> None:
         ("meters/_bridge/a b/status", "online"),
     ],
 )
-def test_message_outside_the_contract_is_no_update(topic: str, payload: str) -> None:
+def test_message_outside_the_contract_is_not_an_update(topic: str, payload: str) -> None:
     found = received(topic, payload)
 
     assert found is None or Latest().handle(found) == []

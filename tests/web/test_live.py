@@ -407,7 +407,7 @@ def test_garbage_on_the_port_disturbs_nobody(site: Site) -> None:
 
 
 def test_the_service_stops_cleanly_while_browsers_are_connected(site: Site) -> None:
-    """Whatever these tests did, the log has no traceback."""
+    """After all these tests, the log has no traceback."""
     with site.raw("1"), site.browser():
         code = site.web.stop()
 

@@ -250,7 +250,7 @@ def test_a_wrong_field_is_named_with_its_reason(
 
 
 @pytest.mark.parametrize("body", ['{"meter_id": 1}', "[]", "1", "null", '"x"'])
-def test_a_body_that_is_no_reading_is_refused(client: FlaskClient, body: str) -> None:
+def test_a_body_that_is_not_a_reading_is_rejected(client: FlaskClient, body: str) -> None:
     answer = post(client, body)
 
     assert answer.status_code == 422
@@ -299,7 +299,7 @@ def test_history_is_read_as_soon_as_a_recorder_has_created_it(tmp_path: Path) ->
     assert len(after.json) == 60
 
 
-def test_file_that_is_no_database_is_reported_in_a_sentence(tmp_path: Path) -> None:
+def test_file_that_is_not_a_database_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("these are notes, and no database at all\n" * 50)
     client = make_client(f"sqlite:///{tmp_path}/notes.txt")
 

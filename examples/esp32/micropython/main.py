@@ -6,7 +6,7 @@ the function `measure` for your own meter.
 
 The device publishes `online` when it connects and has `offline` as its last will. It publishes
 readings with the time from NTP, and their scalars. It reconnects by itself after a loss of Wi-Fi
-or broker, and then sends what it has measured meanwhile.
+or broker, and then sends what it has measured in the meantime.
 """
 
 import json

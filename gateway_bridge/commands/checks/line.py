@@ -65,7 +65,8 @@ async def _unreachable(gateway: Gateway, error: NotReached) -> list[Finding]:
             Finding("port", "fault", text, remedy),
         ]
     step, remedy = _REACH.get(error.why, ("device" if gateway.is_serial else "port", ""))
-    return [Finding(step, "fault", f"{gateway.address} {error}", remedy)]
+    problem = str(error).partition("; ")[0] if remedy else str(error)
+    return [Finding(step, "fault", f"{gateway.address} {problem}", remedy)]
 
 
 async def _other_ports(where: TcpAddress) -> str:
