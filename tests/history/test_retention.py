@@ -100,7 +100,7 @@ def test_the_reading_before_the_horizon_stays_to_be_compared_with(
     assert total(database) == 8.0 + 1.5
 
 
-def test_a_reading_from_before_the_horizon_is_refused_counted_and_logged_once(
+def test_a_reading_from_before_the_horizon_is_rejected_counted_and_logged_once(
     database: peewee.Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer = Writer(database)
@@ -113,7 +113,7 @@ def test_a_reading_from_before_the_horizon_is_refused_counted_and_logged_once(
 
     assert writer.too_old == 3
     assert [record.message for record in caplog.records] == [
-        "meter 1: readings from before 2026-10-23T00:00:00.000Z refused: "
+        "meter 1: readings from before 2026-10-23T00:00:00.000Z rejected: "
         "retention has deleted up to then"
     ]
 
