@@ -29,8 +29,8 @@ IMAGE_BYTES = 400_000_000
 VALUE_BYTES = 4
 WALS = {"recorder": "energy_meters.db-wal", "gateway_bridge": "state/journal-gateway.db-wal"}
 """The files that SQLite writes ahead, by the process that writes them."""
-_INDEX = struct.Struct("<16x I")
-"""Start of a -shm file: the number of frames in the -wal file."""
+_INDEX = struct.Struct("<14x H I")
+"""Start of a -shm file: the page size, and the number of frames in the -wal file."""
 
 
 class Wal:
@@ -38,19 +38,20 @@ class Wal:
 
     def __init__(self, path: Path) -> None:
         self._index = path.with_name(path.name.replace("-wal", "-shm"))
-        self._frames = self._number()
+        _, self._frames = self._state()
         self.bytes = 0
 
     def look(self) -> None:
         """Count the frames since the last look; fewer than then: the file began again."""
-        frames, before = self._number(), self._frames
-        self.bytes += (frames - before if frames >= before else frames) * (4096 + 24)
-        self._frames = frames
+        page_size, frames = self._state()
+        before, self._frames = self._frames, frames
+        self.bytes += (frames - before if frames >= before else frames) * (page_size + 24)
 
-    def _number(self) -> int:
+    def _state(self) -> tuple[int, int]:
         with contextlib.suppress(OSError, struct.error), self._index.open("rb") as file:
-            return int(_INDEX.unpack(file.read(_INDEX.size))[0])
-        return 0
+            page_size, frames = _INDEX.unpack(file.read(_INDEX.size))
+            return page_size, frames
+        return 0, 0
 
 
 @contextmanager

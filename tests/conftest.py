@@ -20,6 +20,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("project")
 
+# Tests look at rows that parts of theirs commit: by default, up to a minute later.
+os.environ["COMMIT_INTERVAL"] = "1"
+
 # What a test starts is to hear Ctrl-C, also where the tests run in the background of a shell.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
