@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import median, quantiles
 
-from benchmarks.figures import NAMES, line, ms, readings, title
+from benchmarks.figures import NAMES, Verdict, line, ms, readings, title
 from contract import topics
 from contract.readings import Reading
 from contract.times import epoch_ms
@@ -201,15 +201,16 @@ def main() -> None:
     parser.add_argument("--backlog", type=int, default=100_000)
     parser.add_argument("--queue", type=int, default=1_000_000)
     options = parser.parse_args()
+    verdict = Verdict()
 
     title(f"A backlog of {options.backlog} readings of {len(NAMES)} quantities at Mosquitto")
     rounds = [drain(options.backlog) for _ in range(ROUNDS)]
     stored, received = (median(figures) for figures in zip(*rounds, strict=True))
     ratio = median(mine / other for mine, other in rounds)
-    line("stored, readings/s", f"{stored:.0f}", "", ">= 5000", stored >= 5000)
+    verdict.figure("stored, readings/s", f"{stored:.0f}", "", ">= 5000", ok=stored >= 5000)
     line("received by one that stores nothing", f"{received:.0f}")
-    line("ratio", f"{ratio:.2f}", json.dumps([f"{a:.0f}/{b:.0f}" for a, b in rounds]), ">= 0.6",
-         ratio >= 0.6)  # fmt: skip
+    each = json.dumps([f"{a:.0f}/{b:.0f}" for a, b in rounds])
+    verdict.figure("ratio", f"{ratio:.2f}", each, ">= 0.6", ok=ratio >= 0.6)
 
     title(f"From the request at the meter to the committed row, {METERS} meters each second")
     taken = latencies()
@@ -219,8 +220,9 @@ def main() -> None:
 
     title(f"Memory of the recorder, {options.queue} readings waiting at the broker")
     idle, peak, queue = memory(options.queue)
-    line("peak while taking them", f"{peak:.0f} MB", f"idle {idle:.0f} MB, queue {queue:.0f} MB",
-         "<= 150 MB", peak <= 150)  # fmt: skip
+    beside = f"idle {idle:.0f} MB, queue {queue:.0f} MB"
+    verdict.figure("peak while taking them", f"{peak:.0f} MB", beside, "<= 150 MB", ok=peak <= 150)
+    verdict.end()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("project")
 
+# Tests look at rows soon after their readings arrive.
+os.environ["COMMIT_INTERVAL"] = "1"
+
 # What a test starts must receive Ctrl-C, also where the tests run in the background of a shell.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -33,7 +33,7 @@ FIRST_PORT, PORTS = 10_000, 22_000
 WORKERS = 8
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
 _turns = itertools.count(secrets.randbelow(PORTS // WORKERS))
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "TZ", "CI")
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "TZ", "CI", "COMMIT_INTERVAL")
 
 
 def require(program: str) -> str:
@@ -96,7 +96,6 @@ class Part:
         )
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-        environment |= {"COMMIT_INTERVAL": "1"}  # by default nobody would see a row for a minute
         environment |= {name: str(value) for name, value in settings.items()}
         with self.output_file.open("wb") as output:
             self.process = subprocess.Popen(
