@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
@@ -171,20 +171,12 @@ class Recorder:
             self._window.connected()
         self._waiting += batch
         held = sum(1 for delivery in batch if delivery.message and delivery.message.qos)
-        urgent = not all(self._may_wait(delivery.contents) for delivery in batch)
-        self._window.add(held, urgent=urgent, now_s=time.monotonic())
-
-    def _may_wait(self, contents: Contents) -> bool:
-        """Return whether a message can wait: the journal of a bridge has all its readings."""
-        if contents.rejected or contents.from_bridge:
-            return False
         journaled = self._storage.journaled_meters
-        return all(
-            reading.seq is not None
-            and reading.meter_id in journaled
-            and not reading.stamped_on_arrival
-            for reading in contents.readings
-        )
+        urgent = not all(_may_wait(delivery.contents, journaled) for delivery in batch)
+        self._window.add(held, urgent=urgent, now_s=time.monotonic())
+        readings = (reading for delivery in batch for reading in delivery.contents.readings)
+        numbered = {reading.meter_id for reading in readings if reading.seq is not None}
+        self._replays.handle_numbered(numbered.difference(journaled))
 
     def _commit_is_due(self) -> bool:
         if not self._waiting:
@@ -288,6 +280,16 @@ class Recorder:
 
 def _has_contents(contents: Contents) -> bool:
     return bool(contents.readings or contents.rejected or contents.from_bridge)
+
+
+def _may_wait(contents: Contents, journaled: Collection[str]) -> bool:
+    """Return whether a message can wait: the journal of a bridge has all its readings."""
+    if contents.rejected or contents.from_bridge:
+        return False
+    return all(
+        reading.seq is not None and reading.meter_id in journaled and not reading.stamped_on_arrival
+        for reading in contents.readings
+    )
 
 
 def _subscriptions(name: str, group: str | None) -> tuple[Subscription, ...]:

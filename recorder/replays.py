@@ -12,6 +12,7 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from contract.replay import ReplayAnswer, ReplayRequest
@@ -30,6 +31,9 @@ GAP_S = 5.0
 """Seconds that a gap must stay open: another recorder of the group may be about to fill it."""
 GROUP_S = 15.0
 """Seconds between requests of a group without a gap: an absent member may get all of a meter."""
+NEW_METER_S = 2.0
+"""Seconds from the first reading of a meter whose bridge is unknown to the request."""
+MOST_METERS = 50_000
 ANSWER_S = 60.0
 LONGEST_S = 60.0
 """Longest pause between requests that do not help; pauses begin with `GAP_S` and double."""
@@ -87,6 +91,7 @@ class Replays:
         self._conversations: dict[str, _Conversation] = {}
         self._gaps: dict[str, tuple[Gap, float]] = {}
         self._reported_lost = OncePerKey()
+        self._asked_for = OncePerKey(MOST_METERS)
         self.connected = threading.Event()
         """Set, by any thread, when the connection to the broker has been made."""
         self.asked = 0
@@ -102,6 +107,17 @@ class Replays:
         conversation.passed.clear()
         if online:
             conversation.ask_at(time.monotonic() + ONLINE_S)
+
+    def handle_numbered(self, meters: Iterable[str]) -> None:
+        """Schedule a request for meters that number their readings and whose bridge is unknown.
+
+        An answer that came before a meter's first row did not name its bridge. Each is asked for
+        once: a device without a journal may number its readings, too.
+        """
+        new = [meter for meter in meters if self._asked_for.is_first(meter)]
+        if new:
+            for conversation in self._conversations.values():
+                conversation.ask_at(time.monotonic() + NEW_METER_S)
 
     def handle_answer(self, bridge: str, answer: ReplayAnswer, give_up: threading.Event) -> None:
         """Handle the answer of a bridge; the readings it sent before are stored by now."""

@@ -30,7 +30,7 @@ class RecorderSettings(Settings):
         description="Group of recorders that share the readings (empty = this one stores all).",
     )
     commit_interval: float = Field(
-        60,
+        30,
         ge=0,
         le=300,
         description="Longest delay of a commit in seconds, for readings of bridges with a journal; "

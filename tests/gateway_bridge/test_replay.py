@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.bridged import Site
+from tests.support.bridged import Site, rows
 from tests.support.parts import wait_until
 from tests.support.plain_client import PlainClient
 
@@ -137,3 +137,17 @@ def test_an_invalid_request_is_logged_and_harmless(site: Site) -> None:
         bridge.wait_for("invalid request ignored")
         before = len(client.messages)
         wait_until(lambda: len(client.messages) > before + 3, what="readings")
+
+
+def test_a_meter_that_appears_later_is_known_by_its_bridge_too(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    def meters_of_bridges() -> set[str]:
+        found = rows(site.history, "SELECT name FROM meters WHERE bridge IS NOT NULL")
+        return {name for (name,) in found}
+
+    with site.broker(), site.recorder(), site.bridge():
+        with site.simulator("1"):
+            wait_until(lambda: meters_of_bridges() == {"1"}, what="the bridge's first answer")
+        with site.simulator("1,2"):
+            wait_until(lambda: meters_of_bridges() == {"1", "2"}, 60, "the answer for meter 2")

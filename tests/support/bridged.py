@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tests.support.journals import journaled
 from tests.support.parts import Part, free_port, listens, wait_until
@@ -62,7 +63,7 @@ class Site:
     def stored(self) -> set[tuple[str, int]]:
         """The readings that are in the history: meter and epoch ms."""
         query = "SELECT name, ts FROM readings_raw JOIN meters ON meters.id = meter"
-        return _rows(self.history, query)
+        return rows(self.history, query)
 
     def kept(self) -> set[tuple[str, int]]:
         """The readings that the bridge has in its journal by now."""
@@ -73,7 +74,7 @@ class Site:
         wait_until(lambda: len(self.kept()) >= wanted, 20, "readings in the journal")
 
 
-def _rows(path: Path, query: str) -> set[tuple[str, int]]:
+def rows(path: Path, query: str) -> set[tuple[Any, ...]]:
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
             return set(database.execute(query).fetchall())
