@@ -10,9 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple, NotRequired
+from typing import Annotated, Any, NotRequired
 
-import orjson
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -31,7 +30,6 @@ from contract.arrival import MOST_AHEAD
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME, QUANTITIES, Quantity
 from contract.times import format_time, parse_time
-from contract.topics import METER_ID
 from contract.validation import Id, payload_error
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
@@ -114,82 +112,11 @@ def decode_reading(
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise PayloadError("too_large", [("", f"more than {MAX_PAYLOAD_BYTES} bytes")])
     try:
-        given = _plain_payload(payload) or _PAYLOAD.validate_json(payload)
+        given = _PAYLOAD.validate_json(payload)
     except ValidationError as error:
         raise payload_error(error) from error
     rounded = not (_MORE_DECIMALS.search(payload) or b"e-" in payload or b"E-" in payload)
     return _reading(given, arrived, meter_id, rounded=rounded)
-
-
-class _Shape(NamedTuple):
-    """Payloads with the same fields: whether they are plain, and the range of each field.
-
-    Plain: quantities alone, and in the catalogue's order.
-    """
-
-    is_plain: bool
-    ranges: tuple[tuple[float, float], ...]
-
-
-_NO_ID = object()
-_MOST_SHAPES = 1000
-_shapes: dict[tuple[str, ...], _Shape] = {}
-_FLOATS, _NUMBERS = frozenset({float}), frozenset({float, int})
-
-
-def _plain_payload(payload: bytes) -> dict[str, Any] | None:
-    """Return the fields of a plain payload, at half the cost; None for any other.
-
-    A plain payload is what a bridge sends: an object with its time as text, and quantities in the
-    catalogue's order, each a number in its range. pydantic decides about everything else, and
-    makes the error messages.
-    """
-    try:
-        given = orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        return None
-    if type(given) is not dict:
-        return None
-    own_id, ts, seq = given.pop("meter_id", _NO_ID), given.pop("ts", None), given.pop("seq", None)
-    fields = tuple(given)
-    shape = _shapes.get(fields) or _shape(fields)
-    if not (shape.is_plain and _is_plain_head(own_id, ts, seq)):
-        return None
-    types = set(map(type, given.values()))
-    if not (types <= _NUMBERS and _are_in_range(given, shape)):
-        return None
-    if not types <= _FLOATS:
-        given = dict(zip(fields, map(float, given.values()), strict=True))
-    if own_id is not _NO_ID:
-        given["meter_id"] = own_id
-    given["ts"], given["seq"] = ts, seq
-    return given
-
-
-def _is_plain_head(own_id: object, ts: object, seq: object) -> bool:
-    return (
-        (ts is None or type(ts) is str)
-        and (seq is None or (type(seq) is int and 0 <= seq < 2**63))
-        and (own_id is _NO_ID or (type(own_id) is str and METER_ID.fullmatch(own_id) is not None))
-    )
-
-
-def _are_in_range(values: Mapping[str, float], shape: _Shape) -> bool:
-    for (lowest, highest), value in zip(shape.ranges, values.values(), strict=True):
-        if not lowest <= value <= highest:
-            return False
-    return True
-
-
-def _shape(fields: tuple[str, ...]) -> _Shape:
-    """Return the shape of payloads with these fields, and remember it."""
-    if len(_shapes) >= _MOST_SHAPES:
-        _shapes.clear()
-    given = set(fields)
-    kinds = {quantity.name: quantity.kind for quantity in QUANTITIES if quantity.name in given}
-    ranges = tuple((kind.lowest, kind.highest) for kind in kinds.values())
-    shape = _shapes[fields] = _Shape(tuple(kinds) == fields, ranges)
-    return shape
 
 
 def reading_from_body(body: BaseModel, *, arrived: datetime) -> Reading:
