@@ -101,9 +101,10 @@ def read_meter(database: peewee.Database, name: str) -> Meter | None:
     return next(iter(read_meters(database, [name])), None)
 
 
-def quantity_ids(database: peewee.Database) -> dict[str, int]:
-    """Return the number that stands for each quantity in `rollup`."""
-    return dict(fetch(database, "SELECT name, id FROM quantities"))
+def quantity_ids(database: peewee.Database, names: Collection[str] | None = None) -> dict[str, int]:
+    """Return the number that stands for each quantity in `rollup`, of all or of these names."""
+    where = "" if names is None else f"WHERE name IN ({placeholders(names)})"
+    return dict(fetch(database, f"SELECT name, id FROM quantities {where}", list(names or ())))
 
 
 def quantity_id(database: peewee.Database, name: str) -> int | None:
