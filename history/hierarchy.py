@@ -48,6 +48,11 @@ class Site:
 
     nodes: dict[str, Node]
 
+    @property
+    def measured_by(self) -> Role | None:
+        """The role whose meters measure the consumption: the grid's, else the consumers'."""
+        return next((role for role in (Role.GRID, Role.CONSUMER) if self.tops(role)), None)
+
     def tops(self, role: Role) -> list[Node]:
         """Return the meters of a role that do not lie directly below another of that role.
 

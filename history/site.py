@@ -196,8 +196,37 @@ def _charges(site: Site, node: Node, period: Period, nets: Mapping[str, Flow]) -
     return (None, None) if own is None else (max(own, 0.0), max(-own, 0.0))
 
 
+class Meters(NamedTuple):
+    """The meters of the history; those `without_export` have never counted an export."""
+
+    all: list[Meter]
+    without_export: set[str]
+
+    def site(self, since: datetime, until: datetime, now: datetime) -> Site:
+        """Return the site in a period."""
+        return site_of(standing(self.all, since, until, now), self.without_export)
+
+
+def read(database: peewee.Database) -> Meters:
+    """Return the meters of the history."""
+    meters = read_meters(database)
+    if EXPORT not in stored_quantities(database):
+        return Meters(meters, {meter.name for meter in meters})
+    number = quantity_id(database, EXPORT)
+    rolled_up = "SELECT 1 FROM rollup WHERE level = ? AND meter = ? AND quantity = ? LIMIT 1"
+    newest = f"SELECT {EXPORT} FROM readings_raw WHERE meter = ? ORDER BY ts DESC LIMIT 1"
+    without_export = {
+        meter.name
+        for meter in meters
+        if not fetch_one(database, rolled_up, (DAY, meter.id, number))
+        and (fetch_one(database, newest, (meter.id,)) or (None,))[0] is None
+    }
+    return Meters(meters, without_export)
+
+
 def between(
     database: peewee.Database,
+    meters: Meters,
     moments: Sequence[datetime],
     zone: ZoneInfo,
     now: datetime,
@@ -205,25 +234,21 @@ def between(
     tariffs: Tariffs | None = None,
 ) -> list[HousePeriod]:
     """Return the energy of the house between each moment and the next."""
-    meters = read_meters(database)
     found = {
         meter.name: energy.between(database, meter.name, moments, zone, tariffs=tariffs)
-        for meter in meters
+        for meter in meters.all
     }
-    without_export = _without_export(database, meters)
-    sites: dict[tuple[str, ...], Site] = {}
     result = []
     for place, (start, end) in enumerate(pairwise(moments)):
-        there = standing(meters, start, end, now)
-        names = tuple(meter.name for meter in there)
-        site = sites.setdefault(names, sites.get(names) or site_of(there, without_export))
-        in_period = {name: found[name][place] for name in names}
+        site = meters.site(start, end, now)
+        in_period = {name: found[name][place] for name in site.nodes}
         result.append(house(site, start.astimezone(zone), end.astimezone(zone), in_period))
     return result
 
 
 def periods(
     database: peewee.Database,
+    meters: Meters,
     unit: Unit,
     since: datetime,
     until: datetime,
@@ -233,11 +258,12 @@ def periods(
     tariffs: Tariffs | None = None,
 ) -> list[HousePeriod]:
     """Return the energy of the house in each period that `since` to `until` touches."""
-    return between(database, edges(unit, since, until, zone), zone, now, tariffs=tariffs)
+    return between(database, meters, edges(unit, since, until, zone), zone, now, tariffs=tariffs)
 
 
 def compare(
     database: peewee.Database,
+    meters: Meters,
     unit: Unit,
     now: datetime,
     zone: ZoneInfo,
@@ -249,24 +275,13 @@ def compare(
     start = start_of(unit, now, zone)
     earlier = start_of(unit, start - timedelta(seconds=1), zone)
     point = min(earlier + (now - start), start)
-    (before,) = between(database, [earlier, start], zone, now, tariffs=tariffs)
-    so_far, _, running = between(database, [earlier, point, start, now], zone, now, tariffs=tariffs)
+
+    def found(*moments: datetime) -> list[HousePeriod]:
+        return between(database, meters, moments, zone, now, tariffs=tariffs)
+
+    (before,) = found(earlier, start)
+    so_far, _, running = found(earlier, point, start, now)
     return HouseComparison(running, so_far, before)
-
-
-def _without_export(database: peewee.Database, meters: Iterable[Meter]) -> set[str]:
-    """Return the meters whose exports have never been counted."""
-    number = quantity_id(database, EXPORT)
-    rolled_up = "SELECT 1 FROM rollup WHERE level = ? AND meter = ? AND quantity = ? LIMIT 1"
-    newest = f"SELECT {EXPORT} FROM readings_raw WHERE meter = ? ORDER BY ts DESC LIMIT 1"
-    if EXPORT not in stored_quantities(database):
-        return {meter.name for meter in meters}
-    return {
-        meter.name
-        for meter in meters
-        if not fetch_one(database, rolled_up, (DAY, meter.id, number))
-        and (fetch_one(database, newest, (meter.id,)) or (None,))[0] is None
-    }
 
 
 def _share(part: Flow, whole: Flow) -> float | None:
@@ -361,9 +376,8 @@ def powers(site: Site, measured: Mapping[str, Flow]) -> Balance:
 def series(
     database: peewee.Database, since: datetime, until: datetime, points: int, now: datetime
 ) -> SiteSeries:
-    """Return the power of the house in at most `points` equal slices from `since` to `until`."""
-    meters = standing(read_meters(database), since, until, now)
-    site = site_of(meters, _without_export(database, meters))
+    """Return the power of the house in `points` equal slices from `since` to `until`."""
+    site = read(database).site(since, until, now)
     begin, width = since.timestamp(), (until - since).total_seconds() / points
     measured = {}
     for name in site.nodes:

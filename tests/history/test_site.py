@@ -18,8 +18,18 @@ from history.meter_settings import change
 from history.periods import Unit
 from history.readings_table import Writer
 from history.rollups.rollups import Rollups
-from history.site import HousePeriod, compare, house, notes, periods, powers, resampled, series
-from history.tables import Meter, read_meters
+from history.site import (
+    HousePeriod,
+    compare,
+    house,
+    notes,
+    periods,
+    powers,
+    read,
+    resampled,
+    series,
+)
+from history.tables import Meter
 from tests.history.test_hierarchy import meter
 from tests.support.histories import BERLIN
 
@@ -303,9 +313,10 @@ def test_periods_of_a_house_add_up_also_on_a_day_of_23_hours(
     solar_house: peewee.Database,
 ) -> None:
     end = MIDNIGHT + timedelta(hours=24 + 23 + 24)
+    meters = read(solar_house)
 
     def found(unit: Unit) -> list[HousePeriod]:
-        return periods(solar_house, unit, MIDNIGHT, end, BERLIN, now=end)
+        return periods(solar_house, meters, unit, MIDNIGHT, end, BERLIN, now=end)
 
     days, hours = found(Unit.DAY), found(Unit.HOUR)
 
@@ -320,7 +331,7 @@ def test_periods_of_a_house_add_up_also_on_a_day_of_23_hours(
     assert days[0].balance.consumers is None
     assert days[2].balance.rest == pytest.approx(360 * 24 / 1000, abs=0.1)
     assert days[2].self_consumed == pytest.approx(600 * 8 / 1000, abs=0.01)
-    assert notes(read_meters(solar_house), days) == []
+    assert notes(meters.all, days) == []
 
 
 def test_the_running_day_of_a_house_is_compared_with_the_one_before(
@@ -328,7 +339,7 @@ def test_the_running_day_of_a_house_is_compared_with_the_one_before(
 ) -> None:
     noon = MIDNIGHT + timedelta(hours=35)  # of the day of 23 hours
 
-    found = compare(solar_house, Unit.DAY, noon, BERLIN)
+    found = compare(solar_house, read(solar_house), Unit.DAY, noon, BERLIN)
 
     assert found.now.start.day == 29
     assert found.now.balance.consumption == pytest.approx(11 * 0.6, abs=0.11)
@@ -356,7 +367,8 @@ def test_a_meter_that_is_silent_is_a_gap_and_not_nothing(solar_house: peewee.Dat
     solar_house.execute_sql("DELETE FROM readings_raw WHERE meter = 2")
     solar_house.execute_sql("DELETE FROM rollup WHERE meter = 2")
 
-    (day,) = periods(solar_house, Unit.DAY, since, since + HOUR, BERLIN, now=since + 22 * HOUR)
+    meters, now = read(solar_house), since + 22 * HOUR
+    (day,) = periods(solar_house, meters, Unit.DAY, since, since + HOUR, BERLIN, now)
 
     assert day.balance.grid is not None
     assert (day.balance.production, day.balance.consumption) == (None, None)
