@@ -47,21 +47,28 @@ def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
     TARIFFS_FILE; unknown values are null. Figures include the newest stored reading.
     """
     now = datetime.now(UTC)
+    span = span_of(query, now)
+    if isinstance(span, Response):
+        return span
+
+    shared = parts()
+
+    def encoded(database: peewee.Database) -> tuple[bytes, bool]:
+        body = _body(database, shared, path.meter_id, query.period, span, now)
+        return orjson.dumps(body), False
+
+    return meters.of_meter(path.meter_id, encoded, b"null")
+
+
+def span_of(query: EnergyQuery, now: datetime) -> tuple[datetime, datetime] | Response:
+    """Return the beginning and end of the periods; a response where they are invalid."""
     until = query.until or now
     since = query.since or start_of(query.period, until - _SPANS[query.period], parts().zone)
     if since >= until:
         return invalid_parameter("from", "should be before `to`")
     if (until - since) / timedelta(hours=_SHORTEST[query.period]) > MOST_PERIODS:
         return invalid_parameter("from", f"should be at most {MOST_PERIODS} periods before `to`")
-
-    shared = parts()
-
-    def encoded(database: peewee.Database) -> tuple[bytes, bool]:
-        span = since, until
-        body = _body(database, shared, path.meter_id, query.period, span, now)
-        return orjson.dumps(body), False
-
-    return meters.of_meter(path.meter_id, encoded, b"null")
+    return since, until
 
 
 def _body(

@@ -88,7 +88,7 @@ def post_reading(body: ReadingBody) -> Response:
         )
     sent = _publish(reading)
     stored = _wait_for_row(reading)
-    if not stored and not _confirmed(sent):
+    if not stored and not confirmed(sent):
         return error_response(
             503,
             f"broker {broker.address}: no confirmation within {STORED_WITHIN_S:g} s; "
@@ -151,7 +151,8 @@ def _wait_for_row(reading: Reading) -> Reading | None:
     return None
 
 
-def _confirmed(sent: MQTTMessageInfo) -> bool:
+def confirmed(sent: MQTTMessageInfo) -> bool:
+    """Return whether the broker has confirmed a message."""
     try:
         return sent.is_published()
     except (RuntimeError, ValueError):  # it could not be queued

@@ -447,7 +447,7 @@ def test_the_interface_describes_itself_with_the_catalogue(client: FlaskClient) 
 
     assert set(description["paths"]) == {
         "/meters/", "/meters/{meter_id}/series", "/meters/{meter_id}/energy", "/readings/",
-        "/readings/{meter_id}",
+        "/readings/{meter_id}", "/meters/{meter_id}", "/site/", "/site/energy", "/site/series",
     }  # fmt: skip
     reading = description["components"]["schemas"]["Reading"]["properties"]
     assert reading["voltage_l1"]["description"] == "Voltage L1 in V"
