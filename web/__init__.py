@@ -2,8 +2,21 @@
 
 from flask import Flask
 
-from web import energy, headers, health, live, meters, openapi, pages, readings, responses
+from web import (
+    access,
+    energy,
+    headers,
+    health,
+    live,
+    login,
+    meters,
+    openapi,
+    pages,
+    readings,
+    responses,
+)
 from web.context import KEY, Parts
+from web.proxies import TrustedProxies
 from web.settings import WebSettings
 
 LARGEST_BODY_BYTES = 65536
@@ -18,8 +31,11 @@ def create_app(settings: WebSettings) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     responses.init_app(app)
     headers.init_app(app, shared)
+    access.init_app(app, shared.access)
     openapi.init_app(app, meters.api, energy.api, readings.api)
-    for blueprint in (pages.blueprint, health.blueprint):
+    for blueprint in (login.blueprint, pages.blueprint, health.blueprint):
         app.register_blueprint(blueprint)
     live.init_app(app, shared)
+    access.guard_socketio(app, shared.access)
+    app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     return app

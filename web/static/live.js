@@ -20,10 +20,18 @@ function learnOffset(response) {
   offset_ms = Math.abs(off) > 2000 ? off : 0;
 }
 
+/** Open the login page where the server requires a login, for example because the session ended. */
+function logInWhereRequired(response) {
+  if (response.status !== 401) return;
+  const here = location.pathname + location.search;
+  location.assign(`/login?next=${encodeURIComponent(here)}`);
+}
+
 /** Fetch JSON; throws an Error with the server's message where it refuses. */
 export async function getJson(path) {
   const response = await fetch(path, { headers: { Accept: "application/json" } });
   learnOffset(response);
+  logInWhereRequired(response);
   if (!response.ok) {
     const body = await response.json().catch(() => ({}));
     const detail = typeof body.detail === "string" ? body.detail : `error ${response.status}`;
@@ -113,7 +121,11 @@ export function connect({ first, onReading, onStatus, onChange }) {
     show();
     if (reason === "io server disconnect") socket.connect();
   });
-  socket.on("connect_error", show);
+  socket.on("connect_error", () => {
+    show();
+    // A browser does not say why a WebSocket was refused.
+    fetch("/meters/", { method: "HEAD" }).then(logInWhereRequired, () => {});
+  });
   socket.on("broker", (state) => {
     if (state.connected && !broker.connected) changed(true);
     broker = state;
