@@ -475,12 +475,11 @@ def test_a_live_connection_ends_when_its_user_or_token_is_removed(
     with ExitStack() as stack:
         site = Site(tmp_path, stack)
         url, headers = f"ws://127.0.0.1:{site.port}{path}", site.credentials(kind)
-        live = stack.enter_context(
-            closing(websocket.create_connection(url, timeout=10, header=headers))
-        )
-        other = stack.enter_context(
-            closing(websocket.create_connection(url, timeout=10, header=bearer(site.other_token)))
-        )
+        live = websocket.create_connection(url, timeout=10, header=headers)
+        stack.callback(live.shutdown)
+        headers = bearer(site.other_token)
+        other = websocket.create_connection(url, timeout=10, header=headers)
+        stack.callback(other.shutdown)
 
         site.revoke(kind)
 
