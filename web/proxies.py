@@ -1,5 +1,6 @@
 """Reverse proxies: only those of TRUSTED_PROXIES may say whose request they forward."""
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -10,6 +11,8 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 Network = IPv4Network | IPv6Network
 FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
 """Headers by which a proxy shows that it forwards a request."""
+
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 
 class TrustedProxies:
@@ -31,6 +34,8 @@ class TrustedProxies:
         if not address(environ.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2]):
             # The client is unknown. It must not pass for a program on the proxy's machine.
             environ["REMOTE_ADDR"] = environ["HTTP_X_FORWARDED_FOR"] = ""
+        if not _PREFIX.fullmatch(environ.get("HTTP_X_FORWARDED_PREFIX", "")):
+            environ.pop("HTTP_X_FORWARDED_PREFIX", None)
         return self._fixed(environ, start_response)
 
     def _is_in_networks(self, text: str) -> bool:
