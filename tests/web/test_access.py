@@ -8,6 +8,7 @@ from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import gevent
 import pytest
@@ -425,7 +426,8 @@ class Site:
         set_user(self.users_file, "ben", "editor", PASSWORD)
         _, self.token = set_token(self.users_file, "display", "viewer")
         _, self.other_token = set_token(self.users_file, "logger", "editor")
-        web = Part.module("web", directory=directory, HTTP_PORT=self.port, MQTT_PORT=free_port())
+        settings = {"HTTP_PORT": self.port, "MQTT_PORT": free_port(), "LOG_LEVEL": "DEBUG"}
+        web = Part.module("web", directory=directory, **settings)
         self.web = stack.enter_context(web)
         self.web.wait_for("listening")
 
@@ -465,6 +467,18 @@ def test_a_token_in_the_address_of_a_websocket_is_not_accepted(site: Site) -> No
         websocket.create_connection(
             f"ws://127.0.0.1:{site.port}/ws/1?token={site.token}", timeout=5
         )
+
+
+def test_neither_password_nor_token_nor_session_reaches_the_log(site: Site) -> None:
+    session = site.credentials("user")["Cookie"]
+    for headers in (site.credentials("token"), {"Cookie": session}):
+        request = Request(f"http://127.0.0.1:{site.port}/meters/", headers=headers)
+        with urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
+
+    assert "GET /meters/" in site.web.output
+    value = session.partition("=")[2]
+    assert not [secret for secret in (PASSWORD, site.token, value) if secret in site.web.output]
 
 
 @pytest.mark.parametrize("path", ["/ws/1", "/socket.io/?EIO=4&transport=websocket"])
