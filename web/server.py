@@ -30,6 +30,13 @@ class Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # publishes no types
         if self.environ.get("HTTP_UPGRADE"):
             self.close_connection = True
 
+    def format_request(self) -> str:
+        """Return the line of a request for the log, without the query: it may hold a secret."""
+        address, query, _ = (self.requestline or "").partition("?")
+        self.requestline = f"{address}?…" if query else address
+        line: str = super().format_request()
+        return line
+
 
 def serve(app: Flask, settings: WebSettings) -> pywsgi.WSGIServer:
     """Return a server that accepts connections.

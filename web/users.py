@@ -6,6 +6,7 @@ salt. A token has 256 random bits, which nobody can guess: one SHA-256 of it is 
 
 import hashlib
 import logging
+import re
 import secrets
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -25,6 +26,10 @@ ROLES: tuple[Role, ...] = get_args(Role)
 LEAST_CHARACTERS = 8
 TOKEN_BYTES = 32
 SCRYPT = "scrypt:32768:8:1"
+_HASH: dict[Kind, re.Pattern[str]] = {
+    "user": re.compile(r"scrypt:\d+:\d+:\d+\$[A-Za-z0-9]+\$[0-9a-f]{128}"),
+    "token": re.compile(r"[0-9a-f]{64}"),
+}
 _NOBODY = f"{SCRYPT}$nobody$" + "0" * 128
 """The hash of no password, which takes as long to check as any."""
 
@@ -127,7 +132,8 @@ def read_accounts(path: Path) -> Accounts:
 def _account(path: Path, number: int, line: str) -> Account:
     match line.split():
         case ["user" | "token" as kind, name, "viewer" | "editor" as role, hashed]:
-            return Account(kind, name, role, hashed)
+            if _HASH[kind].fullmatch(hashed):
+                return Account(kind, name, role, hashed)
     raise SettingsError(
         f"WEB_USERS_FILE {path}: line {number} should be 'user NAME ROLE HASH' or 'token NAME ROLE "
         "HASH', as 'meterflow web add-user' and 'meterflow web add-token' write it"

@@ -14,9 +14,10 @@ import gevent
 import pytest
 import websocket
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser, expect, sync_playwright
 
 import web.users
-from tests.support.parts import Part, free_port
+from tests.support.parts import CHROMIUM_OPTIONS, Part, free_port, require
 from web import create_app
 from web.access import COOKIE
 from web.attempts import FREE, LONGEST_WAIT_S, MOST_ADDRESSES, Attempts
@@ -416,6 +417,15 @@ def test_what_someone_types_is_shown_as_text(client: FlaskClient) -> None:
     assert "<script>alert" not in answer.text
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    path = require("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
 class Site:
     """A web service with users and tokens, without a broker."""
 
@@ -502,3 +512,53 @@ def test_a_live_connection_ends_when_its_user_or_token_is_removed(
         assert int.from_bytes(frame[1][:2], "big") == 1008
         other.ping()
         assert other.recv_frame().opcode != websocket.ABNF.OPCODE_CLOSE
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
+def test_a_person_logs_in_and_out_also_without_javascript(
+    site: Site, chromium: Browser, script: bool
+) -> None:
+    with closing(chromium.new_context(java_script_enabled=script)) as context:
+        page = context.new_page()
+        page.goto(f"http://localhost:{site.port}/meter/1?x=2")
+        page.get_by_label("Name").fill("anna")
+        page.get_by_label("Password").fill("wrong horse")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("alert")).to_have_text("Name or password is wrong.")
+        expect(page.get_by_label("Name")).to_have_value("anna")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url(f"http://localhost:{site.port}/meter/1?x=2")
+        page.get_by_role("button", name="Log out").click()
+        page.wait_for_url(f"http://localhost:{site.port}/login")
+        page.goto(f"http://localhost:{site.port}/")
+        expect(page.get_by_role("heading")).to_have_text("Log in")
+
+
+@pytest.mark.browser
+def test_the_login_page_fits_a_phone(site: Site, chromium: Browser) -> None:
+    with closing(chromium.new_context(viewport={"width": 320, "height": 640})) as context:
+        page = context.new_page()
+        page.goto(f"http://localhost:{site.port}/login")
+
+        assert page.evaluate("document.documentElement.scrollWidth") == 320
+        assert page.evaluate("document.documentElement.scrollHeight") == 640
+
+
+@pytest.mark.browser
+def test_an_open_page_shows_the_login_when_its_session_ends(
+    tmp_path: Path, chromium: Browser
+) -> None:
+    with ExitStack() as stack:
+        site = Site(tmp_path, stack)
+        page = stack.enter_context(closing(chromium.new_context())).new_page()
+        page.goto(f"http://localhost:{site.port}/?x=2")
+        page.get_by_label("Name").fill("anna")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.locator("#connection")).to_have_attribute("data-state", "broker")
+
+        set_user(site.users_file, "anna", None, "another horse")
+
+        page.wait_for_url(f"http://localhost:{site.port}/login?next=%2F%3Fx%3D2")

@@ -180,7 +180,9 @@ def test_a_service_notices_a_changed_file(tmp_path: Path) -> None:
     assert not file.accounts().has_users
 
 
-@pytest.mark.parametrize("damage", ["user anna", "\0", "user anna admin x", "gone"])
+@pytest.mark.parametrize(
+    "damage", ["user anna", "\0", "user anna admin x", "user anna viewer md5$x$y", "gone"]
+)
 def test_a_file_damaged_while_the_service_runs_changes_nothing_and_is_reported(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -198,7 +200,9 @@ def test_a_file_damaged_while_the_service_runs_changes_nothing_and_is_reported(
 
 
 def test_a_service_does_not_start_with_an_invalid_file(tmp_path: Path) -> None:
-    (tmp_path / "web-users").write_text("user anna viewer x\nuser ben admin x\n")
+    set_user(tmp_path / "web-users", "anna", None, PASSWORD)
+    with (tmp_path / "web-users").open("a") as file:
+        file.write("user ben admin x\n")
 
     with pytest.raises(SettingsError, match=r"web-users: line 2 should be 'user NAME ROLE HASH'"):
         UsersFile(tmp_path / "web-users")
