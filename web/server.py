@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import re
 import socket
 
 from flask import Flask
@@ -13,6 +14,8 @@ from service.errors import SettingsError
 from web.settings import WebSettings
 
 logger = logging.getLogger(__name__)
+
+_QUERY = re.compile(r"\?\S*")
 
 
 class Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # publishes no types
@@ -32,10 +35,8 @@ class Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # publishes no types
 
     def format_request(self) -> str:
         """Return the line of a request for the log, without the query: it may hold a secret."""
-        address, query, _ = (self.requestline or "").partition("?")
-        self.requestline = f"{address}?…" if query else address
         line: str = super().format_request()
-        return line
+        return _QUERY.sub("?…", line)
 
 
 def serve(app: Flask, settings: WebSettings) -> pywsgi.WSGIServer:
