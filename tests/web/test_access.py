@@ -7,13 +7,15 @@ from contextlib import ExitStack, closing
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 import gevent
 import pytest
 import websocket
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from playwright.sync_api import Browser, expect, sync_playwright
 
 import web.users
@@ -46,12 +48,13 @@ def make_client(tmp_path: Path) -> Iterator[Callable[..., FlaskClient]]:
     """Make clients of services that have an empty history."""
     with ExitStack() as stack:
 
-        def made(**settings: Any) -> FlaskClient:
-            settings = {"web_users_file": tmp_path / "state" / "web-users", **settings}
-            url = f"sqlite:///{tmp_path}/energy_meters.db"
-            app = create_app(
-                WebSettings(_env_file=None, database_url=url, mqtt_port=free_port(), **settings)
-            )
+        def made(**changed: Any) -> FlaskClient:
+            ours: dict[str, Any] = {
+                "database_url": f"sqlite:///{tmp_path}/energy_meters.db",
+                "mqtt_port": free_port(),
+                "web_users_file": tmp_path / "state" / "web-users",
+            }
+            app = create_app(WebSettings(_env_file=None, **ours | changed))
             stack.callback(app.extensions[KEY].history.close)
             return app.test_client()
 
@@ -216,6 +219,29 @@ def test_a_forged_or_foreign_cookie_opens_nothing(
     assert client.get("/meters/").status_code == 401
 
 
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.sampled_from(["Authorization", "Cookie", "Host", "Origin", "X-Forwarded-For", "Accept"]),
+        st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=50)
+        | st.sampled_from(
+            ["Bearer ", "bearer x", "Basic YTpi", "localhost", "127.0.0.1", "[::1]:1"]
+        )
+        | st.text(max_size=20).map(lambda text: f"{COOKIE}={quote(text)}"),
+    ),
+    st.sampled_from(["127.0.0.1", "192.168.1.7", "::1", "x", ""]),
+)
+def test_no_header_opens_the_service(
+    client: FlaskClient, headers: dict[str, str], peer: str
+) -> None:
+    for method in ("get", "post"):
+        answer = getattr(client, method)(
+            "/meters/", headers=headers, environ_overrides={"REMOTE_ADDR": peer}
+        )
+        assert answer.status_code in (302, 401, 421)
+        assert answer.status_code != 302 or answer.location == "/login?next=/meters/"
+
+
 @pytest.mark.parametrize("content", ["", "short"])
 def test_a_key_that_could_be_guessed_opens_no_session(
     client: FlaskClient, users_file: Path, content: str
@@ -307,8 +333,8 @@ def test_the_network_may_read_without_a_login_where_that_is_set(
 def test_a_public_address_without_users_is_refused_with_what_to_do(
     tmp_path: Path, program: str, host: str
 ) -> None:
-    settings = {"HTTP_HOST": host, "HTTP_PORT": free_port(), "MQTT_PORT": free_port()}
-    with Part.module(program, directory=tmp_path, **settings) as part:
+    public = {"HTTP_HOST": host, "HTTP_PORT": free_port(), "MQTT_PORT": free_port()}
+    with Part.module(program, directory=tmp_path, **public) as part:
         assert part.process.wait(30) == 2
 
         assert (
@@ -321,12 +347,12 @@ def test_a_public_address_without_users_is_refused_with_what_to_do(
 def test_a_public_address_is_served_with_users_or_where_everyone_may_read(
     tmp_path: Path, way: str
 ) -> None:
-    settings: dict[str, object] = {"HTTP_HOST": "0.0.0.0", "HTTP_PORT": free_port()}
+    public: dict[str, object] = {"HTTP_HOST": "0.0.0.0", "HTTP_PORT": free_port()}
     if way == "users":
         set_user(tmp_path / "state" / "web-users", "anna", None, PASSWORD)
     else:
-        settings["WEB_OPEN"] = "read"
-    with Part.module("web", directory=tmp_path, MQTT_PORT=free_port(), **settings) as part:
+        public["WEB_OPEN"] = "read"
+    with Part.module("web", directory=tmp_path, MQTT_PORT=free_port(), **public) as part:
         part.wait_for("listening")
         said = "anna may log in" if way == "users" else "anyone on the network may read"
         assert said in part.output
@@ -436,8 +462,8 @@ class Site:
         set_user(self.users_file, "ben", "editor", PASSWORD)
         _, self.token = set_token(self.users_file, "display", "viewer")
         _, self.other_token = set_token(self.users_file, "logger", "editor")
-        settings = {"HTTP_PORT": self.port, "MQTT_PORT": free_port(), "LOG_LEVEL": "DEBUG"}
-        web = Part.module("web", directory=directory, **settings)
+        ours = {"HTTP_PORT": self.port, "MQTT_PORT": free_port(), "LOG_LEVEL": "DEBUG"}
+        web = Part.module("web", directory=directory, **ours)
         self.web = stack.enter_context(web)
         self.web.wait_for("listening")
 
