@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from broker.settings import BrokerSettings, is_loopback
+from broker.settings import BrokerSettings
 from gateway_bridge.settings import UnitIds
 from meterflow.parts import Choice
 from service.lifecycle import leave
-from service.settings import Host, Port
+from service.settings import Host, Port, is_loopback
 
 
 class RunSettings(BrokerSettings):
@@ -44,5 +44,16 @@ class RunSettings(BrokerSettings):
         )
 
 
+def main() -> None:
+    """Print what to start. Raises SettingsError for a wrong setting."""
+    settings = RunSettings.load()
+    if not is_loopback(settings.http_host):
+        # Imported here because the web service takes 0.5 s to import.
+        from web.settings import WebSettings, check_exposure
+
+        check_exposure(WebSettings.load())
+    json.dump(settings.choice, sys.stdout)
+
+
 if __name__ == "__main__":
-    leave("meterflow", lambda: json.dump(RunSettings.load().choice, sys.stdout))
+    leave("meterflow", main)

@@ -3,11 +3,13 @@
 from flask import Flask
 
 from web import (
+    access,
     energy,
     headers,
     health,
     live,
     meter_settings,
+    login,
     meters,
     openapi,
     pages,
@@ -16,6 +18,7 @@ from web import (
     site,
 )
 from web.context import KEY, Parts
+from web.proxies import TrustedProxies
 from web.settings import WebSettings
 
 LARGEST_BODY_BYTES = 65536
@@ -32,6 +35,11 @@ def create_app(settings: WebSettings) -> Flask:
     headers.init_app(app, shared)
     openapi.init_app(app, meters.api, energy.api, site.api, meter_settings.api, readings.api)
     for blueprint in (pages.blueprint, health.blueprint):
+    access.init_app(app, shared.access)
+    openapi.init_app(app, meters.api, energy.api, readings.api)
+    for blueprint in (login.blueprint, pages.blueprint, health.blueprint):
         app.register_blueprint(blueprint)
     live.init_app(app, shared)
+    access.guard_socketio(app, shared.access)
+    app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     return app

@@ -9,6 +9,7 @@ from flask import current_app
 from contract.arrival import ArrivalTimes
 from history.tariffs import Tariffs
 from service.zones import local_zone
+from web.access import Access
 from web.history_reader import HistoryReader
 from web.latest import Latest
 from web.relay import Relay
@@ -23,6 +24,7 @@ class Parts:
     """The parts of one web service."""
 
     settings: WebSettings
+    access: Access
     history: HistoryReader
     subscriber: Subscriber
     latest: Latest
@@ -33,10 +35,11 @@ class Parts:
 
     @classmethod
     def of(cls, settings: WebSettings) -> "Parts":
-        """Return the parts, none of them connected yet. Raises SettingsError for wrong prices."""
+        """Return the parts, none of them connected yet. Raises SettingsError for wrong files."""
         subscriber, latest = Subscriber(settings), Latest()
         return cls(
             settings,
+            Access(settings),
             HistoryReader(settings.database_url),
             subscriber,
             latest,

@@ -52,7 +52,7 @@ def _with_cors(origins: tuple[str, ...]) -> Callable[[Response], Response]:
             response.headers["Access-Control-Allow-Origin"] = request.origin
             if request.method == "OPTIONS":
                 response.headers["Access-Control-Allow-Methods"] = "GET, POST"
-                response.headers["Access-Control-Allow-Headers"] = "Content-Type"
+                response.headers["Access-Control-Allow-Headers"] = "Content-Type, Authorization"
                 response.headers["Access-Control-Max-Age"] = "3600"
         return response
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import re
 import socket
 
 from flask import Flask
@@ -13,6 +14,8 @@ from service.errors import SettingsError
 from web.settings import WebSettings
 
 logger = logging.getLogger(__name__)
+
+_QUERY = re.compile(r"\?\S*")
 
 
 class Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # publishes no types
@@ -29,6 +32,11 @@ class Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # publishes no types
         super().handle_one_response()
         if self.environ.get("HTTP_UPGRADE"):
             self.close_connection = True
+
+    def format_request(self) -> str:
+        """Return the line of a request for the log, without the query: it may hold a secret."""
+        line: str = super().format_request()
+        return _QUERY.sub("?…", line)
 
 
 def serve(app: Flask, settings: WebSettings) -> pywsgi.WSGIServer:

@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import socket
 from typing import Any
+from weakref import WeakSet
 
 import flask_sock
 import gevent
@@ -156,12 +157,17 @@ class WebSocket(simple_websocket.Server):  # type: ignore[misc]  # publishes no 
         """Wrap the socket before the first byte is sent."""
         self.sock = self.environ[OUTGOING] = FrameSocket(self.sock)
         super().handshake()
+        open_sockets.add(self)
 
     def close(self, reason: int | None = None, message: str | None = None) -> None:
         """Send a close frame, and end the connection even where the client does not answer it."""
         super().close(reason, message)
         self.event.set()
         gevent.spawn_later(CLOSE_S, self.sock.close)
+
+
+open_sockets: WeakSet[WebSocket] = WeakSet()
+"""The WebSockets of this process; some may have been closed."""
 
 
 def text_frame(text: str) -> bytes:

@@ -406,7 +406,7 @@ def test_a_front_end_of_the_settings_may_read_and_post(client: FlaskClient, meth
     assert headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
     if method == "options":
         assert headers["Access-Control-Allow-Methods"] == "GET, POST"
-        assert headers["Access-Control-Allow-Headers"] == "Content-Type"
+        assert headers["Access-Control-Allow-Headers"] == "Content-Type, Authorization"
 
 
 def test_foreign_pages_may_not_read(client: FlaskClient) -> None:
