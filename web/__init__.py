@@ -2,7 +2,19 @@
 
 from flask import Flask
 
-from web import energy, headers, health, live, meters, openapi, pages, readings, responses
+from web import (
+    energy,
+    headers,
+    health,
+    live,
+    meters,
+    openapi,
+    pages,
+    posting,
+    quantities,
+    readings,
+    responses,
+)
 from web.context import KEY, Parts
 from web.settings import WebSettings
 
@@ -18,7 +30,8 @@ def create_app(settings: WebSettings) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     responses.init_app(app)
     headers.init_app(app, shared)
-    openapi.init_app(app, meters.api, energy.api, readings.api)
+    apis = (meters.api, energy.api, readings.api, posting.api, quantities.api)
+    openapi.init_app(app, *apis)
     for blueprint in (pages.blueprint, health.blueprint):
         app.register_blueprint(blueprint)
     live.init_app(app, shared)
