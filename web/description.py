@@ -102,7 +102,7 @@ def _operation(endpoint: Endpoint, schemas: "_Schemas") -> Schema:
             parameter
             for place in ("path", "query")
             if place in models
-            for parameter in _parameters(place, models[place])
+            for parameter in _parameters(place, models[place], schemas)
         ],
         "responses": {
             str(status): response for status, response in sorted(_responses(endpoint, schemas))
@@ -115,23 +115,22 @@ def _operation(endpoint: Endpoint, schemas: "_Schemas") -> Schema:
     return operation
 
 
-def _parameters(place: str, model: type[BaseModel]) -> Iterator[Schema]:
-    schema = model.model_json_schema()
+def _parameters(place: str, model: type[BaseModel], schemas: "_Schemas") -> Iterator[Schema]:
+    schema = schemas.with_properties(model)
     for name, part in schema["properties"].items():
-        inlined = _inlined(part, schema.get("$defs", {}))
-        description = inlined.pop("description", "")
-        kind = _without_null(inlined)
+        kind = {key: value for key, value in part.items() if key not in {"title", "description"}}
+        kind = _without_null(kind)
         yield {
             "name": name,
             "in": place,
             "required": name in schema.get("required", ()),
-            "description": description,
+            "description": part.get("description", ""),
             "schema": kind,
         } | ({"style": "form", "explode": False} if kind.get("type") == "array" else {})
 
 
 def _responses(endpoint: Endpoint, schemas: "_Schemas") -> Iterator[tuple[int, Schema]]:
-    if endpoint.response is not None:
+    if endpoint.response is not None or not endpoint.responses:
         yield 200, _success(endpoint, schemas)
     if endpoint.versioned:
         yield 304, {"description": "Unchanged since the response with this ETag."}
@@ -145,7 +144,8 @@ def _responses(endpoint: Endpoint, schemas: "_Schemas") -> Iterator[tuple[int, S
 
 
 def _success(endpoint: Endpoint, schemas: "_Schemas") -> Schema:
-    response = _response("OK", schemas.of(endpoint.response, "serialization"))
+    kind = Any if endpoint.response is None else endpoint.response
+    response = _response("OK", schemas.of(kind, "serialization"))
     if endpoint.csv:
         response["content"]["text/csv"] = {"schema": {"type": "string"}}
     headers = {}
@@ -183,14 +183,11 @@ class _Schemas:
         self.named |= definitions.get("$defs", {})
         return dict(schemas["", mode])
 
-
-def _inlined(schema: Schema, definitions: Schema) -> Schema:
-    """Return the schema of a parameter with what it refers to: a client shows it at once."""
-    reference = schema.get("$ref")
-    found = definitions[reference.rpartition("/")[2]] if reference else {}
-    return {
-        name: value for name, value in (found | schema).items() if name not in {"$ref", "title"}
-    } | ({"description": schema["description"]} if "description" in schema else {})
+    def with_properties(self, model: type[BaseModel]) -> Schema:
+        """Return the schema of a model itself; what it refers to stands in the components."""
+        schema = model.model_json_schema(ref_template=f"{_REF}{{model}}")
+        self.named |= schema.pop("$defs", {})
+        return schema
 
 
 def _without_null(schema: Schema) -> Schema:

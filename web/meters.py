@@ -22,7 +22,7 @@ from history.series import series as history_series
 from web.context import parts
 from web.latest import Source
 from web.openapi import Api
-from web.parameters import MeterId, MeterPath, Moment, Quantities, list_schema, listed
+from web.parameters import A_DAY, MeterId, MeterPath, Moment, Quantities, list_schema, listed
 from web.representations import Form, FormQuery, csv_text, respond, with_next_page
 from web.responses import error_response, invalid_parameter
 from web.schemas import ReadingRow
@@ -91,10 +91,16 @@ class SeriesQuery(FormQuery):
         ("power",), description="Names of quantities, separated by commas."
     )
     since: Moment | None = Field(
-        None, alias="from", description="Start of the period (default: 1 h before `to`)."
+        None,
+        alias="from",
+        description="Start of the period (default: 1 h before `to`).",
+        examples=A_DAY["from"],
     )
     until: Moment | None = Field(
-        None, alias="to", description="End of the period, not included (default: now)."
+        None,
+        alias="to",
+        description="End of the period, not included (default: now).",
+        examples=A_DAY["to"],
     )
     points: int = Field(
         500, ge=1, le=1000, description="Largest number of points, each the mean of its interval."

@@ -17,7 +17,7 @@ from contract.validation import Id
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 """Times of a query lie in this period: at the ends of the calendar no time zone can be applied."""
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?", re.IGNORECASE)
-_LAST_S = int(LATEST.timestamp()) - 1
+_END_S = int(LATEST.timestamp())
 
 MeterId = Annotated[Id, WithJsonSchema({"type": "string", "pattern": f"^{METER_ID.pattern}$"})]
 Order = Literal["desc", "asc"]
@@ -51,14 +51,15 @@ Moment = Annotated[
         {
             "anyOf": [
                 {"type": "string", "format": "date-time"},
-                {"type": "number", "minimum": 0, "maximum": _LAST_S},
-                {"type": "number", "minimum": 1e11, "maximum": _LAST_S * 1000},
-            ],
-            "examples": ["2026-11-22T00:00:00Z"],
+                {"type": "number", "minimum": 0, "exclusiveMaximum": _END_S},
+                {"type": "number", "minimum": 1e11, "exclusiveMaximum": _END_S * 1000},
+            ]
         }
     ),
 ]
 """A time in a query string: RFC 3339 or epoch (seconds, milliseconds), as in a reading."""
+A_DAY = {"from": ["2026-11-22T00:00:00Z"], "to": ["2026-11-23T00:00:00Z"]}
+"""Examples of a period."""
 
 
 def listed(known: Collection[str], kind: str, value: object) -> object:

@@ -17,7 +17,7 @@ from web.context import parts
 from web.history_reader import HistoryReader
 from web.meters import find
 from web.openapi import Api
-from web.parameters import MeterId, MeterPath, Moment, Order, list_schema, listed
+from web.parameters import A_DAY, MeterId, MeterPath, Moment, Order, list_schema, listed
 from web.representations import Form, FormQuery, csv_text, respond, stream, with_next_page
 from web.schemas import ReadingRow
 
@@ -35,8 +35,12 @@ api = Api("readings", "readings", "Readings of the meters")
 class RangeQuery(FormQuery):
     """Period, order, number and fields of the readings to return."""
 
-    since: Moment | None = Field(None, alias="from", description="Start of the period.")
-    until: Moment | None = Field(None, alias="to", description="End of the period, not included.")
+    since: Moment | None = Field(
+        None, alias="from", description="Start of the period.", examples=A_DAY["from"]
+    )
+    until: Moment | None = Field(
+        None, alias="to", description="End of the period, not included.", examples=A_DAY["to"]
+    )
     limit: int | None = Field(
         None,
         ge=1,
