@@ -20,8 +20,8 @@ from weakref import WeakKeyDictionary
 
 import peewee
 
+from contract.meter_settings import Billing, Role
 from contract.quantities import QUANTITIES
-from contract.roles import Billing, Role
 from history.dialect import Row, dialect_of, fetch, fetch_one, placeholders, run
 
 TABLES = (
@@ -69,8 +69,7 @@ class Meter(NamedTuple):
 
 _SETTINGS = ("role", "parent", "title", "billing")
 _METER_COLUMNS = ", ".join(
-    f"NULLIF(COALESCE({name}, info_{name}), '')" if name in _SETTINGS else name
-    for name in Meter._fields
+    f"COALESCE({name}, info_{name})" if name in _SETTINGS else name for name in Meter._fields
 )
 
 
@@ -102,9 +101,10 @@ def read_meter(database: peewee.Database, name: str) -> Meter | None:
     return next(iter(read_meters(database, [name])), None)
 
 
-def quantity_ids(database: peewee.Database) -> dict[str, int]:
-    """Return the number that stands for each quantity in `rollup`."""
-    return dict(fetch(database, "SELECT name, id FROM quantities"))
+def quantity_ids(database: peewee.Database, names: Collection[str] | None = None) -> dict[str, int]:
+    """Return the number that stands for each quantity in `rollup`, of all or of these names."""
+    where = "" if names is None else f"WHERE name IN ({placeholders(names)})"
+    return dict(fetch(database, f"SELECT name, id FROM quantities {where}", list(names or ())))
 
 
 def quantity_id(database: peewee.Database, name: str) -> int | None:
