@@ -117,7 +117,7 @@ def _operation(endpoint: Endpoint, schemas: "_Schemas") -> Schema:
 
 def _parameters(place: str, model: type[BaseModel], schemas: "_Schemas") -> Iterator[Schema]:
     schema = schemas.with_properties(model)
-    for name, part in schema["properties"].items():
+    for name, part in sorted(schema["properties"].items(), key=lambda item: item[0] == "format"):
         kind = {key: value for key, value in part.items() if key not in {"title", "description"}}
         kind = _without_null(kind)
         yield {
