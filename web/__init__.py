@@ -8,11 +8,13 @@ from web import (
     headers,
     health,
     live,
-    meter_settings,
     login,
+    meter_settings,
     meters,
     openapi,
     pages,
+    posting,
+    quantities,
     readings,
     responses,
     site,
@@ -22,6 +24,20 @@ from web.proxies import TrustedProxies
 from web.settings import WebSettings
 
 LARGEST_BODY_BYTES = 65536
+APIS = (
+    meters.api,
+    meter_settings.api,
+    energy.api,
+    site.api,
+    readings.api,
+    posting.api,
+    quantities.api,
+)
+BLUEPRINTS = (
+    login.blueprint,
+    pages.blueprint,
+    health.blueprint,
+)
 
 
 def create_app(settings: WebSettings) -> Flask:
@@ -33,11 +49,9 @@ def create_app(settings: WebSettings) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     responses.init_app(app)
     headers.init_app(app, shared)
-    openapi.init_app(app, meters.api, energy.api, site.api, meter_settings.api, readings.api)
-    for blueprint in (pages.blueprint, health.blueprint):
     access.init_app(app, shared.access)
-    openapi.init_app(app, meters.api, energy.api, readings.api)
-    for blueprint in (login.blueprint, pages.blueprint, health.blueprint):
+    openapi.init_app(app, *APIS)
+    for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     live.init_app(app, shared)
     access.guard_socketio(app, shared.access)

@@ -14,6 +14,7 @@ from web.history_reader import HistoryReader
 from web.latest import Latest
 from web.relay import Relay
 from web.settings import WebSettings
+from web.stored_meters import StoredMeters
 from web.subscriber import Subscriber
 
 KEY = "meterflow"
@@ -26,6 +27,7 @@ class Parts:
     settings: WebSettings
     access: Access
     history: HistoryReader
+    stored_meters: StoredMeters
     subscriber: Subscriber
     latest: Latest
     relay: Relay
@@ -37,10 +39,12 @@ class Parts:
     def of(cls, settings: WebSettings) -> "Parts":
         """Return the parts, none of them connected yet. Raises SettingsError for wrong files."""
         subscriber, latest = Subscriber(settings), Latest()
+        history = HistoryReader(settings.database_url)
         return cls(
             settings,
             Access(settings),
-            HistoryReader(settings.database_url),
+            history,
+            StoredMeters(history),
             subscriber,
             latest,
             Relay(subscriber, latest),

@@ -15,7 +15,7 @@ from history.meter_settings import Sources, changed, read_sources
 from web.context import parts
 from web.openapi import Api
 from web.parameters import MeterPath
-from web.readings import confirmed
+from web.posting import confirmed
 from web.responses import error_response, invalid_reading, json_response
 
 STORED_WITHIN_S = 2.0
