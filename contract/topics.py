@@ -1,7 +1,8 @@
 """The MQTT topics: built, parsed and matched in this one place.
 
 meters/<id>/reading      meters/<id>/<quantity>     meters/<id>/status     meters/<id>/info
-meters/_bridge/<name>/…  meters/_recorder/<name>/…  homeassistant/device/meters/<id>/config
+meters/_bridge/<name>/…  meters/_recorder/<name>/…  meters/_tariff/<name>/prices
+homeassistant/device/meters/<id>/config
 """
 
 import re
@@ -17,6 +18,9 @@ RESERVED = frozenset({"reading", "status", "info", "set", "cmd"})
 
 BRIDGE = "bridge"
 RECORDER = "recorder"
+TARIFF = "tariff"
+
+_SERVICES = frozenset({f"_{BRIDGE}", f"_{RECORDER}", f"_{TARIFF}"})
 
 ONLINE = "online"
 OFFLINE = "offline"
@@ -24,6 +28,7 @@ OFFLINE = "offline"
 ALL_READINGS = f"{ROOT}/+/reading"
 ALL_LEAVES = f"{ROOT}/+/+"
 BRIDGE_STATUSES = f"{ROOT}/_bridge/+/status"
+ALL_PRICES = f"{ROOT}/_tariff/+/prices"
 REPLAY_ANSWERS = f"{ROOT}/_bridge/+/replayed"
 
 HOME_ASSISTANT_STATUS = "homeassistant/status"
@@ -37,7 +42,7 @@ class MeterTopic(NamedTuple):
 
 
 class ServiceTopic(NamedTuple):
-    """A topic `meters/_<service>/<name>/<leaf>`; `service` is `bridge` or `recorder`."""
+    """A topic `meters/_<service>/<name>/<leaf>`; `service` is `bridge`, `recorder` or `tariff`."""
 
     service: str
     name: str
@@ -45,7 +50,7 @@ class ServiceTopic(NamedTuple):
 
 
 def parse(topic: str) -> MeterTopic | ServiceTopic | None:
-    """Return the parts of a topic of a meter, bridge or recorder; None for any other topic."""
+    """Return the parts of a topic of a meter or service; None for any other topic."""
     return _parse(topic) if len(topic) <= LONGEST else None
 
 
@@ -58,7 +63,7 @@ def _parse(topic: str) -> MeterTopic | ServiceTopic | None:
         return None
     if len(path) == 1:
         return MeterTopic(path[0], leaf)
-    if len(path) == 2 and path[0] in {f"_{BRIDGE}", f"_{RECORDER}"}:
+    if len(path) == 2 and path[0] in _SERVICES:
         return ServiceTopic(path[0][1:], path[1], leaf)
     return None
 
@@ -91,6 +96,11 @@ def bridge(name: str, leaf: str) -> str:
 def recorder(name: str, leaf: str) -> str:
     """Topic of a recorder: its `status` or `info`, or `again` for readings sent to it alone."""
     return f"{ROOT}/_{RECORDER}/{name}/{leaf}"
+
+
+def prices(tariff: str) -> str:
+    """Topic of the dynamic prices of a tariff."""
+    return f"{ROOT}/_{TARIFF}/{tariff}/prices"
 
 
 def discovery(object_id: str, node_id: str = "meters") -> str:
