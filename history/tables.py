@@ -21,8 +21,8 @@ from weakref import WeakKeyDictionary
 
 import peewee
 
+from contract.meter_settings import Billing, Role
 from contract.quantities import QUANTITIES
-from contract.roles import Billing, Role
 from history.dialect import Row, dialect_of, fetch, fetch_one, placeholders, run
 
 TABLES = (
@@ -71,8 +71,7 @@ class Meter(NamedTuple):
 
 _SETTINGS = ("role", "parent", "title", "billing")
 _METER_COLUMNS = ", ".join(
-    f"NULLIF(COALESCE({name}, info_{name}), '')" if name in _SETTINGS else name
-    for name in Meter._fields
+    f"COALESCE({name}, info_{name})" if name in _SETTINGS else name for name in Meter._fields
 )
 
 
