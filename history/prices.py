@@ -5,7 +5,7 @@ A quarter-hour without a row has no price.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import peewee
@@ -29,6 +29,11 @@ class Stored(NamedTuple):
     since: datetime
     until: datetime
     quarters: int
+
+    @property
+    def missing(self) -> int:
+        """The number of quarter-hours between them without a price."""
+        return (self.until - self.since) // timedelta(seconds=QUARTER_S) - self.quarters
 
 
 def store(database: peewee.Database, tariff: str, quarters: Mapping[int, KwhPrice]) -> None:
