@@ -222,6 +222,15 @@ class Dialect(ABC):
         """
 
     @abstractmethod
+    def fetch_columns(
+        self, columns: Sequence[str], source: str, parameters: Row, key: str
+    ) -> list[list[Any]]:
+        """Return columns of numbers in the order of a key, faster than row by row.
+
+        `source` is a table with a condition.
+        """
+
+    @abstractmethod
     def size(self) -> tuple[int, int]:
         """Return the bytes that the database takes, and how many of them are free."""
 
@@ -324,6 +333,19 @@ class _Sqlite(Dialect):
         rows = orjson.loads(text if len(parts) == 1 else text.replace("][", ","))
         filled = (row for row in rows if row[1] is not None)
         return [[*column] for column in zip(*filled, strict=True)]
+
+    def fetch_columns(
+        self, columns: Sequence[str], source: str, parameters: Row, key: str
+    ) -> list[list[Any]]:
+        texts = ", ".join(f"'[' || group_concat(ifnull({name}, 'null')) || ']'" for name in columns)
+        names = ", ".join(columns)
+        return _unpacked(
+            fetch(
+                self._database,
+                f"SELECT {texts} FROM (SELECT {names} FROM {source} ORDER BY {key})",
+                parameters,
+            )
+        )
 
     def size(self) -> tuple[int, int]:
         log = self.file.with_name(f"{self.file.name}-wal")
@@ -432,6 +454,21 @@ class _Postgresql(Dialect):
         floats = ([None if v is None else float(v) for v in column] for column in columns)
         return [numbers, *floats] if rows else []
 
+    def fetch_columns(
+        self, columns: Sequence[str], source: str, parameters: Row, key: str
+    ) -> list[list[Any]]:
+        texts = ", ".join(
+            f"'[' || string_agg(COALESCE({name}::text, 'null'), ',') || ']'" for name in columns
+        )
+        names = ", ".join(columns)
+        return _unpacked(
+            fetch(
+                self._database,
+                f"SELECT {texts} FROM (SELECT {names} FROM {source} ORDER BY {key}) AS ordered",
+                parameters,
+            )
+        )
+
     def size(self) -> tuple[int, int]:
         return int(fetch(self._database, "SELECT pg_database_size(current_database())")[0][0]), 0
 
@@ -469,6 +506,10 @@ def open_database(url: str, *, read_only: bool = False) -> peewee.Database:
         "DATABASE_URL: should begin with sqlite:/// or postgresql:// "
         f"(got {url.partition(':')[0]!r})"
     )
+
+
+def _unpacked(rows: list[Row]) -> list[list[Any]]:
+    return [orjson.loads(text or "[]") for text in rows[0]]
 
 
 def _list(ids: Collection[int]) -> str:

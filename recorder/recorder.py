@@ -221,6 +221,10 @@ class Recorder:
         if not self._store_settings(changed, {each.meter_id for each in readings}, give_up):
             return False
         for delivery in batch:
+            prices = delivery.contents.prices
+            if prices and not self._storage.store_prices(*prices, give_up):
+                return False
+        for delivery in batch:
             if delivery.contents.from_bridge:
                 self._handle(delivery.contents.from_bridge, give_up)
         self._mqtt.ack((each.message, each.connection) for each in batch if each.message)
@@ -308,13 +312,14 @@ class Recorder:
 
 
 def _has_contents(contents: Contents) -> bool:
-    return bool(contents.readings or contents.rejected or contents.from_bridge or contents.settings)
+    has_readings = contents.readings or contents.rejected
+    return bool(has_readings or contents.from_bridge or contents.settings or contents.prices)
 
 
 def _may_wait(contents: Contents, journaled: Collection[str]) -> bool:
     """Return whether a message can wait: the journal of a bridge has all its readings."""
     by_person = contents.settings is not None and contents.settings.by_person
-    if contents.rejected or contents.from_bridge or by_person:
+    if contents.rejected or contents.from_bridge or by_person or contents.prices:
         return False
     return all(
         reading.seq is not None and reading.meter_id in journaled and not reading.stamped_on_arrival
@@ -330,6 +335,7 @@ def _subscriptions(name: str, group: str | None) -> tuple[Subscription, ...]:
     of_all = (
         topics.ALL_INFOS,
         topics.ALL_SETTINGS,
+        topics.ALL_PRICES,
         topics.REPLAY_ANSWERS,
         topics.BRIDGE_STATUSES,
     )

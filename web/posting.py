@@ -241,6 +241,7 @@ def _wait_for_rows(readings: Collection[Reading]) -> dict[Key, Reading]:
 
 
 def confirmed(sent: MQTTMessageInfo) -> bool:
+    """Return whether the broker has confirmed a message."""
     try:
         return sent.is_published()
     except (RuntimeError, ValueError):  # it could not be queued
