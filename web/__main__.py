@@ -8,7 +8,7 @@ import gevent
 from gevent.event import Event
 
 from service.program import run_service
-from web import create_app
+from web import create_app, live
 from web.context import KEY, Parts
 from web.server import serve
 from web.settings import WebSettings
@@ -35,6 +35,7 @@ def run(settings: WebSettings) -> None:
     parts.subscriber.start()
     relay = gevent.spawn(parts.relay.run)
     relay.link_exception(lambda _: stopped.set())
+    gevent.spawn(live.watch_history, parts)
     logger.info("listening: open %s", settings.url)
     stopped.wait()
     server.stop(timeout=1)
