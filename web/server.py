@@ -104,6 +104,13 @@ class Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # publishes no types
         self._wait_s = IDLE_S
         return line
 
+    def read_request(self, raw_requestline: str) -> bool:
+        """Parse a request. Raises ValueError where it is malformed."""
+        is_parsed: bool = super().read_request(raw_requestline)
+        if self.headers.defects:  # the parser is one of mails, and takes the rest for the body
+            raise ValueError("malformed header")
+        return is_parsed
+
     def handle_one_response(self) -> None:
         """Answer one request; a WebSocket, or a request that did not arrive, is the last one."""
         super().handle_one_response()

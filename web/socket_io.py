@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
+from urllib.parse import parse_qs
 
 import engineio
 import engineio.socket
@@ -220,14 +221,8 @@ class Transport:
     def __init__(self, handler: Callable[["Transport"], list[bytes]], _server: Any) -> None:
         self._handler = handler
 
-    def __call__(
-        self, environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], _start_response: object) -> list[bytes]:
         """Serve the connection until it ends."""
-        problem = handshake_problem(environ)
-        if problem:
-            start_response("400 Bad Request", [("Content-Type", "text/plain")])
-            return [problem.encode()]
         self.socket = WebSocket(environ)
         return self._handler(self)
 
@@ -280,10 +275,16 @@ class Server(socketio.Server):  # type: ignore[misc]  # publishes no types
     def handle_request(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Serve a request; refuse a new session where there are too many."""
-        if "sid=" not in environ.get("QUERY_STRING", "") and self._is_full(environ):
-            start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
-            return [b"too many sessions"]
+        """Serve a request, unless there are too many sessions or it is no handshake."""
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        is_websocket = "HTTP_UPGRADE" in environ or query.get("transport") == ["websocket"]
+        problem = handshake_problem(environ) if is_websocket else None
+        status = "400 Bad Request"
+        if "sid" not in query and self._is_full(environ):
+            problem, status = "too many sessions", "503 Service Unavailable"
+        if problem:
+            start_response(status, [("Content-Type", "text/plain")])
+            return [problem.encode()]
         handled: Iterable[bytes] = super().handle_request(environ, start_response)
         return handled
 
