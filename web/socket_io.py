@@ -106,10 +106,11 @@ class Session(engineio.socket.Socket):  # type: ignore[misc]  # publishes no typ
 
     def offer(self, key: object, event: EventMessage) -> Outcome:
         """Send an event without waiting, as FrameSocket does."""
-        if self._is_direct and self._frames:
+        if self._is_direct and self._frames and self.queue.empty():
             return self._frames.offer(key, event.frame)
         if self.closed:
             return Outcome.SENT
+        self._is_direct = False  # until the greenlet has written this one
         if self.queue.qsize() < MOST_WAITING and not self._waiting:
             self.queue.put(event.packet)
             return Outcome.SENT
@@ -275,18 +276,25 @@ class Server(socketio.Server):  # type: ignore[misc]  # publishes no types
     def handle_request(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Serve a request, unless there are too many sessions or it is no handshake."""
+        """Serve a request, unless it is malformed or there are too many sessions."""
         query = parse_qs(environ.get("QUERY_STRING", ""))
-        is_websocket = "HTTP_UPGRADE" in environ or query.get("transport") == ["websocket"]
-        problem = handshake_problem(environ) if is_websocket else None
-        status = "400 Bad Request"
-        if "sid" not in query and self._is_full(environ):
-            problem, status = "too many sessions", "503 Service Unavailable"
+        problem = self._problem(environ, query)
         if problem:
-            start_response(status, [("Content-Type", "text/plain")])
+            start_response("400 Bad Request", [("Content-Type", "text/plain")])
             return [problem.encode()]
+        if "sid" not in query and self._is_full(environ):
+            start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
+            return [b"too many sessions"]
         handled: Iterable[bytes] = super().handle_request(environ, start_response)
         return handled
+
+    def _problem(self, environ: dict[str, Any], query: dict[str, list[str]]) -> str | None:
+        if "HTTP_UPGRADE" in environ or query.get("transport") == ["websocket"]:
+            problem = handshake_problem(environ)
+            if problem:
+                return problem
+        session = self.eio.sockets.get(query["sid"][0]) if "sid" in query else None
+        return "the session has ended" if session and session.closed else None
 
     def _is_full(self, environ: dict[str, Any]) -> bool:
         source = source_of(environ.get("REMOTE_ADDR", ""))

@@ -88,6 +88,7 @@ class Site:
             yield connection
         finally:
             connection.close()
+            connection.shutdown()  # also where the service has ended it
 
     @contextmanager
     def browser(self) -> Iterator["Browser"]:
