@@ -9,7 +9,7 @@ from gevent.event import Event
 
 from service.lifecycle import leave
 from service.program import load, parser_for
-from web import create_app
+from web import create_app, live
 from web.commands import add_commands, run_command
 from web.context import KEY, Parts
 from web.server import serve
@@ -34,6 +34,7 @@ def run(settings: WebSettings) -> None:
     gevent.spawn(parts.access.watch)
     relay = gevent.spawn(parts.relay.run)
     relay.link_exception(lambda _: stopped.set())
+    gevent.spawn(live.watch_history, parts)
     logger.info("listening: open %s", settings.url)
     stopped.wait()
     server.stop(timeout=1)
