@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 import peewee
@@ -21,6 +21,7 @@ from playhouse.db_url import parse as parse_url
 
 from history.errors import StorageError
 from service.errors import SettingsError
+from service.redaction import redacted_url
 
 Row = tuple[Any, ...]
 
@@ -254,7 +255,7 @@ class _Sqlite(Dialect):
     def open(cls, url: str, *, read_only: bool) -> peewee.Database:
         path = parse_url(url).get("database") or ""
         if path in {"", ":memory:"}:
-            raise SettingsError(f"DATABASE_URL: names no file (got {url!r})")
+            raise SettingsError(f"DATABASE_URL: names no file (got {redacted_url(url)!r})")
         if not read_only:
             return peewee.SqliteDatabase(path, timeout=BUSY_TIMEOUT_S, pragmas=_WRITER_PRAGMAS)
         uri = f"{Path(path).absolute().as_uri()}?mode=ro"
@@ -350,6 +351,12 @@ class _Sqlite(Dialect):
         return int(fetch(self._database, f"PRAGMA {name}")[0][0])
 
 
+_POSTGRESQL_URL = (
+    "DATABASE_URL: should be like postgresql://USER:PASSWORD@HOST/NAME; in user and password write "
+    "@ as %40, / as %2F, : as %3A, ? as %3F, # as %23 and % as %25"
+)
+
+
 class _Postgresql(Dialect):
     schemes = ("postgres", "psycopg3")
     for_update = "FOR UPDATE"
@@ -364,8 +371,17 @@ class _Postgresql(Dialect):
                 "DATABASE_URL: PostgreSQL needs the package psycopg: run make, which installs it"
             )
         try:
-            return connect_by_url(url, prefer_psycopg3=True)
-        except (ImportError, ValueError, TypeError, peewee.ImproperlyConfigured) as error:
+            parts = urlsplit(url)
+            if "@" in parts.path or parts.netloc.endswith("@") or parts.fragment:
+                raise ValueError  # of a password with / ? or #
+            query = dict(parse_qsl(parts.query))
+            texts = {name: query[name] for name in ("user", "password") if name in query}
+            return connect_by_url(
+                url, prefer_psycopg3=True, unquote_user=True, unquote_password=True, **texts
+            )
+        except ValueError:  # its message may contain the password
+            raise SettingsError(_POSTGRESQL_URL) from None
+        except (ImportError, TypeError, peewee.ImproperlyConfigured) as error:
             raise SettingsError(f"DATABASE_URL: {error}") from error
 
     @property

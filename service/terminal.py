@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from service.escaping import escaped, escaped_json, escaped_lines
 
 NARROW, WIDE = 80, 140
 
@@ -29,7 +31,8 @@ class Screen:
 
     def say(self, text: str = "", style: str = "") -> None:
         """Print a line."""
-        self._console.print(Text(text, style), soft_wrap=not self._console.is_terminal)
+        shown = Text(escaped_lines(text), style)
+        self._console.print(shown, soft_wrap=not self._console.is_terminal)
 
     def show(self, made: Table) -> None:
         """Print a table."""
@@ -38,7 +41,7 @@ class Screen:
     def outcome(self, found: Any) -> None:
         """Print the outcome as JSON, where that is wanted."""
         if self.as_json:
-            sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(escaped_json(json.dumps(found, indent=2, ensure_ascii=False)) + "\n")
 
     def progress_bar(self) -> Progress:
         """Return a progress bar for standard error; it draws nothing where that is no terminal."""
@@ -60,10 +63,19 @@ class Screen:
             yield lambda done: bar.update(task, completed=done)
 
 
+class PlainTable(Table):
+    """A table whose cells of type str are plain text: no markup, no control characters."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Add a row."""
+        texts = (Text(escaped(cell)) if isinstance(cell, str) else cell for cell in cells)
+        super().add_row(*texts, **options)
+
+
 def table(*columns: str, title: str = "") -> Table:
     """Return an empty table; a column whose name begins with > holds numbers, aligned right."""
-    made = Table(
-        title=title or None,
+    made = PlainTable(
+        title=Text(escaped(title)) if title else None,
         title_justify="left",
         title_style="bold",
         box=None,
