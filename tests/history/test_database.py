@@ -142,6 +142,18 @@ def test_leases_and_watermarks_of_an_older_version_are_kept(old: peewee.Database
     assert fetch(old, "SELECT meter, energy FROM readings") == [("1", 2)]
 
 
+def test_a_meter_of_an_older_version_has_no_role_yet(old: peewee.Database) -> None:
+    Runner(old, str(MIGRATIONS)).up("0005_leases")
+    statement = "INSERT INTO meters (name, first_ts, last_ts, snapshots) VALUES (?, ?, ?, ?)"
+    run_many(old, statement, [("1", 5, 6, True)])
+
+    assert "0007_meter_roles" in migrate(old)
+
+    (meter,) = read_meters(old)
+    assert (meter.name, meter.first_ts, meter.last_ts) == ("1", 5, 6)
+    assert (meter.role, meter.parent, meter.title, meter.billing) == (None, None, None, None)
+
+
 # -- opening -----------------------------------------------------------------------------------
 
 
