@@ -16,8 +16,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 import peewee
-from playhouse.db_url import connect as connect_by_url
-from playhouse.db_url import parse as parse_url
 
 from history.errors import StorageError
 from service.errors import SettingsError
@@ -257,7 +255,7 @@ class _Sqlite(Dialect):
 
     @classmethod
     def open(cls, url: str, *, read_only: bool) -> peewee.Database:
-        path = parse_url(url).get("database") or ""
+        path = urlsplit(url).path[1:]
         if path in {"", ":memory:"}:
             raise SettingsError(f"DATABASE_URL: names no file (got {redacted_url(url)!r})")
         if not read_only:
@@ -364,6 +362,18 @@ _POSTGRESQL_URL = (
 )
 
 
+def _parse(url: str) -> tuple[str, dict[str, Any]]:
+    """Return the name of a database on a server and the options to connect; raises ValueError."""
+    parts = urlsplit(url)
+    name = parts.path[1:]
+    if not name or "@" in name or parts.netloc.endswith("@") or parts.fragment:
+        raise ValueError  # the last three: a password with / ? or #
+    user, password = (text and unquote(text) for text in (parts.username, parts.password))
+    given = {"user": user, "password": password, "host": parts.hostname, "port": parts.port}
+    options = {option: value for option, value in given.items() if value}
+    return name, options | dict(parse_qsl(parts.query, keep_blank_values=True))
+
+
 class _Postgresql(Dialect):
     schemes = ("postgres", "psycopg3")
     for_update = "FOR UPDATE"
@@ -378,18 +388,15 @@ class _Postgresql(Dialect):
                 "DATABASE_URL: PostgreSQL needs the package psycopg: run make, which installs it"
             )
         try:
-            parts = urlsplit(url)
-            if "@" in parts.path or parts.netloc.endswith("@") or parts.fragment:
-                raise ValueError  # of a password with / ? or #
-            query = dict(parse_qsl(parts.query))
-            texts = {name: query[name] for name in ("user", "password") if name in query}
-            return connect_by_url(
-                url, prefer_psycopg3=True, unquote_user=True, unquote_password=True, **texts
-            )
+            name, options = _parse(url)
         except ValueError:  # its message may contain the password
             raise SettingsError(_POSTGRESQL_URL) from None
-        except (ImportError, TypeError, peewee.ImproperlyConfigured) as error:
-            raise SettingsError(f"DATABASE_URL: {error}") from error
+        from history.psycopg_adapter import PsycopgAdapter
+
+        database = peewee.PostgresqlDatabase(None)
+        database.psycopg2_adapter = database.psycopg3_adapter = PsycopgAdapter
+        database.init(name, **options)
+        return database
 
     @property
     def name(self) -> str:

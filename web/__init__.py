@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+import history  # noqa: F401  # before peewee: see there
 from web import energy, headers, health, live, meters, openapi, pages, readings, responses
 from web.context import KEY, Parts
 from web.settings import WebSettings

@@ -19,7 +19,8 @@ from gateway_bridge.commands.wiring import COUNTERS, counter_mismatch
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.settings import BridgeSettings
 from gateway_bridge.site.site import Gateway, Meter
-from service.terminal import PlainTable, Screen, amount
+from service.amounts import amount
+from service.terminal import PlainTable, Screen
 
 WATCH_S = 10.0
 _PURPOSE = """\

@@ -14,8 +14,8 @@ from history.errors import StorageError
 from history.exchange.sqlite_files import tables_of
 from recorder.commands.arguments import parser_for, progress, say
 from recorder.settings import RecorderSettings
+from service.amounts import size
 from service.files import HISTORY, create_file
-from service.terminal import size
 
 
 def main(arguments: Sequence[str]) -> int:
