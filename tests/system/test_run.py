@@ -116,10 +116,10 @@ def test_all_wrong_settings_of_all_parts_are_reported_at_once(
     with Part.module("meterflow", "run", directory=tmp_path, **ports, **wrong) as part:
         assert part.process.wait(20) == 2
 
-    named = [
-        line.removeprefix("meterflow: ").partition(":")[0] for line in part.output.splitlines()
+    lines = part.output.removeprefix("meterflow: ").splitlines()
+    assert sorted(line.partition(":")[0] for line in lines) == [
+        *("COMMIT_INTERVAL", "LOG_LEVEL", "POLL_INTERVAL", "TIMEZONE")
     ]
-    assert sorted(named) == ["COMMIT_INTERVAL", "LOG_LEVEL", "POLL_INTERVAL", "TIMEZONE"]
 
 
 def test_two_that_start_at_the_same_time_use_different_ports_for_their_meters() -> None:
