@@ -28,8 +28,8 @@ from recorder.replays import Replays
 from recorder.settings import RecorderSettings
 from recorder.storage import Storage
 from service import __version__
+from service.amounts import amount
 from service.mqtt import MqttClient, Subscription
-from service.terminal import amount
 
 logger = logging.getLogger(__name__)
 

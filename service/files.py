@@ -1,8 +1,56 @@
-"""Files that may be replaced while they are open."""
+"""Files and directories: whom a new one is readable for, and whether it has been replaced.
+
+The mode of a new file does not depend on the umask; one that exists keeps its mode.
+"""
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
+
+PRIVATE, PRIVATE_DIRECTORY = 0o600, 0o700
+"""Modes for the owner alone."""
+HISTORY, HISTORY_DIRECTORY = 0o640, 0o750
+"""Modes of the history and its copies: a group may read them, such as one for backups."""
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": ""}
+
+
+def make_directory(path: Path, mode: int = PRIVATE_DIRECTORY) -> None:
+    """Create a directory and its parents where they are missing."""
+    for each in (*reversed(path.parents), path):
+        if not each.is_dir():
+            each.mkdir(mode, exist_ok=True)  # another program may do the same
+            each.chmod(mode)
+
+
+def create_file(path: Path, mode: int = PRIVATE) -> None:
+    """Create an empty file where there is none.
+
+    SQLite takes over such a file, and gives the files that it creates beside it the same mode.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(_create(path, mode))
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: int = PRIVATE, *, text: bool = False) -> Iterator[IO[Any]]:
+    """Open a file for writing that appears under its name, or replaces one, when it is complete.
+
+    A file that it replaces passes on its mode and owner. Nothing is left of one that breaks off.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        with os.fdopen(_create(part, mode), "w" if text else "wb", **_TEXT if text else {}) as file:
+            yield file
+            file.flush()
+            _take_over(path, file.fileno())
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
@@ -16,18 +64,14 @@ def file_identity(path: Path) -> tuple[int, int] | None:
     return None
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Replace the content of a file at once; a reader sees the old content or the new one.
+def _create(path: Path, mode: int) -> int:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    os.fchmod(descriptor, mode)
+    return descriptor
 
-    The file keeps its owner and mode; a new file has mode 0600, a new folder 0700. Raises OSError.
-    """
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    draft.write_text(text, encoding="utf-8")
-    if path.exists():
-        status = path.stat()
-        draft.chmod(status.st_mode & 0o777)
-        os.chown(draft, status.st_uid, status.st_gid)
-    draft.replace(path)
+
+def _take_over(path: Path, descriptor: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        found = path.stat()
+        os.fchmod(descriptor, found.st_mode & 0o777)
+        os.fchown(descriptor, found.st_uid, found.st_gid)

@@ -145,7 +145,11 @@ class Week:
         for minute, phases in enumerate(minutes):
             for column, rate in zip(sums, rates(phases), strict=True):
                 column[minute + 1] = column[minute] + rate
-        self.sums = dict(zip(CHANNELS, sums, strict=True))
+        alike: dict[bytes, array[float]] = {}  # such as those without any export
+        self.sums = {
+            name: alike.setdefault(column.tobytes(), column)
+            for name, column in zip(CHANNELS, sums, strict=True)
+        }
         self._highest: dict[str, float] = {}
 
     def at(self, minute: int) -> Phases:

@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+import history  # noqa: F401  # before peewee: see there
 from web import (
     access,
     energy,

@@ -15,7 +15,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 from contract.topics import METER_ID
 from service.errors import SettingsError
-from service.files import replace_text
+from service.files import make_directory, replacing
 from service.reporting import Reporter
 
 logger = logging.getLogger(__name__)
@@ -195,6 +195,8 @@ def _set(path: Path, kind: Kind, name: str, role: Role | None, hashed: str) -> A
 def _write(path: Path, accounts: dict[str, Account]) -> None:
     text = "".join(" ".join(account) + "\n" for account in accounts.values())
     try:
-        replace_text(path, text)
+        make_directory(path.parent)
+        with replacing(path, text=True) as file:
+            file.write(text)
     except OSError as error:
         raise SettingsError(f"WEB_USERS_FILE {path}: {error.strerror}") from error
