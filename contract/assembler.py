@@ -6,8 +6,10 @@ sends only scalars gets one reading per burst, closed when a quantity repeats or
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from contract.arrival import ArrivalTimes
 from contract.quantities import BY_NAME

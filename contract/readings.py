@@ -8,10 +8,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, NotRequired
 
+import msgspec
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -30,6 +31,7 @@ from contract.arrival import MOST_AHEAD
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME, QUANTITIES, Quantity
 from contract.times import format_time, parse_time
+from contract.topics import METER_ID
 from contract.validation import Id, payload_error
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
@@ -37,11 +39,11 @@ EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 MAX_PAYLOAD_BYTES = 65536
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _MORE_DECIMALS = re.compile(rb"\.\d{4}")
+_NEGATIVE_EXPONENT = re.compile(rb"-(?<=[eE]-)")  # begins with a literal: found in half the time
 _NO_VALUE = frozenset({"", "nan", "none", "unknown", "unavailable", "null"})
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """The values of a meter at `ts` (UTC): catalogue names and finite numbers.
 
     `stamped_on_arrival`: the sender had no usable clock, and `ts` is the time of arrival;
@@ -100,6 +102,19 @@ _PAYLOAD = TypeAdapter[dict[str, Any]](
 ).validator
 
 
+def _plain_number(quantity: Quantity) -> Any:
+    lowest, highest = float(quantity.kind.lowest), float(quantity.kind.highest)
+    return NotRequired[Annotated[float, msgspec.Meta(ge=lowest, le=highest)]]
+
+
+_PLAIN_FIELDS: dict[str, Any] = {
+    "meter_id": NotRequired[str],
+    "ts": NotRequired[str],
+    "seq": NotRequired[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]],
+} | {quantity.name: _plain_number(quantity) for quantity in QUANTITIES}
+_PLAIN = msgspec.json.Decoder[dict[str, Any]](TypedDict("PlainReading", _PLAIN_FIELDS))  # type: ignore[operator]
+
+
 def decode_reading(
     payload: bytes | str, *, arrived: datetime, meter_id: str | None = None
 ) -> Reading:
@@ -111,12 +126,42 @@ def decode_reading(
         payload = payload.encode()
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise PayloadError("too_large", [("", f"more than {MAX_PAYLOAD_BYTES} bytes")])
+    rounded = not (_MORE_DECIMALS.search(payload) or _NEGATIVE_EXPONENT.search(payload))
+    given = _plain_payload(payload, meter_id) if rounded else None
+    if given is not None:
+        return _reading(given, arrived, meter_id, rounded=True)
     try:
         given = _PAYLOAD.validate_json(payload)
     except ValidationError as error:
         raise payload_error(error) from error
-    rounded = not (_MORE_DECIMALS.search(payload) or b"e-" in payload or b"E-" in payload)
-    return _reading(given, arrived, meter_id, rounded=rounded)
+    return _reading(given, arrived, meter_id, rounded=rounded and None not in given.values())
+
+
+def _plain_payload(payload: bytes, meter_id: str | None) -> dict[str, Any] | None:
+    """Return the fields of a plain payload, at a third of the cost; None for any other.
+
+    A plain payload is what a bridge sends: an object of fields that Meterflow knows, each once and
+    in its range, the quantities in the catalogue's order. pydantic decides about everything else,
+    and makes the error messages.
+    """
+    try:
+        given = _PLAIN.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    own_id: str | None = given.get("meter_id")
+    if not (own_id is None or own_id == meter_id or METER_ID.fullmatch(own_id)):
+        return None
+    # The quotes of a field that is unknown or sent twice would be left over.
+    texts = len(given) + ("ts" in given) + (own_id is not None)
+    if payload.count(b'"') != 2 * texts or not _in_order(tuple(given)):
+        return None
+    return given
+
+
+@lru_cache(1000)
+def _in_order(fields: tuple[str, ...]) -> bool:
+    quantities = [name for name in fields if name not in _HEAD]
+    return quantities == [name for name in BY_NAME if name in quantities]
 
 
 def reading_from_body(body: BaseModel, *, arrived: datetime) -> Reading:
@@ -130,6 +175,7 @@ def reading_from_body(body: BaseModel, *, arrived: datetime) -> Reading:
 def _reading(
     given: dict[str, Any], arrived: datetime, meter_id: str | None, *, rounded: bool
 ) -> Reading:
+    """Return the reading of these fields; `rounded`: to three decimals, without null."""
     own_id, stamp = given.pop("meter_id", None), given.pop("ts", None)
     ts, seq = None if stamp is None else parse_time(stamp), given.pop("seq", None)
     if meter_id and own_id and own_id != meter_id:
@@ -138,7 +184,7 @@ def _reading(
     meter_id = meter_id or own_id
     if not meter_id:
         raise PayloadError("bad_value", [("meter_id", "is missing")])
-    if not rounded or None in given.values():
+    if not rounded:
         given = {name: round(value, 3) for name, value in given.items() if value is not None}
     if not given:
         raise PayloadError("no_quantity", [("", "holds no quantity of the catalogue")])

@@ -1,6 +1,7 @@
 """The MQTT topics: built, parsed and matched in this one place.
 
 meters/<id>/reading      meters/<id>/<quantity>     meters/<id>/status     meters/<id>/info
+meters/<id>/set
 meters/_bridge/<name>/…  meters/_recorder/<name>/…  homeassistant/device/meters/<id>/config
 """
 
@@ -22,6 +23,8 @@ ONLINE = "online"
 OFFLINE = "offline"
 
 ALL_READINGS = f"{ROOT}/+/reading"
+ALL_INFOS = f"{ROOT}/+/info"
+ALL_SETTINGS = f"{ROOT}/+/set"
 ALL_LEAVES = f"{ROOT}/+/+"
 BRIDGE_STATUSES = f"{ROOT}/_bridge/+/status"
 REPLAY_ANSWERS = f"{ROOT}/_bridge/+/replayed"
@@ -81,6 +84,11 @@ def status(meter_id: str) -> str:
 def info(meter_id: str) -> str:
     """Topic of a meter's identity."""
     return f"{ROOT}/{meter_id}/info"
+
+
+def settings(meter_id: str) -> str:
+    """Topic of a person's settings of a meter."""
+    return f"{ROOT}/{meter_id}/set"
 
 
 def bridge(name: str, leaf: str) -> str:

@@ -35,7 +35,7 @@ A whole number is taken as its text.
 def plain(problem: ErrorDetails) -> str:
     """Return what is wrong with one field, to stand after the field's name."""
     text = _PLAIN.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-    return text.replace("Input should", "should")
+    return text.replace("Input should", "should").replace("String should", "should")
 
 
 def payload_error(error: ValidationError) -> PayloadError:

@@ -186,6 +186,10 @@ class Dialect(ABC):
         """Return a write transaction."""
 
     @abstractmethod
+    def snapshot(self) -> AbstractContextManager[Any]:
+        """Return a transaction whose queries all see the database as of one moment."""
+
+    @abstractmethod
     def fail_fast(self) -> None:
         """Make this thread's connection fail rather than wait for another program."""
 
@@ -278,6 +282,9 @@ class _Sqlite(Dialect):
 
     def transaction(self) -> AbstractContextManager[Any]:
         return cast(AbstractContextManager[Any], self._database.atomic("IMMEDIATE"))
+
+    def snapshot(self) -> AbstractContextManager[Any]:
+        return cast(AbstractContextManager[Any], self._database.atomic("DEFERRED"))
 
     def fail_fast(self) -> None:
         run(self._database, "PRAGMA busy_timeout = 0")
@@ -384,6 +391,10 @@ class _Postgresql(Dialect):
 
     def transaction(self) -> AbstractContextManager[Any]:
         return cast(AbstractContextManager[Any], self._database.atomic())
+
+    def snapshot(self) -> AbstractContextManager[Any]:
+        atomic = self._database.atomic(isolation_level="REPEATABLE READ")
+        return cast(AbstractContextManager[Any], atomic)
 
     def fail_fast(self) -> None:
         run(self._database, "SET lock_timeout = 1")

@@ -1,9 +1,4 @@
-"""Energy and cost by the hour, day, week, month or year of a site's own clock.
-
-Sums come from hours; where a period does not begin on a whole hour of UTC, the rest comes from
-5-minute roll-ups. Where those have been deleted, that hour counts to the later period: sums over
-several periods stay exact.
-"""
+"""Energy and cost by the hour, day, week, month or year of a site's own clock."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +8,13 @@ from zoneinfo import ZoneInfo
 
 import peewee
 
-from contract.times import epoch_ms
-from history.dialect import Row, fetch, fetch_one
-from history.periods import Unit, edges
-from history.periods import start_of as start_of_period
-from history.rollups.levels import FIVE_MINUTES, HOUR, start_of
+from contract.arrival import MOST_AHEAD
+from contract.times import epoch_ms, from_epoch_ms
+from history.counters import Advances, counters_of
+from history.dialect import dialect_of
+from history.periods import Unit, edges, start_of, start_of_next
+from history.tables import Meter, read_meter
 from history.tariffs import Tariffs
-
-IMPORTED = "energy"
-EXPORTED = "energy_export"
-_MOST_PER_QUERY = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +39,6 @@ class Comparison:
     now: Period
     before_so_far: Period
     before: Period
-
-
-def sums(
-    database: peewee.Database, meter_id: str, quantity: str, moments: Sequence[datetime]
-) -> list[float | None]:
-    """Return by how much a counter advanced between each moment and the next.
-
-    None where there was no reading at all. Moments are cut to 5 minutes.
-    """
-    cuts = [start_of(epoch_ms(moment) // 1000, FIVE_MINUTES) for moment in moments]
-    spans = list(pairwise(cuts))
-    key = fetch_one(
-        database,
-        "SELECT m.id, q.id FROM meters m CROSS JOIN quantities q WHERE m.name = ? AND q.name = ?",
-        (meter_id, quantity),
-    )
-    if key is None:
-        return [None] * len(spans)
-    found: list[float | None] = []
-    for begin in range(0, len(spans), _MOST_PER_QUERY):
-        found += _sums(database, key, spans[begin : begin + _MOST_PER_QUERY])
-    return found
 
 
 def periods(
@@ -97,16 +67,19 @@ def compare(
     """Return the running period beside the one before it.
 
     "The same point" is as far from the period's beginning, but not after its end: on 31 March it
-    is the whole of February.
+    is the whole of February. The running period includes the newest reading, also of a device whose
+    clock is a little ahead.
     """
     now = now.astimezone(UTC)
-    start = start_of_period(unit, now, zone)
-    earlier = start_of_period(unit, start - timedelta(seconds=1), zone)
-    point = min(earlier + (now - start), start)
-    (running,) = between(database, meter_id, [start, now], zone, tariffs=tariffs)
-    (so_far,) = between(database, meter_id, [earlier, point], zone, tariffs=tariffs)
-    (whole,) = between(database, meter_id, [earlier, start], zone, tariffs=tariffs)
-    return Comparison(running, so_far, whole)
+    start = start_of(unit, now, zone)
+    with dialect_of(database).snapshot():
+        meter = read_meter(database, meter_id)
+        now = min(_with_newest(meter, now), start_of_next(unit, start, zone))
+        earlier = start_of(unit, start - timedelta(seconds=1), zone)
+        point = min(earlier + (now - start), start)
+        moments = [earlier, point, start, now]
+        so_far, rest, running = _between(database, meter, moments, zone, tariffs)
+    return Comparison(running, so_far, _joined(so_far, rest))
 
 
 def between(
@@ -118,10 +91,22 @@ def between(
     tariffs: Tariffs | None = None,
 ) -> list[Period]:
     """Return energy and cost between each moment and the next."""
+    with dialect_of(database).snapshot():
+        meter = read_meter(database, meter_id)
+        return _between(database, meter, moments, zone, tariffs)
+
+
+def _between(
+    database: peewee.Database,
+    meter: Meter | None,
+    moments: Sequence[datetime],
+    zone: ZoneInfo,
+    tariffs: Tariffs | None,
+) -> list[Period]:
     cuts = [moment.astimezone(UTC) for moment in moments]
     if tariffs:
         cuts = sorted({*cuts, *tariffs.changes(cuts[0], cuts[-1], zone)})
-    imported, exported = (sums(database, meter_id, name, cuts) for name in (IMPORTED, EXPORTED))
+    imported, exported = _sums(database, meter, cuts)
     costs = _costs(cuts, imported, exported, zone, tariffs)
     place = {cut: number for number, cut in enumerate(cuts)}
     result = []
@@ -130,6 +115,40 @@ def between(
         figures = (_total(values[part]) for values in (imported, exported, costs))
         result.append(Period(start.astimezone(zone), end.astimezone(zone), *figures))
     return result
+
+
+def _sums(
+    database: peewee.Database, meter: Meter | None, cuts: Sequence[datetime]
+) -> tuple[list[float | None], list[float | None]]:
+    """Return the kWh drawn and fed in between each moment and the next; None without a reading."""
+    if meter is None:
+        nothing: list[float | None] = [None] * (len(cuts) - 1)
+        return nothing, nothing
+    counters = counters_of(database, meter.id)
+    found = Advances(database, meter.id, counters).between([epoch_ms(cut) for cut in cuts])
+    imported, exported = (
+        [None if advance is None else advance / 1000 for advance in found[name]]
+        for name in counters
+    )
+    return imported, exported
+
+
+def _with_newest(meter: Meter | None, now: datetime) -> datetime:
+    """Return the end of what has been measured by now: after a reading that is a little ahead."""
+    newest = from_epoch_ms(meter.last_ts) if meter else now
+    return newest + timedelta(milliseconds=1) if now <= newest <= now + MOST_AHEAD else now
+
+
+def _joined(first: Period, second: Period) -> Period:
+    imported, exported, cost = (
+        _total(pair)
+        for pair in (
+            (first.imported, second.imported),
+            (first.exported, second.exported),
+            (first.cost, second.cost),
+        )
+    )
+    return Period(first.start, second.end, imported, exported, cost)
 
 
 def _costs(
@@ -149,38 +168,6 @@ def _costs(
             price = tariff.price_at(start.astimezone(zone))
             costs.append(bought * price - (sold or 0) * tariff.feed_in)
     return costs
-
-
-def _sums(
-    database: peewee.Database, key: Row, spans: Sequence[tuple[int, int]]
-) -> list[float | None]:
-    """Return the sum of each span: its hours, with 5 minutes where it begins or ends within one."""
-    rows = ", ".join(
-        f"({place}, {a}, {b}, {start_of(a, HOUR)}, {start_of(b, HOUR)})"
-        for place, (a, b) in enumerate(spans)
-    )
-    parts = (
-        f"(SELECT SUM(delta) FROM rollup WHERE level = {level} AND meter = ? AND quantity = ? "
-        f"AND bucket >= {begin} AND bucket < {end})"
-        for level, begin, end in (
-            (HOUR, "hour_a", "hour_b"),
-            (FIVE_MINUTES, "hour_a", "a"),
-            (FIVE_MINUTES, "hour_b", "b"),
-        )
-    )
-    found = fetch(
-        database,
-        f"WITH span (place, a, b, hour_a, hour_b) AS (VALUES {rows}) "
-        f"SELECT place, {', '.join(parts)} FROM span ORDER BY place",
-        [*key] * 3,
-    )
-    return [_in_kwh(hours, before, after) for _, hours, before, after in found]
-
-
-def _in_kwh(hours: int | None, before: int | None, after: int | None) -> float | None:
-    if hours is None and after is None:
-        return None
-    return float((hours or 0) - (before or 0) + (after or 0)) / 1000
 
 
 def _total(values: Sequence[float | None]) -> float | None:

@@ -5,24 +5,30 @@ Each query is a few seeks of the key (meter, ts), however long the history is. C
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from itertools import groupby, islice
+from functools import lru_cache
+from itertools import islice
+from operator import itemgetter
 
 import peewee
 
 from contract.quantities import BY_NAME
 from contract.readings import Reading
 from contract.times import epoch_ms, from_epoch_ms
-from history.dialect import fetch, fetch_named, fetch_one
-from history.tables import in_units, read_meters, stored_quantities
+from history.dialect import Row, fetch_named, fetch_one, placeholders
+from history.tables import Meter, read_meters, stored_quantities
 
+CURSOR = r"[0-9]{1,15}\.[0-9]{1,9}"
+"""The form of a cursor."""
 _FAR = 2**62
-_CHUNK = 50
+_MOST_NAMES = 500
+_FIRST = itemgetter(0)
 Key = tuple[int, int]
-"""Time in epoch ms and a meter's number, the order of pages (newest first)."""
+"""Time in epoch ms and a meter's number: readings of all meters are in this order."""
+Span = tuple[int, int]
+"""From a time to before another, in epoch ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +42,20 @@ class MeterEntry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Readings, newest first; `next` is what to pass as `after`, None where these are the last."""
+    """Readings in their order; `next` is the cursor of the next page, None on the last one."""
 
     readings: list[Reading]
     next: str | None
 
 
-def meters(database: peewee.Database) -> list[MeterEntry]:
-    """Return all meters, in the order of their names (1, 2, 10 as a person would)."""
+# -- meters ------------------------------------------------------------------------------------
+
+
+def meters(database: peewee.Database, names: Collection[str] | None = None) -> list[MeterEntry]:
+    """Return the meters of these ids, or all, in the order of ids (1, 2, 10 as a person would)."""
     entries = [
         MeterEntry(meter.name, from_epoch_ms(meter.first_ts), from_epoch_ms(meter.last_ts))
-        for meter in read_meters(database)
+        for meter in read_meters(database, names)
     ]
     return sorted(entries, key=lambda entry: natural_order(entry.meter_id))
 
@@ -66,12 +75,48 @@ def latest(database: peewee.Database, meter_id: str) -> Reading | None:
     return next(iter(readings(database, meter_id, limit=1)), None)
 
 
+def latest_of(database: peewee.Database, meter_ids: Sequence[str]) -> dict[str, Reading]:
+    """Return the newest reading of each of these meters that has one.
+
+    A statement for each meter takes a second for a few hundred while other threads are busy.
+    """
+    found: dict[str, Reading] = {}
+    for begin in range(0, len(meter_ids), _MOST_NAMES):
+        some = meter_ids[begin : begin + _MOST_NAMES]
+        columns, rows = fetch_named(
+            database,
+            "SELECT m.name AS name, r.* FROM meters m "
+            "JOIN readings_raw r ON r.meter = m.id AND r.ts = m.last_ts "
+            f"WHERE m.name IN ({placeholders(some)})",
+            some,
+        )
+        found |= {row[0]: _reading(row[0], columns, row) for row in rows}
+    for meter_id in meter_ids:  # the row of `last_ts` may have been deleted
+        if meter_id not in found and (reading := latest(database, meter_id)):
+            found[meter_id] = reading
+    return found
+
+
+# -- readings ----------------------------------------------------------------------------------
+
+
 def exists(database: peewee.Database, meter_id: str, ts: datetime) -> bool:
     """Return whether the reading of that meter and time is stored."""
-    statement = (
-        "SELECT 1 FROM readings_raw r JOIN meters m ON m.id = r.meter WHERE m.name = ? AND r.ts = ?"
+    return bool(at(database, meter_id, [ts]))
+
+
+def at(
+    database: peewee.Database, meter_id: str, moments: Sequence[datetime]
+) -> dict[datetime, Reading]:
+    """Return the readings of a meter at these times, each cut to the millisecond."""
+    columns, rows = fetch_named(
+        database,
+        "SELECT * FROM readings_raw WHERE meter = (SELECT id FROM meters WHERE name = ?) "
+        f"AND ts IN ({placeholders(moments)})",
+        (meter_id, *map(epoch_ms, moments)),
     )
-    return fetch_one(database, statement, (meter_id, epoch_ms(ts))) is not None
+    found = (_reading(meter_id, columns, row) for row in rows)
+    return {reading.ts: reading for reading in found}
 
 
 def readings(
@@ -83,30 +128,7 @@ def readings(
     limit: int = 100,
 ) -> list[Reading]:
     """Return readings, newest first, of one meter or all, from `since` to before `until`."""
-    if meter_id is None:
-        return page(database, since=since, until=until, limit=limit).readings
-    columns, rows = fetch_named(
-        database,
-        "SELECT * FROM readings_raw WHERE meter = (SELECT id FROM meters WHERE name = ?) "
-        "AND ts >= ? AND ts < ? ORDER BY ts DESC LIMIT ?",
-        (meter_id, epoch_ms(since) if since else 0, epoch_ms(until) if until else _FAR, limit),
-    )
-    ts, places = _places(columns)
-    return [
-        Reading(
-            meter_id,
-            from_epoch_ms(row[ts]),
-            {name: row[n] / 1000 for name, n in places if row[n] is not None},
-        )
-        for row in rows
-    ]
-
-
-@cache
-def _places(columns: tuple[str, ...]) -> tuple[int, list[tuple[str, int]]]:
-    """Return the place of `ts` in a row, and those of the quantities, in the catalogue's order."""
-    place = {name: n for n, name in enumerate(columns)}
-    return place["ts"], [(name, place[name]) for name in BY_NAME if name in place]
+    return page(database, meter_id, since=since, until=until, limit=limit).readings
 
 
 def page(
@@ -117,67 +139,110 @@ def page(
     until: datetime | None = None,
     after: str | None = None,
     limit: int = 100,
+    oldest_first: bool = False,
+    names: Sequence[str] | None = None,
 ) -> Page:
-    """Return a page of readings; `after` is the `next` of the page before.
+    """Return a page of readings, newest first or `oldest_first`, with these quantities or all.
 
-    It names where that page ended, so that readings that arrive meanwhile shift nothing. Raises
-    ValueError for an `after` that no page has returned.
+    `after` is the `next` of the page before. It names where that page ended, so that readings
+    that arrive meanwhile shift nothing.
     """
-    names = _names(database, meter_id)
-    begin = epoch_ms(since) if since else 0
-    end = epoch_ms(until) if until else _FAR
-    before = _key(after) if after else (end, -1)
-    ends = {meter: min(end, before[0] + (meter < before[1])) for meter in names}
-    keys = heapq.merge(*(_keys(database, m, begin, ends[m]) for m in names), reverse=True)
-    wanted = list(islice(keys, limit))
-    rows = _rows(database, wanted)
-    found = [Reading(names[meter], from_epoch_ms(ts), rows[ts, meter]) for ts, meter in wanted]
-    last = wanted[-1] if len(wanted) == limit else None
-    return Page(found, f"{last[0]}.{last[1]}" if last else None)
+    span = (epoch_ms(since) if since else 0, epoch_ms(until) if until else _FAR)
+    table = _Table(database, names, oldest_first)
+    cursor = _key(after) if after else None
+    if meter_id is None:
+        found = table.of_all(span, cursor, limit + 1)
+    else:
+        found = table.of_one(meter_id, _after(span, cursor, None, oldest_first), limit + 1)
+    last = found[limit - 1][0] if len(found) > limit else None
+    return Page([reading for _, reading in found[:limit]], f"{last[0]}.{last[1]}" if last else None)
 
 
-def _names(database: peewee.Database, meter_id: str | None) -> dict[int, str]:
-    names = None if meter_id is None else [meter_id]
-    return {meter.id: meter.name for meter in read_meters(database, names)}
+class _Table:
+    """The readings in one order, with some or all of their quantities."""
+
+    def __init__(
+        self, database: peewee.Database, names: Sequence[str] | None, oldest_first: bool
+    ) -> None:
+        self._database = database
+        self._oldest_first = oldest_first
+        self._columns = "*"
+        if names is not None:
+            wanted = [name for name in stored_quantities(database) if name in names]
+            self._columns = ", ".join(("meter", "ts", *wanted))
+
+    def of_one(self, meter_id: str, span: Span, limit: int) -> list[tuple[Key, Reading]]:
+        """Return the first readings of a meter."""
+        return list(self._rows(meter_id, span, limit))
+
+    def of_all(self, span: Span, after: Key | None, limit: int) -> list[tuple[Key, Reading]]:
+        """Return the first readings of all meters."""
+        spans = [
+            (meter, _after(_overlap(span, meter), after, meter.id, self._oldest_first))
+            for meter in read_meters(self._database)
+        ]
+        filled = [(meter, part) for meter, part in spans if part[0] < part[1]]
+        size = limit // max(len(filled), 1) + 1
+        parts = [self._ordered(meter, part, size) for meter, part in filled]
+        merged = heapq.merge(*parts, key=_FIRST, reverse=not self._oldest_first)
+        return list(islice(((key, reading) for key, reading in merged if reading), limit))
+
+    def _ordered(self, meter: Meter, span: Span, size: int) -> Iterator[tuple[Key, Reading | None]]:
+        """Yield the readings of a meter in their order, after a place before all of them.
+
+        Until that place is due, the meter is not queried: most of a thousand meters have nothing
+        on a page.
+        """
+        begin, end = span
+        yield (begin if self._oldest_first else end - 1, meter.id), None
+        while True:
+            rows = list(self._rows(meter.name, (begin, end), size))
+            yield from rows
+            if len(rows) < size:
+                return
+            begin, end = _after((begin, end), rows[-1][0], meter.id, self._oldest_first)
+            size *= 2
+
+    def _rows(self, meter_id: str, span: Span, limit: int) -> Iterator[tuple[Key, Reading]]:
+        columns, rows = fetch_named(
+            self._database,
+            f"SELECT {self._columns} FROM readings_raw "
+            "WHERE meter = (SELECT id FROM meters WHERE name = ?) AND ts >= ? AND ts < ? "
+            f"ORDER BY ts {'ASC' if self._oldest_first else 'DESC'} LIMIT ?",
+            (meter_id, *span, limit),
+        )
+        ts, meter = columns.index("ts"), columns.index("meter")
+        return (((row[ts], row[meter]), _reading(meter_id, columns, row)) for row in rows)
 
 
-def _key(after: str) -> Key:
-    ts, _, meter = after.partition(".")
+def _overlap(span: Span, meter: Meter) -> Span:
+    return max(span[0], meter.first_ts), min(span[1], meter.last_ts + 1)
+
+
+def _after(span: Span, cursor: Key | None, meter: int | None, oldest_first: bool) -> Span:
+    """Return what of a meter's span comes after a cursor, which is the meter's own for None."""
+    if cursor is None:
+        return span
+    ts, number = cursor
+    if oldest_first:
+        is_before = meter is None or meter <= number
+        return max(span[0], ts + is_before), span[1]
+    return span[0], min(span[1], ts + (meter is not None and meter < number))
+
+
+def _key(cursor: str) -> Key:
+    ts, _, meter = cursor.partition(".")
     return int(ts), int(meter)
 
 
-def _keys(database: peewee.Database, meter: int, begin: int, end: int) -> Iterator[Key]:
-    """Yield a meter's keys, newest first, a few at a time: most meters contribute only a few."""
-    size = 1
-    while True:
-        rows = fetch(
-            database,
-            "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? "
-            "ORDER BY ts DESC LIMIT ?",
-            (meter, begin, end, size),
-        )
-        for (ts,) in rows:
-            yield ts, meter
-        if len(rows) < size:
-            return
-        end, size = rows[-1][0], _CHUNK
+def _reading(meter_id: str, columns: tuple[str, ...], row: Row) -> Reading:
+    ts, places = _places(columns)
+    values = {name: row[n] / 1000 for name, n in places if row[n] is not None}
+    return Reading(meter_id, from_epoch_ms(row[ts]), values)
 
 
-def _rows(database: peewee.Database, keys: list[Key]) -> dict[Key, dict[str, float]]:
-    """Return the values behind keys: those of one meter lie next to one another."""
-    names = stored_quantities(database)
-    found: dict[Key, dict[str, float]] = {}
-    for meter, part in groupby(sorted(keys, key=_meter_of), key=_meter_of):
-        times = [ts for ts, _ in part]
-        rows = fetch(
-            database,
-            f"SELECT ts, {', '.join(names)} FROM readings_raw "
-            "WHERE meter = ? AND ts >= ? AND ts <= ?",
-            (meter, min(times), max(times)),
-        )
-        found |= {(row[0], meter): in_units(names, row[1:]) for row in rows}
-    return found
-
-
-def _meter_of(key: Key) -> int:
-    return key[1]
+@lru_cache(100)
+def _places(columns: tuple[str, ...]) -> tuple[int, list[tuple[str, int]]]:
+    """Return the place of `ts` in a row, and those of the quantities, in the catalogue's order."""
+    place = {name: n for n, name in enumerate(columns)}
+    return place["ts"], [(name, place[name]) for name in BY_NAME if name in place]

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 import peewee
 
+from contract.meter_settings import Billing, Role
 from contract.quantities import QUANTITIES
 from history.dialect import Row, dialect_of, fetch, fetch_one, placeholders, run
 
@@ -45,7 +46,9 @@ class Meter(NamedTuple):
 
     A meter with `snapshots` sends whole readings, so that its scalars are mirrors. Readings before
     `retention_watermark` are refused: what they would change has been deleted. Readings from
-    `backfill_from` on have yet to be rolled up (None: none). `history.sequences` keeps the rest.
+    `backfill_from` on have yet to be rolled up (None: none). `history.sequences` keeps `bridge` and
+    the numbers. `role`, `parent` (an id on MQTT), `title` (for people) and `billing` (None: per
+    phase) are what a person has set, else what the meter's info says.
     """
 
     id: int
@@ -58,6 +61,16 @@ class Meter(NamedTuple):
     bridge: str | None = None
     seq_upto: int = 0
     seq_above: str = ""
+    role: Role | None = None
+    parent: str | None = None
+    title: str | None = None
+    billing: Billing | None = None
+
+
+_SETTINGS = ("role", "parent", "title", "billing")
+_METER_COLUMNS = ", ".join(
+    f"COALESCE({name}, info_{name})" if name in _SETTINGS else name for name in Meter._fields
+)
 
 
 def read_meters(
@@ -68,10 +81,19 @@ def read_meters(
     locking = dialect_of(database).for_update if for_update else ""
     rows = fetch(
         database,
-        f"SELECT {', '.join(Meter._fields)} FROM meters {where} ORDER BY id {locking}",
+        f"SELECT {_METER_COLUMNS} FROM meters {where} ORDER BY id {locking}",
         list(names or ()),
     )
-    return [Meter(*row) for row in rows]
+    return [_meter(row) for row in rows]
+
+
+def _meter(row: Row) -> Meter:
+    meter = Meter(*row)
+    if meter.role is None and meter.billing is None:
+        return meter
+    return meter._replace(
+        role=meter.role and Role(meter.role), billing=meter.billing and Billing(meter.billing)
+    )
 
 
 def read_meter(database: peewee.Database, name: str) -> Meter | None:
@@ -79,9 +101,10 @@ def read_meter(database: peewee.Database, name: str) -> Meter | None:
     return next(iter(read_meters(database, [name])), None)
 
 
-def quantity_ids(database: peewee.Database) -> dict[str, int]:
-    """Return the number that stands for each quantity in `rollup`."""
-    return dict(fetch(database, "SELECT name, id FROM quantities"))
+def quantity_ids(database: peewee.Database, names: Collection[str] | None = None) -> dict[str, int]:
+    """Return the number that stands for each quantity in `rollup`, of all or of these names."""
+    where = "" if names is None else f"WHERE name IN ({placeholders(names)})"
+    return dict(fetch(database, f"SELECT name, id FROM quantities {where}", list(names or ())))
 
 
 def quantity_id(database: peewee.Database, name: str) -> int | None:

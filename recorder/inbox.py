@@ -11,6 +11,7 @@ from datetime import datetime
 from contract import topics
 from contract.assembler import Assembler
 from contract.errors import PayloadError
+from contract.meter_settings import MeterSettings, decode_settings
 from contract.quantities import BY_NAME
 from contract.readings import Reading, decode_reading
 from contract.replay import ReplayAnswer, decode
@@ -27,6 +28,7 @@ KEPT_PER_TOPIC = 10
 MOST_TOPICS = 1000
 MOST_LINES = 20
 MOST_KEPT_BYTES = 1024
+_SETTINGS = frozenset({"info", "set"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,25 @@ class BridgeMessage:
     answer: ReplayAnswer | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SettingsMessage:
+    """The settings of a meter, by its info or (`by_person`) by a message for the recorder."""
+
+    topic: str
+    payload: bytes
+    meter_id: str
+    settings: MeterSettings
+    by_person: bool
+
+
 @dataclass(slots=True)
 class Contents:
-    """What a message brings: readings to store, or the message itself as a rejected one."""
+    """What a message brings: readings or settings to store, or itself as a rejected message."""
 
     readings: list[Reading] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     from_bridge: BridgeMessage | None = None
+    settings: SettingsMessage | None = None
 
 
 class Inbox:
@@ -84,6 +98,8 @@ class Inbox:
         with self._lock:
             try:
                 parsed = topics.parse(topic)
+                if isinstance(parsed, MeterTopic) and parsed.leaf in _SETTINGS:
+                    return _take_settings(topic, parsed, payload, retained=retained)
                 if isinstance(parsed, MeterTopic):
                     readings = self._assembler.take(
                         parsed, payload, retained=retained, arrived=arrived, now_s=now_s
@@ -171,11 +187,26 @@ class Inbox:
                 reading.ahead_s,
             )
 
+    def reject(self, message: SettingsMessage, error: PayloadError, now_s: float) -> Contents:
+        """Return settings that do not fit the meters of the history as a rejected message."""
+        with self._lock:
+            return self._reject(message.topic, message.payload, error, now_s)
+
     def _reject(self, topic: str, payload: bytes, error: PayloadError, now_s: float) -> Contents:
         if not self._rejections.keep(topic, error.reason, str(error), now_s):
             return Contents()
         message = Rejected(topic, payload[:MOST_KEPT_BYTES], error.reason, str(error))
         return Contents(rejected=[message])
+
+
+def _take_settings(topic: str, parsed: MeterTopic, payload: bytes, *, retained: bool) -> Contents:
+    """Return the settings in a message; a retained copy of a person's is of unknown age."""
+    by_person = parsed.leaf == "set"
+    if not payload or (by_person and retained):
+        return Contents()
+    settings = decode_settings(payload)
+    message = SettingsMessage(topic, payload, parsed.meter_id, settings, by_person)
+    return Contents(settings=message)
 
 
 def _check_stranger(topic: str) -> None:

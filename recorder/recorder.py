@@ -18,10 +18,12 @@ from queue import Empty, SimpleQueue
 from paho.mqtt.client import MQTTMessage
 
 from contract import topics
+from contract.errors import PayloadError
 from contract.times import format_time
 from recorder.commit_window import CommitWindow
-from recorder.inbox import BridgeMessage, Contents, Inbox
+from recorder.inbox import BridgeMessage, Contents, Inbox, SettingsMessage
 from recorder.leader_election import LeaderElection
+from recorder.meter_infos import MeterInfos
 from recorder.replays import Replays
 from recorder.settings import RecorderSettings
 from recorder.storage import Storage
@@ -85,6 +87,7 @@ class Recorder:
             clean_session=False,
             manual_ack=True,
         )
+        self._infos = MeterInfos(storage)
         self._replays = Replays(self._name, storage, direct=self._group is not None)
         self._election = LeaderElection(storage, self._group, self._name)
 
@@ -214,11 +217,33 @@ class Recorder:
             self._stored += stored
             self._given += len(readings)
             self._last_commit = datetime.now(UTC)
+        changed = [each.contents.settings for each in batch if each.contents.settings]
+        if not self._store_settings(changed, {each.meter_id for each in readings}, give_up):
+            return False
         for delivery in batch:
             if delivery.contents.from_bridge:
                 self._handle(delivery.contents.from_bridge, give_up)
         self._mqtt.ack((each.message, each.connection) for each in batch if each.message)
         return True
+
+    def _store_settings(
+        self, changed: Sequence[SettingsMessage], meters: set[str], give_up: threading.Event
+    ) -> bool:
+        """Store settings of meters, and the infos of meters that may have had no row until now."""
+        for message in changed:
+            if not message.by_person:
+                self._infos.take(message.meter_id, message.settings)
+                meters.add(message.meter_id)
+        if not self._infos.store(meters, give_up):
+            return False
+        return all(self._change_settings(each, give_up) for each in changed if each.by_person)
+
+    def _change_settings(self, message: SettingsMessage, give_up: threading.Event) -> bool:
+        try:
+            return self._storage.change_settings(message.meter_id, message.settings, give_up)
+        except PayloadError as error:
+            rejected = self._inbox.reject(message, error, time.monotonic()).rejected
+            return not rejected or self._storage.write([], rejected, give_up) is not None
 
     def _handle(self, message: BridgeMessage, give_up: threading.Event) -> None:
         if message.answer:
@@ -279,12 +304,13 @@ class Recorder:
 
 
 def _has_contents(contents: Contents) -> bool:
-    return bool(contents.readings or contents.rejected or contents.from_bridge)
+    return bool(contents.readings or contents.rejected or contents.from_bridge or contents.settings)
 
 
 def _may_wait(contents: Contents, journaled: Collection[str]) -> bool:
     """Return whether a message can wait: the journal of a bridge has all its readings."""
-    if contents.rejected or contents.from_bridge:
+    by_person = contents.settings is not None and contents.settings.by_person
+    if contents.rejected or contents.from_bridge or by_person:
         return False
     return all(
         reading.seq is not None and reading.meter_id in journaled and not reading.stamped_on_arrival
@@ -297,11 +323,17 @@ def _subscriptions(name: str, group: str | None) -> tuple[Subscription, ...]:
 
     A group does not subscribe to scalars: those of one burst would go to different recorders.
     """
-    bridges = (Subscription(topics.REPLAY_ANSWERS, 1), Subscription(topics.BRIDGE_STATUSES, 1))
+    of_all = (
+        topics.ALL_INFOS,
+        topics.ALL_SETTINGS,
+        topics.REPLAY_ANSWERS,
+        topics.BRIDGE_STATUSES,
+    )
+    others = [Subscription(topic_filter, 1) for topic_filter in of_all]
     if group:
         shared = Subscription(topics.shared(group, topics.ALL_READINGS), 1)
-        return (shared, Subscription(topics.recorder(name, "again"), 1), *bridges)
-    return (Subscription(topics.ALL_LEAVES, 0), Subscription(topics.ALL_READINGS, 1), *bridges)
+        return (shared, Subscription(topics.recorder(name, "again"), 1), *others)
+    return (Subscription(topics.ALL_LEAVES, 0), Subscription(topics.ALL_READINGS, 1), *others)
 
 
 def _topic(message: MQTTMessage) -> str:

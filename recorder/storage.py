@@ -11,9 +11,10 @@ from typing import TypeVar
 
 import peewee
 
+from contract.meter_settings import MeterSettings
 from contract.readings import Reading
 from contract.replay import Replayed
-from history import queries
+from history import meter_settings, queries
 from history.database import FIRST_STEP, migrate, name_of, open_database, storage_errors
 from history.dialect import dialect_of
 from history.errors import StorageError
@@ -55,6 +56,8 @@ class Storage:
         self._database = open_database(url)
         self._keep, self._archive = keep, archive
         self._history: _History | None = None
+        self.opened = 0
+        """Counts how often a history was opened: its file may have been replaced."""
         self._too_old = 0
         subject = f"database {self.name}"
         self._troubles = Reporter(
@@ -121,6 +124,32 @@ class Storage:
             lambda _: True,
             on_change,
         )
+
+    def store_infos(
+        self, infos: Mapping[str, MeterSettings], give_up: threading.Event
+    ) -> set[str] | None:
+        """Store what infos of meters say, and return those with a row; None on `give_up`."""
+
+        def attempt() -> set[str]:
+            self._ready()
+            return meter_settings.store_infos(self._database, infos)
+
+        return self._try(attempt, give_up, lambda _: True)
+
+    def change_settings(
+        self, meter_id: str, settings: MeterSettings, give_up: threading.Event
+    ) -> bool:
+        """Store a person's settings of a meter; False where `give_up` came first.
+
+        Raises PayloadError for settings that do not fit the meters of the history.
+        """
+
+        def attempt() -> bool:
+            self._ready()
+            meter_settings.change(self._database, meter_id, settings)
+            return True
+
+        return self._try(attempt, give_up, lambda _: True) is not None
 
     def settle(
         self,
@@ -217,6 +246,7 @@ class Storage:
         else:
             for step in steps:
                 logger.info("database %s: schema brought up to date: %s", self.name, step)
+        self.opened += 1
         self._history = _History(
             self._file_now(),
             Writer(self._database),

@@ -241,7 +241,10 @@ class ReadAheadClient(paho.Client):
             "packet": packet,
             "info": info,
         }
-        self._out_packet.append(queued)
+        if command == paho.CONNECT:  # first, whatever another thread publishes in the meantime
+            self._out_packet.appendleft(queued)
+        else:
+            self._out_packet.append(queued)
         with contextlib.suppress(IndexError, BlockingIOError):  # it is sent; the thread is awake
             if self._out_packet[0] is queued and self._sockpairW is not None:
                 self._sockpairW.send(b"0")

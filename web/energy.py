@@ -44,7 +44,7 @@ def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
     """Energy in kWh by periods of the site's time zone (TIMEZONE).
 
     `running` compares the current period with the one before. `cost` requires prices in
-    TARIFFS_FILE; unknown values are null. Roll-ups lag by up to five minutes.
+    TARIFFS_FILE; unknown values are null. Figures include the newest stored reading.
     """
     now = datetime.now(UTC)
     until = query.until or now

@@ -2,13 +2,13 @@
 
 import json
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import gevent
 import orjson
 import peewee
 from flask import Response
+from msgspec.structs import replace
 from paho.mqtt.client import MQTTMessageInfo
 from pydantic import BaseModel, Field
 

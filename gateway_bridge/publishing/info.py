@@ -13,6 +13,9 @@ def meter_info(meter: PolledMeter, bridge: str) -> dict[str, Any]:
     config = meter.config
     content = {
         "name": config.name,
+        "role": config.role,
+        "parent": config.parent,
+        "billing": config.billing,
         "manufacturer": config.model.maker,
         "model": config.model.title,
         "serial": meter.state.serial,

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from contract.meter_settings import LONGEST_NAME, Billing, Role, cycle
 from contract.quantities import BY_NAME
 from contract.validation import Id
 from gateway_bridge.address import BAUDS, MODBUS_PORT, Address, SerialLine, parse_address
@@ -51,7 +52,7 @@ def _address(value: str) -> str:
     return value
 
 
-Name = Annotated[str, Field(min_length=1, max_length=100)]
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400)]
 Quantities = Annotated[QuantityWords, Field(strict=False)]
 
@@ -66,6 +67,9 @@ class MeterTable(_Table):
     unit: int = Field(ge=1, le=HIGHEST_UNIT)
     id: Id | None = None
     name: Name | None = None
+    role: Annotated[str, _one_of(*Role)] | None = None
+    parent: Id | None = None
+    billing: Annotated[str, _one_of(*Billing)] | None = None
     model: Annotated[str, _one_of(*MODELS)] = "sdm630"
     wiring: Annotated[str, _one_of(*WIRINGS)] | None = None
     invert: bool = False
@@ -148,9 +152,9 @@ def read_meters_file(path: Path) -> MetersFile:
         raise SettingsError(f"{path}: is not valid TOML: {error}") from error
     except ValidationError as error:
         raise SettingsError("\n".join(_problems(path, written, error))) from error
-    duplicates = list(_duplicates(meters))
-    if duplicates:
-        raise SettingsError("\n".join(f"{path}, {text}" for text in duplicates))
+    problems = [*_duplicates(meters), *_wrong_parents(meters)]
+    if problems:
+        raise SettingsError("\n".join(f"{path}, {text}" for text in problems))
     return meters
 
 
@@ -167,6 +171,25 @@ def _duplicates(meters: MetersFile) -> Iterator[str]:
         for unit in _repeated(Counter(meter.unit for meter in gateway.meter)):
             where = f"[[gateway]] {gateway.name or number}"
             yield f"{where}: unit: {unit} is used twice on one line; give each meter its own"
+
+
+def _wrong_parents(meters: MetersFile) -> Iterator[str]:
+    """Yield a message for each parent that is no meter of the file, and for each circle."""
+    tables = [meter for gateway in meters.gateway for meter in gateway.meter]
+    parents = {meter.meter_id: meter.parent for meter in tables}
+    reported = set[str]()
+    for meter_id, parent in parents.items():
+        where = f"[[gateway.meter]] {meter_id}: parent: {parent!r}"
+        if parent and parent not in parents:
+            hint = did_you_mean(parent, parents) or (
+                "; for a meter elsewhere, use `meterflow meter` instead of this key"
+            )
+            yield f"{where} is not a meter of this file{hint}"
+        circle = cycle(parents, meter_id)
+        if circle and meter_id not in reported:
+            reported.update(circle)
+            path = " → ".join(circle)
+            yield f"{where} leads back to the meter itself ({path}); remove one parent"
 
 
 def _repeated(counted: Counter[Any]) -> list[Any]:

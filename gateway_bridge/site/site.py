@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from contract.meter_settings import Billing, Role
 from contract.quantities import DEFAULT_SET, quantity_set
 from gateway_bridge.address import Address, SerialLine, parse_address
 from gateway_bridge.models import MODELS, MeterModel
@@ -40,6 +41,9 @@ class Meter:
     max_voltage_v: float | None = None
     low_word_first: bool | None = None
     inverted: bool = False
+    role: Role | None = None
+    parent: str | None = None
+    billing: Billing | None = None
 
     @property
     def live(self) -> frozenset[str]:
@@ -153,6 +157,9 @@ def _meter(table: MeterTable, gateway: GatewayTable | None, settings: BridgeSett
         max_voltage_v=table.max_voltage,
         low_word_first=_LOW_WORD_FIRST[table.word_order],
         inverted=table.invert,
+        role=Role(table.role) if table.role else None,
+        parent=table.parent,
+        billing=Billing(table.billing) if table.billing else None,
     )
 
 

@@ -213,10 +213,12 @@ class Rollups:
             changed: dict[int, set[int]] = {}
             while len(done) < len(due):
                 neighbours = self._neighbours(due, len(done))
-                rows = self._five_minutes(neighbours)
+                rows, later = self._five_minutes(neighbours)
                 changed.setdefault(neighbours[0][0], set()).update(row[2] for row in rows)
                 touched.update((row[1], row[3]) for row in rows)
                 done += neighbours
+                if later := {each for each in later if each < due[-1]}:
+                    due = [*done, *sorted({*due[len(done) :], *later})]
                 if time.monotonic() - began_s > STEP_S:
                     break
             self._combine(touched, changed)
@@ -231,34 +233,43 @@ class Rollups:
         part = due[place : place + MOST_BUCKETS]
         return list(takewhile(lambda bucket: bucket[0] == meter and bucket[1] < end, part))
 
-    def _five_minutes(self, neighbours: Sequence[DirtyBucket]) -> list[Row]:
-        """Compute neighbouring 5-minute buckets of one meter; return the rows that were stored."""
+    def _five_minutes(
+        self, neighbours: Sequence[DirtyBucket]
+    ) -> tuple[list[Row], set[DirtyBucket]]:
+        """Compute neighbouring 5-minute buckets of one meter.
+
+        Return the rows that were stored, and the later buckets that are dirty because of them.
+        """
         meter, first = neighbours[0]
         end = neighbours[-1][1] + width_s(FIVE_MINUTES)
         wanted = {bucket for _, bucket in neighbours}
         computed = self.computed_from_readings(meter, first, end)
         # What is netted depends on what was netted before it.
         rows = [row for row in computed if row[3] in wanted or row[2] in self._netted]
-        if any(row[2] in self._netted for row in rows):
-            self._mark_next_netted(meter, end, rows)
+        later = self._mark_next_netted(meter, end, rows)
         put(self._database, rows)
-        return rows
+        return rows, later
 
-    def _mark_next_netted(self, meter: int, end: int, rows: Sequence[Row]) -> None:
+    def _mark_next_netted(self, meter: int, end: int, rows: Iterable[Row]) -> set[DirtyBucket]:
         """Mark what is netted after these buckets as dirty, if they end with another flow."""
         number = self._numbers[NETTED_IMPORT]
-        newest = max(row for row in rows if row[2] == number)
+        newest = max((row for row in rows if row[2] == number), default=None)
+        if newest is None:
+            return set()
         stored = fetch_one(
             self._database,
             "SELECT last FROM rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket = ?",
             newest[:4],
         )
-        if stored is None or stored[0] != newest[8]:
-            ((watermark,),) = fetch(
-                self._database, "SELECT retention_watermark FROM meters WHERE id = ?", (meter,)
-            )
-            later = self._dirty.changed_from(meter, end * 1000, (IMPORT, EXPORT))
-            self._dirty.add(each for each in later if each[1] * 1000 >= watermark)
+        if stored is not None and stored[0] == newest[8]:
+            return set()
+        ((watermark,),) = fetch(
+            self._database, "SELECT retention_watermark FROM meters WHERE id = ?", (meter,)
+        )
+        found = self._dirty.changed_from(meter, end * 1000, (IMPORT, EXPORT))
+        later = {each for each in found if each[1] * 1000 >= watermark}
+        self._dirty.add(later)
+        return later
 
     def _combine(self, touched: Collection[DirtyBucket], changed: Mapping[int, set[int]]) -> None:
         """Compute what the touched 5 minutes lie in; `changed` are the quantities of each meter."""

@@ -49,6 +49,112 @@ def error_of(payload: bytes | str, meter_id: str | None = None) -> PayloadError:
     return caught.value
 
 
+# -- plain payloads, which are decoded without pydantic -----------------------------------------
+
+plain_numbers = st.integers() | st.floats(allow_nan=True) | st.floats(-400, 400)
+
+
+def numbers_of(quantity: Quantity) -> st.SearchStrategy[float]:
+    edges = (quantity.kind.lowest, quantity.kind.highest)
+    beside = [edge + by for edge in edges for by in (-1, -0.001, 0, 0.0, 0.001, 1)]
+    return st.sampled_from(beside) | plain_numbers
+
+
+usual_bodies = st.fixed_dictionaries(
+    {},
+    optional={
+        "meter_id": st.from_regex(METER_ID, fullmatch=True) | st.integers() | wild_json,
+        "ts": times.map(format_time) | plain_numbers | wild_json,
+        "seq": st.sampled_from([-1, 0, 2**53 + 1, 2**63 - 1, 2**63, 2**64]) | wild_json,
+        "nothing_of_ours": wild_json,
+        **{q.name: numbers_of(q) | st.booleans() | st.none() for q in QUANTITIES[:6]},
+    },
+).flatmap(lambda body: st.permutations(list(body.items())))
+numbers = (
+    "0", "1", "-0", "-0.0", "1.5", "0.125", "230.4000", "1e2", "1E+2", "2e0", "1E400", "1e-400",
+    "12345e-4", "5E-1", "0.1e1", "9007199254740993", "18446744073709551616", "1000000000.001", "01",
+    "+1", "NaN", "Infinity", "-Infinity", ".5", "5.", "0x1", "1_0", "230.12349999999998", "-5",
+)  # fmt: skip
+texts = (
+    '""', '"1"', '"m\\u0031"',
+    '"\\ud800"', '"\\ud83d\\ude00"', '"\\""', '"\\x"', '"\t"', '"\x00"', '"é"',
+    '"2026-11-22T19:20:31Z"', '"2026-11-22t19:20:31z"', '"2026-11-22 19:20:31+01:00"',
+    '"2026-11-22é19:20:31Z"', '"20261122T192031Z"', '"2026-11-22T19:20:60Z"', '"2026-11-22"',
+    '"2026-11-22T19:20:31.123456789Z"', '"2026-11-22T19:20:31,123Z"', '"2026-W47-7T19Z"',
+    '"1795375231"', "1795375231", "1795375231.5", "1795375231123", "-1", "1e300",
+)  # fmt: skip
+others = ("null", "true", "false", "[]", "{}", '{"power": 1}', '[[1, "2"], null]', '["\x01"]', "")
+names_as_text = st.sampled_from(
+    ["meter_id", "ts", "seq", "voltage", "power", "p\\u006fwer", "Power", "x", "", "é", '\\"']
+)
+spaces = st.sampled_from(["", "", "", " ", "\n\t", "\x0b", "\ufeff", "/**/"])
+
+
+@st.composite
+def json_texts(draw: st.DrawFn) -> str:
+    """Return an object as any client may write it, JSON or nearly so."""
+    values = st.sampled_from(numbers) | st.sampled_from(texts) | st.sampled_from(others)
+    fields = draw(st.lists(st.tuples(names_as_text, values), max_size=5))
+    space = draw(spaces)
+    body = f",{space}".join(f'"{name}"{space}:{value}' for name, value in fields)
+    return f"{space}{{{body}}}{draw(st.sampled_from(['', '', '', ' ', ',', '}', '{}']))}"
+
+
+def verdict(payload: bytes, meter_id: str | None) -> tuple[object, ...]:
+    """Return all that a payload leads to: the reading with types and order, or the error."""
+    try:
+        reading = decode(payload, meter_id)
+    except PayloadError as error:
+        return error.reason, str(error)
+    return reading, list(map(repr, reading.values.items()))
+
+
+def assert_both_agree(payload: bytes) -> None:
+    for meter_id in (None, "1"):
+        found = verdict(payload, meter_id)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("contract.readings._plain_payload", lambda *_: None)
+            assert verdict(payload, meter_id) == found
+
+
+@given(usual_bodies)
+def test_both_decoders_agree_about_json(body: list[tuple[str, object]]) -> None:
+    assert_both_agree(json.dumps(dict(body)).encode())
+    assert_both_agree(json.dumps(dict(body), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+@given(json_texts())
+def test_both_decoders_agree_about_what_is_nearly_json(text: str) -> None:
+    assert_both_agree(text.encode())
+
+
+@given(json_texts(), st.integers(0), st.binary(max_size=3))
+def test_both_decoders_agree_about_damaged_json(text: str, place: int, damage: bytes) -> None:
+    payload = text.encode()
+    place %= len(payload)
+    assert_both_agree(payload[:place] + damage + payload[place + len(damage) :])
+
+
+@given(st.binary(max_size=40) | (wild_bodies | wild_json.map(json.dumps)).map(str.encode))
+def test_both_decoders_agree_about_anything(payload: bytes) -> None:
+    assert_both_agree(payload)
+
+
+@given(st.integers(1, 12))
+def test_both_decoders_agree_about_deep_json(exponent: int) -> None:
+    deep = "[" * 2**exponent + "]" * 2**exponent
+    assert_both_agree(f'{{"power": 1.5, "x": {deep}}}'.encode())
+    assert_both_agree(f'{{"power": {deep}}}'.encode())
+
+
+def test_a_payload_of_a_bridge_does_not_need_pydantic(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Reading("1", NOW, {q.name: 0.125 for q in QUANTITIES}, 7)
+    monkeypatch.setattr("contract.readings._PAYLOAD", None)
+
+    assert decode(reading.encode()) == reading
+    assert decode('{"ts": "2026-11-22T19:20:31.123Z", "power": 1}', "1").values == {"power": 1.0}
+
+
 def test_the_smallest_body_is_a_reading_stamped_on_arrival() -> None:
     reading = decode(
         '{"meter_id": 1, "voltage": 230.5, "current": 5.2, "power": 1200.0, "energy": 1500.0}'

@@ -215,6 +215,44 @@ def test_duplicates_are_reported(second: str, expected: str) -> None:
     assert expected in message(text)
 
 
+TWO = '[[gateway]]\nhost = "h"\n[[gateway.meter]]\nunit = 1\nid = "a"\n'
+
+
+def test_a_meter_has_a_role_a_parent_and_a_bill() -> None:
+    rest = '[[gateway.meter]]\nunit = 2\nid = "b"\nparent = "a"\nrole = "consumer"\n'
+
+    [gateway] = site(TWO + 'role = "grid"\nbilling = "netted"\n' + rest)
+
+    a, b = gateway.meters
+    assert (a.role, a.parent, a.billing) == ("grid", None, "netted")
+    assert (b.role, b.parent, b.billing) == ("consumer", "a", None)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ('role = "gird"', "b of [[gateway]] 1: role: should be one of grid, production, storage,"),
+        ('role = "gird"', "did you mean grid? (got 'gird')"),
+        ('billing = "net"', "billing: should be one of per_phase, netted"),
+        ('parent = "a b"', "parent: should be 1 to 32 letters"),
+        ('parent = "aa"', "b: parent: 'aa' is not a meter of this file; did you mean a?"),
+        ('parent = "cellar"', "'cellar' is not a meter of this file; for a meter elsewhere, use"),
+        ('parent = "b"', "b: parent: 'b' leads back to the meter itself (b → b)"),
+    ],
+)
+def test_a_wrong_role_parent_or_bill_is_reported(keys: str, expected: str) -> None:
+    assert expected in message(TWO + f'[[gateway.meter]]\nunit = 2\nid = "b"\n{keys}\n')
+
+
+def test_parents_in_a_circle_are_reported_once() -> None:
+    text = TWO + 'parent = "b"\n[[gateway.meter]]\nunit = 2\nid = "b"\nparent = "a"\n'
+
+    assert message(text) == (
+        "meters.toml, [[gateway.meter]] a: parent: 'b' leads back to the meter itself (a → b → a); "
+        "remove one parent"
+    )
+
+
 def test_a_file_in_another_encoding_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "meters.toml"
     path.write_bytes('name = "K\xfcche"\n'.encode("latin-1"))

@@ -215,6 +215,18 @@ def test_quarter_hours_and_netted_counters_of_an_older_version_are_made(
     assert len(fetch(old, hours)) > 2 * 40
 
 
+def test_a_meter_of_an_older_version_has_no_role_yet(old: peewee.Database) -> None:
+    Runner(old, str(MIGRATIONS)).up("0005_leases")
+    statement = "INSERT INTO meters (name, first_ts, last_ts, snapshots) VALUES (?, ?, ?, ?)"
+    run_many(old, statement, [("1", 5, 6, True)])
+
+    assert "0007_meter_roles" in migrate(old)
+
+    (meter,) = read_meters(old)
+    assert (meter.name, meter.first_ts, meter.last_ts) == ("1", 5, 6)
+    assert (meter.role, meter.parent, meter.title, meter.billing) == (None, None, None, None)
+
+
 # -- opening -----------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import pytest
 from contract.readings import Reading
 from history import energy
 from history.periods import Unit
+from history.readings_table import Writer
 from history.retention import Keep, Retention
 from tests.support.histories import BERLIN, KOLKATA, NEW_YEAR, fill, wave
 from tests.support.postgresql import BOTH
@@ -97,3 +98,50 @@ def test_the_last_of_march_compares_with_the_whole_of_february(database: peewee.
     )
 
     assert compared.before_so_far == compared.before
+
+
+def test_what_was_read_since_the_last_roll_up_is_in_every_answer(
+    database: peewee.Database,
+) -> None:
+    readings = fill(database, NEW_YEAR, 24 + 9, every_s=300)
+    later = [
+        Reading("1", readings[-1].ts + timedelta(seconds=10 * n), {"energy": counter(readings, n)})
+        for n in range(1, 61)
+    ]
+    Writer(database).write(later)
+    first = [readings[0].values["energy"]]
+    now = later[-1].ts - timedelta(seconds=30)  # the device's clock is ahead
+
+    for unit in Unit:
+        shown = energy.periods(database, "1", unit, now, now, ZoneInfo("UTC"))[-1]
+        running = energy.compare(database, "1", unit, now, ZoneInfo("UTC")).now
+        before = [r.values["energy"] for r in (*readings, *later) if r.ts < shown.start]
+        assert shown.imported == running.imported
+        assert running.imported == pytest.approx(
+            later[-1].values["energy"] - (before or first)[-1], abs=1e-6
+        )
+
+
+def counter(readings: Sequence[Reading], n: int) -> float:
+    return round(readings[-1].values["energy"] + n * 0.004, 3)
+
+
+def test_a_meter_that_sends_only_energy_import_has_consumption(database: peewee.Database) -> None:
+    Writer(database).write(
+        Reading("1", NEW_YEAR + timedelta(hours=n), {"energy_import": n / 2, "energy_export": n})
+        for n in range(25)
+    )
+
+    (day,) = energy.periods(database, "1", Unit.DAY, NEW_YEAR, NEW_YEAR, ZoneInfo("UTC"))
+
+    assert (day.imported, day.exported) == (11.5, 23)
+
+
+def test_the_comparison_is_exact_to_the_second(database: peewee.Database) -> None:
+    fill(database, NEW_YEAR, 25, every_s=10, power=lambda _: 3600.0)
+    now = NEW_YEAR + timedelta(days=1, minutes=33, seconds=20)
+
+    compared = energy.compare(database, "1", Unit.DAY, now, ZoneInfo("UTC"))
+
+    assert compared.now.imported == pytest.approx(2.0)
+    assert compared.before_so_far.imported == pytest.approx(1.99)  # the first reading counts 0

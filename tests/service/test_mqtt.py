@@ -64,6 +64,13 @@ def clients() -> Iterator[Callable[..., MqttClient]]:
         client.stop(flush_s=0.2)
 
 
+def subscribed(client: MqttClient) -> MqttClient:
+    """Wait until the broker has confirmed what a client subscribes to: only then it delivers."""
+    assert client.wait_connected(10)
+    wait_until(lambda: not client._requested, what="the subscriptions")
+    return client
+
+
 @contextmanager
 def listening(port: int, topic: str, directory: Path) -> Iterator[Part]:
     with Part(
@@ -106,7 +113,7 @@ def test_a_client_comes_back_when_the_broker_was_killed(
         wait_until(lambda: not client.connected)
 
     with mosquitto(port, tmp_path):
-        assert client.wait_connected(10)
+        subscribed(client)
         command = [require("mosquitto_pub"), "-p", str(port), "-t", "meters/1/reading", "-m", "{}"]
         subprocess.check_call(command)
 
@@ -193,8 +200,7 @@ def test_a_message_that_was_not_acknowledged_comes_again(
         "clean_session": False,
         "manual_ack": True,
     }
-    forgetful = clients(port, "recorder", on_message=first.append, **options)
-    forgetful.wait_connected(10)
+    forgetful = subscribed(clients(port, "recorder", on_message=first.append, **options))
     clients(port, "bridge").publish("meters/1/reading", b"{}", qos=1, retain=False)
     wait_until(lambda: first)
     forgetful.stop()
@@ -206,8 +212,7 @@ def test_a_message_that_was_not_acknowledged_comes_again(
 
     assert again[0].payload == b"{}"
     careful.stop()
-    third = clients(port, "recorder", on_message=again.append, **options)
-    third.wait_connected(10)
+    subscribed(clients(port, "recorder", on_message=again.append, **options))
     clients(port, "bridge2").publish("meters/1/reading", b"{2}", qos=1, retain=False)
     wait_until(lambda: again[-1].payload == b"{2}")
     assert [message.payload for message in again] == [b"{}", b"{2}"]
@@ -228,7 +233,7 @@ def test_messages_of_any_length_arrive_whole_and_in_their_order(
     subscriber = clients(
         port, "subscriber", subscriptions=to_all, on_message=take, manual_ack=manual_ack
     )
-    subscriber.wait_connected(10)
+    subscribed(subscriber)
     speaks = clients(port, "speaks")
     speaks.publish("t/first", b"", qos=1, retain=False)
     wait_until(lambda: received)

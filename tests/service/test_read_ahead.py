@@ -199,6 +199,18 @@ def test_a_reading_that_meets_a_lost_connection_is_sent_on_the_next_one() -> Non
         assert broker.accept().message()[1:] == (READING, 1, b"{}")
 
 
+def test_a_reading_that_is_published_while_the_client_connects_does_not_precede_the_connect() -> (
+    None
+):
+    with listener() as broker:
+        client = MqttClient(Settings(mqtt_host="127.0.0.1", mqtt_port=broker.port), "bridge")
+        client._paho.on_socket_open = lambda *_: client.publish_with(READING, "{}", COPIES)
+        client.start()
+
+        assert broker.accept().message()[1:] == (READING, 1, b"{}")
+        client.stop(flush_s=0.1)
+
+
 def test_no_more_readings_are_in_flight_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt_module, "MAX_IN_FLIGHT", 2)
     with listener() as broker, started(broker.port) as client:

@@ -87,6 +87,19 @@ def test_running_day_comes_with_the_day_before(make: Make) -> None:
     assert running["before"]["imported"] == pytest.approx(24, abs=1)
 
 
+def test_what_was_read_since_the_last_roll_up_is_in_both_answers(
+    make: Make, database: peewee.Database
+) -> None:
+    before = make().get("/meters/1/energy?period=year").json["running"]["now"]["imported"]
+    ts = datetime.now(UTC) + timedelta(seconds=5)  # the device's clock is a little ahead
+    Writer(database).write([Reading("1", ts, {"power": 1.0, "energy": 168.25})])
+
+    answer = make().get("/meters/1/energy?period=year").json
+
+    assert answer["periods"][-1]["imported"] == answer["running"]["now"]["imported"]
+    assert answer["running"]["now"]["imported"] == before + 0.25
+
+
 @pytest.mark.parametrize(
     ("period", "count"), [("hour", 24), ("day", 7), ("week", 4), ("month", 11), ("year", 5)]
 )

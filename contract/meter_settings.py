@@ -1,0 +1,75 @@
+"""The settings of a meter: role, parent, name for people, and which of its counters are the bill.
+
+`meters/<id>/info` has those of the meters file or of a device, `meters/<id>/set` those of a person,
+which take precedence.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from contract.errors import PayloadError
+from contract.readings import MAX_PAYLOAD_BYTES
+from contract.validation import Id, payload_error
+
+LONGEST_NAME = 100
+
+
+class Role(StrEnum):
+    """What is behind a meter."""
+
+    GRID = "grid"
+    PRODUCTION = "production"
+    STORAGE = "storage"
+    CONSUMER = "consumer"
+
+
+class Billing(StrEnum):
+    """Which counters are the bill: the meter's own, or import and export netted across phases."""
+
+    PER_PHASE = "per_phase"
+    NETTED = "netted"
+
+
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+
+
+class MeterSettings(BaseModel):
+    """The settings of a meter; None where nothing is set.
+
+    `parent` is the id of the meter through which the energy of this one flows.
+    """
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    role: Role | None = Field(None, description="What is behind the meter.")
+    parent: Id | None = Field(
+        None, description="Id of the meter that also measures what this one measures."
+    )
+    name: Name | None = Field(None, description="Name for people.")
+    billing: Billing | None = Field(
+        None, description="Counters of the bill: the meter's own, or netted across phases."
+    )
+
+
+def decode_settings(payload: bytes | str) -> MeterSettings:
+    """Return the settings in a JSON payload; raises PayloadError naming each field that is wrong.
+
+    `model_fields_set` has the keys of the payload.
+    """
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise PayloadError("too_large", [("", f"more than {MAX_PAYLOAD_BYTES} bytes")])
+    try:
+        return MeterSettings.model_validate_json(payload)
+    except ValidationError as error:
+        raise payload_error(error) from error
+
+
+def cycle(parents: Mapping[str, str | None], meter_id: str) -> list[str] | None:
+    """Return a meter, its parents, and it again; None where they do not lead back to it."""
+    path = [meter_id]
+    while (parent := parents.get(path[-1])) and parent not in path:
+        path.append(parent)
+    return [*path, meter_id] if parent == meter_id else None

@@ -1,0 +1,224 @@
+"""By how much the counters of a meter advanced between any moments, up to its newest reading.
+
+Sums come from hours; where a moment lies within an hour, the rest comes from 5-minute roll-ups,
+and within 5 minutes from readings. Where those have been deleted, the rest counts to the later
+span: sums over several spans stay exact. Buckets that wait for their roll-up are counted from the
+readings, by the rules of the roll-ups.
+"""
+
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+import peewee
+
+from history.dialect import Row, fetch, fetch_one, placeholders
+from history.rollups.buckets import Point, Replacement, spans, steps
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, start_of, width_s
+from history.rollups.replacements import ALL_COUNTERS, replacements
+from history.tables import quantity_ids, stored_quantities
+
+MOST_WAITING = 288
+"""Buckets to count from readings, the newest: a day. More wait only after a large import."""
+_NEAR_S = width_s(HOUR)
+"""Distance of two buckets up to which what lies between them is read with them."""
+_MOST_PER_QUERY = 4000
+
+
+class Counters(NamedTuple):
+    """The quantities that count what a meter draws and what it feeds in."""
+
+    imported: str = "energy"
+    exported: str = "energy_export"
+
+
+class Counted(NamedTuple):
+    """A number of readings, and by how many thousandths a counter advanced at them."""
+
+    readings: int
+    advance: int
+
+    def plus(self, other: "Counted", sign: int = 1) -> "Counted":
+        """Return the sum with another, or with `sign` -1 the difference."""
+        return Counted(self.readings + sign * other.readings, self.advance + sign * other.advance)
+
+
+_NOTHING = Counted(0, 0)
+
+Range = tuple[int, int, int]
+"""A level, a bucket of it, and the bucket before which it ends."""
+
+
+def counters_of(database: peewee.Database, meter: int) -> Counters:
+    """Return the counters of a meter; that of consumption is `energy`, else `energy_import`.
+
+    Of both, it is the one that the meter has sent over the longer time, else `energy`.
+    """
+    names = ("energy", "energy_import")
+    days = (
+        f"SELECT {{}}(bucket) FROM rollup WHERE level = {DAY} AND meter = {meter} AND quantity = "
+        "(SELECT id FROM quantities WHERE name = '{}')"
+    )
+    lasts = [f"({days.format('MAX', name)}) - ({days.format('MIN', name)}) + 1" for name in names]
+    ((energy, energy_import),) = fetch(database, f"SELECT {', '.join(lasts)}")
+    if energy is None and energy_import is None:
+        stored = stored_quantities(database)
+        shown = [f"{name} IS NOT NULL" if name in stored else "false" for name in names]
+        newest = f"SELECT {', '.join(shown)} FROM readings_raw WHERE meter = ? ORDER BY ts DESC"
+        energy, energy_import = fetch_one(database, f"{newest} LIMIT 1", (meter,)) or (1, 0)
+    return Counters(imported=names[(energy_import or 0) > (energy or 0)])
+
+
+class Advances:
+    """The advances of some counters of one meter, within one snapshot of the database."""
+
+    def __init__(self, database: peewee.Database, meter: int, names: Collection[str]) -> None:
+        self._database = database
+        self._meter = meter
+        self._numbers = quantity_ids(database, names)
+
+    def between(self, moments: Sequence[int]) -> dict[str, list[int | None]]:
+        """Return each counter's advance between each moment (epoch ms) and the next.
+
+        It is in thousandths; None where there was no reading.
+        """
+        cuts = [start_of(ms // 1000, FIVE_MINUTES) for ms in moments]
+        hours = [start_of(cut, HOUR) for cut in cuts]
+        within = [place for place, cut in enumerate(cuts) if cut > hours[place]]
+        whole: list[Range] = [(HOUR, a, b) for a, b in pairwise(hours)]
+        rolled_up = self._rolled_up(
+            whole + [(FIVE_MINUTES, hours[place], cuts[place]) for place in within]
+        )
+        found = {}
+        for name, counted in rolled_up.items():
+            sums = found[name] = counted[: len(whole)]
+            for place, part in zip(within, counted[len(whole) :], strict=True):
+                _move_earlier(sums, place, part)
+        for place, ms in enumerate(moments):
+            if ms > cuts[place] * 1000:
+                for name, (_, advances) in self._steps(cuts[place] * 1000, ms).items():
+                    _move_earlier(found[name], place, Counted(len(advances), sum(advances)))
+        for name, changes in self._waiting().items():
+            for bucket, change in changes.items():
+                _add(found[name], bisect_right(cuts, bucket) - 1, change)
+        return {
+            name: [counted.advance if counted.readings else None for counted in sums]
+            for name, sums in found.items()
+        }
+
+    def _rolled_up(self, ranges: Sequence[Range]) -> dict[str, list[Counted]]:
+        """Return what each counter advanced by in each range, by the roll-ups."""
+        sums = ", ".join(
+            "(SELECT SUM(n) || ' ' || SUM(delta) FROM rollup WHERE level = part.level "
+            f"AND meter = {self._meter} AND quantity = {number} "
+            "AND bucket >= part.a AND bucket < part.b)"
+            for number in self._numbers.values()
+        )
+        found: dict[str, list[Counted]] = {name: [] for name in self._numbers}
+        for begin in range(0, len(ranges), _MOST_PER_QUERY):
+            some = ranges[begin : begin + _MOST_PER_QUERY]
+            rows = ", ".join(f"({n}, {level}, {a}, {b})" for n, (level, a, b) in enumerate(some))
+            statement = (
+                f"WITH part (place, level, a, b) AS (VALUES {rows}) "
+                f"SELECT place, {sums} FROM part ORDER BY place"
+            )
+            for _, *texts in fetch(self._database, statement):
+                for name, text in zip(found, texts, strict=True):
+                    found[name].append(Counted(*map(int, text.split())) if text else _NOTHING)
+        return found
+
+    def _waiting(self) -> dict[str, dict[int, Counted]]:
+        """Return, by counter and bucket, how the roll-ups change that wait to be computed."""
+        rows = fetch(
+            self._database,
+            "SELECT bucket FROM rollup_dirty WHERE meter = ? ORDER BY bucket DESC LIMIT ?",
+            (self._meter, MOST_WAITING),
+        )
+        found: dict[str, dict[int, Counted]] = {name: {} for name in self._numbers}
+        for begin, end in _runs(sorted(bucket for (bucket,) in rows)):
+            for name, (times, advances) in self._steps(begin * 1000, end * 1000).items():
+                for bucket, i, j in spans(times):
+                    found[name][bucket] = Counted(j - i, sum(advances[i:j]))
+        for name, computed in found.items():
+            for bucket, stored in self._stored(name, list(computed)):
+                computed[bucket] = computed[bucket].plus(stored, -1)
+        return found
+
+    def _stored(self, name: str, buckets: Sequence[int]) -> list[tuple[int, Counted]]:
+        if not buckets:
+            return []
+        rows = fetch(
+            self._database,
+            "SELECT bucket, n, delta FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
+            f"AND bucket IN ({placeholders(buckets)})",
+            (FIVE_MINUTES, self._meter, self._numbers[name], *buckets),
+        )
+        return [(bucket, Counted(n, delta)) for bucket, n, delta in rows]
+
+    def _steps(self, begin: int, end: int) -> dict[str, tuple[Sequence[int], list[int]]]:
+        """Return times and advances of each counter's readings between two times (epoch ms)."""
+        stored = stored_quantities(self._database)
+        names = [name for name in self._numbers if name in stored]
+        rows = fetch(
+            self._database,
+            f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
+            "WHERE meter = ? AND ts >= ? AND ts < ? ORDER BY ts",
+            (self._meter, begin, end),
+        )
+        found: dict[str, tuple[Sequence[int], list[int]]] = {}
+        sent = {}
+        for place, name in enumerate(names, start=1):
+            if points := [(row[0], row[place]) for row in rows if row[place] is not None]:
+                sent[name] = points
+        before = self._before(rows[0][0], list(sent)) if rows else {}
+        for name, points in sent.items():
+            times, values = zip(*points, strict=True)
+            replaced = self._events.get(self._numbers[name], self._events.get(ALL_COUNTERS, ()))
+            found[name] = times, steps(times, values, before.get(name), replaced)
+        return found
+
+    @cached_property
+    def _events(self) -> Mapping[int, Sequence[Replacement]]:
+        return replacements(self._database, self._meter)
+
+    def _before(self, ts: int, names: Sequence[str]) -> dict[str, Point]:
+        """Return each counter's last reading before a time."""
+        if not names:
+            return {}
+        row = self._last_before(ts, names)
+        found: dict[str, Point] = {}
+        for name, value in zip(names, row[1:] if row else (), strict=False):
+            if row and value is not None:
+                found[name] = (row[0], value)
+            elif earlier := self._last_before(ts, [name], f"AND {name} IS NOT NULL"):
+                found[name] = (earlier[0], earlier[1])
+        return found
+
+    def _last_before(self, ts: int, names: Sequence[str], condition: str = "") -> Row | None:
+        return fetch_one(
+            self._database,
+            f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
+            f"WHERE meter = ? AND ts < ? {condition} ORDER BY ts DESC LIMIT 1",
+            (self._meter, ts),
+        )
+
+
+def _add(sums: list[Counted], place: int, part: Counted, sign: int = 1) -> None:
+    if 0 <= place < len(sums):
+        sums[place] = sums[place].plus(part, sign)
+
+
+def _move_earlier(sums: list[Counted], place: int, part: Counted) -> None:
+    """Move a part from the span that begins at a moment to the one that ends there."""
+    _add(sums, place - 1, part)
+    _add(sums, place, part, -1)
+
+
+def _runs(buckets: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield where buckets that are read together begin and end."""
+    width = width_s(FIVE_MINUTES)
+    cuts = [n for n in range(1, len(buckets)) if buckets[n] - buckets[n - 1] > _NEAR_S]
+    for begin, end in pairwise([0, *cuts, len(buckets)] if buckets else []):
+        yield buckets[begin], buckets[end - 1] + width

@@ -1,0 +1,191 @@
+"""By how much counters advance: each answer is checked against the readings themselves."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import peewee
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract.readings import Reading
+from contract.times import epoch_ms
+from history.counters import MOST_WAITING, Advances, Counters, counters_of
+from history.dialect import run
+from history.readings_table import Writer
+from history.rollups.replacements import replace_meter
+from history.rollups.rollups import Rollups
+from history.tables import read_meter
+from tests.support.histories import fill
+from tests.support.postgresql import BOTH
+
+DATABASES = BOTH
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ALL = float("inf")
+LONGEST_MS = 4 * 3_600_000
+
+
+def clear(database: peewee.Database) -> None:
+    for table in ("readings_raw", "rollup", "rollup_dirty", "meters", "meter_events"):
+        run(database, f"DELETE FROM {table}")
+
+
+def advances(
+    database: peewee.Database, moments: list[datetime], name: str = "energy"
+) -> list[float | None]:
+    meter = read_meter(database, "1")
+    assert meter
+    found = Advances(database, meter.id, [name]).between([epoch_ms(each) for each in moments])
+    return [None if each is None else each / 1000 for each in found[name]]
+
+
+def counted(readings: dict[int, int], begin: int, end: int) -> int | None:
+    """Return what a counter advanced by, from its readings alone (ms to thousandths)."""
+    total, is_there, before = 0, False, None
+    for ts, value in sorted(readings.items()):
+        if begin <= ts < end:
+            is_there = True
+            if before is not None:
+                total += value if 2 * value < before else value - before
+        before = value
+    return total if is_there else None
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[tuple[dict[int, int], bool]], list[int]]:
+    """Batches of readings in any order, each rolled up or not, and moments between them."""
+    moments = st.one_of(
+        st.integers(0, LONGEST_MS), st.integers(0, LONGEST_MS // 300_000).map(lambda n: n * 300_000)
+    )
+    values = st.integers(0, 20_000) | st.integers(9_000_000, 9_100_000)
+    batch = st.dictionaries(moments, values, min_size=1, max_size=12)
+    batches = draw(st.lists(st.tuples(batch, st.booleans()), min_size=1, max_size=4))
+    return batches, sorted(draw(st.lists(moments, min_size=2, max_size=6)))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(history=histories())
+def test_advances_are_those_of_the_readings_whatever_is_rolled_up(
+    database: peewee.Database, history: Any
+) -> None:
+    clear(database)
+    batches, moments = history
+    stored: dict[int, int] = {}
+    for batch, then_roll_up in batches:
+        Writer(database).write(
+            Reading("1", NOON + timedelta(milliseconds=ms), {"energy": value / 1000})
+            for ms, value in batch.items()
+        )
+        stored = batch | stored
+        if then_roll_up:
+            assert Rollups(database).run(ALL)
+
+    found = advances(database, [NOON + timedelta(milliseconds=ms) for ms in moments])
+
+    expected = [counted(stored, a, b) for a, b in pairwise(moments)]
+    assert found == [None if each is None else each / 1000 for each in expected]
+
+
+def test_what_was_read_since_the_last_roll_up_counts(database: peewee.Database) -> None:
+    fill(database, NOON, 1, every_s=10)
+    Writer(database).write(
+        Reading("1", NOON + timedelta(hours=1, seconds=s), {"energy": 1000.6 + s / 1000})
+        for s in range(0, 700, 10)
+    )
+
+    minute = NOON + timedelta(hours=1, minutes=11)
+    found = advances(database, [NOON, minute, minute + timedelta(seconds=30)])
+
+    assert found == pytest.approx([0.598 + 0.65, 0.03], abs=0.002)
+
+
+def test_a_meter_that_is_replaced_before_its_roll_up_counts_on(database: peewee.Database) -> None:
+    fill(database, NOON, 1, every_s=60)
+    Writer(database).write([Reading("1", NOON + timedelta(minutes=62), {"energy": 50.0})])
+    replace_meter(
+        database, "1", NOON + timedelta(minutes=61), {"energy": 1000.7}, {"energy": 49.75}
+    )
+
+    assert advances(database, [NOON, NOON + timedelta(hours=2)]) == [pytest.approx(0.69 + 0.25)]
+
+
+def test_moments_are_cut_to_five_minutes_where_readings_are_deleted(
+    database: peewee.Database,
+) -> None:
+    fill(database, NOON, 1, every_s=60)
+    run(database, "DELETE FROM readings_raw")
+
+    moments = [NOON, NOON + timedelta(minutes=32), NOON + timedelta(hours=1)]
+
+    assert advances(database, moments) == pytest.approx([0.29, 0.3])
+
+
+def test_a_span_without_readings_has_no_advance_beside_others_of_its_hour(
+    database: peewee.Database,
+) -> None:
+    fill(database, NOON, 0.25, every_s=60)
+
+    moments = [NOON + timedelta(minutes=minute) for minute in (0, 10, 30, 50)]
+
+    assert advances(database, moments) == [pytest.approx(0.09), pytest.approx(0.05), None]
+
+
+def test_of_many_buckets_that_wait_the_newest_count(database: peewee.Database) -> None:
+    Writer(database).write(
+        Reading("1", NOON + timedelta(minutes=5 * n), {"energy": n * 1.0})
+        for n in range(MOST_WAITING + 12)
+    )
+
+    moments = [NOON, NOON + timedelta(minutes=5 * (MOST_WAITING + 12))]
+
+    assert advances(database, moments) == [MOST_WAITING]
+
+
+# -- which counter -----------------------------------------------------------------------------
+
+
+def consumption(database: peewee.Database) -> str:
+    meter = read_meter(database, "1")
+    assert meter
+    return counters_of(database, meter.id).imported
+
+
+@pytest.mark.parametrize("rolled_up", [True, False])
+@pytest.mark.parametrize(
+    ("sent", "counter"),
+    [
+        ({"energy": 1.0, "energy_import": 1.0}, "energy"),
+        ({"energy": 1.0}, "energy"),
+        ({"energy_import": 1.0}, "energy_import"),
+        ({"power": 1.0}, "energy"),
+    ],
+    ids=["both", "energy", "energy_import", "neither"],
+)
+def test_consumption_is_counted_by_energy_else_by_energy_import(
+    database: peewee.Database, sent: dict[str, float], counter: str, rolled_up: bool
+) -> None:
+    Writer(database).write([Reading("1", NOON, sent)])
+    if rolled_up:
+        assert Rollups(database).run(ALL)
+
+    assert consumption(database) == counter
+
+
+def test_consumption_is_counted_by_the_counter_of_an_import_that_goes_back_further(
+    database: peewee.Database,
+) -> None:
+    Writer(database).write(
+        Reading("1", NOON + timedelta(days=n), {"energy_import": n * 1.0}) for n in range(3)
+    )
+    Writer(database).write(
+        [Reading("1", NOON + timedelta(days=3), {"energy_import": 3.0, "energy": 3.0})]
+    )
+    assert Rollups(database).run(ALL)
+
+    assert consumption(database) == "energy_import"
+
+
+def test_the_export_has_a_counter_of_its_own() -> None:
+    assert Counters() == ("energy", "energy_export")
