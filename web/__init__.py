@@ -3,7 +3,7 @@
 from flask import Flask
 
 import history  # noqa: F401  # before peewee: see there
-from web import energy, headers, health, live, meters, openapi, pages, readings, responses
+from web import energy, headers, health, live, meters, metrics, openapi, pages, readings, responses
 from web.context import KEY, Parts
 from web.settings import WebSettings
 
@@ -20,7 +20,7 @@ def create_app(settings: WebSettings) -> Flask:
     responses.init_app(app)
     headers.init_app(app, shared)
     openapi.init_app(app, meters.api, energy.api, readings.api)
-    for blueprint in (pages.blueprint, health.blueprint):
+    for blueprint in (pages.blueprint, health.blueprint, metrics.blueprint):
         app.register_blueprint(blueprint)
     live.init_app(app, shared)
     return app

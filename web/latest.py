@@ -84,6 +84,11 @@ class Latest:
         """The meters by id; the one with the oldest message comes first."""
         return self._meters
 
+    @property
+    def services(self) -> dict[str, Source]:
+        """The bridges and recorders, as in `_recorder/main`."""
+        return self._services
+
     def newest(self, meter_id: str) -> Reading | None:
         """Return a meter's newest live reading."""
         meter = self._meters.get(meter_id)

@@ -56,6 +56,11 @@ class Relay:
         self._held: dict[str, Update] = {}
         self._broker = ""
 
+    @property
+    def clients(self) -> int:
+        """The number of clients."""
+        return len(self._listeners)
+
     def join(self, listener: Listener) -> None:
         """Add a listener."""
         self._listeners[listener] = None
