@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from broker.mosquitto import find_mosquitto, run_mosquitto
-from broker.settings import BrokerSettings, is_loopback
+from broker.settings import BrokerSettings
 from broker.users import add_user
 from service.errors import BrokerError
 from service.lifecycle import leave
 from service.program import load, parser_for
+from service.settings import is_loopback
 
 PURPOSE = "Start the MQTT broker. Without users it listens on this machine only."
 SERVICE_USERS = Path("/etc/mosquitto/meters.passwd")

@@ -8,6 +8,7 @@ rollup_dirty       5-minute buckets whose roll-ups have to be computed again
 meter_events       a meter that was replaced, so that no counter is compared across that moment
 rejected_messages  the newest messages that could not be used
 leases             which of several recorders does what only one should do
+tariff_prices      dynamic prices: what a kWh costs in a quarter-hour
 
 Times are epoch ms (buckets: epoch seconds), values integers of a thousandth: the contract rounds to
 three decimals anyway, and the file is half the size of one with REAL columns (4.7 bytes a value
@@ -33,6 +34,7 @@ TABLES = (
     "meter_events",
     "rejected_messages",
     "leases",
+    "tariff_prices",
 )
 VIEWS = ("readings", "smart_meter", "meter_readings")
 _CORE = ("voltage", "current", "power", "energy")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from broker.settings import BrokerSettings, is_loopback
+from broker.settings import BrokerSettings
 from gateway_bridge.settings import UnitIds
 from meterflow.parts import Choice
 from service.errors import SettingsError
 from service.lifecycle import leave
-from service.settings import Host, Port, Settings
+from service.settings import Host, Port, Settings, is_loopback
 
 _PARTS = {
     "gateway_bridge.settings": "BridgeSettings",
@@ -57,10 +57,19 @@ class RunSettings(BrokerSettings):
 def choose() -> Choice:
     """Return what to start. Raises SettingsError with all that is wrong, for every part."""
     try:
-        return RunSettings.load().choice
+        settings = RunSettings.load()
+        if not is_loopback(settings.http_host):
+            _check_exposure()
+        return settings.choice
     except SettingsError as error:
         problems = [*str(error).splitlines(), *_problems_of_parts()]
         raise SettingsError("\n".join(dict.fromkeys(problems))) from error
+
+
+def _check_exposure() -> None:
+    from web.settings import WebSettings, check_exposure
+
+    check_exposure(WebSettings.load())
 
 
 def _problems_of_parts() -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Settings: read from the environment or `.env` once at start, checked, passed as arguments."""
 
+import ipaddress
 import logging
 import re
 from collections.abc import Iterable
@@ -85,6 +86,16 @@ def shown(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else redacted_url(str(value))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a listener at `host` is reachable from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def misspelt(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
