@@ -12,6 +12,7 @@ from web import (
     login,
     meter_settings,
     meters,
+    metrics,
     openapi,
     pages,
     posting,
@@ -38,6 +39,7 @@ BLUEPRINTS = (
     login.blueprint,
     pages.blueprint,
     health.blueprint,
+    metrics.blueprint,
 )
 
 
