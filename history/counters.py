@@ -161,6 +161,15 @@ class Advances:
         begun = {ms: self._begun(ms) for ms in moments if ms % QUARTER_MS}
         return Quarters(begin, found, begun, spread)
 
+    def measured_quarters(self, name: str, since: int, until: int) -> dict[int, int]:
+        """Return the advance of each quarter-hour between two of them (epoch s) with readings."""
+        found = self._quarter_hours(name, since, until)
+        for bucket, change in self._changes(name):
+            quarter = start_of(bucket, QUARTER_HOUR)
+            if since <= quarter < until:
+                found[quarter] = found.get(quarter, 0) + change
+        return found
+
     def _begun(self, ms: int) -> dict[str, int]:
         found = self.between([ms - ms % QUARTER_MS, ms])
         return {name: advance or 0 for name, (advance,) in found.items()}
