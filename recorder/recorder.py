@@ -28,8 +28,8 @@ from recorder.replays import Replays
 from recorder.settings import RecorderSettings
 from recorder.storage import Storage
 from service import __version__
+from service.amounts import amount
 from service.mqtt import MqttClient, Subscription
-from service.terminal import amount
 
 logger = logging.getLogger(__name__)
 
@@ -243,11 +243,15 @@ class Recorder:
         return all(self._change_settings(each, give_up) for each in changed if each.by_person)
 
     def _change_settings(self, message: SettingsMessage, give_up: threading.Event) -> bool:
+        meter_id, settings = message.meter_id, message.settings
         try:
-            return self._storage.change_settings(message.meter_id, message.settings, give_up)
+            stored = self._storage.change_settings(meter_id, settings, give_up)
         except PayloadError as error:
             rejected = self._inbox.reject(message, error, time.monotonic()).rejected
             return not rejected or self._storage.write([], rejected, give_up) is not None
+        if stored:
+            logger.info("meter %s: set: %s", meter_id, settings.model_dump_json(exclude_unset=True))
+        return stored
 
     def _handle(self, message: BridgeMessage, give_up: threading.Event) -> None:
         if message.answer:

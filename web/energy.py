@@ -62,12 +62,9 @@ def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
     `uncovered` is how much. Figures include the newest stored reading.
     """
     now = datetime.now(UTC)
-    until = query.until or now
-    since = query.since or start_of(query.period, until - _SPANS[query.period], parts().zone)
-    if since >= until:
-        return invalid_parameter("from", "should be before `to`")
-    if (until - since) / timedelta(hours=_SHORTEST[query.period]) > MOST_PERIODS:
-        return invalid_parameter("from", f"should be at most {MOST_PERIODS} periods before `to`")
+    span = span_of(query, now)
+    if isinstance(span, Response):
+        return span
 
     shared = parts()
     known = shared.tariffs.named if shared.tariffs else {}
@@ -75,10 +72,21 @@ def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
         return invalid_parameter("tariff", f"should be one of {', '.join(known) or 'none'}")
 
     def encoded(database: peewee.Database) -> tuple[bytes, bool]:
-        body = _body(database, shared, path.meter_id, query, (since, until), now)
+        body = _body(database, shared, path.meter_id, query, span, now)
         return orjson.dumps(body), False
 
     return meters.of_meter(path.meter_id, encoded, b"null")
+
+
+def span_of(query: EnergyQuery, now: datetime) -> tuple[datetime, datetime] | Response:
+    """Return the beginning and end of the periods; a response where they are invalid."""
+    until = query.until or now
+    since = query.since or start_of(query.period, until - _SPANS[query.period], parts().zone)
+    if since >= until:
+        return invalid_parameter("from", "should be before `to`")
+    if (until - since) / timedelta(hours=_SHORTEST[query.period]) > MOST_PERIODS:
+        return invalid_parameter("from", f"should be at most {MOST_PERIODS} periods before `to`")
+    return since, until
 
 
 def _body(

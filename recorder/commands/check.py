@@ -14,7 +14,8 @@ from history.dialect import dialect_of
 from history.tables import Meter
 from recorder.commands.arguments import add_json, add_meters, meters, parser_for
 from recorder.settings import RecorderSettings
-from service.terminal import Screen, amount, span, table
+from service.amounts import amount, span
+from service.terminal import Screen, table
 
 _MORE = """Gaps are not an error of the history. The exit code is 1 if the file is damaged
 or roll-ups differ from their readings."""

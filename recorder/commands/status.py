@@ -13,7 +13,8 @@ from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW
 from history.size_forecast import LevelSize, in_a_year, level_sizes
 from recorder.commands.arguments import add_json, parser_for
 from recorder.settings import RecorderSettings
-from service.terminal import Screen, clock, size, span, table
+from service.amounts import clock, size, span
+from service.terminal import Screen, table
 
 _LEVELS = {RAW: "readings", FIVE_MINUTES: "5 minutes", HOUR: "hours", DAY: "days"}
 
