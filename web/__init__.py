@@ -19,6 +19,7 @@ from web import (
     readings,
     responses,
     site,
+    tariffs,
 )
 from web.context import KEY, Parts
 from web.proxies import TrustedProxies
@@ -33,6 +34,7 @@ APIS = (
     readings.api,
     posting.api,
     quantities.api,
+    tariffs.api,
 )
 BLUEPRINTS = (
     login.blueprint,
