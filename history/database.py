@@ -8,7 +8,7 @@ from pathlib import Path
 import peewee
 from playhouse.migrations import Runner
 
-from contract.quantities import QUANTITIES
+from contract.quantities import DERIVED, QUANTITIES
 from history.dialect import dialect_of, problem_of, run_many, transaction
 from history.dialect import open_database as open_database
 from history.errors import StorageError
@@ -130,7 +130,8 @@ def _refuse_others(database: peewee.Database, runner: Runner) -> None:
 
 def _unnumbered(database: peewee.Database) -> list[str]:
     numbered = quantity_ids(database)
-    return [quantity.name for quantity in QUANTITIES if quantity.name not in numbered]
+    names = [quantity.name for quantity in (*QUANTITIES, *DERIVED)]
+    return [name for name in names if name not in numbered]
 
 
 def _number_quantities(database: peewee.Database) -> None:

@@ -205,10 +205,11 @@ class Dialect(ABC):
         """Return an expression that shows a column of epoch ms as ISO 8601 in UTC."""
 
     @abstractmethod
-    def per_quantity(self, figures: str, condition: str, ids: Collection[int]) -> str:
-        """Return a SELECT of `quantity` and these figures of `rollup r` for each quantity `q`.
+    def per_quantity(self, start: str, figures: str, condition: str, ids: Collection[int]) -> str:
+        """Return a SELECT of `quantity`, `start` and these figures of `rollup r`.
 
-        It makes the planner seek once per quantity, independent of its statistics.
+        It has a row for each quantity `q` and value of `start`. The planner seeks once per
+        quantity, independent of its statistics.
         """
 
     @abstractmethod
@@ -305,10 +306,11 @@ class _Sqlite(Dialect):
     def iso_time(self, ts: str) -> str:
         return f"strftime('%Y-%m-%dT%H:%M:%fZ', {ts} / 1000.0, 'unixepoch')"
 
-    def per_quantity(self, figures: str, condition: str, ids: Collection[int]) -> str:
+    def per_quantity(self, start: str, figures: str, condition: str, ids: Collection[int]) -> str:
         return (
-            f"SELECT q.id AS quantity, {figures} FROM quantities q CROSS JOIN rollup r "
-            f"WHERE q.id IN ({_list(ids)}) AND {condition} GROUP BY q.id"
+            f"SELECT q.id AS quantity, {start} AS start, {figures} FROM quantities q "
+            f"CROSS JOIN rollup r WHERE q.id IN ({_list(ids)}) AND {condition} "
+            f"GROUP BY q.id, {start}"
         )
 
     def fetch_slices(
@@ -454,11 +456,11 @@ class _Postgresql(Dialect):
         utc = f"to_timestamp({ts} / 1000.0) AT TIME ZONE 'UTC'"
         return f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"\')'
 
-    def per_quantity(self, figures: str, condition: str, ids: Collection[int]) -> str:
+    def per_quantity(self, start: str, figures: str, condition: str, ids: Collection[int]) -> str:
         return (
             "SELECT q.id AS quantity, each.* FROM quantities q CROSS JOIN LATERAL "
-            f"(SELECT {figures} FROM rollup r WHERE {condition}) each "
-            f"WHERE q.id IN ({_list(ids)}) AND each.n IS NOT NULL"
+            f"(SELECT {start} AS start, {figures} FROM rollup r WHERE {condition} GROUP BY 1) each "
+            f"WHERE q.id IN ({_list(ids)})"
         )
 
     def fetch_slices(

@@ -13,7 +13,8 @@ import peewee
 from history.dialect import dialect_of, fetch, fetch_one, placeholders, run, transaction
 from history.exchange.archive import Archive, month_of
 from history.rollups.dirty_buckets import COUNTERS
-from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW, start_of
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, RAW, start_of
+from history.rollups.netting import EXPORT, IMPORT, NETTED_IMPORT
 from history.tables import Meter, quantity_ids, read_meters, stored_quantities
 
 MOST_ROWS = 2000
@@ -26,14 +27,26 @@ class Keep:
 
     raw: int = 30
     five_minutes: int = 90
+    quarter_hour: int = 0
     hour: int = 0
     day: int = 0
 
     def horizons(self, now_s: float) -> dict[int, int]:
         """Return level to the start of what is kept, in epoch seconds; whole UTC days."""
-        days = {RAW: self.raw, FIVE_MINUTES: self.five_minutes, HOUR: self.hour, DAY: self.day}
         return {
-            level: start_of(int(now_s) - kept * _DAY_S, DAY) for level, kept in days.items() if kept
+            level: start_of(int(now_s) - kept * _DAY_S, DAY)
+            for level, kept in self.days().items()
+            if kept
+        }
+
+    def days(self) -> dict[int, int]:
+        """Return level to the days for which it is kept, the finest first."""
+        return {
+            RAW: self.raw,
+            FIVE_MINUTES: self.five_minutes,
+            QUARTER_HOUR: self.quarter_hour,
+            HOUR: self.hour,
+            DAY: self.day,
         }
 
 
@@ -72,9 +85,9 @@ class Retention:
         with transaction(self._database):
             due = fetch_one(
                 self._database,
-                "SELECT MIN(bucket) * 1000, (SELECT backfill_from FROM meters WHERE id = ?) "
-                "FROM rollup_dirty WHERE meter = ?",
-                (meter, meter),
+                "SELECT backfill_from, quarters_from * 1000, (SELECT MIN(bucket) * 1000 "
+                "FROM rollup_dirty WHERE meter = m.id) FROM meters m WHERE m.id = ?",
+                (meter,),
             )
             limits = [start_of(ts // 1000, DAY) * 1000 for ts in due or () if ts is not None]
             watermark_ms = min([horizon_ms, *limits])
@@ -154,7 +167,21 @@ class Retention:
             )
             if row:
                 kept.add(row[0])
-        return kept
+        return kept | self._last_of_both(meter, end)
+
+    def _last_of_both(self, meter: int, end: int) -> set[int]:
+        """Return the reading that the first netted one after `end` is compared with."""
+        if not {IMPORT, EXPORT} <= {*stored_quantities(self._database)}:
+            return set()
+        row = fetch_one(
+            self._database,
+            f"SELECT ts FROM readings_raw WHERE meter = ? AND ts < ? AND {IMPORT} IS NOT NULL "
+            f"AND {EXPORT} IS NOT NULL AND EXISTS (SELECT 1 FROM rollup WHERE level = ? "
+            "AND meter = ? AND quantity = (SELECT id FROM quantities WHERE name = ?)) "
+            "ORDER BY ts DESC LIMIT 1",
+            (meter, end, DAY, meter, NETTED_IMPORT),
+        )
+        return {row[0]} if row else set()
 
     def _thin_rollups(self, level: int, meter: int, end: int) -> Iterator[int]:
         for quantity in sorted(quantity_ids(self._database).values()):

@@ -1,26 +1,46 @@
-"""The roll-up job: 5 minutes from readings, hours from those, days from hours.
+"""The roll-up job: 5 minutes from readings, quarters and hours from those, days from hours.
 
 Every dirty bucket is computed again from what is stored, so that readings that arrive late, twice
 or out of order lead to the same rows as those that arrive in time. Each step is a short
 transaction.
-
-Every range is one seek per quantity: a range over level and meter alone would read the meter's
-whole history (the key is level, meter, quantity, bucket).
 """
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import chain, takewhile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import product, takewhile
+from operator import sub
 from typing import Any
 
 import peewee
 
 from contract.times import format_time, from_epoch_ms
-from history.dialect import Row, dialect_of, fetch, fetch_one, run, run_many, transaction
+from history.dialect import Row, dialect_of, fetch, fetch_one, transaction
+from history.rollups.backfill import Backfill
 from history.rollups.buckets import Point, spans, steps, summaries
+from history.rollups.combining import FINER, combine, put, runs
 from history.rollups.dirty_buckets import COUNTERS, DirtyBucket, DirtyBuckets
-from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, start_of, width_s
+from history.rollups.levels import (
+    DAY,
+    FIVE_MINUTES,
+    HOUR,
+    QUARTER_HOUR,
+    QUARTER_HOURLY,
+    bucket_of,
+    start_of,
+    width_s,
+)
+from history.rollups.netting import (
+    EXPORT,
+    IMPORT,
+    NETTED_EXPORT,
+    NETTED_IMPORT,
+    Before,
+    Counted,
+    Flow,
+    moves,
+    split,
+)
 from history.rollups.replacements import ALL_COUNTERS, replacements
 from history.tables import quantity_ids, stored_quantities
 
@@ -36,23 +56,6 @@ _MOST_READ = 900
 """Readings to read together."""
 _FIRST: DirtyBucket = (-1, -1)
 
-_FINER = {HOUR: FIVE_MINUTES, DAY: HOUR}
-_INSERT = "INSERT INTO rollup (level, meter, quantity, bucket, n, mean, min, max, last, delta) "
-_REPLACE = (
-    "ON CONFLICT (level, meter, quantity, bucket) DO UPDATE SET n = excluded.n, "
-    "mean = excluded.mean, min = excluded.min, max = excluded.max, last = excluded.last, "
-    "delta = excluded.delta"
-)
-_ROW = f"({', '.join('?' * 10)})"
-_ROWS_AT_ONCE = 24
-"""Rows of one statement; a statement for each row takes half as long again."""
-_FIGURES = (
-    "SUM(r.n) AS n, CAST(ROUND(SUM(r.n * r.mean) * 1.0 / SUM(r.n)) AS BIGINT) AS mean, "
-    "MIN(r.min) AS lowest, MAX(r.max) AS highest, MAX(r.bucket) AS newest, "
-    "SUM(r.delta) AS delta"
-)
-_PART = "r.level = ? AND r.meter = ? AND r.quantity = q.id AND r.bucket >= ? AND r.bucket < ?"
-
 
 class Rollups:
     """Computes the dirty roll-ups; only the thread that writes uses it."""
@@ -61,13 +64,16 @@ class Rollups:
         self._database = database
         self._dialect = dialect_of(database)
         self._dirty = DirtyBuckets(database)
+        self._backfill = Backfill(database)
         self._numbers = quantity_ids(database)
+        self._netted = {self._numbers[name] for name in (NETTED_IMPORT, NETTED_EXPORT)}
+        self._quarter_hourly = {self._numbers[name] for name in QUARTER_HOURLY}
         self._reported: set[tuple[int, str, int]] = set()
         self._readings_per_bucket: dict[int, int] = {}
 
     def work_due(self) -> bool:
         """Return whether any bucket is dirty, or readings wait to be rolled up."""
-        return self._dirty.any() or self._next_backfill() is not None
+        return self._dirty.any() or self._backfill.any()
 
     def dirty_count(self) -> int:
         """Return the number of dirty buckets."""
@@ -86,7 +92,7 @@ class Rollups:
         while True:
             after = self._step(position)
             if after is None:
-                if not self._mark_another_day():
+                if not self._backfill.step():
                     return
                 after = _FIRST
             position = after
@@ -109,6 +115,7 @@ class Rollups:
             if (present := _present(times, column))
         }
         before = self._before(meter, times[0], [name for name in sent if name in _COUNTERS])
+        counted: dict[str, Counted] = {}
         events = replacements(self._database, meter)
         self._readings_per_bucket[meter] = -(-len(times) // len(all_spans))
         computed: list[Row] = []
@@ -119,9 +126,78 @@ class Rollups:
             if name in _COUNTERS:
                 replaced = events.get(number, events.get(ALL_COUNTERS, ()))
                 advances = steps(own_times, values, before.get(name), replaced)
+                counted[name] = Counted(own_times, values, advances)
                 self._report_steps_back(meter, name, own_times, advances)
             computed += summaries(meter, number, own_spans, values, advances)
+        if IMPORT in counted and EXPORT in counted:
+            computed += self._net(meter, counted[IMPORT], counted[EXPORT], before)
         return computed
+
+    # -- netting -------------------------------------------------------------------------------
+
+    def _net(
+        self, meter: int, imports: Counted, exports: Counted, before: Mapping[str, Point]
+    ) -> Iterator[Row]:
+        """Yield the rows of 5 minutes of the netted counters.
+
+        They have no register: mean and extremes are 0, and `last` is the flow at the end.
+        """
+        found = moves(imports, exports, self._before_both(meter, imports, exports, before))
+        if not found.times:
+            return
+        numbers = [self._numbers[name] for name in (NETTED_IMPORT, NETTED_EXPORT)]
+        flow = self._flow_before(meter, found.times[0])
+        for bucket, begin, end in spans(found.times):
+            *sums, flow = split(found, begin, end, flow)
+            for number, advance in zip(numbers, sums, strict=True):
+                figures = (end - begin, 0, 0, 0, flow.code, advance)
+                yield FIVE_MINUTES, meter, number, bucket, *figures
+
+    def _flow_before(self, meter: int, ts: int) -> Flow:
+        """Return the flow at the end of the last bucket before that of a time."""
+        row = fetch_one(
+            self._database,
+            "SELECT last FROM rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket < ? "
+            "ORDER BY bucket DESC LIMIT 1",
+            (FIVE_MINUTES, meter, self._numbers[NETTED_IMPORT], bucket_of(ts)),
+        )
+        return Flow.decoded(row[0]) if row else Flow()
+
+    def _before_both(
+        self, meter: int, imports: Counted, exports: Counted, before: Mapping[str, Point]
+    ) -> Before | None:
+        """Return the last reading with both counters before these, None if there is none."""
+        if not {IMPORT, EXPORT} <= before.keys():
+            return None
+        times, values = zip(before[IMPORT], before[EXPORT], strict=True)
+        if times[0] == times[1]:
+            return Before(values)
+        first = min(imports.times[0], exports.times[0])
+        both = f"AND {IMPORT} IS NOT NULL AND {EXPORT} IS NOT NULL"
+        row = self._last_before(meter, first, (IMPORT, EXPORT), both)
+        if row is None:
+            return None
+        ts, *shown = row
+        advances = (
+            self._advance_since(meter, name, (ts, value), first)
+            for name, value in zip((IMPORT, EXPORT), shown, strict=True)
+        )
+        return Before((shown[0], shown[1]), sub(*advances))
+
+    def _advance_since(self, meter: int, name: str, since: Point, until: int) -> int:
+        """Return by how much a counter advanced in the readings after a point, before a time."""
+        rows = fetch(
+            self._database,
+            f"SELECT ts, {name} FROM readings_raw WHERE meter = ? AND ts > ? AND ts < ? "
+            f"AND {name} IS NOT NULL ORDER BY ts",
+            (meter, since[0], until),
+        )
+        if not rows:
+            return 0
+        times, values = zip(*rows, strict=True)
+        events = replacements(self._database, meter)
+        replaced = events.get(self._numbers[name], events.get(ALL_COUNTERS, ()))
+        return sum(steps(times, values, since, replaced))
 
     # -- a step --------------------------------------------------------------------------------
 
@@ -133,17 +209,19 @@ class Rollups:
             # Keep writers away from these meters, so that a bucket that they mark is not removed.
             self._dialect.lock_meters({meter for meter, _ in due})
             done: list[DirtyBucket] = []
+            touched: set[DirtyBucket] = set()
             changed: dict[int, set[int]] = {}
             while len(done) < len(due):
                 neighbours = self._neighbours(due, len(done))
-                changed.setdefault(due[len(done)][0], set()).update(self._five_minutes(neighbours))
+                rows, later = self._five_minutes(neighbours)
+                changed.setdefault(neighbours[0][0], set()).update(row[2] for row in rows)
+                touched.update((row[1], row[3]) for row in rows)
                 done += neighbours
+                if later := {each for each in later if each < due[-1]}:
+                    due = [*done, *sorted({*due[len(done) :], *later})]
                 if time.monotonic() - began_s > STEP_S:
                     break
-            for level in (HOUR, DAY):
-                for meter, bucket in sorted({(m, start_of(b, level)) for m, b in done}):
-                    if changed[meter]:
-                        self._combine(level, meter, bucket, changed[meter])
+            self._combine(touched, changed)
             self._dirty.remove(done)
         return done[-1] if done else None
 
@@ -155,38 +233,53 @@ class Rollups:
         part = due[place : place + MOST_BUCKETS]
         return list(takewhile(lambda bucket: bucket[0] == meter and bucket[1] < end, part))
 
-    def _five_minutes(self, neighbours: Sequence[DirtyBucket]) -> set[int]:
-        """Compute neighbouring 5-minute buckets of one meter; return their quantities."""
+    def _five_minutes(
+        self, neighbours: Sequence[DirtyBucket]
+    ) -> tuple[list[Row], set[DirtyBucket]]:
+        """Compute neighbouring 5-minute buckets of one meter.
+
+        Return the rows that were stored, and the later buckets that are dirty because of them.
+        """
         meter, first = neighbours[0]
         end = neighbours[-1][1] + width_s(FIVE_MINUTES)
         wanted = {bucket for _, bucket in neighbours}
-        rows = [row for row in self.computed_from_readings(meter, first, end) if row[3] in wanted]
-        self._put(rows)
-        return {row[2] for row in rows}
+        computed = self.computed_from_readings(meter, first, end)
+        # What is netted depends on what was netted before it.
+        rows = [row for row in computed if row[3] in wanted or row[2] in self._netted]
+        later = self._mark_next_netted(meter, end, rows)
+        put(self._database, rows)
+        return rows, later
 
-    def _put(self, rows: Sequence[Row]) -> None:
-        """Store roll-up rows in place of those that are there; no key twice."""
-        blocks = range(0, len(rows) - _ROWS_AT_ONCE + 1, _ROWS_AT_ONCE)
-        self._put_blocks(
-            _ROWS_AT_ONCE, [tuple(chain(*rows[place : place + _ROWS_AT_ONCE])) for place in blocks]
-        )
-        self._put_blocks(1, rows[len(blocks) * _ROWS_AT_ONCE :])
-
-    def _put_blocks(self, size: int, blocks: Sequence[Row]) -> None:
-        values = ", ".join([_ROW] * size)
-        run_many(self._database, f"{_INSERT} VALUES {values} {_REPLACE}", blocks)
-
-    def _combine(self, level: int, meter: int, bucket: int, quantities: Collection[int]) -> None:
-        """Compute an hour or a day of these quantities from the next finer level."""
-        finer, end = _FINER[level], bucket + width_s(level)
-        parts = self._dialect.per_quantity(_FIGURES, _PART, quantities)
-        run(
+    def _mark_next_netted(self, meter: int, end: int, rows: Iterable[Row]) -> set[DirtyBucket]:
+        """Mark what is netted after these buckets as dirty, if they end with another flow."""
+        number = self._numbers[NETTED_IMPORT]
+        newest = max((row for row in rows if row[2] == number), default=None)
+        if newest is None:
+            return set()
+        stored = fetch_one(
             self._database,
-            f"{_INSERT} SELECT ?, ?, s.quantity, ?, s.n, s.mean, s.lowest, s.highest, "
-            "(SELECT last FROM rollup WHERE level = ? AND meter = ? AND quantity = s.quantity "
-            f"AND bucket = s.newest), s.delta FROM ({parts}) s WHERE true {_REPLACE}",
-            (level, meter, bucket, finer, meter, finer, meter, bucket, end),
+            "SELECT last FROM rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket = ?",
+            newest[:4],
         )
+        if stored is not None and stored[0] == newest[8]:
+            return set()
+        ((watermark,),) = fetch(
+            self._database, "SELECT retention_watermark FROM meters WHERE id = ?", (meter,)
+        )
+        found = self._dirty.changed_from(meter, end * 1000, (IMPORT, EXPORT))
+        later = {each for each in found if each[1] * 1000 >= watermark}
+        self._dirty.add(later)
+        return later
+
+    def _combine(self, touched: Collection[DirtyBucket], changed: Mapping[int, set[int]]) -> None:
+        """Compute what the touched 5 minutes lie in; `changed` are the quantities of each meter."""
+        for level, meter in product(FINER, changed):
+            quantities = changed[meter]
+            if level == QUARTER_HOUR:
+                quantities = quantities & self._quarter_hourly
+            for begin, end in runs(level, (start for each, start in touched if each == meter)):
+                if quantities:
+                    combine(self._database, level, meter, begin, end, quantities)
 
     # -- readings ------------------------------------------------------------------------------
 
@@ -244,48 +337,6 @@ class Rollups:
             -advances[place] / 1000,
             format_time(from_epoch_ms(times[place])),
         )
-
-    # -- readings from before there were roll-ups ----------------------------------------------
-
-    def _mark_another_day(self) -> bool:
-        """Mark the next day of readings from before there were roll-ups, if any."""
-        with transaction(self._database):
-            found = self._next_backfill()
-            if found is None:
-                return False
-            meter, name, since = found
-            first = fetch_one(
-                self._database,
-                "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? ORDER BY ts LIMIT 1",
-                (meter, since),
-            )
-            if first is None:
-                logger.info("meter %s: all its readings are rolled up", name)
-                end = None
-            else:
-                end = (bucket_of(first[0], DAY) + width_s(DAY)) * 1000
-                self._dirty.add(self._buckets_between(meter, first[0], end))
-            run(self._database, "UPDATE meters SET backfill_from = ? WHERE id = ?", (end, meter))
-        return True
-
-    def _next_backfill(self) -> tuple[int, str, int] | None:
-        row = fetch_one(
-            self._database,
-            "SELECT id, name, backfill_from FROM meters WHERE backfill_from IS NOT NULL "
-            "ORDER BY id LIMIT 1",
-        )
-        return (row[0], row[1], row[2]) if row else None
-
-    def _buckets_between(self, meter: int, begin: int, end: int) -> list[DirtyBucket]:
-        """Return the 5-minute buckets that hold readings from `begin` to before `end` (ms)."""
-        width_ms = width_s(FIVE_MINUTES) * 1000
-        rows = fetch(
-            self._database,
-            f"SELECT DISTINCT ts / {width_ms} FROM readings_raw "
-            "WHERE meter = ? AND ts >= ? AND ts < ?",
-            (meter, begin, end),
-        )
-        return [(meter, bucket_of(row[0] * width_ms)) for row in rows]
 
 
 def _whole_meters(due: list[DirtyBucket]) -> list[DirtyBucket]:

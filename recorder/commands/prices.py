@@ -19,8 +19,9 @@ from history.exchange.price_files import WIDTHS, read_prices, write_csv, write_j
 from history.tariffs import Tariffs
 from recorder.commands.arguments import add_json, moment, parser_for
 from recorder.settings import RecorderSettings
+from service.amounts import amount, clock
 from service.errors import SettingsError
-from service.terminal import Screen, amount, clock, table
+from service.terminal import Screen, table
 from service.zones import zone_of
 
 _MORE = """A CSV file has the columns from (or start, time) and price, and may have feed_in; a JSON

@@ -9,14 +9,20 @@ from contract.times import format_time
 from history import queries
 from history.database import name_of, reading
 from history.dialect import dialect_of
-from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, RAW
 from history.size_forecast import LevelSize, in_a_year, level_sizes
 from recorder.commands.arguments import add_json, parser_for
 from recorder.settings import RecorderSettings
 from service.amounts import clock, size, span
 from service.terminal import Screen, table
 
-_LEVELS = {RAW: "readings", FIVE_MINUTES: "5 minutes", HOUR: "hours", DAY: "days"}
+_LEVELS = {
+    RAW: "readings",
+    FIVE_MINUTES: "5 minutes",
+    QUARTER_HOUR: "quarters",
+    HOUR: "hours",
+    DAY: "days",
+}
 
 
 def main(arguments: Sequence[str]) -> int:

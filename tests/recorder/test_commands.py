@@ -151,9 +151,9 @@ def test_status_prints_the_same_as_json(run: Run) -> None:
         "newest_reading": "2026-11-21T23:50:00.000Z",
     }
     assert [level["level"] for level in status["levels"]] == [
-        "readings", "5 minutes", "hours", "days",
+        "readings", "5 minutes", "quarters", "hours", "days",
     ]  # fmt: skip
-    assert [level["kept_days"] for level in status["levels"]] == [30, 90, None, None]
+    assert [level["kept_days"] for level in status["levels"]] == [30, 90, None, None, None]
     assert status["bytes_in_a_year_if_all_kept"] > status["bytes_in_a_year"] > 0
 
 
