@@ -18,8 +18,8 @@ from history.counters import QUARTER_MS, QUARTER_S, Advances, counters_of
 from history.dialect import dialect_of, fetch
 from history.periods import Unit, edges
 from history.rollups.buckets import steps
-from history.rollups.levels import FIVE_MINUTES
-from history.tables import Meter, quantity_ids, read_meter, stored_quantities
+from history.rollups.levels import QUARTER_HOUR
+from history.tables import Meter, quantity_id, read_meter, stored_quantities
 
 _PER_HOUR = 3600 // QUARTER_S
 
@@ -158,12 +158,10 @@ def _demands(
 
 def _mean_powers(database: peewee.Database, meter: Meter, begin: int, end: int) -> dict[int, float]:
     quarters, means = dialect_of(database).fetch_columns(
-        ("quarter", "mean"),
-        f"(SELECT bucket / {QUARTER_S} * {QUARTER_S} AS quarter, SUM(n * mean) * 1.0 / SUM(n) "
-        "AS mean FROM rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? "
-        "AND bucket < ? GROUP BY 1) AS quarters",
-        (FIVE_MINUTES, meter.id, quantity_ids(database, ["power"])["power"], begin, end),
-        "quarter",
+        ("bucket", "mean"),
+        "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?",
+        (QUARTER_HOUR, meter.id, quantity_id(database, "power"), begin, end),
+        "bucket",
     )
     return {quarter: mean / 1000 for quarter, mean in zip(quarters, means, strict=True)}
 
