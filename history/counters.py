@@ -1,9 +1,9 @@
 """By how much the counters of a meter advanced between any moments, up to its newest reading.
 
-Sums come from hours; where a moment lies within an hour, the rest comes from 5 minutes, or from
-quarter-hours once those have been deleted, and within 5 minutes from readings. What is not kept so
-fine counts to the later span: sums over several spans stay exact. Buckets that wait for their
-roll-up are counted from the readings, by the rules of the roll-ups.
+Sums come from hours; where a moment lies within an hour, the rest comes from quarter-hours, 5
+minutes and readings. What is not kept so fine counts to the later span: sums over several spans
+stay exact. Buckets that wait for their roll-up are counted from the readings, by the rules of the
+roll-ups.
 """
 
 from bisect import bisect_right
@@ -117,19 +117,13 @@ class Advances:
         """
         cuts = [start_of(ms // 1000, FIVE_MINUTES) for ms in moments]
         hours = [start_of(cut, HOUR) for cut in cuts]
-        within = [place for place, cut in enumerate(cuts) if cut > hours[place]]
         whole: list[Range] = [(HOUR, a, b) for a, b in pairwise(hours)]
-        parts: list[Range] = [
-            (level, hours[place], start_of(cuts[place], level))
-            for place in within
-            for level in (FIVE_MINUTES, QUARTER_HOUR)
-        ]
+        parts = list(_since_the_hour(cuts))
         found = {}
-        for name, counted in self._rolled_up(whole + parts).items():
+        for name, counted in self._rolled_up(whole + [part for _, part in parts]).items():
             sums = found[name] = counted[: len(whole)]
-            fine, coarse = counted[len(whole) :: 2], counted[len(whole) + 1 :: 2]
-            for place, part, rest in zip(within, fine, coarse, strict=True):
-                _move_earlier(sums, place, part if part.readings else rest)
+            for (place, _), part in zip(parts, counted[len(whole) :], strict=True):
+                _move_earlier(sums, place, part)
         for place, ms in enumerate(moments):
             if ms > cuts[place] * 1000:
                 for name, (_, advances) in self._steps(cuts[place] * 1000, ms).items():
@@ -299,6 +293,16 @@ class Advances:
             f"WHERE meter = ? AND ts < ? {condition} ORDER BY ts DESC LIMIT 1",
             (self._meter, ts),
         )
+
+
+def _since_the_hour(cuts: Sequence[int]) -> Iterator[tuple[int, Range]]:
+    """Yield the ranges from the beginning of an hour to each cut within it, with its place."""
+    for place, cut in enumerate(cuts):
+        hour, quarter = start_of(cut, HOUR), start_of(cut, QUARTER_HOUR)
+        if quarter > hour:
+            yield place, (QUARTER_HOUR, hour, quarter)
+        if cut > quarter:
+            yield place, (FIVE_MINUTES, quarter, cut)
 
 
 def _add(sums: list[Counted], place: int, part: Counted, sign: int = 1) -> None:
