@@ -12,9 +12,7 @@ from flask.testing import FlaskClient
 
 from tests.support.parts import wait_until
 from tests.web.test_live import Site
-from tests.web.test_rest import client as client  # a fixture
 from tests.web.test_rest import hour
-from tests.web.test_rest import store as store  # a fixture
 
 
 @pytest.fixture(scope="module")
