@@ -20,6 +20,7 @@ from web import (
     readings,
     responses,
     site,
+    tariffs,
 )
 from web.context import KEY, Parts
 from web.proxies import TrustedProxies
@@ -34,6 +35,7 @@ APIS = (
     readings.api,
     posting.api,
     quantities.api,
+    tariffs.api,
 )
 BLUEPRINTS = (
     login.blueprint,
