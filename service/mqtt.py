@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 KEEPALIVE_S = 30
 FIRST_DELAY_S = 0.5
-LONGEST_DELAY_S = 5.0
+LONGEST_DELAY_S = 3.0
 BRIEF_S = 5.0
 """Seconds that a connection must last to count as a success; until then the delay grows."""
 LOOP_S = 1.0
