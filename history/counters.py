@@ -9,12 +9,12 @@ readings, by the rules of the roll-ups.
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import peewee
 
-from history.dialect import Row, fetch, fetch_one, placeholders
+from history.dialect import Row, dialect_of, fetch, fetch_one, placeholders
 from history.rollups.buckets import Point, Replacement, spans, steps
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, start_of, width_s
 from history.rollups.replacements import ALL_COUNTERS, replacements
@@ -26,6 +26,9 @@ MOST_WAITING = 288
 _NEAR_S = width_s(HOUR)
 """Distance of two buckets up to which what lies between them is read with them."""
 _MOST_PER_QUERY = 4000
+QUARTER_HOUR = 15
+QUARTER_S = width_s(QUARTER_HOUR)
+QUARTER_MS = QUARTER_S * 1000
 
 
 class Counters(NamedTuple):
@@ -72,6 +75,35 @@ def counters_of(database: peewee.Database, meter: int) -> Counters:
     return Counters(imported=names[(energy_import or 0) > (energy or 0)])
 
 
+class Quarters(NamedTuple):
+    """The advances of counters by quarter-hour, from the one that begins at `begin` (epoch s) on.
+
+    `begun` has what they advanced by from the beginning of a quarter-hour to a moment (epoch ms)
+    within it. The energy of the quarter-hours in `spread` is known by the hour alone.
+    """
+
+    begin: int
+    advances: Mapping[str, Sequence[int]]
+    begun: Mapping[int, Mapping[str, int]]
+    spread: Collection[int]
+
+    def within(self, name: str, since: int, until: int) -> tuple[list[int], list[int]]:
+        """Return the quarter-hours between two moments (epoch ms), and the advance in each.
+
+        The part of a quarter-hour on this side of a moment within it comes last, negative for the
+        first moment.
+        """
+        first, last = (ms // QUARTER_MS * QUARTER_S for ms in (since, until))
+        quarters = list(range(first, last, QUARTER_S))
+        begin = (first - self.begin) // QUARTER_S
+        advances = list(self.advances[name][begin : begin + len(quarters)])
+        for ms, sign in ((since, -1), (until, 1)):
+            if ms in self.begun:
+                quarters.append(ms // QUARTER_MS * QUARTER_S)
+                advances.append(sign * self.begun[ms][name])
+        return quarters, advances
+
+
 class Advances:
     """The advances of some counters of one meter, within one snapshot of the database."""
 
@@ -101,13 +133,72 @@ class Advances:
             if ms > cuts[place] * 1000:
                 for name, (_, advances) in self._steps(cuts[place] * 1000, ms).items():
                     _move_earlier(found[name], place, Counted(len(advances), sum(advances)))
-        for name, changes in self._waiting().items():
+        for name, changes in self._waiting.items():
             for bucket, change in changes.items():
                 _add(found[name], bisect_right(cuts, bucket) - 1, change)
         return {
             name: [counted.advance if counted.readings else None for counted in sums]
             for name, sums in found.items()
         }
+
+    def quarters(self, moments: Sequence[int]) -> "Quarters":
+        """Return the advances of the quarter-hours from the first moment to the last (epoch ms).
+
+        An hour of which only the sum is left is spread evenly over its quarter-hours.
+        """
+        begin = start_of(moments[0] // 1000, QUARTER_HOUR)
+        end = start_of(-(-moments[-1] // 1000) + QUARTER_S - 1, QUARTER_HOUR)
+        hours = start_of(begin, HOUR), start_of(end + width_s(HOUR) - 1, HOUR)
+        found: dict[str, list[int]] = {}
+        spread: set[int] = set()
+        for name in self._numbers:
+            dense = found[name] = [0] * ((end - begin) // QUARTER_S)
+            stored = self._quarter_hours(name, *hours)
+            undivided = self._undivided(stored, name, *hours)
+            spread.update(undivided)
+            for bucket, advance in chain(stored.items(), undivided.items(), self._changes(name)):
+                if begin <= bucket < end:
+                    dense[(bucket - begin) // QUARTER_S] += advance
+        begun = {ms: self._begun(ms) for ms in moments if ms % QUARTER_MS}
+        return Quarters(begin, found, begun, spread)
+
+    def _begun(self, ms: int) -> dict[str, int]:
+        found = self.between([ms - ms % QUARTER_MS, ms])
+        return {name: advance or 0 for name, (advance,) in found.items()}
+
+    def _changes(self, name: str) -> Iterator[tuple[int, int]]:
+        return ((bucket, change.advance) for bucket, change in self._waiting[name].items())
+
+    def _quarter_hours(self, name: str, begin: int, end: int) -> dict[int, int]:
+        """Return the advances of the quarter-hours between two times (epoch s) by their start."""
+        columns = dialect_of(self._database).fetch_columns(
+            ("quarter", "advance"),
+            f"(SELECT bucket / {QUARTER_S} * {QUARTER_S} AS quarter, SUM(delta) AS advance "
+            "FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
+            "AND bucket >= ? AND bucket < ? GROUP BY 1) AS quarters",
+            (FIVE_MINUTES, self._meter, self._numbers[name], begin, end),
+            "quarter",
+        )
+        return dict(zip(*columns, strict=True))
+
+    def _undivided(
+        self, quarters: Mapping[int, int], name: str, begin: int, end: int
+    ) -> dict[int, int]:
+        """Return the quarter-hours of the hours that have none, each with a quarter of the hour."""
+        hours, advances = dialect_of(self._database).fetch_columns(
+            ("bucket", "delta"),
+            "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?",
+            (HOUR, self._meter, self._numbers[name], begin, end),
+            "bucket",
+        )
+        divided = {start_of(quarter, HOUR) for quarter in quarters}
+        found = {}
+        for hour, advance in zip(hours, advances, strict=True):
+            if advance and hour not in divided:
+                cuts = [advance * part // 4 for part in range(5)]
+                for part, (a, b) in enumerate(pairwise(cuts)):
+                    found[hour + part * QUARTER_S] = b - a
+        return found
 
     def _rolled_up(self, ranges: Sequence[Range]) -> dict[str, list[Counted]]:
         """Return what each counter advanced by in each range, by the roll-ups."""
@@ -130,6 +221,7 @@ class Advances:
                     found[name].append(Counted(*map(int, text.split())) if text else _NOTHING)
         return found
 
+    @cached_property
     def _waiting(self) -> dict[str, dict[int, Counted]]:
         """Return, by counter and bucket, how the roll-ups change that wait to be computed."""
         rows = fetch(

@@ -5,17 +5,17 @@ The hot path is one `executemany` in a transaction; peewee's `insert_many` reach
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import peewee
 
 from contract.readings import Reading
 from contract.times import epoch_ms, format_time, from_epoch_ms
-from history.dialect import dialect_of, fetch, run, run_many, transaction
+from history.dialect import Row, dialect_of, fetch, run, run_many, transaction
 from history.rollups.dirty_buckets import COUNTERS, DirtyBucket, DirtyBuckets
 from history.rollups.levels import DAY, FIVE_MINUTES, bucket_of, width_s
-from history.sequences import Sequences, Stamped, without_known_numbers
+from history.sequences import Numbers, Sequences, Stamped, without_known_numbers
 from history.tables import Meter, add_columns, read_meters
 
 logger = logging.getLogger(__name__)
@@ -72,26 +72,27 @@ class Writer:
         A reading of a known meter and time is already there and changes nothing. A reading from
         before the retention watermark of its meter is refused, and counted.
         """
-        given = _by_meter(readings)
+        given, arrived = _by_meter(readings)
         try:
             with transaction(self._database):
                 rows = read_meters(self._database, given, for_update=True)
                 known = {meter.name: meter for meter in rows}
-                for name, meter in known.items():
-                    new = without_known_numbers(given[name], meter)
-                    given[name] = self._at_free_times(new, meter)
+                for name in arrived & known.keys():
+                    new = without_known_numbers(given[name], known[name])
+                    given[name] = self._at_free_times(new, known[name])
                 by_meter = {
                     name: accepted
                     for name, part in given.items()
                     if (accepted := self._accepted(part, known.get(name)))
                 }
-                stored = self._store(by_meter, known) if by_meter else 0
-                self.sequences.record(given, known)
+                stored = self._store(by_meter, known, self.sequences.joined(given, known))
                 self._reject(list(rejected))
         except BaseException:
             self._raw.forget_columns()
             raise
-        self._snapshot_meters |= {name for name, part in by_meter.items() if _snapshots(part)}
+        self._snapshot_meters |= {
+            name for name in by_meter.keys() - self._snapshot_meters if _snapshots(by_meter[name])
+        }
         for name, meter in known.items():
             self._count_too_old(meter, len(given[name]) - len(by_meter.get(name, ())))
         return stored
@@ -141,58 +142,67 @@ class Writer:
         )
         return {day for day in days if not fetch(self._database, statement, (DAY, meter, day))}
 
-    def _store(self, by_meter: dict[str, list[Stamped]], known: dict[str, Meter]) -> int:
-        meters = self._update_meters(by_meter, known)
+    def _store(
+        self,
+        by_meter: Mapping[str, Sequence[Stamped]],
+        known: Mapping[str, Meter],
+        numbers: Mapping[str, Numbers],
+    ) -> int:
+        meters = dict(known)
+        for name, part in by_meter.items():
+            if name not in known:
+                meters[name] = self._insert_meter(name, part)
         stored = self._raw.insert({meters[name].id: part for name, part in by_meter.items()})
         dirty: set[DirtyBucket] = set()
         for name, part in by_meter.items():
-            dirty |= self._changed(meters[name], part, is_new=name not in known)
+            dirty |= self._changed(meters[name], part)
         self._dirty.add(dirty)
+        self._update_meters(meters, by_meter, numbers)
         return stored
 
     def _update_meters(
-        self, by_meter: dict[str, list[Stamped]], known: dict[str, Meter]
-    ) -> dict[str, Meter]:
-        """Insert new meters, update the others, and return all as they were before this batch."""
-        meters, changes = {}, []
-        for name, part in by_meter.items():
-            first, last = min(ts for ts, _ in part), max(ts for ts, _ in part)
-            snapshots, meter = _snapshots(part), known.get(name)
-            if meter is None:
-                meter = self._insert_meter(name, first, last, snapshots)
-            before = (meter.first_ts, meter.last_ts, bool(meter.snapshots))
-            after = (min(first, before[0]), max(last, before[1]), snapshots or before[2])
+        self,
+        meters: Mapping[str, Meter],
+        by_meter: Mapping[str, Sequence[Stamped]],
+        numbers: Mapping[str, Numbers],
+    ) -> None:
+        changes = []
+        for name, meter in meters.items():
+            part, (upto, above) = by_meter.get(name, ()), (meter.seq_upto, meter.seq_above)
+            before = (meter.first_ts, meter.last_ts, bool(meter.snapshots), upto, above)
+            times = [ts for ts, _ in part]
+            if name in numbers:
+                upto, above = numbers[name].upto, numbers[name].text
+            first, last = min([meter.first_ts, *times]), max([meter.last_ts, *times])
+            after = (first, last, before[2] or _snapshots(part), upto, above)
             if after != before:
                 changes.append((*after, meter.id))
-            meters[name] = meter
         run_many(
             self._database,
-            "UPDATE meters SET first_ts = ?, last_ts = ?, snapshots = ? WHERE id = ?",
+            "UPDATE meters SET first_ts = ?, last_ts = ?, snapshots = ?, seq_upto = ?, "
+            "seq_above = ? WHERE id = ?",
             changes,
         )
-        return meters
 
-    def _insert_meter(self, name: str, first_ts: int, last_ts: int, snapshots: bool) -> Meter:
+    def _insert_meter(self, name: str, part: Sequence[Stamped]) -> Meter:
+        """Insert a new meter, and return it as it was before its first reading."""
+        first_ts = min(ts for ts, _ in part)
         ((number,),) = fetch(
             self._database,
             "INSERT INTO meters (name, first_ts, last_ts, snapshots) VALUES (?, ?, ?, ?) "
             "RETURNING id",
-            (name, first_ts, last_ts, snapshots),
+            (name, first_ts, first_ts, False),
         )
-        return Meter(number, name, first_ts, last_ts, snapshots)
+        return Meter(number, name, first_ts, first_ts, snapshots=False)
 
-    def _changed(self, meter: Meter, stamped: list[Stamped], *, is_new: bool) -> set[DirtyBucket]:
+    def _changed(self, meter: Meter, stamped: Sequence[Stamped]) -> set[DirtyBucket]:
         """Return the buckets that these readings change.
 
         A later bucket whose readings have been deleted cannot be computed again, and stays.
         """
-        dirty = {(meter.id, bucket_of(first)) for first in _starts(stamped)}
-        late: dict[int, set[str]] = {}
-        for ts, reading in stamped if not is_new else ():
-            if ts < meter.last_ts:
-                late.setdefault(bucket_of(ts), set()).update(_COUNTERS & reading.values.keys())
+        dirty = {(meter.id, bucket) for bucket in {bucket_of(ts) for ts, _ in stamped}}
         later: set[DirtyBucket] = set()
-        for bucket, counters in late.items():
+        for bucket, counters in _late_runs(stamped, meter.last_ts):
             later |= self._dirty.changed_after(meter.id, bucket, counters)
         return dirty | {each for each in later if each[1] * 1000 >= meter.retention_watermark}
 
@@ -248,16 +258,21 @@ class RawTable:
         self._thousandths = dialect_of(database).thousandths
         self._inserts: dict[Shape, str] = {}
 
-    def insert(self, stamped: dict[int, list[Stamped]]) -> int:
+    def insert(self, stamped: Mapping[int, Sequence[Stamped]]) -> int:
         """Store readings by their meter's number; return how many were new.
 
         Part of the caller's transaction; after one that failed, call `forget_columns`.
         """
-        by_shape: dict[Shape, list[tuple[float, ...]]] = {}
+        by_shape: dict[Shape, list[Row]] = {}
+        rows: list[Row] = []
+        shape: Shape = ()
         for meter, part in stamped.items():
             for ts, reading in part:
                 values = reading.values
-                by_shape.setdefault(tuple(values), []).append((meter, ts, *values.values()))
+                names = tuple(values)
+                if names != shape:
+                    shape, rows = names, by_shape.setdefault(names, [])
+                rows.append((meter, ts, *values.values()))
         return sum(
             run_many(self._database, self._insert(shape), rows) for shape, rows in by_shape.items()
         )
@@ -279,20 +294,36 @@ class RawTable:
         return self._inserts[shape]
 
 
-def _starts(stamped: Sequence[Stamped]) -> list[int]:
-    """Return a time in each of the 5 minutes that have readings."""
-    width_ms = width_s(FIVE_MINUTES) * 1000
-    return list({ts // width_ms: ts for ts, _ in stamped}.values())
+def _late_runs(stamped: Sequence[Stamped], last_ts: int) -> list[tuple[int, set[str]]]:
+    """Return the last bucket of each run of buckets with readings before `last_ts`, and counters.
+
+    All buckets of a run are dirty, so that only what comes after it has to be looked up.
+    """
+    late: dict[int, set[str]] = {}
+    for ts, reading in stamped:
+        if ts < last_ts:
+            late.setdefault(bucket_of(ts), set()).update(_COUNTERS & reading.values.keys())
+    runs: list[tuple[int, set[str]]] = []
+    for bucket, counters in sorted(late.items()):
+        if runs and runs[-1][0] + width_s(FIVE_MINUTES) == bucket:
+            counters |= runs.pop()[1]
+        runs.append((bucket, counters))
+    return runs
 
 
-def _by_meter(readings: Iterable[Reading]) -> dict[str, list[Stamped]]:
+def _by_meter(readings: Iterable[Reading]) -> tuple[dict[str, list[Stamped]], set[str]]:
+    """Return the readings of each meter, and the meters with readings stamped on arrival."""
     by_meter: dict[str, list[Stamped]] = {}
+    arrived: set[str] = set()
     for reading in readings:
-        by_meter.setdefault(reading.meter_id, []).append((epoch_ms(reading.ts), reading))
-    return by_meter
+        name = reading.meter_id
+        by_meter.setdefault(name, []).append((epoch_ms(reading.ts), reading))
+        if reading.stamped_on_arrival:
+            arrived.add(name)
+    return by_meter, arrived
 
 
-def _snapshots(stamped: list[Stamped]) -> bool:
+def _snapshots(stamped: Sequence[Stamped]) -> bool:
     return not all(reading.from_scalars for _, reading in stamped)
 
 

@@ -34,7 +34,8 @@ class Numbers(NamedTuple):
     @classmethod
     def read(cls, upto: int, text: str) -> "Numbers":
         """Return what the columns `seq_upto` and `seq_above` of a meter hold."""
-        return cls(upto, tuple((first, last) for first, last in json.loads(text or "[]")))
+        runs = json.loads(text) if text else ()
+        return cls(upto, tuple((first, last) for first, last in runs))
 
     @property
     def text(self) -> str:
@@ -103,25 +104,25 @@ class Sequences:
         self.gaps: dict[str, Gap] = {}
         self.journaled: set[str] = set()
 
-    def record(self, given: Mapping[str, Iterable[Stamped]], known: Mapping[str, Meter]) -> None:
-        """Add the numbers of readings, in the transaction that stores them.
+    def joined(
+        self, given: Mapping[str, Iterable[Stamped]], known: Mapping[str, Meter]
+    ) -> dict[str, Numbers]:
+        """Return the numbers of meters after these readings, for the transaction that stores them.
 
         `known` has the meters that were there before.
         """
-        changes = []
+        after: dict[str, Numbers] = {}
         for name, stamped in given.items():
-            numbers = sorted({reading.seq for _, reading in stamped if reading.seq is not None})
+            numbers = {reading.seq for _, reading in stamped if reading.seq is not None}
             if not numbers:
                 continue
             meter = known.get(name)
             if meter and meter.bridge:
                 self.journaled.add(name)
             before = Numbers.read(meter.seq_upto, meter.seq_above) if meter else Numbers()
-            after = before.joined(runs(numbers))
-            if after != before:
-                changes.append((after.upto, after.text, name))
-            self._note_gap(name, meter.bridge if meter else None, after)
-        self._update(changes)
+            after[name] = before.joined(runs(sorted(numbers)))
+            self._note_gap(name, meter.bridge if meter else None, after[name])
+        return after
 
     def settle(
         self, bridge: str, answers: Mapping[str, Replayed], abandoned: Collection[str] = ()

@@ -9,6 +9,7 @@ meter_events       a meter that was replaced, so that no counter is compared acr
 voids              spans of a meter whose readings a person has taken out of every sum
 rejected_messages  the newest messages that could not be used
 leases             which of several recorders does what only one should do
+tariff_prices      dynamic prices: what a kWh costs in a quarter-hour
 
 Times are epoch ms (buckets: epoch seconds), values integers of a thousandth: the contract rounds to
 three decimals anyway, and the file is half the size of one with REAL columns (4.7 bytes a value
@@ -35,6 +36,7 @@ TABLES = (
     "voids",
     "rejected_messages",
     "leases",
+    "tariff_prices",
 )
 VIEWS = ("readings", "smart_meter", "meter_readings")
 _CORE = ("voltage", "current", "power", "energy")

@@ -59,6 +59,11 @@ class RecorderSettings(Settings):
         description="Time zone of days and prices, such as Europe/Berlin (default: the system's).",
     )
 
+    tariffs_file: Path = Field(
+        Path("tariffs.toml"),
+        description="File of energy prices; without it, no costs are computed.",
+    )
+
     @property
     def zone(self) -> ZoneInfo:
         """The time zone of the days in commands."""

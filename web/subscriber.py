@@ -27,6 +27,8 @@ class Subscriber:
     def __init__(self, settings: Settings) -> None:
         self.address = f"{settings.mqtt_host}:{settings.mqtt_port}"
         self._messages: deque[Message] = deque(maxlen=MOST_WAITING)
+        self.dropped = 0
+        """Messages that were dropped because too many waited."""
         self._changed = Event()
         self._watcher = gevent.get_hub().loop.async_()
         self._mqtt = MqttClient(
@@ -81,5 +83,6 @@ class Subscriber:
             now_s=time.monotonic(),
         )
         if message:
+            self.dropped += len(self._messages) == MOST_WAITING
             self._messages.append(message)
             self._watcher.send()

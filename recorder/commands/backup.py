@@ -14,7 +14,8 @@ from history.errors import StorageError
 from history.exchange.sqlite_files import tables_of
 from recorder.commands.arguments import parser_for, progress, say
 from recorder.settings import RecorderSettings
-from service.terminal import size
+from service.amounts import size
+from service.files import HISTORY, create_file
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,6 +73,7 @@ def _copy(database: peewee.Database, target: Path) -> None:
     part = target.with_name(f"{target.name}.part")
     try:
         part.unlink(missing_ok=True)
+        create_file(part, HISTORY)
         dialect_of(database).copy_to(part)
         part.replace(target)
     except (peewee.DatabaseError, OSError) as error:

@@ -16,7 +16,8 @@ from history.voids import Void, read_voids
 from recorder.commands.arguments import add_json, add_meters, meters, parser_for
 from recorder.commands.void import show_voids, void_facts
 from recorder.settings import RecorderSettings
-from service.terminal import Screen, amount, span, table
+from service.amounts import amount, span
+from service.terminal import Screen, table
 
 _MORE = """Gaps are not an error of the history. The exit code is 1 if the file is damaged
 or roll-ups differ from their readings."""

@@ -15,7 +15,8 @@ from history.voids import read_voids
 from recorder.commands.arguments import add_json, parser_for
 from recorder.commands.void import show_voids, void_facts
 from recorder.settings import RecorderSettings
-from service.terminal import Screen, clock, size, span, table
+from service.amounts import clock, size, span
+from service.terminal import Screen, table
 
 _LEVELS = {
     RAW: "readings",

@@ -16,8 +16,9 @@ from history.rollups.rollups import Rollups
 from history.voids import Void, read_voids
 from recorder.commands.arguments import add_json, moment, parser_for
 from recorder.settings import RecorderSettings
+from service.amounts import amount, clock
 from service.errors import SettingsError
-from service.terminal import Screen, amount, clock, table
+from service.terminal import Screen, table
 
 _MORE = """Void readings stay in the table, but count in no roll-up, sum or chart: the view
 readings says why, and so do status and check. Readings of that time that arrive later are void too.

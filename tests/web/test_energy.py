@@ -62,7 +62,14 @@ def test_days_are_those_of_the_site(make: Make) -> None:
     assert answer["timezone"] == "Europe/Berlin"
     assert answer["currency"] is None
     assert answer["periods"] == [
-        {"from": begin, "to": end, "imported": kwh, "exported": None, "cost": None}
+        {
+            "from": begin,
+            "to": end,
+            "imported": kwh,
+            "exported": None,
+            "cost": None,
+            "uncovered": None,
+        }
         for begin, end, kwh in [
             ("2026-03-28T00:00:00+01:00", "2026-03-29T00:00:00+01:00", 23.5),
             ("2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00", 23.0),
@@ -78,6 +85,69 @@ def test_prices_of_a_file_make_costs(make: Make, tmp_path: Path) -> None:
 
     assert answer["currency"] == "EUR"
     assert [period["cost"] for period in answer["periods"]] == [11.75, 11.5, 12.0]
+
+
+TWO = """
+[meters]
+2 = "cheap"
+[[tariff]]
+valid_from = 2026-01-01
+price = 0.5
+[[tariff.standing]]
+per = "day"
+price = 1
+[[tariff]]
+name = "cheap"
+valid_from = 2026-01-01
+price = 0.1
+[[tariff]]
+name = "spot"
+valid_from = 2026-01-01
+dynamic = true
+"""
+
+
+def test_another_tariff_says_what_it_would_have_cost(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "tariffs.toml").write_text(TWO)
+    client = make()
+
+    own = client.get(f"/meters/1/energy?{MARCH}&lines=true").json
+    other = client.get(f"/meters/1/energy?{MARCH}&tariff=cheap").json
+
+    assert (own["tariff"], other["tariff"]) == ("default", "cheap")
+    assert [period["cost"] for period in own["periods"]] == [12.75, 12.5, 13.0]
+    assert [period["cost"] for period in other["periods"]] == [2.35, 2.3, 2.4]
+    assert own["periods"][0]["lines"] == [
+        {
+            "kind": "energy",
+            "name": "energy",
+            "unit": "kWh",
+            "price": 0.5,
+            "quantity": 23.5,
+            "amount": 11.75,
+        },
+        {
+            "kind": "standing",
+            "name": "standing charge",
+            "unit": "day",
+            "price": 1.0,
+            "quantity": 1.0,
+            "amount": 1.0,
+        },
+    ]
+    assert "lines" not in other["periods"][0]
+
+
+def test_energy_without_a_price_is_stated_instead_of_a_cost(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "tariffs.toml").write_text(TWO)
+
+    answer = make().get(f"/meters/1/energy?{MARCH}&tariff=spot").json
+
+    assert [(p["cost"], p["uncovered"]) for p in answer["periods"]] == [
+        (None, 23.5),
+        (None, 23.0),
+        (None, 24.0),
+    ]
 
 
 def test_running_day_comes_with_the_day_before(make: Make) -> None:
@@ -101,7 +171,8 @@ def test_what_was_read_since_the_last_roll_up_is_in_both_answers(
 
 
 @pytest.mark.parametrize(
-    ("period", "count"), [("hour", 24), ("day", 7), ("week", 4), ("month", 11), ("year", 5)]
+    ("period", "count"),
+    [("quarter_hour", 96), ("hour", 24), ("day", 7), ("week", 4), ("month", 11), ("year", 5)],
 )
 def test_newest_periods_are_the_default_range(make: Make, period: str, count: int) -> None:
     periods = make().get(f"/meters/1/energy?period={period}").json["periods"]
@@ -115,6 +186,7 @@ def test_newest_periods_are_the_default_range(make: Make, period: str, count: in
     [
         ("/meters/nobody/energy", 404),
         ("/meters/1/energy?period=fortnight", 422),
+        ("/meters/1/energy?tariff=none", 422),
         ("/meters/1/energy?from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", 422),
         ("/meters/1/energy?period=hour&from=2000-01-01T00:00:00Z", 422),
     ],
