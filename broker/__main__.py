@@ -2,18 +2,22 @@
 
 import errno
 import getpass
+import json
+import os
 import secrets
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from broker.mosquitto import find_mosquitto, run_mosquitto
-from broker.settings import BrokerSettings, is_loopback
+from broker.settings import BrokerSettings
 from broker.users import add_user
 from service.errors import BrokerError
 from service.lifecycle import leave
 from service.program import load, parser_for
+from service.settings import is_loopback
 
 PURPOSE = "Start the MQTT broker. Without users it listens on this machine only."
 SERVICE_USERS = Path("/etc/mosquitto/meters.passwd")
@@ -47,10 +51,19 @@ def run(settings: BrokerSettings) -> None:
             "mosquitto is not installed: install it (Debian: apt install mosquitto), "
             "or set BROKER=embedded"
         )
-    # Imported here because amqtt takes longer to import than Mosquitto to start.
-    from broker.server import run_embedded
-
     run_embedded(settings)
+
+
+def run_embedded(settings: BrokerSettings) -> NoReturn:
+    """Replace this process by the embedded broker: without the 10 MB that read the settings."""
+    files = (settings.broker_users_file, settings.broker_acl_file)
+    listener = (
+        *(settings.mqtt_host, settings.mqtt_port),
+        *(str(path) if path else None for path in files),
+        settings.log_level,
+    )
+    arguments = [sys.executable, "-m", "broker.server", json.dumps(listener)]
+    os.execv(sys.executable, arguments)
 
 
 def check_listener(settings: BrokerSettings) -> None:

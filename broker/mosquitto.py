@@ -12,6 +12,7 @@ from broker.rights import Rights
 from broker.settings import BrokerSettings
 from broker.users import read_users
 from service.errors import BrokerError
+from service.files import make_directory, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def configuration_for(settings: BrokerSettings) -> Path:
     access = _access(settings)
     if listener in text.splitlines() and not access:
         return CONFIGURATION
-    STATE.mkdir(exist_ok=True)
+    make_directory(STATE)
     derived = STATE / f"mosquitto-{port}.conf"
     for setting in (
         listener,
@@ -67,7 +68,8 @@ def configuration_for(settings: BrokerSettings) -> Path:
     ):
         text = re.sub(rf"(?m)^{setting.split()[0]} .*$", setting.replace("\\", "\\\\"), text)
     text = "\n".join((f"# Generated from {CONFIGURATION} at every start.", text, *access[1:]))
-    derived.write_text(text)
+    with replacing(derived, text=True) as file:
+        file.write(text)
     return derived
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from broker.recovery import set_aside
 from service.errors import BrokerError
+from service.files import create_file, make_directory
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class RetainedMessages:
         self._topics_changed = False
         self._fault: str | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(path.parent)
             self._database = self._open_or_start_empty()
         except (OSError, sqlite3.Error) as error:
             raise BrokerError(
@@ -69,6 +70,7 @@ class RetainedMessages:
         It stays open: a write-ahead log that grows costs a third of the writes of a journal that is
         created and deleted each time. Without a sync at each write the file stays valid too.
         """
+        create_file(self._path)
         database = sqlite3.connect(self._path, check_same_thread=False)
         try:
             database.execute("PRAGMA journal_mode = WAL")

@@ -10,11 +10,13 @@ Queues are in memory; MQTT 3.1.1 only, no shared subscriptions. docs/brokers.md 
 
 import asyncio
 import contextlib
+import json
 import logging
 import signal
+import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from amqtt.adapters import WriterAdapter
 from amqtt.broker import Broker
@@ -37,10 +39,10 @@ from broker.session import (
     new_session,
     read_connect,
 )
-from broker.settings import BrokerSettings
 from broker.topic_cache import TopicCache
 from broker.users import Users
 from service.errors import BrokerError
+from service.lifecycle import leave, set_up_log
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,24 @@ _RENEWED = (
 )
 
 
-def run_embedded(settings: BrokerSettings) -> None:
+class Listener(NamedTuple):
+    """What the settings decide, passed on the command line."""
+
+    host: str
+    port: int
+    users_file: str | None
+    acl_file: str | None
+    log_level: str
+
+
+def main() -> None:
+    """Run the broker that the first argument describes; `broker/__main__.py` starts it."""
+    listener = Listener(*json.loads(sys.argv[1]))
+    set_up_log(listener.log_level)
+    leave("broker", lambda: run(listener))
+
+
+def run(listener: Listener) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises BrokerError if the broker cannot start, SettingsError if a file is invalid.
@@ -75,21 +94,20 @@ def run_embedded(settings: BrokerSettings) -> None:
     logging.getLogger("transitions").setLevel(logging.ERROR)
     # asyncio logs every write to a client that has gone.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
-    asyncio.run(_serve(settings))
+    asyncio.run(_serve(listener))
 
 
-async def _serve(settings: BrokerSettings) -> None:
+async def _serve(listener: Listener) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    host, port = settings.mqtt_host, settings.mqtt_port
-    users, rules = settings.broker_users_file, settings.broker_acl_file
+    host, port, users, rules, _ = listener
     retained = RetainedMessages(STATE / f"embedded-{port}.db")
     broker = EmbeddedBroker(
         f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-        users=Users(users) if users else None,
-        rights=Rights.load(rules) if rules else Rights.everything(),
+        users=Users(Path(users)) if users else None,
+        rights=Rights.load(Path(rules)) if rules else Rights.everything(),
         retained=retained,
     )
     try:
@@ -352,3 +370,7 @@ class EmbeddedBroker(Broker):
 
     async def _publish_session_retained_messages(self, session: Session) -> None:
         """Do nothing: the connection sends its queue as fast as the client acknowledges."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,5 @@
 """Settings of the broker: which one, where it listens, its users and their rights."""
 
-import ipaddress
 from pathlib import Path
 from typing import Literal
 
@@ -22,13 +21,3 @@ class BrokerSettings(Settings):
     broker_acl_file: Path | None = Field(
         None, description="File of access rights (empty = every client may do everything)."
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a listener at `host` is reachable from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

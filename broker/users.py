@@ -16,6 +16,7 @@ from pathlib import Path
 
 from contract.topics import METER_ID
 from service.errors import SettingsError
+from service.files import make_directory, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -102,19 +103,12 @@ def add_user(path: Path, user: str, password: str) -> bool:
     if not METER_ID.fullmatch(user):
         raise SettingsError(f"user {user!r}: should be 1 to 32 letters, digits, '_' or '-'")
     try:
-        path.parent.mkdir(exist_ok=True)
+        make_directory(path.parent)
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in lines if line.partition(":")[0] != user]
         text = "\n".join([*kept, f"{user}:{hashed(password)}"]) + "\n"
-        draft = path.with_name(f".{path.name}.new")
-        draft.unlink(missing_ok=True)
-        draft.touch(mode=0o600)
-        draft.write_text(text, encoding="utf-8")
-        if path.exists():
-            status = path.stat()
-            draft.chmod(status.st_mode & 0o777)
-            os.chown(draft, status.st_uid, status.st_gid)
-        draft.replace(path)
+        with replacing(path, text=True) as file:
+            file.write(text)
     except OSError as error:
         raise SettingsError(f"users file {path} cannot be written: {error.strerror}") from error
     return len(kept) == len(lines)

@@ -44,13 +44,15 @@ class MeterSettings(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
-    role: Role | None = Field(None, description="What is behind the meter.")
+    role: Role | None = Field(None, strict=False, description="What is behind the meter.")
     parent: Id | None = Field(
         None, description="Id of the meter that also measures what this one measures."
     )
     name: Name | None = Field(None, description="Name for people.")
     billing: Billing | None = Field(
-        None, description="Counters of the bill: the meter's own, or netted across phases."
+        None,
+        strict=False,
+        description="Counters of the bill: the meter's own, or netted across phases.",
     )
 
 

@@ -177,6 +177,12 @@ QUANTITIES = (
 
 BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}
 
+DERIVED = (
+    Quantity("energy_import_netted", "Energy import (netted)", ENERGY),
+    Quantity("energy_export_netted", "Energy export (netted)", ENERGY),
+)
+"""Counters that the history computes: only roll-ups have them, and no meter sends them."""
+
 CORE_SET = (
     "voltage", "current", "power", "energy",
     "voltage_l1", "voltage_l2", "voltage_l3",

@@ -22,6 +22,7 @@ from pydantic import (
     StrictStr,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     create_model,
     with_config,
 )
@@ -80,11 +81,23 @@ def _number(quantity: Quantity) -> Any:
 
 _HEAD: dict[str, Any] = {
     "meter_id": Annotated[
-        Id, Field(description="Id of the meter; a whole number is taken as its text.")
+        Id,
+        Field(description="Id of the meter; a whole number is taken as its text."),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "string", "pattern": f"^{METER_ID.pattern}$"},
+                    {"type": "integer", "minimum": 0, "maximum": 10**32 - 1},
+                ]
+            }
+        ),
     ],
     "ts": Annotated[
         StrictStr | StrictInt | StrictFloat | None,
         Field(description="RFC 3339 with a zone, or epoch seconds or milliseconds."),
+        WithJsonSchema(
+            {"anyOf": [{"type": "string", "format": "date-time"}, {"type": ["number", "null"]}]}
+        ),
     ],
     "seq": Annotated[
         int | None, Field(ge=0, lt=2**63, description="Counts up by one with each reading.")
@@ -94,7 +107,8 @@ _FIELDS = _HEAD | {quantity.name: _number(quantity) for quantity in QUANTITIES}
 _IGNORE = ConfigDict(extra="ignore")
 
 _DEFINITIONS: dict[str, Any] = {name: (kind, None) for name, kind in _FIELDS.items()}
-ReadingBody = create_model("Reading", __config__=_IGNORE, **_DEFINITIONS)
+_DEFINITIONS["meter_id"] = (_FIELDS["meter_id"], ...)
+ReadingBody = create_model("NewReading", __config__=_IGNORE, **_DEFINITIONS)
 
 # The same fields again: without making a model, a payload is decoded in half the time.
 _PAYLOAD = TypeAdapter[dict[str, Any]](

@@ -20,6 +20,8 @@ def parse_time(value: str | float, zone: tzinfo | None = None) -> datetime:
             seconds = value / 1000 if value >= _LOWEST_EPOCH_MS else value
             return datetime.fromtimestamp(seconds, UTC)
         ts = datetime.fromisoformat(value)
+        if "\0" in value:  # which fromisoformat accepts
+            raise ValueError
         if ts.tzinfo is None:
             if zone is None:
                 raise ValueError

@@ -2,7 +2,8 @@
 
 meters/<id>/reading      meters/<id>/<quantity>     meters/<id>/status     meters/<id>/info
 meters/<id>/set
-meters/_bridge/<name>/…  meters/_recorder/<name>/…  homeassistant/device/meters/<id>/config
+meters/_bridge/<name>/…  meters/_recorder/<name>/…  meters/_tariff/<name>/prices
+homeassistant/device/meters/<id>/config
 """
 
 import re
@@ -18,6 +19,9 @@ RESERVED = frozenset({"reading", "status", "info", "set", "cmd"})
 
 BRIDGE = "bridge"
 RECORDER = "recorder"
+TARIFF = "tariff"
+
+_SERVICES = frozenset({f"_{BRIDGE}", f"_{RECORDER}", f"_{TARIFF}"})
 
 ONLINE = "online"
 OFFLINE = "offline"
@@ -27,6 +31,7 @@ ALL_INFOS = f"{ROOT}/+/info"
 ALL_SETTINGS = f"{ROOT}/+/set"
 ALL_LEAVES = f"{ROOT}/+/+"
 BRIDGE_STATUSES = f"{ROOT}/_bridge/+/status"
+ALL_PRICES = f"{ROOT}/_tariff/+/prices"
 REPLAY_ANSWERS = f"{ROOT}/_bridge/+/replayed"
 
 HOME_ASSISTANT_STATUS = "homeassistant/status"
@@ -40,7 +45,7 @@ class MeterTopic(NamedTuple):
 
 
 class ServiceTopic(NamedTuple):
-    """A topic `meters/_<service>/<name>/<leaf>`; `service` is `bridge` or `recorder`."""
+    """A topic `meters/_<service>/<name>/<leaf>`; `service` is `bridge`, `recorder` or `tariff`."""
 
     service: str
     name: str
@@ -48,7 +53,7 @@ class ServiceTopic(NamedTuple):
 
 
 def parse(topic: str) -> MeterTopic | ServiceTopic | None:
-    """Return the parts of a topic of a meter, bridge or recorder; None for any other topic."""
+    """Return the parts of a topic of a meter or service; None for any other topic."""
     return _parse(topic) if len(topic) <= LONGEST else None
 
 
@@ -61,7 +66,7 @@ def _parse(topic: str) -> MeterTopic | ServiceTopic | None:
         return None
     if len(path) == 1:
         return MeterTopic(path[0], leaf)
-    if len(path) == 2 and path[0] in {f"_{BRIDGE}", f"_{RECORDER}"}:
+    if len(path) == 2 and path[0] in _SERVICES:
         return ServiceTopic(path[0][1:], path[1], leaf)
     return None
 
@@ -99,6 +104,11 @@ def bridge(name: str, leaf: str) -> str:
 def recorder(name: str, leaf: str) -> str:
     """Topic of a recorder: its `status` or `info`, or `again` for readings sent to it alone."""
     return f"{ROOT}/_{RECORDER}/{name}/{leaf}"
+
+
+def prices(tariff: str) -> str:
+    """Topic of the dynamic prices of a tariff."""
+    return f"{ROOT}/_{TARIFF}/{tariff}/prices"
 
 
 def discovery(object_id: str, node_id: str = "meters") -> str:

@@ -38,12 +38,15 @@ def plain(problem: ErrorDetails) -> str:
     return text.replace("Input should", "should").replace("String should", "should")
 
 
-def payload_error(error: ValidationError) -> PayloadError:
-    """Return pydantic's error as ours: each field, what was expected, what was received."""
+def payload_error(error: ValidationError, depth: int = 1) -> PayloadError:
+    """Return pydantic's error as ours: each field, what was expected, what was received.
+
+    A field is named by the first `depth` parts of its place.
+    """
     problems = []
     reason = "bad_value"
     for item in error.errors(include_url=False, include_context=False):
-        field = ".".join(str(part) for part in item["loc"][:1])
+        field = ".".join(str(part) for part in item["loc"][:depth])
         if item["type"] == "json_invalid":
             reason = "bad_json"
         elif item["type"] in {"model_type", "dict_type"}:

@@ -10,8 +10,8 @@ from gateway_bridge.polling.poller import GatewayPoller, Line
 from gateway_bridge.publishing.publisher import Publisher
 from gateway_bridge.settings import BridgeSettings
 from gateway_bridge.site.site import Gateway, site_from
+from service.amounts import amount
 from service.errors import SettingsError
-from service.terminal import amount
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,18 @@ import peewee
 
 from contract.times import from_epoch_ms
 from history.dialect import Row, fetch, fetch_one
-from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, width_s
-from history.rollups.rollups import Rollups
-from history.tables import Meter
+from history.rollups.dirty_buckets import DirtyBuckets
+from history.rollups.five_minutes import FiveMinutes
+from history.rollups.levels import (
+    DAY,
+    FIVE_MINUTES,
+    HOUR,
+    QUARTER_HOUR,
+    QUARTER_HOURLY,
+    bucket_of,
+    width_s,
+)
+from history.tables import Meter, quantity_ids
 
 DAY_S = width_s(DAY)
 _GAP = 2.5
@@ -42,7 +51,7 @@ class DayOfGaps:
 
 
 def days_of(database: peewee.Database, meter: Meter) -> list[int]:
-    """Return the UTC days (epoch s) of which retention has deleted no readings."""
+    """Return the UTC days (epoch s) of which all readings are there, and have been rolled up."""
     row = fetch_one(
         database,
         "SELECT MIN(ts), MAX(ts) FROM readings_raw WHERE meter = ? AND ts >= ?",
@@ -50,7 +59,8 @@ def days_of(database: peewee.Database, meter: Meter) -> list[int]:
     )
     if row is None or row[0] is None:
         return []
-    return list(range(bucket_of(row[0], DAY), row[1] // 1000 + 1, DAY_S))
+    days = range(bucket_of(row[0], DAY), row[1] // 1000 + 1, DAY_S)
+    return [day for day in days if meter.backfill_from is None or day * 1000 < meter.backfill_from]
 
 
 def differs(database: peewee.Database, meter: Meter, day: int) -> bool:
@@ -58,8 +68,7 @@ def differs(database: peewee.Database, meter: Meter, day: int) -> bool:
 
     Dirty buckets are left out. The comparison is made twice, since a recorder may write meanwhile.
     """
-    rollups = Rollups(database)
-    return all(_differs_now(database, rollups, meter.id, day) for _ in range(2))
+    return all(_differs_now(database, meter.id, day) for _ in range(2))
 
 
 def gaps(database: peewee.Database, meter: Meter) -> Iterator[DayOfGaps]:
@@ -89,24 +98,35 @@ def gaps(database: peewee.Database, meter: Meter) -> Iterator[DayOfGaps]:
             )
 
 
-def _differs_now(database: peewee.Database, rollups: Rollups, meter: int, day: int) -> bool:
+def _differs_now(database: peewee.Database, meter: int, day: int) -> bool:
     end = day + DAY_S
     with database.atomic():
-        rows = fetch(
-            database,
-            "SELECT bucket FROM rollup_dirty WHERE meter = ? AND bucket >= ? AND bucket < ?",
-            (meter, day, end),
-        )
-        dirty = {bucket for (bucket,) in rows}
+        dirty = set(DirtyBuckets(database).between(meter, day, end))
         stored = fetch(database, _ROWS, (FIVE_MINUTES, meter, day, end))
-        computed = rollups.computed_from_readings(meter, day, end)
+        computed = FiveMinutes(database).computed(meter, day, end)
         if _without(stored, dirty) != _without(computed, dirty):
             return True
-        sums = [
+        fine, quarters, hours, days = (
             sorted(fetch(database, _SUMS, (level, meter, day, end)))
-            for level in (FIVE_MINUTES, HOUR, DAY)
-        ]
-    return not dirty and not sums[0] == sums[1] == sums[2]
+            for level in (FIVE_MINUTES, QUARTER_HOUR, HOUR, DAY)
+        )
+        same = fine == hours == days and _quarters_are_right(database, meter, day, fine, quarters)
+    return not dirty and not same
+
+
+def _quarters_are_right(
+    database: peewee.Database, meter: int, day: int, fine: list[Row], quarters: list[Row]
+) -> bool:
+    """Return whether the sums of a day's quarter-hours are those of its 5 minutes.
+
+    An older version had no quarter-hours: the recorder may have yet to make them.
+    """
+    row = fetch_one(database, "SELECT quarters_from FROM meters WHERE id = ?", (meter,))
+    if row is not None and row[0] is not None and row[0] <= day:
+        return True
+    numbers = quantity_ids(database)
+    quarter_hourly = {numbers[name] for name in QUARTER_HOURLY}
+    return quarters == [each for each in fine if each[0] in quarter_hourly]
 
 
 def _without(rows: list[Row], dirty: set[int]) -> set[Row]:

@@ -1,30 +1,33 @@
 """By how much the counters of a meter advanced between any moments, up to its newest reading.
 
-Sums come from hours; where a moment lies within an hour, the rest comes from 5-minute roll-ups,
-and within 5 minutes from readings. Where those have been deleted, the rest counts to the later
-span: sums over several spans stay exact. Buckets that wait for their roll-up are counted from the
-readings, by the rules of the roll-ups.
+Sums come from hours; where a moment lies within an hour, the rest comes from quarter-hours, 5
+minutes and readings. What is not kept so fine counts to the later span: sums over several spans
+stay exact. Buckets that wait for their roll-up are counted from the readings, by the rules of the
+roll-ups.
 """
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import peewee
 
-from history.dialect import Row, fetch, fetch_one, placeholders
+from history.dialect import Row, dialect_of, fetch, fetch_one, placeholders
 from history.rollups.buckets import Point, Replacement, spans, steps
-from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, start_of, width_s
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, start_of, width_s
 from history.rollups.replacements import ALL_COUNTERS, replacements
 from history.tables import quantity_ids, stored_quantities
+from history.voids import valid
 
 MOST_WAITING = 288
 """Buckets to count from readings, the newest: a day. More wait only after a large import."""
 _NEAR_S = width_s(HOUR)
 """Distance of two buckets up to which what lies between them is read with them."""
 _MOST_PER_QUERY = 4000
+QUARTER_S = width_s(QUARTER_HOUR)
+QUARTER_MS = QUARTER_S * 1000
 
 
 class Counters(NamedTuple):
@@ -71,6 +74,35 @@ def counters_of(database: peewee.Database, meter: int) -> Counters:
     return Counters(imported=names[(energy_import or 0) > (energy or 0)])
 
 
+class Quarters(NamedTuple):
+    """The advances of counters by quarter-hour, from the one that begins at `begin` (epoch s) on.
+
+    `begun` has what they advanced by from the beginning of a quarter-hour to a moment (epoch ms)
+    within it. The energy of the quarter-hours in `spread` is known by the hour alone.
+    """
+
+    begin: int
+    advances: Mapping[str, Sequence[int]]
+    begun: Mapping[int, Mapping[str, int]]
+    spread: Collection[int]
+
+    def within(self, name: str, since: int, until: int) -> tuple[list[int], list[int]]:
+        """Return the quarter-hours between two moments (epoch ms), and the advance in each.
+
+        The part of a quarter-hour on this side of a moment within it comes last, negative for the
+        first moment.
+        """
+        first, last = (ms // QUARTER_MS * QUARTER_S for ms in (since, until))
+        quarters = list(range(first, last, QUARTER_S))
+        begin = (first - self.begin) // QUARTER_S
+        advances = list(self.advances[name][begin : begin + len(quarters)])
+        for ms, sign in ((since, -1), (until, 1)):
+            if ms in self.begun:
+                quarters.append(ms // QUARTER_MS * QUARTER_S)
+                advances.append(sign * self.begun[ms][name])
+        return quarters, advances
+
+
 class Advances:
     """The advances of some counters of one meter, within one snapshot of the database."""
 
@@ -86,27 +118,85 @@ class Advances:
         """
         cuts = [start_of(ms // 1000, FIVE_MINUTES) for ms in moments]
         hours = [start_of(cut, HOUR) for cut in cuts]
-        within = [place for place, cut in enumerate(cuts) if cut > hours[place]]
         whole: list[Range] = [(HOUR, a, b) for a, b in pairwise(hours)]
-        rolled_up = self._rolled_up(
-            whole + [(FIVE_MINUTES, hours[place], cuts[place]) for place in within]
-        )
+        parts = list(_since_the_hour(cuts))
         found = {}
-        for name, counted in rolled_up.items():
+        for name, counted in self._rolled_up(whole + [part for _, part in parts]).items():
             sums = found[name] = counted[: len(whole)]
-            for place, part in zip(within, counted[len(whole) :], strict=True):
+            for (place, _), part in zip(parts, counted[len(whole) :], strict=True):
                 _move_earlier(sums, place, part)
         for place, ms in enumerate(moments):
             if ms > cuts[place] * 1000:
                 for name, (_, advances) in self._steps(cuts[place] * 1000, ms).items():
                     _move_earlier(found[name], place, Counted(len(advances), sum(advances)))
-        for name, changes in self._waiting().items():
+        for name, changes in self._waiting.items():
             for bucket, change in changes.items():
                 _add(found[name], bisect_right(cuts, bucket) - 1, change)
         return {
             name: [counted.advance if counted.readings else None for counted in sums]
             for name, sums in found.items()
         }
+
+    def quarters(self, moments: Sequence[int]) -> "Quarters":
+        """Return the advances of the quarter-hours from the first moment to the last (epoch ms).
+
+        An hour of which only the sum is left is spread evenly over its quarter-hours.
+        """
+        begin = start_of(moments[0] // 1000, QUARTER_HOUR)
+        end = start_of(-(-moments[-1] // 1000) + QUARTER_S - 1, QUARTER_HOUR)
+        hours = start_of(begin, HOUR), start_of(end + width_s(HOUR) - 1, HOUR)
+        found: dict[str, list[int]] = {}
+        spread: set[int] = set()
+        for name in self._numbers:
+            dense = found[name] = [0] * ((end - begin) // QUARTER_S)
+            stored = self._buckets(QUARTER_HOUR, name, *hours)
+            undivided = self._undivided(stored, name, *hours)
+            spread.update(undivided)
+            for bucket, advance in chain(stored.items(), undivided.items(), self._changes(name)):
+                if begin <= bucket < end:
+                    dense[(bucket - begin) // QUARTER_S] += advance
+        begun = {ms: self._begun(ms) for ms in moments if ms % QUARTER_MS}
+        return Quarters(begin, found, begun, spread)
+
+    def measured_quarters(self, name: str, since: int, until: int) -> dict[int, int]:
+        """Return the advance of each quarter-hour between two of them (epoch s) with readings."""
+        found = self._buckets(QUARTER_HOUR, name, since, until)
+        for bucket, change in self._changes(name):
+            quarter = start_of(bucket, QUARTER_HOUR)
+            if since <= quarter < until:
+                found[quarter] = found.get(quarter, 0) + change
+        return found
+
+    def _begun(self, ms: int) -> dict[str, int]:
+        found = self.between([ms - ms % QUARTER_MS, ms])
+        return {name: advance or 0 for name, (advance,) in found.items()}
+
+    def _changes(self, name: str) -> Iterator[tuple[int, int]]:
+        return ((bucket, change.advance) for bucket, change in self._waiting[name].items())
+
+    def _buckets(self, level: int, name: str, begin: int, end: int) -> dict[int, int]:
+        """Return the advances of the buckets of a level between two times (epoch s)."""
+        columns = dialect_of(self._database).fetch_columns(
+            ("bucket", "delta"),
+            "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?",
+            (level, self._meter, self._numbers[name], begin, end),
+            "bucket",
+        )
+        return dict(zip(*columns, strict=True))
+
+    def _undivided(
+        self, quarters: Mapping[int, int], name: str, begin: int, end: int
+    ) -> dict[int, int]:
+        """Return the quarter-hours of the hours that have none, each with a quarter of the hour."""
+        hours = self._buckets(HOUR, name, begin, end)
+        divided = {start_of(quarter, HOUR) for quarter in quarters}
+        found = {}
+        for hour, advance in hours.items():
+            if advance and hour not in divided:
+                cuts = [advance * part // 4 for part in range(5)]
+                for part, (a, b) in enumerate(pairwise(cuts)):
+                    found[hour + part * QUARTER_S] = b - a
+        return found
 
     def _rolled_up(self, ranges: Sequence[Range]) -> dict[str, list[Counted]]:
         """Return what each counter advanced by in each range, by the roll-ups."""
@@ -129,6 +219,7 @@ class Advances:
                     found[name].append(Counted(*map(int, text.split())) if text else _NOTHING)
         return found
 
+    @cached_property
     def _waiting(self) -> dict[str, dict[int, Counted]]:
         """Return, by counter and bucket, how the roll-ups change that wait to be computed."""
         rows = fetch(
@@ -164,7 +255,7 @@ class Advances:
         rows = fetch(
             self._database,
             f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
-            "WHERE meter = ? AND ts >= ? AND ts < ? ORDER BY ts",
+            f"WHERE meter = ? AND ts >= ? AND ts < ? {self._valid} ORDER BY ts",
             (self._meter, begin, end),
         )
         found: dict[str, tuple[Sequence[int], list[int]]] = {}
@@ -183,6 +274,10 @@ class Advances:
     def _events(self) -> Mapping[int, Sequence[Replacement]]:
         return replacements(self._database, self._meter)
 
+    @cached_property
+    def _valid(self) -> str:
+        return valid(self._database, self._meter)
+
     def _before(self, ts: int, names: Sequence[str]) -> dict[str, Point]:
         """Return each counter's last reading before a time."""
         if not names:
@@ -200,9 +295,19 @@ class Advances:
         return fetch_one(
             self._database,
             f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
-            f"WHERE meter = ? AND ts < ? {condition} ORDER BY ts DESC LIMIT 1",
+            f"WHERE meter = ? AND ts < ? {condition} {self._valid} ORDER BY ts DESC LIMIT 1",
             (self._meter, ts),
         )
+
+
+def _since_the_hour(cuts: Sequence[int]) -> Iterator[tuple[int, Range]]:
+    """Yield the ranges from the beginning of an hour to each cut within it, with its place."""
+    for place, cut in enumerate(cuts):
+        hour, quarter = start_of(cut, HOUR), start_of(cut, QUARTER_HOUR)
+        if quarter > hour:
+            yield place, (QUARTER_HOUR, hour, quarter)
+        if cut > quarter:
+            yield place, (FIVE_MINUTES, quarter, cut)
 
 
 def _add(sums: list[Counted], place: int, part: Counted, sign: int = 1) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import peewee
 from playhouse.migrations import Runner
 
-from contract.quantities import QUANTITIES
+from contract.quantities import DERIVED, QUANTITIES
 from history.dialect import dialect_of, problem_of, run_many, transaction
 from history.dialect import open_database as open_database
 from history.errors import StorageError
 from history.tables import TABLES, VIEWS, add_columns, create_views, quantity_ids
+from service.files import HISTORY, create_file
 
 logging.getLogger("peewee.migrations").setLevel(logging.ERROR)  # callers of `migrate` log its steps
 
@@ -28,6 +29,9 @@ def migrate(database: peewee.Database) -> list[str]:
     number, and on PostgreSQL its column. Raises StorageError where the database cannot be opened
     or written, belongs to another program, or was prepared by a newer version.
     """
+    if file := dialect_of(database).file:
+        with contextlib.suppress(OSError):  # SQLite reports it with the remedy
+            create_file(file, HISTORY)
     with storage_errors(database):
         database.connect(reuse_if_open=True)
         runner = Runner(database, str(MIGRATIONS))
@@ -126,7 +130,8 @@ def _refuse_others(database: peewee.Database, runner: Runner) -> None:
 
 def _unnumbered(database: peewee.Database) -> list[str]:
     numbered = quantity_ids(database)
-    return [quantity.name for quantity in QUANTITIES if quantity.name not in numbered]
+    names = [quantity.name for quantity in (*QUANTITIES, *DERIVED)]
+    return [name for name in names if name not in numbered]
 
 
 def _number_quantities(database: peewee.Database) -> None:

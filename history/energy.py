@@ -1,6 +1,6 @@
 """Energy and cost by the hour, day, week, month or year of a site's own clock."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -10,11 +10,16 @@ import peewee
 
 from contract.arrival import MOST_AHEAD
 from contract.times import epoch_ms, from_epoch_ms
-from history.counters import Advances, counters_of
+from history import prices
+from history.costs import Cost, Pricing, Segment
+from history.counters import Advances, Counters, counters_of
 from history.dialect import dialect_of
 from history.periods import Unit, edges, start_of, start_of_next
 from history.tables import Meter, read_meter
-from history.tariffs import Tariffs
+from history.tariffs import Tariff, Tariffs
+
+FAR = datetime(9000, 1, 1, tzinfo=UTC)
+Span = tuple[datetime, datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,7 @@ class Period:
     """The energy that a meter counted in a period, in kWh, and its cost; None where unknown.
 
     `exported` is None for a meter that counts no export. `cost` is that of the import, less what
-    is paid for the export.
+    is paid for the export; `bill` has its lines, and is None without a tariff.
     """
 
     start: datetime
@@ -30,6 +35,7 @@ class Period:
     imported: float | None
     exported: float | None = None
     cost: float | None = None
+    bill: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +56,37 @@ def periods(
     zone: ZoneInfo,
     *,
     tariffs: Tariffs | None = None,
+    tariff: str | None = None,
+    now: datetime = FAR,
 ) -> list[Period]:
-    """Return energy and cost of each period that `since` to `until` touches."""
-    return between(database, meter_id, edges(unit, since, until, zone), zone, tariffs=tariffs)
+    """Return energy and cost of each period that `since` to `until` touches.
+
+    `tariff` is the name of another tariff than that of the meter. Standing charges accrue until
+    `now`.
+    """
+    moments = edges(unit, since, until, zone)
+    with dialect_of(database).snapshot():
+        meter = read_meter(database, meter_id)
+        return _periods(
+            database, meter, list(pairwise(moments)), zone, _chosen(tariffs, meter_id, tariff), now
+        )
+
+
+def between(
+    database: peewee.Database,
+    meter_id: str,
+    moments: Sequence[datetime],
+    zone: ZoneInfo,
+    *,
+    tariffs: Tariffs | None = None,
+    tariff: str | None = None,
+    now: datetime = FAR,
+) -> list[Period]:
+    """Return the same between each moment and the next."""
+    with dialect_of(database).snapshot():
+        meter = read_meter(database, meter_id)
+        chosen = _chosen(tariffs, meter_id, tariff)
+        return _periods(database, meter, list(pairwise(moments)), zone, chosen, now)
 
 
 def compare(
@@ -63,6 +97,7 @@ def compare(
     zone: ZoneInfo,
     *,
     tariffs: Tariffs | None = None,
+    tariff: str | None = None,
 ) -> Comparison:
     """Return the running period beside the one before it.
 
@@ -74,63 +109,18 @@ def compare(
     start = start_of(unit, now, zone)
     with dialect_of(database).snapshot():
         meter = read_meter(database, meter_id)
-        now = min(_with_newest(meter, now), start_of_next(unit, start, zone))
+        end = min(_with_newest(meter, now), start_of_next(unit, start, zone))
         earlier = start_of(unit, start - timedelta(seconds=1), zone)
-        point = min(earlier + (now - start), start)
-        moments = [earlier, point, start, now]
-        so_far, rest, running = _between(database, meter, moments, zone, tariffs)
-    return Comparison(running, so_far, _joined(so_far, rest))
+        point = min(earlier + (end - start), start)
+        spans = [(start, end), (earlier, point), (earlier, start)]
+        chosen = _chosen(tariffs, meter_id, tariff)
+        return Comparison(*_periods(database, meter, spans, zone, chosen, now))
 
 
-def between(
-    database: peewee.Database,
-    meter_id: str,
-    moments: Sequence[datetime],
-    zone: ZoneInfo,
-    *,
-    tariffs: Tariffs | None = None,
-) -> list[Period]:
-    """Return energy and cost between each moment and the next."""
-    with dialect_of(database).snapshot():
-        meter = read_meter(database, meter_id)
-        return _between(database, meter, moments, zone, tariffs)
-
-
-def _between(
-    database: peewee.Database,
-    meter: Meter | None,
-    moments: Sequence[datetime],
-    zone: ZoneInfo,
-    tariffs: Tariffs | None,
-) -> list[Period]:
-    cuts = [moment.astimezone(UTC) for moment in moments]
-    if tariffs:
-        cuts = sorted({*cuts, *tariffs.changes(cuts[0], cuts[-1], zone)})
-    imported, exported = _sums(database, meter, cuts)
-    costs = _costs(cuts, imported, exported, zone, tariffs)
-    place = {cut: number for number, cut in enumerate(cuts)}
-    result = []
-    for start, end in pairwise(moments):
-        part = slice(place[start.astimezone(UTC)], place[end.astimezone(UTC)])
-        figures = (_total(values[part]) for values in (imported, exported, costs))
-        result.append(Period(start.astimezone(zone), end.astimezone(zone), *figures))
-    return result
-
-
-def _sums(
-    database: peewee.Database, meter: Meter | None, cuts: Sequence[datetime]
-) -> tuple[list[float | None], list[float | None]]:
-    """Return the kWh drawn and fed in between each moment and the next; None without a reading."""
-    if meter is None:
-        nothing: list[float | None] = [None] * (len(cuts) - 1)
-        return nothing, nothing
-    counters = counters_of(database, meter.id)
-    found = Advances(database, meter.id, counters).between([epoch_ms(cut) for cut in cuts])
-    imported, exported = (
-        [None if advance is None else advance / 1000 for advance in found[name]]
-        for name in counters
-    )
-    return imported, exported
+def _chosen(tariffs: Tariffs | None, meter_id: str, name: str | None) -> Tariff | None:
+    if tariffs is None:
+        return None
+    return tariffs.named[name] if name else tariffs.of(meter_id)
 
 
 def _with_newest(meter: Meter | None, now: datetime) -> datetime:
@@ -139,37 +129,89 @@ def _with_newest(meter: Meter | None, now: datetime) -> datetime:
     return newest + timedelta(milliseconds=1) if now <= newest <= now + MOST_AHEAD else now
 
 
-def _joined(first: Period, second: Period) -> Period:
-    imported, exported, cost = (
-        _total(pair)
-        for pair in (
-            (first.imported, second.imported),
-            (first.exported, second.exported),
-            (first.cost, second.cost),
-        )
-    )
-    return Period(first.start, second.end, imported, exported, cost)
-
-
-def _costs(
-    cuts: Sequence[datetime],
-    imported: Sequence[float | None],
-    exported: Sequence[float | None],
+def _periods(
+    database: peewee.Database,
+    meter: Meter | None,
+    spans: Sequence[Span],
     zone: ZoneInfo,
-    tariffs: Tariffs | None,
-) -> list[float | None]:
-    """Return the cost of each part; no price changes within one."""
-    costs: list[float | None] = []
-    for start, bought, sold in zip(cuts, imported, exported, strict=False):
-        tariff = tariffs.at(start, zone) if tariffs else None
-        if tariff is None or bought is None:
-            costs.append(None)
-        else:
-            price = tariff.price_at(start.astimezone(zone))
-            costs.append(bought * price - (sold or 0) * tariff.feed_in)
-    return costs
+    tariff: Tariff | None,
+    now: datetime,
+) -> list[Period]:
+    """Return energy and cost of spans, which may overlap."""
+    if meter is None:
+        return [Period(*_local(span, zone), None) for span in spans]
+    moments = {moment.astimezone(UTC) for span in spans for moment in span}
+    breaks = tariff.breaks(min(moments), max(moments), zone) if tariff else ()
+    cuts = sorted({*moments, *breaks})
+    counters = counters_of(database, meter.id)
+    advances = Advances(database, meter.id, counters)
+    sums = advances.between([epoch_ms(cut) for cut in cuts])
+    counted = [sums[name] for name in counters]
+    if tariff:
+        pricing = _pricing(database, advances, counters, cuts, tariff, zone, now)
+        segments = list(_segments(advances, counters, cuts, sums, tariff, zone))
+    place = {cut: number for number, cut in enumerate(cuts)}
+    found = []
+    for span in spans:
+        part = slice(*(place[moment.astimezone(UTC)] for moment in span))
+        imported, exported = (_kwh(values[part]) for values in counted)
+        bill = pricing.cost(segments[part]) if tariff else None
+        cost = bill.amount if bill and imported is not None else None
+        found.append(Period(*_local(span, zone), imported, exported, cost, bill))
+    return found
 
 
-def _total(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(sum(known), 6) if known else None
+def _pricing(
+    database: peewee.Database,
+    advances: Advances,
+    counters: Counters,
+    cuts: Sequence[datetime],
+    tariff: Tariff,
+    zone: ZoneInfo,
+    now: datetime,
+) -> Pricing:
+    """Return the prices of a tariff, with all that they depend on."""
+    rates = tariff.within(cuts[0], cuts[-1], zone)
+    lists = {each.price_list for each in rates if each.price_list}
+    by_quarter = lists or any(each.windows for each in rates)
+    ends = [epoch_ms(cut) for cut in (cuts if by_quarter else cuts[:1])]
+    quarters = advances.quarters(ends)
+    known = {
+        name: prices.read(database, name, quarters.begin, epoch_ms(cuts[-1]) // 1000 + 1)
+        for name in lists
+    }
+    return Pricing(tariff, zone, counters, quarters, known, now)
+
+
+def _segments(
+    advances: Advances,
+    counters: Counters,
+    cuts: Sequence[datetime],
+    sums: Mapping[str, Sequence[int | None]],
+    tariff: Tariff,
+    zone: ZoneInfo,
+) -> Iterator[Segment]:
+    """Yield what was counted between the cuts, with the consumption before it that tiers count."""
+    drawn: dict[Unit, int] = {}
+    counted = zip(*(sums[name] for name in counters), strict=True)
+    for (start, end), (imported, exported) in zip(pairwise(cuts), counted, strict=True):
+        rates = tariff.at(start, zone)
+        unit = rates.tiers_per if rates else None
+        for each in drawn.keys() | ({unit} if unit else set()):
+            begin = start_of(each, start, zone)
+            if begin == start:
+                drawn[each] = 0
+            elif each not in drawn:
+                before = advances.between([epoch_ms(begin), epoch_ms(start)])
+                drawn[each] = before[counters.imported][0] or 0
+        yield Segment(start, end, imported or 0, exported or 0, drawn[unit] if unit else 0)
+        drawn = {each: before + (imported or 0) for each, before in drawn.items()}
+
+
+def _kwh(advances: Sequence[int | None]) -> float | None:
+    known = [advance for advance in advances if advance is not None]
+    return sum(known) / 1000 if known else None
+
+
+def _local(span: Span, zone: ZoneInfo) -> Span:
+    return span[0].astimezone(zone), span[1].astimezone(zone)

@@ -8,8 +8,19 @@ import peewee
 from contract.quantities import BY_NAME
 from contract.times import epoch_ms, from_epoch_ms
 from history.dialect import Row, fetch, fetch_one
-from history.rollups.levels import FIVE_MINUTES, HOUR, RAW, begins, covers, start_of, width_s
+from history.rollups.fresh import stale
+from history.rollups.levels import (
+    FIVE_MINUTES,
+    HOUR,
+    QUARTER_HOUR,
+    RAW,
+    begins,
+    covers,
+    start_of,
+    width_s,
+)
 from history.tables import quantity_id, read_meter, stored_quantities
+from history.voids import valid
 
 BASE_SHARE = 0.05
 """Share of the time for which the load stays below the base load."""
@@ -33,7 +44,8 @@ def peak(
 ) -> Peak | None:
     """Return the highest value of a quantity between two times, the first where there are several.
 
-    At the edges of the range whole 5 minutes count, or whole hours once those have been deleted.
+    At the edges of the range whole 5 minutes count, or whole quarter-hours or hours once those have
+    been deleted.
     """
     begin, end = epoch_ms(since), epoch_ms(until)
     found = _place(database, meter_id, quantity, begin, end)
@@ -41,15 +53,17 @@ def peak(
         return None
     meter, level = found
     best = _highest(database, level, meter, quantity, begin, end)
-    for finer in [each for each in (FIVE_MINUTES, RAW) if each < level]:
+    for finer in [each for each in (QUARTER_HOUR, FIVE_MINUTES, RAW) if each < level]:
         if best is None:
-            return None
+            break
         inside = _highest(
             database, finer, meter, quantity, best[1], best[1] + width_s(level) * 1000
         )
-        if inside is None or inside[0] < best[0]:
-            break
-        best, level = inside, finer
+        if inside is not None and inside[0] >= best[0]:
+            best, level = inside, finer
+    waiting = _highest_not_rolled_up(database, meter, quantity, begin, end)
+    if waiting and (best is None or waiting[0] > best[0]):
+        best, level = waiting, RAW
     return Peak(best[0] / 1000, from_epoch_ms(best[1]), width_s(level)) if best else None
 
 
@@ -58,8 +72,8 @@ def base_load(
 ) -> float | None:
     """Return the power in W that is drawn practically always between two times.
 
-    The mean of 5 minutes (of an hour, once those have been deleted) stays below it for a twentieth
-    of the time; times of export are left out. None without readings.
+    The mean of 5 minutes (of a quarter-hour, once those have been deleted) stays below it for a
+    twentieth of the time; times of export are left out. None without readings.
     """
     begin, end = epoch_ms(since), epoch_ms(until)
     found = _place(database, meter_id, "power", begin, end, finest=FIVE_MINUTES)
@@ -98,7 +112,9 @@ def _place(
         return None
     there = begins(database, meter.id, quantity_id(database, quantity), begin, end)
     aligned = begin % 3_600_000 == 0 and end % 3_600_000 == 0
-    order = (HOUR, FIVE_MINUTES) if aligned and finest == HOUR else (FIVE_MINUTES, HOUR)
+    order = (FIVE_MINUTES, QUARTER_HOUR, HOUR)
+    if aligned and finest == HOUR:
+        order = (HOUR, FIVE_MINUTES, QUARTER_HOUR)
     level = next((level for level in order if covers(level, there)), RAW)
     return meter.id, level
 
@@ -113,7 +129,8 @@ def _highest(
         return fetch_one(
             database,
             f"SELECT {quantity}, ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? "
-            f"AND {quantity} IS NOT NULL ORDER BY {quantity} DESC, ts LIMIT 1",
+            f"AND {quantity} IS NOT NULL {valid(database, meter)} "
+            f"ORDER BY {quantity} DESC, ts LIMIT 1",
             (meter, begin, end),
         )
     return fetch_one(
@@ -123,3 +140,16 @@ def _highest(
         "ORDER BY max DESC, bucket LIMIT 1",
         (level, meter, quantity, start_of(begin // 1000, level), -(-end // 1000)),
     )
+
+
+def _highest_not_rolled_up(
+    database: peewee.Database, meter: int, quantity: str, begin: int, end: int
+) -> Row | None:
+    """Return the same of the readings that wait to be rolled up."""
+    first = start_of(begin // 1000, FIVE_MINUTES)
+    waiting = stale(database, meter, FIVE_MINUTES, first, -(-end // 1000))
+    found = [
+        _highest(database, RAW, meter, quantity, max(a * 1000, begin), min(b * 1000, end))
+        for a, b in (waiting.dirty if waiting else ())
+    ]
+    return max((row for row in found if row), key=lambda row: (row[0], -row[1]), default=None)

@@ -96,4 +96,4 @@ def _values(settings: MeterSettings) -> tuple[str | None, ...]:
 
 
 def _settings(row: Row) -> MeterSettings:
-    return MeterSettings.model_validate(dict(zip(COLUMNS, row, strict=True)), strict=False)
+    return MeterSettings.model_validate(dict(zip(COLUMNS, row, strict=True)))

@@ -1,4 +1,4 @@
-"""Hours, days, weeks, months and years by the clock of a site.
+"""Quarter-hours, hours, days, weeks, months and years by the clock of a site.
 
 A local day has 23 or 25 hours when the clocks change, and begins on the half hour (UTC) in some
 zones. Periods are computed in local time and returned as UTC instants.
@@ -8,17 +8,20 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-_HOUR = timedelta(hours=1)
-
 
 class Unit(StrEnum):
     """The length of a period."""
 
+    QUARTER_HOUR = "quarter_hour"
     HOUR = "hour"
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
     YEAR = "year"
+
+
+_LENGTHS = {Unit.QUARTER_HOUR: timedelta(minutes=15), Unit.HOUR: timedelta(hours=1)}
+"""The units that divide a day; the last of a day may be shorter."""
 
 
 def edges(unit: Unit, since: datetime, until: datetime, zone: ZoneInfo) -> list[datetime]:
@@ -36,17 +39,20 @@ def edges(unit: Unit, since: datetime, until: datetime, zone: ZoneInfo) -> list[
 def start_of(unit: Unit, moment: datetime, zone: ZoneInfo) -> datetime:
     """Return the start, in UTC, of the period that contains a moment."""
     day = moment.astimezone(zone).date()
-    if unit is not Unit.HOUR:
+    length = _LENGTHS.get(unit)
+    if length is None:
         return midnight_of(_first_day(unit, day), zone)
     midnight = midnight_of(day, zone)
-    return midnight + (moment.astimezone(UTC) - midnight) // _HOUR * _HOUR
+    return midnight + (moment.astimezone(UTC) - midnight) // length * length
 
 
 def start_of_next(unit: Unit, start: datetime, zone: ZoneInfo) -> datetime:
     """Return the end, in UTC, of the period that begins at `start`."""
     day = start.astimezone(zone).date()
-    if unit is Unit.HOUR:
-        return min(start.astimezone(UTC) + _HOUR, midnight_of(day + timedelta(days=1), zone))
+    if unit in _LENGTHS:
+        return min(
+            start.astimezone(UTC) + _LENGTHS[unit], midnight_of(day + timedelta(days=1), zone)
+        )
     return midnight_of(_next_day(unit, day), zone)
 
 

@@ -13,8 +13,10 @@ import peewee
 from history.dialect import dialect_of, fetch, fetch_one, placeholders, run, transaction
 from history.exchange.archive import Archive, month_of
 from history.rollups.dirty_buckets import COUNTERS
-from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW, start_of
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, RAW, start_of
+from history.rollups.netting import EXPORT, IMPORT, NETTED_IMPORT
 from history.tables import Meter, quantity_ids, read_meters, stored_quantities
+from history.voids import valid
 
 MOST_ROWS = 2000
 _DAY_S = 86_400
@@ -26,14 +28,26 @@ class Keep:
 
     raw: int = 30
     five_minutes: int = 90
+    quarter_hour: int = 0
     hour: int = 0
     day: int = 0
 
     def horizons(self, now_s: float) -> dict[int, int]:
         """Return level to the start of what is kept, in epoch seconds; whole UTC days."""
-        days = {RAW: self.raw, FIVE_MINUTES: self.five_minutes, HOUR: self.hour, DAY: self.day}
         return {
-            level: start_of(int(now_s) - kept * _DAY_S, DAY) for level, kept in days.items() if kept
+            level: start_of(int(now_s) - kept * _DAY_S, DAY)
+            for level, kept in self.days().items()
+            if kept
+        }
+
+    def days(self) -> dict[int, int]:
+        """Return level to the days for which it is kept, the finest first."""
+        return {
+            RAW: self.raw,
+            FIVE_MINUTES: self.five_minutes,
+            QUARTER_HOUR: self.quarter_hour,
+            HOUR: self.hour,
+            DAY: self.day,
         }
 
 
@@ -72,9 +86,9 @@ class Retention:
         with transaction(self._database):
             due = fetch_one(
                 self._database,
-                "SELECT MIN(bucket) * 1000, (SELECT backfill_from FROM meters WHERE id = ?) "
-                "FROM rollup_dirty WHERE meter = ?",
-                (meter, meter),
+                "SELECT backfill_from, quarters_from * 1000, (SELECT MIN(bucket) * 1000 "
+                "FROM rollup_dirty WHERE meter = m.id) FROM meters m WHERE m.id = ?",
+                (meter,),
             )
             limits = [start_of(ts // 1000, DAY) * 1000 for ts in due or () if ts is not None]
             watermark_ms = min([horizon_ms, *limits])
@@ -140,17 +154,23 @@ class Retention:
     def _predecessors(self, meter: int, end: int) -> set[int]:
         """Return the readings that the first ones after `end` are compared with.
 
-        Counters that not every reading has have predecessors of their own. A counter that a meter
-        has never sent has no roll-ups, which is quicker to see than that no reading has it.
+        Counters that not every reading has have predecessors of their own; netting has the last
+        reading with both counters. A counter that a meter has never sent has no roll-ups, which is
+        quicker to see than that no reading has it.
         """
-        kept = {-1}
-        for name in set(COUNTERS) & set(stored_quantities(self._database)):
+        stored = {*stored_quantities(self._database)}
+        wanted = {name: [name] for name in stored.intersection(COUNTERS)}
+        if stored.issuperset((IMPORT, EXPORT)):
+            wanted[NETTED_IMPORT] = [IMPORT, EXPORT]
+        kept, still_valid = {-1}, valid(self._database, meter)
+        for quantity, names in wanted.items():
+            present = "".join(f"AND {name} IS NOT NULL " for name in names)
             row = fetch_one(
                 self._database,
-                f"SELECT ts FROM readings_raw WHERE meter = ? AND ts < ? AND {name} IS NOT NULL "
+                f"SELECT ts FROM readings_raw WHERE meter = ? AND ts < ? {present}{still_valid} "
                 "AND EXISTS (SELECT 1 FROM rollup WHERE level = ? AND meter = ? AND quantity = "
                 "(SELECT id FROM quantities WHERE name = ?)) ORDER BY ts DESC LIMIT 1",
-                (meter, end, DAY, meter, name),
+                (meter, end, DAY, meter, quantity),
             )
             if row:
                 kept.add(row[0])

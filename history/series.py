@@ -1,9 +1,10 @@
 """Charts: the history of some quantities of a meter in a limited number of points.
 
 The level is the coarsest that has as many buckets as points were asked for, so that a year costs
-as little as a day.
+as little as a day. Readings that are not rolled up yet are in it.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,8 +18,20 @@ import peewee
 from contract.quantities import BY_NAME
 from contract.times import epoch_ms
 from history.dialect import Slices, dialect_of
-from history.rollups.levels import RAW, ROLLUPS, Begins, begins, covers, start_of, width_s
+from history.rollups.fresh import FreshRow, stale
+from history.rollups.levels import (
+    QUARTER_HOUR,
+    QUARTER_HOURLY,
+    RAW,
+    ROLLUPS,
+    Begins,
+    begins,
+    covers,
+    start_of,
+    width_s,
+)
 from history.tables import Meter, quantity_id, read_meter, stored_quantities
+from history.voids import valid
 
 T = TypeVar("T")
 Values = list[float | None]
@@ -108,7 +121,7 @@ def _points(
     if not (meter and stored) or begin >= end:
         return RAW, [], {name: [[], [], []] for name in names}
     there = begins(database, meter.id, quantity_id(database, stored[0]), begin, end)
-    level = _level(there, begin, end, points)
+    level = _level(meter, stored, there, (begin, end), points)
     if level == RAW:
         ts, found = _from_readings(database, meter, stored, (begin, end), points, extremes)
     else:
@@ -119,12 +132,23 @@ def _points(
     return level, ts, {name: found.get(name, absent) for name in names}
 
 
-def _level(there: Begins, begin: int, end: int, points: int) -> int:
-    """Return the coarsest level with a bucket for each point, or the next that covers the range."""
-    widths = {level: width_s(level) * 1000 for level in ROLLUPS}
+def _level(
+    meter: Meter, names: Iterable[str], there: Begins, span: tuple[int, int], points: int
+) -> int:
+    """Return the coarsest level with a bucket for each point, or the next that covers the range.
+
+    Quarter-hours are for times whose 5 minutes are gone: equal slices have fewer of them.
+    """
+    begin, end = span
+    widths = {level: width_s(level) * 1000 for level in ROLLUPS if level != QUARTER_HOUR}
     fitting = [level for level, ms in widths.items() if -(-end // ms) - begin // ms >= points]
-    levels = (RAW, *ROLLUPS)
-    place = levels.index(max(fitting, default=RAW))
+    finest = max(fitting, default=RAW)
+    if finest == RAW and begin >= meter.retention_watermark:
+        return RAW
+    levels = [RAW, *ROLLUPS]
+    if not QUARTER_HOURLY.issuperset(names):
+        levels.remove(QUARTER_HOUR)
+    place = levels.index(finest)
     in_order = (*levels[place:], *reversed(levels[:place]))
     return next((level for level in in_order if covers(level, there)), RAW)
 
@@ -143,7 +167,11 @@ def _from_readings(
         figures.append(f"ROUND(AVG({name})) / 1000.0")
         figures += [f"MIN({name}) / 1000.0", f"MAX({name}) / 1000.0"] if extremes else []
     _, ts, *values = dialect_of(database).fetch_slices(
-        "readings_raw WHERE meter = ?", (meter.id,), "ts", Slices(*span, points), figures
+        f"readings_raw WHERE meter = ? {valid(database, meter.id)}",
+        (meter.id,),
+        "ts",
+        Slices(*span, points),
+        figures,
     ) or [[]] * (len(figures) + 1)
     each = len(values) // len(names)
     return ts, {name: values[n * each : (n + 1) * each] for n, name in enumerate(names)}
@@ -158,18 +186,52 @@ def _from_rollups(
     extremes: bool,
 ) -> tuple[list[float], dict[str, list[Values]]]:
     """Read the roll-ups of each quantity; a slice is a whole number of buckets."""
-    figures = ["MIN(bucket) * 1.0", "ROUND(SUM(n * mean) * 1.0 / SUM(n)) / 1000.0"]
+    figures = ["MIN(bucket) * 1.0", "SUM(n) * 1.0"]
+    figures += ["ROUND(SUM(n * mean) * 1.0 / SUM(n)) / 1000.0"]
     figures += ["MIN(min) / 1000.0", "MAX(max) / 1000.0"] if extremes else []
     dialect, found = dialect_of(database), {}
+    waiting = stale(database, meter.id, level, slices.begin, slices.end)
+    fresh = waiting.rows(database, names) if waiting else {}
     for name in names:
-        found[name] = dialect.fetch_slices(
-            "rollup WHERE level = ? AND meter = ? AND quantity = ?",
+        columns = dialect.fetch_slices(
+            "rollup WHERE level = ? AND meter = ? AND quantity = ?"
+            f"{waiting.condition if waiting else ''}",
             (level, meter.id, quantity_id(database, name)),
             "bucket",
             slices,
             figures,
         )
-    return _aligned({name: columns for name, columns in found.items() if columns})
+        found[name] = _with_fresh(columns or [[] for _ in ["", *figures]], slices, fresh.get(name))
+    return _aligned({name: columns for name, columns in found.items() if columns[0]})
+
+
+def _with_fresh(
+    columns: list[list[Any]], slices: Slices, fresh: Iterable[FreshRow] | None
+) -> list[list[Any]]:
+    """Return slices together with rows that `rollup` does not have yet, without their counts."""
+    slots, figures = columns[0], columns[1:]
+    for bucket, n, total, lowest, highest in fresh or ():
+        slot = (bucket - slices.begin) // slices.width * slices.number // slices.keys
+        place = bisect_left(slots, slot)
+        row = [float(bucket), n, round(total / n) / 1000, lowest / 1000, highest / 1000]
+        if place < len(slots) and slots[place] == slot:
+            for column, value in zip(
+                figures, _merged([f[place] for f in figures], row), strict=False
+            ):
+                column[place] = value
+        else:
+            for column, value in zip(columns, [slot, *row], strict=False):
+                column.insert(place, value)
+    starts, _, *values = figures
+    return [slots, starts, *values]
+
+
+def _merged(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    """Return start, number, mean and extremes (where `one` has them) of two parts of a slice."""
+    n = one[1] + other[1]
+    mean = round((one[1] * one[2] + other[1] * other[2]) / n, 3)
+    extremes = [min(one[3], other[3]), max(one[4], other[4])] if len(one) > 3 else []
+    return [min(one[0], other[0]), n, mean, *extremes]
 
 
 def _aligned(

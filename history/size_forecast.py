@@ -40,13 +40,13 @@ class LevelSize:
 
 def level_sizes(database: peewee.Database, keep: Keep) -> list[LevelSize]:
     """Return the size of each level, readings first."""
-    newest = fetch_one(database, "SELECT MAX(last_ts) / 1000, MIN(first_ts) / 1000 FROM meters")
-    if newest is None or newest[0] is None:
+    ends = fetch_one(database, "SELECT MIN(first_ts), MAX(last_ts) FROM meters")
+    if ends is None or ends[0] is None:
         return []
-    end = newest[0] + 1
-    begin = max(end - _WINDOW_S, newest[1])
+    oldest_ms, end = ends[0], ends[1] // 1000 + 1
+    begin = max(end - _WINDOW_S, oldest_ms // 1000)
     days = max(end - begin, width_s(HOUR)) / 86_400
-    kept = (keep.raw, keep.five_minutes, keep.hour, keep.day)
+    kept = keep.days()
     first_ms = [_first_reading(database), *(_first_rollup(database, level) for level in ROLLUPS)]
     rows = [_values(database, first_ms[0], end), *(_rows(database, level) for level in ROLLUPS)]
     daily = [
@@ -59,8 +59,8 @@ def level_sizes(database: peewee.Database, keep: Keep) -> list[LevelSize]:
     return [
         LevelSize(
             level,
-            kept[place],
-            from_epoch_ms(ms) if (ms := first_ms[place]) is not None else None,
+            kept[level],
+            from_epoch_ms(max(ms, oldest_ms)) if (ms := first_ms[place]) is not None else None,
             rows[place],
             rows[place] * each[place] * scale,
             daily[place] * each[place] * scale,

@@ -3,8 +3,8 @@
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 SIMULATED = {"MODBUS_HOST": "127.0.0.1", "POLL_INTERVAL": "1"}
@@ -24,13 +24,12 @@ class Choice(NamedTuple):
     poll_interval: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A program to start, and what it adds to the environment."""
 
     name: str
     arguments: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = MappingProxyType({})
 
     @property
     def command(self) -> str:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from contract.errors import MeterflowError
@@ -49,16 +49,16 @@ def run(choice: Choice, output: TextIO) -> None:
     _start_broker(choice, supervisor)
     if choice.simulated:
         supervisor.print("no MODBUS_HOST and no meters.toml: starting simulated meters")
-    simulator_port = _simulator_port()
-    beside, after = parts(choice, simulator_port)
-    for part in beside:
-        supervisor.start(part)
-    _wait_for("broker", choice.mqtt_host, choice.mqtt_port, supervisor)
-    _wait_for("simulator", "127.0.0.1", simulator_port, supervisor)
-    for part in after:
-        supervisor.start(part)
-    stopped = supervisor.wait()
-    supervisor.stop_all()
+    with claimed_port(SIMULATOR_PORT) as simulator_port:
+        beside, after = parts(choice, simulator_port)
+        for part in beside:
+            supervisor.start(part)
+        _wait_for("broker", choice.mqtt_host, choice.mqtt_port, supervisor)
+        _wait_for("simulator", "127.0.0.1", simulator_port, supervisor)
+        for part in after:
+            supervisor.start(part)
+        stopped = supervisor.wait()
+        supervisor.stop_all()
     if not stopped:
         raise MeterflowError("all parts have ended; the lines above show why")
 
@@ -98,8 +98,22 @@ def _check_http(host: str, port: int) -> None:
         ) from error
 
 
-def _simulator_port() -> int:
-    for port in (SIMULATOR_PORT, 0):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as probe:
-            return int(probe.getsockname()[1])
-    raise MeterflowError("no free port on 127.0.0.1 for the simulator")
+@contextlib.contextmanager
+def claimed_port(preferred: int) -> Iterator[int]:
+    """Yield a free port for a part to listen on: `preferred`, or another one where it is taken.
+
+    Another `meterflow run` may start at the same time, before the part listens. So the UDP port of
+    the same number, which no part uses, is held until the block ends. Raises MeterflowError.
+    """
+    for port in (preferred, 0):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            claim = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+            claim.bind(("127.0.0.1", port))
+            number = int(claim.getsockname()[1])
+            socket.create_server(("127.0.0.1", number)).close()
+            held = stack.pop_all()
+            break
+    else:
+        raise MeterflowError("no free port on 127.0.0.1 for the simulator")
+    with held:
+        yield number

@@ -4,17 +4,27 @@
 the 14 MB of pydantic are gone when the parts run.
 """
 
+import importlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import Field
 
-from broker.settings import BrokerSettings, is_loopback
+from broker.settings import BrokerSettings
 from gateway_bridge.settings import UnitIds
 from meterflow.parts import Choice
+from service.errors import SettingsError
 from service.lifecycle import leave
-from service.settings import Host, Port
+from service.settings import Host, Port, Settings, is_loopback
+
+_PARTS = {
+    "gateway_bridge.settings": "BridgeSettings",
+    "recorder.settings": "RecorderSettings",
+    "web.settings": "WebSettings",
+}
+"""Imported only to explain a mistake: the web takes half a second."""
 
 
 class RunSettings(BrokerSettings):
@@ -44,5 +54,33 @@ class RunSettings(BrokerSettings):
         )
 
 
+def choose() -> Choice:
+    """Return what to start. Raises SettingsError with all that is wrong, for every part."""
+    try:
+        settings = RunSettings.load()
+        if not is_loopback(settings.http_host):
+            _check_exposure()
+        return settings.choice
+    except SettingsError as error:
+        problems = [*str(error).splitlines(), *_problems_of_parts()]
+        raise SettingsError("\n".join(dict.fromkeys(problems))) from error
+
+
+def _check_exposure() -> None:
+    from web.settings import WebSettings, check_exposure
+
+    check_exposure(WebSettings.load())
+
+
+def _problems_of_parts() -> Iterator[str]:
+    """Yield what is wrong in the settings of the parts: they would report it one step later."""
+    for module, name in _PARTS.items():
+        settings: type[Settings] = getattr(importlib.import_module(module), name)
+        try:
+            settings.load()
+        except SettingsError as error:
+            yield from str(error).splitlines()
+
+
 if __name__ == "__main__":
-    leave("meterflow", lambda: json.dump(RunSettings.load().choice, sys.stdout))
+    leave("meterflow", lambda: json.dump(choose(), sys.stdout))

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from meterflow.parts import Part
+from service.escaping import escaped
 
 STOP_S = 8.0
 ENDED_S = 1.0
@@ -97,7 +98,7 @@ class Supervisor:
         if self._colour:
             head = f"\x1b[{_COLOURS.get(name, 0)}m{head}\x1b[0m"
         with contextlib.suppress(BrokenPipeError):  # the reader has gone: no reason to stop
-            print(head, line, file=self._output, flush=True)
+            print(head, escaped(line), file=self._output, flush=True)
 
     def runs(self, name: str) -> bool:
         """Return whether a part has been started and has not ended."""

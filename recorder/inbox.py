@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from contract import topics
 from contract.assembler import Assembler
 from contract.errors import PayloadError
 from contract.meter_settings import MeterSettings, decode_settings
+from contract.prices import PriceList, decode_prices
 from contract.quantities import BY_NAME
 from contract.readings import Reading, decode_reading
 from contract.replay import ReplayAnswer, decode
@@ -51,14 +53,22 @@ class SettingsMessage:
     by_person: bool
 
 
+class TariffPrices(NamedTuple):
+    """The dynamic prices of a tariff, as they were published."""
+
+    tariff: str
+    prices: PriceList
+
+
 @dataclass(slots=True)
 class Contents:
-    """What a message brings: readings or settings to store, or itself as a rejected message."""
+    """What a message brings: readings, settings or prices, or itself as a rejected message."""
 
     readings: list[Reading] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     from_bridge: BridgeMessage | None = None
     settings: SettingsMessage | None = None
+    prices: TariffPrices | None = None
 
 
 class Inbox:
@@ -155,6 +165,8 @@ class Inbox:
             case (topics.RECORDER, _, "again"):
                 reading = self._assembler.stamped(decode_reading(payload, arrived=arrived))
                 return self._admit([reading], now_s)
+            case (topics.TARIFF, name, "prices") if payload:
+                return Contents(prices=TariffPrices(name, decode_prices(payload)))
         return Contents()
 
     def _admit(self, readings: list[Reading], now_s: float) -> Contents:

@@ -28,8 +28,8 @@ from recorder.replays import Replays
 from recorder.settings import RecorderSettings
 from recorder.storage import Storage
 from service import __version__
+from service.amounts import amount
 from service.mqtt import MqttClient, Subscription
-from service.terminal import amount
 
 logger = logging.getLogger(__name__)
 
@@ -221,6 +221,10 @@ class Recorder:
         if not self._store_settings(changed, {each.meter_id for each in readings}, give_up):
             return False
         for delivery in batch:
+            prices = delivery.contents.prices
+            if prices and not self._storage.store_prices(*prices, give_up):
+                return False
+        for delivery in batch:
             if delivery.contents.from_bridge:
                 self._handle(delivery.contents.from_bridge, give_up)
         self._mqtt.ack((each.message, each.connection) for each in batch if each.message)
@@ -239,11 +243,15 @@ class Recorder:
         return all(self._change_settings(each, give_up) for each in changed if each.by_person)
 
     def _change_settings(self, message: SettingsMessage, give_up: threading.Event) -> bool:
+        meter_id, settings = message.meter_id, message.settings
         try:
-            return self._storage.change_settings(message.meter_id, message.settings, give_up)
+            stored = self._storage.change_settings(meter_id, settings, give_up)
         except PayloadError as error:
             rejected = self._inbox.reject(message, error, time.monotonic()).rejected
             return not rejected or self._storage.write([], rejected, give_up) is not None
+        if stored:
+            logger.info("meter %s: set: %s", meter_id, settings.model_dump_json(exclude_unset=True))
+        return stored
 
     def _handle(self, message: BridgeMessage, give_up: threading.Event) -> None:
         if message.answer:
@@ -304,13 +312,14 @@ class Recorder:
 
 
 def _has_contents(contents: Contents) -> bool:
-    return bool(contents.readings or contents.rejected or contents.from_bridge or contents.settings)
+    has_readings = contents.readings or contents.rejected
+    return bool(has_readings or contents.from_bridge or contents.settings or contents.prices)
 
 
 def _may_wait(contents: Contents, journaled: Collection[str]) -> bool:
     """Return whether a message can wait: the journal of a bridge has all its readings."""
     by_person = contents.settings is not None and contents.settings.by_person
-    if contents.rejected or contents.from_bridge or by_person:
+    if contents.rejected or contents.from_bridge or by_person or contents.prices:
         return False
     return all(
         reading.seq is not None and reading.meter_id in journaled and not reading.stamped_on_arrival
@@ -326,6 +335,7 @@ def _subscriptions(name: str, group: str | None) -> tuple[Subscription, ...]:
     of_all = (
         topics.ALL_INFOS,
         topics.ALL_SETTINGS,
+        topics.ALL_PRICES,
         topics.REPLAY_ANSWERS,
         topics.BRIDGE_STATUSES,
     )

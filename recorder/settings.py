@@ -45,6 +45,9 @@ class RecorderSettings(Settings):
     keep_five_minutes_days: Days = Field(
         90, description="Days to keep 5-minute roll-ups (0 = forever)."
     )
+    keep_quarter_hours_days: Days = Field(
+        0, description="Days to keep quarter-hourly roll-ups of counters and power (0 = forever)."
+    )
     keep_hourly_days: Days = Field(0, description="Days to keep hourly roll-ups (0 = forever).")
     keep_daily_days: Days = Field(0, description="Days to keep daily roll-ups (0 = forever).")
     archive_directory: Path | None = Field(
@@ -56,6 +59,11 @@ class RecorderSettings(Settings):
         description="Time zone of days and prices, such as Europe/Berlin (default: the system's).",
     )
 
+    tariffs_file: Path = Field(
+        Path("tariffs.toml"),
+        description="File of energy prices; without it, no costs are computed.",
+    )
+
     @property
     def zone(self) -> ZoneInfo:
         """The time zone of the days in commands."""
@@ -65,10 +73,11 @@ class RecorderSettings(Settings):
     def keep(self) -> Keep:
         """How long each level of the history is kept."""
         return Keep(
-            self.keep_readings_days,
-            self.keep_five_minutes_days,
-            self.keep_hourly_days,
-            self.keep_daily_days,
+            raw=self.keep_readings_days,
+            five_minutes=self.keep_five_minutes_days,
+            quarter_hour=self.keep_quarter_hours_days,
+            hour=self.keep_hourly_days,
+            day=self.keep_daily_days,
         )
 
     def archive(self) -> Archive | None:

@@ -12,9 +12,10 @@ from typing import TypeVar
 import peewee
 
 from contract.meter_settings import MeterSettings
+from contract.prices import PriceList
 from contract.readings import Reading
 from contract.replay import Replayed
-from history import meter_settings, queries
+from history import meter_settings, prices, queries
 from history.database import FIRST_STEP, migrate, name_of, open_database, storage_errors
 from history.dialect import dialect_of
 from history.errors import StorageError
@@ -147,6 +148,16 @@ class Storage:
         def attempt() -> bool:
             self._ready()
             meter_settings.change(self._database, meter_id, settings)
+            return True
+
+        return self._try(attempt, give_up, lambda _: True) is not None
+
+    def store_prices(self, tariff: str, given: PriceList, give_up: threading.Event) -> bool:
+        """Store the dynamic prices of a tariff; False where `give_up` came first."""
+
+        def attempt() -> bool:
+            self._ready()
+            prices.store(self._database, tariff, given.quarters())
             return True
 
         return self._try(attempt, give_up, lambda _: True) is not None

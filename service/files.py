@@ -1,7 +1,56 @@
-"""Files that may be replaced while they are open."""
+"""Files and directories: whom a new one is readable for, and whether it has been replaced.
+
+The mode of a new file does not depend on the umask; one that exists keeps its mode.
+"""
 
 import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
+
+PRIVATE, PRIVATE_DIRECTORY = 0o600, 0o700
+"""Modes for the owner alone."""
+HISTORY, HISTORY_DIRECTORY = 0o640, 0o750
+"""Modes of the history and its copies: a group may read them, such as one for backups."""
+_TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": ""}
+
+
+def make_directory(path: Path, mode: int = PRIVATE_DIRECTORY) -> None:
+    """Create a directory and its parents where they are missing."""
+    for each in (*reversed(path.parents), path):
+        if not each.is_dir():
+            each.mkdir(mode, exist_ok=True)  # another program may do the same
+            each.chmod(mode)
+
+
+def create_file(path: Path, mode: int = PRIVATE) -> None:
+    """Create an empty file where there is none.
+
+    SQLite takes over such a file, and gives the files that it creates beside it the same mode.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(_create(path, mode))
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: int = PRIVATE, *, text: bool = False) -> Iterator[IO[Any]]:
+    """Open a file for writing that appears under its name, or replaces one, when it is complete.
+
+    A file that it replaces passes on its mode and owner. Nothing is left of one that breaks off.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        with os.fdopen(_create(part, mode), "w" if text else "wb", **_TEXT if text else {}) as file:
+            yield file
+            file.flush()
+            _take_over(path, file.fileno())
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
@@ -13,3 +62,16 @@ def file_identity(path: Path) -> tuple[int, int] | None:
         found = path.stat()
         return found.st_dev, found.st_ino
     return None
+
+
+def _create(path: Path, mode: int) -> int:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    os.fchmod(descriptor, mode)
+    return descriptor
+
+
+def _take_over(path: Path, descriptor: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        found = path.stat()
+        os.fchmod(descriptor, found.st_mode & 0o777)
+        os.fchown(descriptor, found.st_uid, found.st_gid)

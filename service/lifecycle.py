@@ -13,27 +13,31 @@ Only from the standard library: programs without settings have no use for 14 MB 
 import logging
 import signal
 import sys
+import textwrap
 import threading
-import time
 from collections.abc import Callable
-from types import FrameType
+from types import FrameType, TracebackType
 
 from contract.errors import MeterflowError
 from service.errors import SettingsError
+from service.escaping import escaped, escaped_lines
+from service.redaction import redacted
+
+logger = logging.getLogger(__name__)
 
 FAILED, WRONG_SETTING, INTERRUPTED = 1, 2, 130
+_ExceptionInfo = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+)
 
 
 def leave(name: str, run: Callable[[], None]) -> None:
     """Call `run` and exit: a MeterflowError ends in its message, without a traceback."""
     try:
         run()
-    except SettingsError as error:
-        sys.stderr.write(f"{name}: {error}\n")
-        sys.exit(WRONG_SETTING)
     except MeterflowError as error:
-        sys.stderr.write(f"{name}: {error}\n")
-        sys.exit(FAILED)
+        sys.stderr.write(f"{name}: {escaped_lines(redacted(str(error)))}\n")
+        sys.exit(WRONG_SETTING if isinstance(error, SettingsError) else FAILED)
     except KeyboardInterrupt:
         pass
     sys.exit(0)
@@ -51,9 +55,38 @@ def stop_event() -> threading.Event:
     return event
 
 
+class LogFormatter(logging.Formatter):
+    """Formats time, level and message in one line: no control characters, passwords or tokens.
+
+    The lines of a traceback follow indented, so that none of them looks like a message.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        """Return the line of a message."""
+        return escaped(redacted(super().formatMessage(record)))
+
+    def formatException(self, ei: _ExceptionInfo) -> str:  # noqa: N802  # logging's name
+        """Return the lines of a traceback."""
+        lines = escaped_lines(redacted(super().formatException(ei)))
+        return textwrap.indent(lines, "  ")
+
+
 def set_up_log(level: str) -> None:
-    """Write the log to standard error: time, level, message."""
-    logging.Formatter.converter = time.localtime
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
+    """Write the log to standard error, and exceptions that nothing handles with it."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter())
+    logging.basicConfig(level=level, handlers=[handler])
+    sys.excepthook = _log_unhandled
+    threading.excepthook = lambda found: _log_unhandled(
+        found.exc_type, found.exc_value, found.exc_traceback
     )
+
+
+def _log_unhandled(
+    kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None
+) -> None:
+    if error and not issubclass(kind, KeyboardInterrupt | SystemExit):
+        logger.critical("unexpected error", exc_info=(kind, error, traceback))

@@ -1,5 +1,6 @@
 """Settings: read from the environment or `.env` once at start, checked, passed as arguments."""
 
+import ipaddress
 import logging
 import re
 from collections.abc import Iterable
@@ -13,13 +14,13 @@ from pydantic_settings import SettingsError as PydanticSettingsError
 
 from contract.validation import plain
 from service.errors import SettingsError
+from service.redaction import redacted_url
 from service.spelling import closest
 
 logger = logging.getLogger(__name__)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-_URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*(?=@)")
 
 
 def _no_blank(value: str) -> str:
@@ -72,8 +73,8 @@ class Settings(BaseSettings):
             for name, value in self
             if value != type(self).model_fields[name].get_default(call_default_factory=True)
         }
-        text = ", ".join(f"{name.upper()}={shown(value)}" for name, value in changed.items())
-        return _URL_PASSWORD.sub(r"\1***", text) or "defaults"
+        pairs = (f"{name.upper()}={shown(value)}" for name, value in changed.items())
+        return ", ".join(pairs) or "defaults"
 
 
 def shown(value: object) -> str:
@@ -84,7 +85,17 @@ def shown(value: object) -> str:
         return "***"
     if isinstance(value, tuple):
         return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return str(value).lower() if isinstance(value, bool) else redacted_url(str(value))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a listener at `host` is reachable from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def misspelt(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
@@ -107,6 +118,7 @@ def _problems(error: ValidationError) -> list[str]:
     for item in error.errors(include_url=False):
         name = str(item["loc"][0]).upper() if item["loc"] else ""
         text = plain(item)
-        got = "" if "PASSWORD" in name or "TOKEN" in name else f" (got {item['input']!r:.80})"
+        secret = "PASSWORD" in name or "TOKEN" in name
+        got = "" if secret else f" (got {redacted_url(repr(item['input'])):.80})"
         problems.append(f"{name}: {text}{got}" if name else text)
     return problems

@@ -4,14 +4,14 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from service.escaping import escaped, escaped_json, escaped_lines
 
 NARROW, WIDE = 80, 140
 
@@ -29,7 +29,8 @@ class Screen:
 
     def say(self, text: str = "", style: str = "") -> None:
         """Print a line."""
-        self._console.print(Text(text, style), soft_wrap=not self._console.is_terminal)
+        shown = Text(escaped_lines(text), style)
+        self._console.print(shown, soft_wrap=not self._console.is_terminal)
 
     def show(self, made: Table) -> None:
         """Print a table."""
@@ -38,7 +39,7 @@ class Screen:
     def outcome(self, found: Any) -> None:
         """Print the outcome as JSON, where that is wanted."""
         if self.as_json:
-            sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(escaped_json(json.dumps(found, indent=2, ensure_ascii=False)) + "\n")
 
     def progress_bar(self) -> Progress:
         """Return a progress bar for standard error; it draws nothing where that is no terminal."""
@@ -60,10 +61,19 @@ class Screen:
             yield lambda done: bar.update(task, completed=done)
 
 
+class PlainTable(Table):
+    """A table whose cells of type str are plain text: no markup, no control characters."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Add a row."""
+        texts = (Text(escaped(cell)) if isinstance(cell, str) else cell for cell in cells)
+        super().add_row(*texts, **options)
+
+
 def table(*columns: str, title: str = "") -> Table:
     """Return an empty table; a column whose name begins with > holds numbers, aligned right."""
-    made = Table(
-        title=title or None,
+    made = PlainTable(
+        title=Text(escaped(title)) if title else None,
         title_justify="left",
         title_style="bold",
         box=None,
@@ -76,30 +86,3 @@ def table(*columns: str, title: str = "") -> Table:
         else:
             made.add_column(column)
     return made
-
-
-def size(count: float) -> str:
-    """Return a number of bytes as text, as in 1.5 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5:
-            return f"{count:.{0 if unit == 'B' or count >= 9.95 else 1}f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def span(seconds: float) -> str:
-    """Return a duration as text, as in 1.5 h."""
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.{0 if seconds >= 10 * length else 1}f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def clock(moment: datetime | None, zone: ZoneInfo) -> str:
-    """Return a time in the zone of a site as text, - for none."""
-    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S}" if moment else "-"
-
-
-def amount(number: int, noun: str) -> str:
-    """Return a number and its noun, as in 1 reading or 2,000 readings."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -71,7 +71,7 @@ async def _simulate(options: argparse.Namespace) -> None:
 
 
 def _simulator(options: argparse.Namespace) -> Simulator:
-    return Simulator(
+    simulator = Simulator(
         options.units,
         models=options.units,
         timing=LineTiming(
@@ -88,6 +88,11 @@ def _simulator(options: argparse.Namespace) -> Simulator:
         absent=options.absent,
         listen=(options.host, options.port),
     )
+    for unit in options.netting:
+        if unit not in options.units:
+            raise SettingsError(f"--netting: unit {unit} is not one of --units")
+        simulator.set(unit, "netting", 1)
+    return simulator
 
 
 def _run_command(simulator: Simulator, command: str) -> None:
@@ -121,6 +126,14 @@ def _add_meters(group: argparse._ArgumentGroup) -> None:
         default="1,2,3",
         metavar="UNIT[:MODEL],...",
         help=f"unit ids, SDM630 unless a model is given: {', '.join(MODELS)} (%(default)s)",
+    )
+    group.add_argument(
+        "--netting",
+        type=_units,
+        default={},
+        metavar="UNIT,...",
+        help="unit ids of meters that net import and export across their phases "
+        "(default: none; an SDM630 counts each phase by its own direction)",
     )
     group.add_argument(
         "--word-order",

@@ -72,7 +72,7 @@ class Statistics:
     busy_s: float = 0.0
     connections: int = 0
     most_clients: int = 0
-    served: deque[Served] = field(default_factory=lambda: deque(maxlen=50_000))
+    served: deque[Served] = field(default_factory=lambda: deque(maxlen=1000))
 
 
 class Bus:

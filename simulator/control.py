@@ -1,6 +1,7 @@
 """Commands to a running simulator, one on each line.
 
 set UNIT QUANTITY VALUE             pin a quantity, or serial_number, or system_type
+set UNIT netting 1                  net import and export across the phases (0: count each phase)
 clear UNIT [QUANTITY]               unpin a quantity, or all: they follow the load again
 fault UNIT|gateway NAME [N] [share=0.1] [times=3]
                                     switch a fault on

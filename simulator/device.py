@@ -54,12 +54,14 @@ class SimulatedMeter:
     """A meter that measures the week of a profile; deterministic by unit id, seed and time.
 
     The first three meters are a house with solar, a heat pump and a workshop; further ones are
-    variations. Values change every second, as those of a real meter do.
+    variations. Values change every second, as those of a real meter do. A meter with `netting`
+    counts import and export of the sum of its phases; without, as an SDM630, phase by phase.
     """
 
     def __init__(self, unit: int, model: MeterModel, seed: int = 1) -> None:
         self.unit = unit
         self.model = model
+        self.netting = False
         self.serial_number = 21_000_000 + 1_009 * seed + 17 * unit
         self.system_type = _system_type(model)
         self.pinned: dict[Register, float] = {}
@@ -98,6 +100,7 @@ class SimulatedMeter:
             sum(noise.power[:second]) / 60,
             scale=self._scale,
             first_kwh=self._first_kwh,
+            netting=self.netting,
         )
         values |= self._demands(minute)
         if self.model.signed_currents:

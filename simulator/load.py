@@ -43,6 +43,11 @@ CHANNELS = (
 )  # fmt: skip
 """The rates that are summed over time: W, var, VA and A."""
 
+DIRECTED = (
+    "energy_import", "energy_export", "reactive_energy_import", "reactive_energy_export",
+)  # fmt: skip
+"""The totals that depend on whether a meter nets its phases."""
+
 
 class Day:
     """One day of load, filled consumer by consumer."""
@@ -140,7 +145,11 @@ class Week:
         for minute, phases in enumerate(minutes):
             for column, rate in zip(sums, rates(phases), strict=True):
                 column[minute + 1] = column[minute] + rate
-        self.sums = dict(zip(CHANNELS, sums, strict=True))
+        alike: dict[bytes, array[float]] = {}  # such as those without any export
+        self.sums = {
+            name: alike.setdefault(column.tobytes(), column)
+            for name, column in zip(CHANNELS, sums, strict=True)
+        }
         self._highest: dict[str, float] = {}
 
     def at(self, minute: int) -> Phases:
@@ -246,14 +255,21 @@ def gauges(phases: Phases, voltages: tuple[float, ...]) -> dict[str, float]:
 
 
 def counters(
-    week: Week, minute: int, elapsed: float, *, scale: float, first_kwh: float
+    week: Week, minute: int, elapsed: float, *, scale: float, first_kwh: float, netting: bool
 ) -> dict[str, float]:
-    """Return the counters `elapsed` minutes into a minute; they started at `first_kwh`."""
+    """Return the counters `elapsed` minutes into a minute; they started at `first_kwh`.
+
+    With `netting` a total counts the direction of the sum of the phases, else each phase counts by
+    its own.
+    """
     rate = rates(week.at(minute))
     counted = {
         channel: (week.sum_until(channel, minute) + gain * elapsed) * scale / THOUSANDTHS_PER_HOUR
         for channel, gain in zip(CHANNELS, rate, strict=True)
     }
+    if not netting:
+        for total in DIRECTED:
+            counted[total] = sum(counted[f"{total}_l{n}"] for n in (1, 2, 3))
     counted |= _resettable(counted)
     for phase in ("_l1", "_l2", "_l3"):
         counted[f"energy_import{phase}"] += first_kwh / 3

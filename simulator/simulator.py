@@ -102,12 +102,14 @@ class Simulator:
                 await task
 
     def set(self, unit: int, quantity: str, value: float) -> None:
-        """Pin a quantity of a meter, or its `serial_number` or `system_type`, to a value."""
+        """Pin a quantity of a meter, or its `serial_number`, `system_type` or `netting`."""
         meter = self._meter(unit)
         if quantity == "serial_number":
             meter.serial_number = int(value)
         elif quantity == "system_type":
             meter.system_type = value
+        elif quantity == "netting":
+            meter.netting = bool(value)
         else:
             meter.pinned[self._register(meter, quantity)] = value
 

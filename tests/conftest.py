@@ -23,6 +23,9 @@ hypothesis.settings.load_profile("project")
 # Tests look at rows soon after their readings arrive.
 os.environ["COMMIT_INTERVAL"] = "1"
 
+# Tests must not meet the users of a service that runs from this directory.
+os.environ["WEB_USERS_FILE"] = os.devnull
+
 # What a test starts must receive Ctrl-C, also where the tests run in the background of a shell.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

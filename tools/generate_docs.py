@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from contract.quantities import CORE_SET, DEFAULT_SET, QUANTITIES, Quantity
+from contract.quantities import CORE_SET, DEFAULT_SET, DERIVED, QUANTITIES, Quantity
 from service.settings import Settings, shown
 
 ROOT = Path(__file__).parent.parent
@@ -54,6 +54,12 @@ def quantities_page() -> str:
         "| name | label | unit | type | range | set |",
         "|---|---|---|---|---|---|",
         *(_quantity_row(quantity) for quantity in QUANTITIES),
+        "",
+        "The history computes more counters from these. No meter sends them.",
+        "",
+        "| name | label | unit |",
+        "|---|---|---|",
+        *(f"| `{each.name}` | {each.label} | {each.kind.unit} |" for each in DERIVED),
     ]
     return "\n".join(lines) + "\n"
 

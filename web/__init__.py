@@ -2,11 +2,47 @@
 
 from flask import Flask
 
-from web import energy, headers, health, live, meters, openapi, pages, readings, responses
+import history  # noqa: F401  # before peewee: see there
+from web import (
+    access,
+    energy,
+    headers,
+    health,
+    live,
+    login,
+    meter_settings,
+    meters,
+    metrics,
+    openapi,
+    pages,
+    posting,
+    quantities,
+    readings,
+    responses,
+    site,
+    tariffs,
+)
 from web.context import KEY, Parts
+from web.proxies import TrustedProxies
 from web.settings import WebSettings
 
 LARGEST_BODY_BYTES = 65536
+APIS = (
+    meters.api,
+    meter_settings.api,
+    energy.api,
+    site.api,
+    readings.api,
+    posting.api,
+    quantities.api,
+    tariffs.api,
+)
+BLUEPRINTS = (
+    login.blueprint,
+    pages.blueprint,
+    health.blueprint,
+    metrics.blueprint,
+)
 
 
 def create_app(settings: WebSettings) -> Flask:
@@ -18,8 +54,11 @@ def create_app(settings: WebSettings) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider has it
     responses.init_app(app)
     headers.init_app(app, shared)
-    openapi.init_app(app, meters.api, energy.api, readings.api)
-    for blueprint in (pages.blueprint, health.blueprint):
+    access.init_app(app, shared.access)
+    openapi.init_app(app, *APIS)
+    for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     live.init_app(app, shared)
+    access.guard_socketio(app, shared.access)
+    app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     return app

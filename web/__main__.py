@@ -7,34 +7,34 @@ from collections.abc import Sequence
 import gevent
 from gevent.event import Event
 
-from service.program import run_service
-from web import create_app
+from service.lifecycle import leave
+from service.program import load, parser_for
+from web import create_app, live
+from web.commands import add_commands, run_command
 from web.context import KEY, Parts
 from web.server import serve
-from web.settings import WebSettings
+from web.settings import WebSettings, check_exposure
 
 logger = logging.getLogger(__name__)
 
 PURPOSE = "Serve the pages, the REST interface and the live readings."
-LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def run(settings: WebSettings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT. Raises SettingsError where nobody could log in."""
+    check_exposure(settings)
     app = create_app(settings)
     parts: Parts = app.extensions[KEY]
     stopped = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stopped.set)
     server = serve(app, settings)
-    if settings.http_host not in LOOPBACK:
-        logger.warning(
-            "HTTP_HOST=%s: anyone who can reach this address can read and post readings",
-            settings.http_host,
-        )
+    logger.info("access: %s", parts.access.summary())
     parts.subscriber.start()
+    gevent.spawn(parts.access.watch)
     relay = gevent.spawn(parts.relay.run)
     relay.link_exception(lambda _: stopped.set())
+    gevent.spawn(live.watch_history, parts)
     logger.info("listening: open %s", settings.url)
     stopped.wait()
     server.stop(timeout=1)
@@ -46,8 +46,13 @@ def run(settings: WebSettings) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run as a service."""
-    run_service("web", PURPOSE, WebSettings, run, arguments)
+    """Run as a service, or change who may use it."""
+    parser = parser_for("web", PURPOSE, WebSettings)
+    add_commands(parser)
+    options = parser.parse_args(arguments)
+    if options.command:
+        leave(f"meterflow web {options.command}", lambda: run_command(options))
+    leave("web", lambda: run(load(WebSettings)))
 
 
 if __name__ == "__main__":

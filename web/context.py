@@ -9,10 +9,12 @@ from flask import current_app
 from contract.arrival import ArrivalTimes
 from history.tariffs import Tariffs
 from service.zones import local_zone
+from web.access import Access
 from web.history_reader import HistoryReader
 from web.latest import Latest
 from web.relay import Relay
 from web.settings import WebSettings
+from web.stored_meters import StoredMeters
 from web.subscriber import Subscriber
 
 KEY = "meterflow"
@@ -23,7 +25,9 @@ class Parts:
     """The parts of one web service."""
 
     settings: WebSettings
+    access: Access
     history: HistoryReader
+    stored_meters: StoredMeters
     subscriber: Subscriber
     latest: Latest
     relay: Relay
@@ -33,11 +37,14 @@ class Parts:
 
     @classmethod
     def of(cls, settings: WebSettings) -> "Parts":
-        """Return the parts, none of them connected yet. Raises SettingsError for wrong prices."""
+        """Return the parts, none of them connected yet. Raises SettingsError for wrong files."""
         subscriber, latest = Subscriber(settings), Latest()
+        history = HistoryReader(settings.database_url)
         return cls(
             settings,
-            HistoryReader(settings.database_url),
+            Access(settings),
+            history,
+            StoredMeters(history),
             subscriber,
             latest,
             Relay(subscriber, latest),

@@ -9,16 +9,19 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+import gevent
 import peewee
 from gevent.threadpool import ThreadPool
 
 from history.database import exists, is_current, name_of, open_database, storage_errors
-from history.dialect import dialect_of
+from history.dialect import dialect_of, fetch_one
 from history.errors import StorageError
 
 T = TypeVar("T")
 
 THREADS = 4
+CHECKED_WITHIN_S = 1.0
+CLOSED_WITHIN_S = 2.0
 
 
 class HistoryReader:
@@ -27,7 +30,7 @@ class HistoryReader:
     def __init__(self, url: str) -> None:
         self._database = open_database(url, read_only=True)
         self._is_file = dialect_of(self._database).file is not None
-        self._pool = ThreadPool(THREADS)
+        self._pool, self._checks = ThreadPool(THREADS), ThreadPool(1)
         self._current = False
 
     def query(self, query: Callable[[peewee.Database], T], *, empty: T) -> T:
@@ -57,17 +60,32 @@ class HistoryReader:
         return result
 
     def check(self) -> None:
-        """Raise StorageError where the history cannot be read or does not exist."""
-        if not self.query(lambda _: True, empty=False):
-            name = name_of(self._database)
+        """Query the history, in a thread that no other query can occupy.
+
+        Raises StorageError where it does not exist, cannot be read, or takes too long to respond.
+        """
+        name = name_of(self._database)
+        result: bool | StorageError = StorageError(
+            f"database {name}: no response within {CHECKED_WITHIN_S:g} s",
+            remedy="check the server and its disk",
+            transient=True,
+        )
+        with gevent.Timeout(CHECKED_WITHIN_S, False):
+            result = self._checks.apply(self._query, (_has_meters, None))
+        if isinstance(result, StorageError):
+            raise result
+        if result is None:
             raise StorageError(f"database {name}: does not exist yet; is the recorder running?")
 
     def close(self) -> None:
-        """Close the connection of each thread."""
-        together = threading.Barrier(max(self._pool.size, 1))
-        for task in [self._pool.spawn(self._close_own, together) for _ in range(together.parties)]:
-            task.get()
-        self._pool.kill()
+        """Close the connection of each thread; one that waits for the database keeps its own."""
+        with gevent.Timeout(CLOSED_WITHIN_S, False):
+            for pool in (self._pool, self._checks):
+                together = threading.Barrier(max(pool.size, 1))
+                tasks = [pool.spawn(self._close_own, together) for _ in range(together.parties)]
+                for task in tasks:
+                    task.get()
+                pool.kill()
         self._database.close()
 
     def _close_own(self, together: threading.Barrier) -> None:
@@ -106,3 +124,7 @@ class HistoryReader:
                 "start the recorder of this version, which migrates them"
             )
         return True
+
+
+def _has_meters(database: peewee.Database) -> bool:
+    return fetch_one(database, "SELECT 1 FROM meters LIMIT 1") is not None

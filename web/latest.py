@@ -69,6 +69,12 @@ class Source:
         text = self.payloads.get(leaf)
         return None if text is None else json.loads(text)
 
+    def is_newer(self, reading: Reading) -> bool:
+        """Return whether a reading is newer than the newest."""
+        if self.newest is None or self.newest_until is None:
+            return True
+        return reading.ts > self.newest_until and reading.ts != self.newest.ts
+
 
 class Latest:
     """The latest messages of every meter and service, and what a new message changes in them."""
@@ -83,6 +89,11 @@ class Latest:
     def meters(self) -> dict[str, Source]:
         """The meters by id; the one with the oldest message comes first."""
         return self._meters
+
+    @property
+    def services(self) -> dict[str, Source]:
+        """The bridges and recorders, as in `_recorder/main`."""
+        return self._services
 
     def newest(self, meter_id: str) -> Reading | None:
         """Return a meter's newest live reading."""
@@ -132,18 +143,18 @@ class Latest:
         if is_full or parsed.leaf not in STATE_LEAVES:
             return []
         payload = _status_or_info(parsed.leaf, message.payload)
-        return _set(self._services.setdefault(path, Source()), message.topic, parsed.leaf, payload)
+        return _set(self._services.setdefault(path, Source()), message, parsed.leaf, payload)
 
     def _handle_meter(self, parsed: topics.MeterTopic, message: Message) -> list[Update]:
         meter_id, leaf = parsed
         if leaf in STATE_LEAVES:
             payload = _status_or_info(leaf, message.payload)
-            return _set(self._meter(meter_id), message.topic, leaf, payload)
+            return _set(self._meter(meter_id), message, leaf, payload)
         updates: list[Update] = []
         if leaf in BY_NAME:
             value = decode_scalar(leaf, message.payload)
             payload = None if value is None else json.dumps(value)
-            updates = _set(self._meter(meter_id), message.topic, leaf, payload)
+            updates = _set(self._meter(meter_id), message, leaf, payload)
         readings = self._assembler.take(
             parsed,
             message.payload,
@@ -158,7 +169,7 @@ class Latest:
         updates = []
         for reading in readings:
             meter = self._meter(reading.meter_id)
-            if meter.newest_until and reading.ts <= meter.newest_until:
+            if not meter.is_newer(reading):
                 continue
             meter.newest = reading
             # A device whose clock was ahead must not silence itself once the clock is set right.
@@ -183,12 +194,15 @@ class Latest:
         return meter
 
 
-def _set(source: Source, topic: str, leaf: str, payload: str | None) -> list[Update]:
+def _set(source: Source, message: Message, leaf: str, payload: str | None) -> list[Update]:
+    """Keep a payload. A retained one that is known is no update: the broker repeats them all."""
     if payload is None:
         source.payloads.pop(leaf, None)
         return []
+    if message.retained and source.payloads.get(leaf) == payload:
+        return []
     source.payloads[leaf] = payload
-    return [Update(topic, payload)]
+    return [Update(message.topic, payload)]
 
 
 def _status_or_info(leaf: str, payload: bytes) -> str | None:

@@ -1,32 +1,27 @@
 """The live interfaces: Socket.IO for browsers, a raw WebSocket per meter for other programs."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import flask
+import gevent
 from flask import Blueprint, Flask, request
 from flask_sock import Sock
 from flask_socketio import SocketIO
 from simple_websocket import ConnectionClosed
 
 from contract import topics
+from history.errors import StorageError
+from web import socket_io, websockets
 from web.context import Parts, parts
 from web.meters import latest_reading
-from web.relay import MOST_FILTERS, Listener, Relay
-from web.websockets import (
-    LARGEST_MESSAGE_BYTES,
-    OUTGOING,
-    SERVER_OPTIONS,
-    WebSocket,
-    install,
-    text_frame,
-)
+from web.relay import MOST_FILTERS, Browser, MeterReader, Relay
+from web.websockets import WebSocket, handshake_problem
 
 LONGEST_FILTER = 200
 RAW_PREFIX = "/ws/"
-PING_S = 10
+WATCH_HISTORY_S = 2.0
 
 blueprint = Blueprint("live", __name__)
 _sock = Sock()
@@ -34,24 +29,26 @@ _sock = Sock()
 
 def init_app(app: Flask, shared: Parts) -> None:
     """Add the live interfaces to an app. Raises MeterflowError where a package conflicts."""
-    install()
-    app.config["SOCK_SERVER_OPTIONS"] = SERVER_OPTIONS
+    websockets.install()
+    socket_io.install()
     app.before_request(_check_raw)
     app.register_blueprint(blueprint)
-    socketio = SocketIO(
-        app,
-        async_mode="gevent",
-        transports=["websocket"],
-        cors_allowed_origins=origin_check(shared.settings.cors_origins),
-        ping_interval=PING_S,
-        ping_timeout=PING_S,
-        max_http_buffer_size=LARGEST_MESSAGE_BYTES,
-        manage_session=False,
-        always_connect=True,
-        logger=False,
-        engineio_logger=False,
-    )
+    allowed = origin_check(shared.settings.cors_origins)
+    socketio = SocketIO(app, cors_allowed_origins=allowed, **socket_io.OPTIONS)
     _Browsers(shared.relay).register(socketio)
+
+
+def watch_history(shared: Parts) -> None:
+    """Send clients the state of the history whenever it changes, while the service runs."""
+    while True:
+        if shared.relay.has_listeners:
+            try:
+                shared.history.check()
+                trouble = None
+            except StorageError as error:
+                trouble = str(error)
+            shared.relay.set_state("history", trouble)
+        gevent.sleep(WATCH_HISTORY_S)
 
 
 def origin_check(others: tuple[str, ...]) -> Callable[[str, dict[str, Any]], bool]:
@@ -75,45 +72,46 @@ class _Browsers:
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
-        self._listeners: dict[str, Listener] = {}
+        self._browsers: dict[str, Browser] = {}
+        self._server: Any = None
 
     def register(self, socketio: Any) -> None:
         """Register the handlers of the Socket.IO events."""
+        self._server = socketio.server
         socketio.on_event("connect", self.connect)
         socketio.on_event("disconnect", self.disconnect)
         socketio.on_event("subscribe", self.subscribe)
         socketio.on_event("unsubscribe", self.unsubscribe)
 
     def connect(self, _auth: object = None) -> None:
-        """Add a browser, and send it the state of the broker."""
-        listener = Listener(request.environ[OUTGOING])
-        self._listeners[_session()] = listener
-        self._relay.join(listener)
-        self._relay.send_broker_state(listener)
+        """Add a browser."""
+        browser = Browser(self._server.client(_session()))
+        self._browsers[_session()] = browser
+        self._relay.join(browser)
 
     def disconnect(self, _reason: object = None) -> None:
         """Remove a browser that has disconnected."""
-        listener = self._listeners.pop(_session(), None)
-        if listener:
-            self._relay.leave(listener)
+        browser = self._browsers.pop(_session(), None)
+        if browser:
+            self._relay.leave(browser)
 
-    def subscribe(self, wanted: object = None) -> list[str] | str:
+    def subscribe(self, wanted: object = None, *_: object) -> list[str] | str:
         """Add topic filters. Returns all filters of the browser, or an error message."""
-        listener, patterns = self._listeners.get(_session()), _filters(wanted)
-        if isinstance(patterns, str) or not listener:
+        browser, patterns = self._browsers.get(_session()), _filters(wanted)
+        if isinstance(patterns, str) or not browser:
             return patterns if isinstance(patterns, str) else "not connected"
-        if len({*listener.filters, *patterns}) > MOST_FILTERS:
+        if len({*browser.filters, *patterns}) > MOST_FILTERS:
             return f"more than {MOST_FILTERS} topic filters; use one that covers several: meters/#"
-        self._relay.subscribe(listener, dict.fromkeys(patterns))
-        return list(listener.filters)
+        self._relay.subscribe(browser, dict.fromkeys(patterns))
+        return list(browser.filters)
 
-    def unsubscribe(self, wanted: object = None) -> list[str] | str:
+    def unsubscribe(self, wanted: object = None, *_: object) -> list[str] | str:
         """Remove topic filters. Returns the remaining filters, or an error message."""
-        listener, patterns = self._listeners.get(_session()), _filters(wanted)
-        if isinstance(patterns, str) or not listener:
+        browser, patterns = self._browsers.get(_session()), _filters(wanted)
+        if isinstance(patterns, str) or not browser:
             return patterns if isinstance(patterns, str) else "not connected"
-        self._relay.unsubscribe(listener, patterns)
-        return list(listener.filters)
+        self._relay.unsubscribe(browser, patterns)
+        return list(browser.filters)
 
 
 def _session() -> str:
@@ -146,8 +144,9 @@ def _check_raw() -> tuple[dict[str, str], int] | None:
         return None
     if not topics.METER_ID.fullmatch(request.path.removeprefix(RAW_PREFIX)):
         return {"detail": "not a meter id; see /meters/"}, 404
-    if request.headers.get("Upgrade", "").lower() != "websocket":
-        return {"detail": "this address is a WebSocket; connect with ws://"}, 426
+    problem = handshake_problem(request.environ)
+    if problem:
+        return {"detail": problem}, 426
     origin = request.headers.get("Origin")
     allowed = origin_check(parts().settings.cors_origins)
     if origin and not allowed(origin, request.environ):
@@ -159,20 +158,15 @@ def _check_raw() -> tuple[dict[str, str], int] | None:
 def meter_socket(socket: WebSocket, meter_id: str) -> None:
     """Send a meter's latest reading, then each live one, until the client disconnects."""
     relay = parts().relay
-    listener = Listener(socket.sock, [topics.reading(meter_id)], raw=True)
-    relay.join(listener)  # before the query of the history, so that no reading is lost between
+    reader = MeterReader(socket, meter_id, with_states=request.args.get("states") == "true")
+    relay.join(reader)  # before the query of the history, so that no reading is lost between
     try:
-        _send_latest(listener, meter_id)
+        reading = latest_reading(meter_id)
+        if reading:
+            reader.send_first(reading)
         while True:
             socket.receive()  # messages are ignored; the end of the connection ends the loop
     except (ConnectionClosed, OSError):
         pass
     finally:
-        relay.leave(listener)
-
-
-def _send_latest(listener: Listener, meter_id: str) -> None:
-    reading = latest_reading(meter_id)
-    if reading and not listener.after:
-        listener.after = min(reading.ts, datetime.now(UTC))
-        listener.socket.send(text_frame(reading.encode()))
+        relay.leave(reader)

@@ -1,11 +1,12 @@
-"""The OpenAPI description of the REST interface, and its page, which needs no other host."""
+"""The endpoints of the REST interface: validated by their models, and described by them."""
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache, wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from flask import (
     Blueprint,
@@ -13,70 +14,53 @@ from flask import (
     Response,
     abort,
     current_app,
-    jsonify,
+    render_template,
     request,
     send_from_directory,
 )
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from service import __version__
-from web.responses import error_response, invalid_fields
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <title>Meterflow: REST interface</title>
-  <link rel="icon" href="/docs/assets/images/swagger.svg">
-  <link rel="stylesheet" href="/docs/assets/css/swagger-ui.css">
-</head>
-<body>
-  <div id="swagger-ui"></div>
-  <script src="/docs/assets/js/swagger-ui-bundle.js"></script>
-  <script src="/docs/start.js"></script>
-</body>
-</html>
-"""
-_START = """window.ui = SwaggerUIBundle({
-  url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null,
-  presets: [SwaggerUIBundle.presets.apis],
-});
-"""
+from web.responses import error_response, invalid_fields, json_response
 
 View = TypeVar("View", bound=Callable[..., Response])
 
 blueprint = Blueprint("openapi", __name__)
 
 
-class InvalidField(BaseModel):
-    """An invalid field of a request."""
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint and what its description adds to the models of its parameters.
 
-    loc: list[str | int]
-    msg: str
-    type: str
-
-
-class InvalidFields(BaseModel):
-    """The invalid fields of a request."""
-
-    detail: list[InvalidField]
-
-
-class Endpoint(NamedTuple):
-    """An endpoint as flask-openapi3 describes it."""
+    `response` is the type of the JSON with status 200; `csv`: it also comes as CSV; `paged`: with
+    a link to the next page; `versioned`: with an ETag for a period that has ended. `responses`
+    holds those with another status: a `description`, and a `response` unless it is an error.
+    `examples` are bodies by their names.
+    """
 
     method: str
     rule: str
     function: Callable[..., Response]
-    options: dict[str, Any]
+    operation_id: str
+    tag: str
+    summary: str = ""
+    response: Any = None
+    csv: bool = False
+    paged: bool = False
+    versioned: bool = False
+    responses: dict[int, dict[str, Any]] = field(default_factory=dict)
+    examples: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def models(self) -> dict[str, Any]:
+        """The types of `path`, `query` and `body`, where the function takes them."""
+        hints = get_type_hints(self.function, include_extras=True)
+        return {name: hints[name] for name in ("path", "query", "body") if name in hints}
 
 
 class Api(Blueprint):
     """Endpoints with models of `path`, `query` and `body`, by which their requests are validated.
 
-    flask-openapi3 only describes them, on demand: it takes 3 MB, and version 4.3 builds the JSON
-    schema of a query's model for each request, which takes longer than all the rest of it.
+    The body may be a type or a list: `body: NewReading | list[NewReading]`.
     """
 
     def __init__(self, name: str, tag: str, about: str) -> None:
@@ -88,39 +72,50 @@ class Api(Blueprint):
         """Add an endpoint; the options are those of its description, such as `summary`."""
 
         def added(function: View) -> View:
-            self.endpoints.append(Endpoint(method, rule, function, options))
-            view = _validated(function)
+            options.setdefault("operation_id", f"{self.name}_{function.__name__}")
+            endpoint = Endpoint(method, rule, function, tag=self.tag["name"], **options)
+            self.endpoints.append(endpoint)
+            view = _validated(endpoint)
             self.add_url_rule(rule, view_func=view, methods=[method], strict_slashes=False)
             return function
 
         return added
 
 
-def _validated(function: Callable[..., Response]) -> Callable[..., Response]:
-    models: dict[str, type[BaseModel]] = get_type_hints(function)
-    path, query, body = map(models.get, ("path", "query", "body"))
+def _validated(endpoint: Endpoint) -> Callable[..., Response]:
+    path, query, body = map(endpoint.models.get, ("path", "query", "body"))
+    bodies = [TypeAdapter[Any](kind) for kind in get_args(body) or filter(None, [body])]
 
-    @wraps(function)
+    @wraps(endpoint.function)
     def view(**names: str) -> Response:
-        given: dict[str, BaseModel] = {}
+        given: dict[str, Any] = {}
+        place = "path"
         try:
             if path:
                 given["path"] = path.model_validate(names)
+            place = "query"
             if query:
                 given["query"] = _from_query(query, request.query_string)
-            if body:
-                given["body"] = body.model_validate(_json())
+            place = "body"
+            if bodies:
+                value = _json()
+                kind = bodies[-1] if isinstance(value, list) else bodies[0]
+                given["body"] = kind.validate_python(value)
         except ValidationError as error:
-            return invalid_fields(error)
-        return function(**given)
+            return invalid_fields(place, error)
+        return endpoint.function(**given)
 
     return view
 
 
 @lru_cache(100)
 def _from_query(model: type[BaseModel], text: bytes) -> BaseModel:  # noqa: ARG001  # the key
-    """Return the parameters of the current request, once for each query string: clients poll."""
-    return model.model_validate(request.args.to_dict())
+    """Return the parameters of the current request, once for each query string: clients poll.
+
+    A list may come as `a,b` or as a parameter for each.
+    """
+    given = request.args.to_dict(flat=False)
+    return model.model_validate({name: ",".join(values) for name, values in given.items()})
 
 
 def _json() -> Any:
@@ -142,48 +137,32 @@ def init_app(app: Flask, *apis: Api) -> None:
     app.extensions[__name__] = apis
 
 
-def _described(apis: tuple[Api, ...]) -> dict[str, Any]:
-    from flask_openapi3.blueprint import APIBlueprint
-    from flask_openapi3.models.info import Info
-    from flask_openapi3.models.tag import Tag
-    from flask_openapi3.openapi import OpenAPI
-
-    app = OpenAPI(
-        "web",
-        info=Info(
-            title="Meterflow",
-            version=__version__,
-            description="Readings of electricity meters. Live: /ws/{meter_id} and Socket.IO.",
-        ),
-        doc_ui=False,
-        validation_error_model=InvalidFields,
-    )
-    for api in apis:
-        described = APIBlueprint(api.name, __name__, abp_tags=[Tag(**api.tag)])
-        for method, rule, function, options in api.endpoints:
-            getattr(described, method.lower())(rule, **options)(function)
-        app.register_api(described)
-    document: dict[str, Any] = app.api_doc
-    return document
-
-
 @blueprint.get("/openapi.json")
 def description() -> Response:
     """Return the OpenAPI 3.1 description of the interface."""
-    return jsonify(_described(current_app.extensions[__name__]))
+    return json_response(_document(current_app.extensions[__name__]))
+
+
+@lru_cache(1)
+def _document(apis: tuple[Api, ...]) -> str:
+    from web.description import document  # nobody may ever ask for it
+
+    tags = {api.tag["name"]: api.tag for api in apis}
+    endpoints = [endpoint for api in apis for endpoint in api.endpoints]
+    return json.dumps(document(endpoints, list(tags.values())))
 
 
 @blueprint.get("/docs", strict_slashes=False)
 @blueprint.get("/docs/", strict_slashes=False)
 def page() -> str:
     """Show the interface in Swagger UI, to read and to try out."""
-    return _PAGE
+    return render_template("docs.html")
 
 
 @blueprint.get("/docs/start.js")
 def start_script() -> Response:
     """Start Swagger UI; the content security policy forbids inline scripts."""
-    return Response(_START, mimetype="text/javascript")
+    return Response(render_template("docs.js"), mimetype="text/javascript")
 
 
 @blueprint.get("/docs/assets/<path:name>")

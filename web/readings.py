@@ -1,158 +1,189 @@
-"""/readings/: stored readings, newest first, and posting a reading by way of the broker."""
+"""/readings/: stored readings, page by page, or all of a period as a stream."""
 
-import json
-import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Annotated, NamedTuple
 
-import gevent
 import orjson
 import peewee
 from flask import Response
-from msgspec.structs import replace
-from paho.mqtt.client import MQTTMessageInfo
-from pydantic import BaseModel, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from contract import topics
-from contract.errors import PayloadError
-from contract.readings import Reading, ReadingBody, reading_from_body
+from contract.quantities import BY_NAME
+from contract.readings import Reading
 from history import queries
-from history.errors import StorageError
+from history.tables import stored_quantities
 from web.context import parts
-from web.meters import latest_reading, of_meter
+from web.history_reader import HistoryReader
+from web.meters import find
 from web.openapi import Api
-from web.parameters import MeterPath, Moment
-from web.responses import error_response, invalid_reading, json_response
+from web.parameters import A_DAY, MeterId, MeterPath, Moment, Order, list_schema, listed
+from web.representations import Form, FormQuery, csv_text, respond, stream, with_next_page
+from web.schemas import ReadingRow
 
-STORED_WITHIN_S = 2.0
-LOOK_EVERY_S = 0.02
+DEFAULT_LIMIT = 100
+BATCH = 1000
+"""Readings of a stream that are in memory at a time."""
 FEW = 10
 """Readings that are read without a thread."""
+HEAD = ("ts", "meter_id")
+FIELDS = (*HEAD, *BY_NAME)
 
 api = Api("readings", "readings", "Readings of the meters")
 
 
-class RangeQuery(BaseModel):
-    """Period and number of readings to return."""
+class RangeQuery(FormQuery):
+    """Period, order, number and fields of the readings to return."""
 
-    since: Moment | None = Field(None, alias="from", description="Start of the period.")
-    until: Moment | None = Field(None, alias="to", description="End of the period, not included.")
-    limit: int = Field(100, ge=1, le=10_000, description="Largest number of readings.")
+    since: Moment | None = Field(
+        None, alias="from", description="Start of the period.", examples=A_DAY["from"]
+    )
+    until: Moment | None = Field(
+        None, alias="to", description="End of the period, not included.", examples=A_DAY["to"]
+    )
+    limit: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Largest number of readings (default: 100; with both `from` and `to`: all).",
+    )
+    cursor: str | None = Field(
+        None,
+        pattern=f"^{queries.CURSOR}$",
+        description="Where the page before ended; take it from the header Link.",
+    )
+    order: Order = Field("desc", description="desc: newest first, asc: oldest first.")
+    fields: (
+        Annotated[
+            tuple[str, ...],
+            BeforeValidator(partial(listed, FIELDS, "field")),
+            WithJsonSchema(list_schema(FIELDS)),
+        ]
+        | None
+    ) = Field(None, description="Quantities to return (default: all); ts and meter_id always are.")
 
 
 class ReadingsQuery(RangeQuery):
-    """Meter, period and number of readings to return."""
+    """The same, and the meter."""
 
-    meter: str | None = Field(None, description="Id of the meter (default: all meters).")
-    meter_id: str | None = Field(None, description="The same as meter.")
-
-
-@api.add("GET", "/readings/", summary="Readings of all meters, newest first")
-def list_readings(query: ReadingsQuery) -> Response:
-    """Without a filter: the newest 100 readings. An unknown meter has no readings."""
-    meter_id = query.meter or query.meter_id
-    body, _ = parts().history.query(lambda db: _encoded(db, meter_id, query), empty=(b"[]", False))
-    return json_response(body)
-
-
-@api.add("GET", "/readings/<meter_id>", summary="Readings of one meter")
-def list_of_meter(path: MeterPath, query: RangeQuery) -> Response:
-    """Return 404 for an unknown meter."""
-    return of_meter(
-        path.meter_id,
-        lambda db: _encoded(db, path.meter_id, query),
-        b"[]",
-        is_short=query.limit <= FEW,
-    )
+    meter: MeterId | None = Field(None, description="Id of the meter (default: all meters).")
+    meter_id: MeterId | None = Field(None, description="The same as meter.")
 
 
 @api.add(
-    "POST",
+    "GET",
     "/readings/",
-    summary="Publish a reading, as a meter does",
-    responses={
-        201: {"description": "Stored; the response is the stored reading."},
-        202: {"description": "Published, but not stored within 2 s."},
-        503: {"description": "The broker is unreachable; try again."},
-    },
+    summary="Readings of all meters",
+    operation_id="list_readings",
+    response=list[ReadingRow],
+    csv=True,
+    paged=True,
+    versioned=True,
 )
-def post_reading(body: ReadingBody) -> Response:
-    """Without `ts` the reading gets its time of arrival. A repeated `ts` changes nothing."""
-    try:
-        reading = _timed(reading_from_body(body, arrived=datetime.now(UTC)))
-    except PayloadError as error:
-        return invalid_reading(error)
-    broker = parts().subscriber
-    if not broker.connected:
-        return error_response(
-            503, f"broker {broker.address}: {broker.trouble}; the reading was not published"
-        )
-    sent = _publish(reading)
-    stored = _wait_for_row(reading)
-    if not stored and not _confirmed(sent):
-        return error_response(
-            503,
-            f"broker {broker.address}: no confirmation within {STORED_WITHIN_S:g} s; "
-            "send the reading again with the same ts, duplicates are ignored",
-        )
-    return json_response((stored or reading).encode(), 201 if stored else 202)
+def list_readings(query: ReadingsQuery) -> Response:
+    """Without a filter: the newest 100 readings. An unknown meter has no readings.
 
-
-def _encoded(
-    database: peewee.Database, meter_id: str | None, query: RangeQuery
-) -> tuple[bytes, bool]:
-    found = queries.readings(
-        database, meter_id, since=query.since, until=query.until, limit=query.limit
-    )
-    return orjson.dumps([reading.to_dict() for reading in found]), bool(found)
-
-
-def _timed(reading: Reading) -> Reading:
-    """Return a reading whose time is a millisecond of the table: its own, or a free one."""
-    ts = reading.ts.replace(microsecond=reading.ts.microsecond // 1000 * 1000)
-    if reading.stamped_on_arrival:
-        ts = parts().arrivals.stamp(reading.meter_id, ts)
-    return replace(reading, ts=ts)
-
-
-def _publish(reading: Reading) -> MQTTMessageInfo:
-    """Publish a reading and its scalars.
-
-    A reading older than the meter's newest is for the history only: retained, it would replace the
-    meter's latest.
+    With `from` and `to` and without `limit`: all readings of the period, sent as they are read.
     """
-    broker, newest = parts().subscriber, latest_reading(reading.meter_id)
-    is_newest = newest is None or reading.ts >= newest.ts
-    topic = topics.reading(reading.meter_id)
-    sent = broker.publish(topic, reading.encode(), qos=1, retain=is_newest)
-    for quantity, value in reading.values.items() if is_newest else ():
-        topic = topics.scalar(reading.meter_id, quantity)
-        broker.publish(topic, json.dumps(value), qos=0, retain=True)
-    return sent
+    selection = _Selection(query, query.meter or query.meter_id)
+    part = parts().history.query(selection.first, empty=selection.empty)
+    return _response(selection, part)
 
 
-def _wait_for_row(reading: Reading) -> Reading | None:
-    """Return the stored reading; None where it is not stored in time."""
-    deadline_s = time.monotonic() + STORED_WITHIN_S
-    ts = reading.ts
+@api.add(
+    "GET",
+    "/readings/<meter_id>",
+    summary="Readings of one meter",
+    operation_id="list_readings_of_meter",
+    response=list[ReadingRow],
+    csv=True,
+    paged=True,
+    versioned=True,
+)
+def list_of_meter(path: MeterPath, query: RangeQuery) -> Response:
+    """Return the readings of a meter; the parameters are those of all meters."""
+    selection = _Selection(query, path.meter_id)
 
-    def row(database: peewee.Database) -> list[Reading]:
-        return queries.readings(
-            database, reading.meter_id, since=ts, until=ts + timedelta(milliseconds=1), limit=1
+    def first(database: peewee.Database) -> tuple[_Part, bool]:
+        part = selection.first(database)
+        return part, part.is_filled
+
+    is_short = selection.limit <= FEW
+    part = find(path.meter_id, first, selection.empty, is_short=is_short)
+    return _response(selection, part)
+
+
+class _Part(NamedTuple):
+    """Some readings as text, whether there are any, and the cursor of those that follow."""
+
+    text: bytes
+    is_filled: bool
+    next: str | None
+
+
+class _Selection:
+    """The readings that a request selects, as text, a part at a time."""
+
+    def __init__(self, query: RangeQuery, meter_id: str | None) -> None:
+        self.query = query
+        self.form = query.form
+        self.is_whole = bool(query.since and query.until and not query.limit)
+        self.limit = BATCH if self.is_whole else query.limit or DEFAULT_LIMIT
+        self.empty = _Part(self._opened(()), False, None)
+        self.end = b"" if self.form is Form.CSV else b"]"
+        self._meter_id = meter_id
+        self._names = query.fields and tuple(name for name in query.fields if name in BY_NAME)
+
+    def first(self, database: peewee.Database) -> _Part:
+        """Return the first readings, with what comes before them."""
+        if self._names is None and self.form is Form.CSV:
+            self._names = stored_quantities(database)
+        part = self._part(database, self.query.cursor)
+        return part._replace(text=self._opened(self._names or ()) + part.text)
+
+    def following(self, database: peewee.Database, cursor: str) -> _Part:
+        """Return the next readings."""
+        part = self._part(database, cursor)
+        return part if self.form is Form.CSV else part._replace(text=b"," + part.text)
+
+    def _opened(self, names: Sequence[str]) -> bytes:
+        return csv_text([(*HEAD, *names)]) if self.form is Form.CSV else b"["
+
+    def _part(self, database: peewee.Database, cursor: str | None) -> _Part:
+        page = queries.page(
+            database,
+            self._meter_id,
+            since=self.query.since,
+            until=self.query.until,
+            after=cursor,
+            limit=self.limit,
+            oldest_first=self.query.order == "asc",
+            names=self._names,
         )
+        return _Part(self._text(page.readings), bool(page.readings), page.next)
 
-    while time.monotonic() < deadline_s:
-        try:
-            found = parts().history.query(row, empty=list[Reading]())
-        except StorageError:
-            return None
-        if found:
-            return found[0]
-        gevent.sleep(LOOK_EVERY_S)
-    return None
+    def _text(self, readings: Sequence[Reading]) -> bytes:
+        rows = [reading.to_dict() for reading in readings]
+        if self.form is Form.JSON:
+            return orjson.dumps(rows)[1:-1]
+        names = (*HEAD, *(self._names or ()))
+        return csv_text([row.get(name) for name in names] for row in rows)
 
 
-def _confirmed(sent: MQTTMessageInfo) -> bool:
-    try:
-        return sent.is_published()
-    except (RuntimeError, ValueError):  # it could not be queued
-        return False
+def _response(selection: _Selection, part: _Part) -> Response:
+    if selection.is_whole and part.next:
+        return stream(_chunks(parts().history, selection, part), selection.form)
+    response = respond(part.text + selection.end, selection.form, until=selection.query.until)
+    return with_next_page(response, part.next)
+
+
+def _chunks(history: HistoryReader, selection: _Selection, part: _Part) -> Iterator[bytes]:
+    """Yield all readings. Between two parts no query is open and no thread is taken."""
+    nothing = _Part(b"", False, None)
+    yield part.text
+    cursor = part.next
+    while cursor:
+        part = history.query(partial(selection.following, cursor=cursor), empty=nothing)
+        yield part.text
+        cursor = part.next
+    yield selection.end

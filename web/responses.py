@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
@@ -12,6 +12,7 @@ from contract.validation import plain
 from history.errors import StorageError
 
 RETRY_AFTER_S = 5
+MOST_PROBLEMS = 100
 _SENTENCES = {
     404: "no such address; see /docs",
     405: "method not allowed at this address; see /docs",
@@ -34,21 +35,14 @@ def error_response(status: int, detail: str | list[dict[str, Any]]) -> Response:
     return response
 
 
-def invalid_fields(error: ValidationError) -> Response:
-    """Return 422 with each invalid field of a request, and why it is invalid."""
-    if error.title.endswith("Path"):
-        place = "path"
-    else:
-        place = "body" if request.method == "POST" else "query"
+def invalid_fields(place: str, error: ValidationError) -> Response:
+    """Return 422 with each invalid field in a place of a request, and why it is invalid."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
     return error_response(
         422,
         [
-            {
-                "loc": [place, *item["loc"]],
-                "msg": plain(item),
-                "type": item["type"],
-            }
-            for item in error.errors(include_url=False, include_input=False, include_context=False)
+            {"loc": [place, *item["loc"]], "msg": plain(item), "type": item["type"]}
+            for item in problems[:MOST_PROBLEMS]
         ],
     )
 
@@ -58,12 +52,16 @@ def invalid_parameter(name: str, text: str) -> Response:
     return error_response(422, [{"loc": ["query", name], "msg": text, "type": "value_error"}])
 
 
-def invalid_reading(error: PayloadError) -> Response:
-    """Return 422 for fields that are valid each and do not make a reading."""
+def invalid_reading(error: PayloadError, *place: str | int) -> Response:
+    """Return 422 for fields that are valid each and do not make a reading, in a place of a list."""
     return error_response(
         422,
         [
-            {"loc": ["body", field] if field else ["body"], "msg": text, "type": error.reason}
+            {
+                "loc": ["body", *place, *filter(None, [field])],
+                "msg": text,
+                "type": error.reason,
+            }
             for field, text in error.problems
         ],
     )

@@ -27,6 +27,8 @@ class Subscriber:
     def __init__(self, settings: Settings) -> None:
         self.address = f"{settings.mqtt_host}:{settings.mqtt_port}"
         self._messages: deque[Message] = deque(maxlen=MOST_WAITING)
+        self.dropped = 0
+        """Messages that were dropped because too many waited."""
         self._changed = Event()
         self._watcher = gevent.get_hub().loop.async_()
         self._mqtt = MqttClient(
@@ -47,6 +49,11 @@ class Subscriber:
     def trouble(self) -> str | None:
         """Why there is no connection; None where there is one."""
         return self._mqtt.trouble
+
+    @property
+    def waiting(self) -> int:
+        """The number of messages that have arrived and are not handled yet."""
+        return len(self._messages)
 
     def start(self) -> None:
         """Start to connect and to receive."""
@@ -81,5 +88,6 @@ class Subscriber:
             now_s=time.monotonic(),
         )
         if message:
+            self.dropped += len(self._messages) == MOST_WAITING
             self._messages.append(message)
             self._watcher.send()

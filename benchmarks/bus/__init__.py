@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -77,6 +78,7 @@ async def line(
     cost = LineCost(baud=baud, pause_ms=pause_ms)
     timing = LineTiming(baud=baud, pause_s=pause_ms / 1000)
     simulator = Simulator(range(1, meters + 1), timing=timing)
+    simulator.statistics.served = deque()
     async with simulator, _network(simulator.port, delay_s) as port:
         polled = tuple(
             Meter(str(n), n, MODEL, f"Meter {n}", interval_s, slow_interval_s, quantities)

@@ -8,11 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from tests.support.parts import Part, free_port, listens, wait_until
+from tests.support.parts import ROOT, Part, free_port, listens, wait_until
 
 BROKERS = ("mosquitto", "embedded")
 PROGRAMS = 6
 """The launcher, broker, simulator, bridge, recorder and web."""
+ONLY_FOR_TESTS = ("requests", "websocket")
+"""Packages that the libraries of the web import if they are installed; `make run` installs none."""
 
 
 class Process(NamedTuple):
@@ -66,7 +68,8 @@ class Whole:
 def _family(pid: int) -> Iterator[Process]:
     words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     module = words[words.index("-m") + 1] if "-m" in words else ""
-    yield Process(module or Path(words[0]).name, pid)
+    program = module.partition(".")[0] or Path(words[0]).name
+    yield Process(program, pid)
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         yield from _family(int(child))
 
@@ -74,7 +77,10 @@ def _family(pid: int) -> Iterator[Process]:
 @contextmanager
 def running(broker: str, settle_s: float, **settings: object) -> Iterator[Whole]:
     """Run the whole with three simulated meters, and wait so many seconds from its start on."""
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory() as place, TemporaryDirectory() as missing:
+        for name in ONLY_FOR_TESTS:
+            Path(missing, f"{name}.py").write_text("raise ImportError\n")
+        settings["PYTHONPATH"] = f"{ROOT}:{missing}"
         whole = Whole(Path(place), sys.executable, broker, settings)
         with whole.part:
             whole.wait_until_complete(PROGRAMS)

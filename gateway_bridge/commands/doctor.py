@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from gateway_bridge.commands import arguments
 from gateway_bridge.commands.checks.broker import check_broker
@@ -20,7 +19,8 @@ from gateway_bridge.commands.wiring import COUNTERS, counter_mismatch
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.settings import BridgeSettings
 from gateway_bridge.site.site import Gateway, Meter
-from service.terminal import Screen, amount
+from service.amounts import amount
+from service.terminal import PlainTable, Screen
 
 WATCH_S = 10.0
 _PURPOSE = """\
@@ -79,13 +79,12 @@ class Report:
             self._show(finding)
 
     def _show(self, finding: Finding) -> None:
-        row = Table.grid(padding=(0, 2))
+        row = PlainTable.grid(padding=(0, 2))
         for width in (7, 10, None):
             row.add_column(width=width, overflow="fold")
-        style = _STYLES[finding.level]
-        row.add_row(f"[{style}]{finding.level}[/]", finding.step, escape(finding.text))
+        row.add_row(Text(finding.level, _STYLES[finding.level]), finding.step, finding.text)
         if finding.remedy:
-            row.add_row("", "", f"→ {escape(finding.remedy)}")
+            row.add_row("", "", f"→ {finding.remedy}")
         self.screen.show(row)
 
     def end(self) -> int:

@@ -6,8 +6,9 @@ from gateway_bridge.commands.probe import Probe
 from gateway_bridge.meter.identity import identify
 from gateway_bridge.meter.plan import Block
 from gateway_bridge.meter.state import Identity, Layout, PolledMeter
-from gateway_bridge.modbus.errors import MeterFault
-from gateway_bridge.modbus.frames import REFUSED
+from gateway_bridge.modbus.errors import MeterFault, MeterTimeout
+from gateway_bridge.modbus.frames import HOLDING, REFUSED
+from gateway_bridge.models import CODE_REGISTERS, METER_CODES
 from gateway_bridge.models.inversion import turned
 from gateway_bridge.site.site import Gateway, Meter
 
@@ -63,6 +64,22 @@ async def read_meter(probe: Probe, meter: Meter, gateway: Gateway) -> MeterRead:
         requested=tuple(polled.registers),
         blocks=tuple(done),
     )
+
+
+async def reported_model(probe: Probe, unit: int) -> tuple[str | None, int | None]:
+    """Return the name of the model that a meter reports, and its code; None for what is unknown."""
+    code = None
+    for register in CODE_REGISTERS:
+        try:
+            answer = await probe.read(unit, register, 1, HOLDING)
+        except MeterTimeout:
+            break
+        except MeterFault:
+            continue
+        code = int.from_bytes(answer, "big")
+        if name := METER_CODES.get((register, code)):
+            return name, code
+    return None, code
 
 
 def _next_block(polled: PolledMeter, done: dict[Block, None]) -> Block | None:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.progress import Progress, TaskID
 
 from gateway_bridge.commands import arguments
+from gateway_bridge.commands.meter_read import reported_model
 from gateway_bridge.commands.probe import (
     RUN_DOCTOR,
     Outcome,
@@ -21,8 +22,8 @@ from gateway_bridge.meter.plan import Block
 from gateway_bridge.meter.state import Layout
 from gateway_bridge.modbus.connection import CLOSED_AT_ONCE
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
-from gateway_bridge.modbus.frames import HOLDING, SMALLEST_READ, Framing
-from gateway_bridge.models import CODE_REGISTERS, METER_CODES, MODELS, MeterModel
+from gateway_bridge.modbus.frames import SMALLEST_READ, Framing
+from gateway_bridge.models import MODELS, MeterModel
 from gateway_bridge.settings import HIGHEST_UNIT, BridgeSettings
 from gateway_bridge.site.site import Gateway
 from service.terminal import Screen, table
@@ -260,8 +261,7 @@ async def _identified(probe: Probe, unit: int, took_s: float, first: bytes) -> F
         except (MeterFault, MeterTimeout) as error:
             raise MeterFault(str(error), _SILENT) from error
 
-    register, code = await _code(probe, unit)
-    name = None if code is None else METER_CODES.get((register, code))
+    name, code = await reported_model(probe, unit)
     model = MODELS.get(name or "", MODELS["sdm630"])
     identity = await identify(model, read)
     return Found(
@@ -275,22 +275,6 @@ async def _identified(probe: Probe, unit: int, took_s: float, first: bytes) -> F
         volts=_volts(model, first, low_word_first=identity.low_word_first),
         low_word_first=identity.low_word_first,
     )
-
-
-async def _code(probe: Probe, unit: int) -> tuple[int, int | None]:
-    """Return a code register of the meter and its value; the value is None if there is none."""
-    found: tuple[int, int | None] = (0, None)
-    for register in CODE_REGISTERS:
-        try:
-            answer = await probe.read(unit, register, 1, HOLDING)
-        except MeterTimeout:
-            break
-        except MeterFault:
-            continue
-        found = register, int.from_bytes(answer, "big")
-        if found in METER_CODES:
-            break
-    return found
 
 
 def _volts(model: MeterModel, first: bytes, *, low_word_first: bool) -> float | None:

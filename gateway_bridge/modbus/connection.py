@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Iterable
@@ -13,9 +14,13 @@ from gateway_bridge.site.site import Gateway
 
 logger = logging.getLogger(__name__)
 
-SHORTEST_DELAY_S, LONGEST_DELAY_S = 0.5, 30.0
-DELAY_SHARE = 0.15
+SHORTEST_DELAY_S, LONGEST_DELAY_S = 0.25, 30.0
+DELAY_SHARE = 0.025
 """Share of the outage so far after which the next attempt follows: soon after a short one."""
+LONGEST_SILENCE_S = 3.5
+"""Longest delay on a line where no meter responds: a probe delays none."""
+RENEW_S = 5.0
+"""Age from which a connection on which no meter responds is replaced before a probe."""
 SLACK_S = 0.3
 """Seconds that an answer may take in addition to the line's own time."""
 FRAMING_NAMES: dict[Framing, str] = {"tcp": "Modbus TCP", "rtu": "RTU over TCP"}
@@ -46,6 +51,7 @@ class Connection:
         self.transport = Transport(gateway.where, self.framing or "tcp", timeout_s=self.timeout_s)
         self._losses = 0
         self._lost_at_s = time.monotonic()
+        self._attempted_s = self._connected_at_s = -math.inf
         self._silent_since_s: float | None = None
         self._ever_answered = self._answered_since_connect = self._is_well = False
 
@@ -65,7 +71,8 @@ class Connection:
         Where the framing is unknown, it is detected with requests to `units`.
         """
         if self._losses > 1:
-            await asyncio.sleep(self.delay_s())
+            await asyncio.sleep(self._attempted_s + self.delay_s() - time.monotonic())
+        self._attempted_s = time.monotonic()
         try:
             await self._connect()
             if self.framing is None and not await self._find_framing(units):
@@ -76,25 +83,36 @@ class Connection:
         return True
 
     def delay_s(self) -> float:
-        """Return the seconds to wait before the next attempt: more after a longer outage."""
+        """Return the seconds between two attempts: more after a longer outage."""
         since_s = self._lost_at_s if self._losses else self._silent_since_s or time.monotonic()
+        longest_s = LONGEST_DELAY_S if self._losses else LONGEST_SILENCE_S
         share_s = (time.monotonic() - since_s) * DELAY_SHARE
-        delay_s = min(max(share_s, SHORTEST_DELAY_S), LONGEST_DELAY_S)
+        delay_s = min(max(share_s, SHORTEST_DELAY_S), longest_s)
         return delay_s * random.uniform(0.9, 1.1)
 
     async def renew(self, unit: int) -> None:
-        """Replace the connection, on which no meter responds, with a new one.
+        """Replace a connection on which no meter responds with a new one, every five seconds.
 
         Where the settings leave the framing open it is found again: it may be another gateway.
         Raises GatewayError, and MeterTimeout where the unit answers in neither framing.
         """
+        if time.monotonic() - self._connected_at_s < RENEW_S:
+            return
         await self._connect()
         if self.gateway.framing == "auto" and not await self._find_framing([unit]):
             raise MeterTimeout(f"no response {IN_EITHER}")
 
-    def read(self, unit: int, address: int, count: int, function: int = INPUT) -> Awaitable[bytes]:
-        """Return registers of a unit; raises as Transport.read does."""
-        reading = self.transport.read(unit, address, count, function)
+    def read(
+        self,
+        unit: int,
+        address: int,
+        count: int,
+        function: int = INPUT,
+        *,
+        patience_s: float | None = None,
+    ) -> Awaitable[bytes]:
+        """Return registers of a unit; waits and raises as Transport.read does."""
+        reading = self.transport.read(unit, address, count, function, patience_s=patience_s)
         return reading if self._is_well else self._watched(reading)
 
     async def _watched(self, reading: Awaitable[bytes]) -> bytes:
@@ -143,6 +161,7 @@ class Connection:
     async def _connect(self, framing: Framing | None = None) -> None:
         self._answered_since_connect = self._is_well = False
         await self.transport.connect(framing)
+        self._connected_at_s = time.monotonic()
         self.connects += 1
 
     async def _find_framing(self, units: Iterable[int]) -> bool:

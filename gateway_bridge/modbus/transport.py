@@ -125,6 +125,7 @@ class Transport:
         self._misfit: str | None = None
         self._reconnects = False
         self._quiet_until_s = 0.0
+        self._gateway_waits_until_s = 0.0
         self._events: deque[LineEvent] = deque(maxlen=EVENTS_KEPT)
 
     @property
@@ -154,8 +155,20 @@ class Transport:
         while self._events:
             yield self._events.popleft()
 
-    async def read(self, unit: int, address: int, count: int, function: int = INPUT) -> bytes:
+    async def read(
+        self,
+        unit: int,
+        address: int,
+        count: int,
+        function: int = INPUT,
+        *,
+        patience_s: float | None = None,
+    ) -> bytes:
         """Return the bytes of `count` registers of a unit.
+
+        Where responses bear the ids of their requests, `patience_s` may be shorter than the
+        timeout: a late response harms nothing. The request after it waits for as much longer,
+        because the gateway may still wait for the meter.
 
         Raises MeterTimeout where no answer came (or the gateway reports that), MeterFault where
         the answer is an exception or does not fit the request, GatewayError where the connection
@@ -163,13 +176,16 @@ class Transport:
         """
         began_s = time.monotonic()
         await self._settle()
+        patience_s = (self.echoes_ids and patience_s) or self._timeout_s
         client = self._client
         if client is None or not client.connected:
             raise GatewayError("is not connected")
         read = client.read_input_registers if function == INPUT else client.read_holding_registers
         self._begin(Request(unit, function, count))
+        longer_s = max(self._gateway_waits_until_s - time.monotonic(), 0.0)
+        self._gateway_waits_until_s = time.monotonic() + self._timeout_s
         too_late = asyncio.get_running_loop().call_later(
-            self._timeout_s, self._fail, client, TimeoutError()
+            patience_s + longer_s, self._fail, client, TimeoutError()
         )
         timed_out = False
         try:
@@ -186,7 +202,8 @@ class Transport:
             self.close()
             raise
         else:
-            return self._answered(cast(_Response, response).frame, began_s)
+            took_s = 0.0 if longer_s else time.monotonic() - began_s
+            return self._answered(cast(_Response, response).frame, took_s)
         finally:
             too_late.cancel()
             self._end(timed_out=timed_out)
@@ -203,11 +220,12 @@ class Transport:
             misfit = self._misfit is not None
             self._events.append(Unanswered(request, timed_out, misfit, self.echoes_ids))
 
-    def _answered(self, frame: Frame, began_s: float) -> bytes:
+    def _answered(self, frame: Frame, took_s: float) -> bytes:
         """Return the registers of an answer; raises MeterTimeout or MeterFault for an exception."""
         self._request = None
+        self._gateway_waits_until_s = 0.0
         self.answers += 1
-        self.pace_s = max(time.monotonic() - began_s, self.pace_s * PACE_KEPT)
+        self.pace_s = max(took_s, self.pace_s * PACE_KEPT)
         if frame.exception is None:
             return frame.content
         text = f"exception {frame.exception} ({EXCEPTIONS.get(frame.exception, 'unknown')})"

@@ -4,6 +4,10 @@ From the maker's "SDM630Modbus Protocol" V1.8, which lacks some values of other 
 0x005E belong to one-phase meters, 0x006C, 0x006E and 0x0180 to 0x018A to the SDM630MCT, and 0x00FE
 is the power factor with the opposite sign. Register 0x0156 is import plus export, so `energy` is
 the import counter at 0x0048.
+
+Import and export are the sums of those of the phases, which are not netted: while one phase exports
+and another imports, both count. The manual does not say so; openWB (pull request 1916 of its core)
+and users of OpenDTU-OnBattery (issue 732) report it.
 """
 
 from gateway_bridge.models.eastron import (

@@ -2,6 +2,10 @@
 
 From the maker's "SDM72D-M User Manual" V1.1 (meter code 0x0089). The first SDM72D-M
 is another meter, without voltages and currents. Net energy (0x018C) can fall and is left out.
+
+The manual does not say whether import and export are netted across the phases. openWB treats the
+SDM72 like the SDM630, as not netted (pull request 1916 of its core), and the first SDM72D-M showed
+import and export of power at once (pull request 6 of nmakel/sdm_modbus).
 """
 
 from gateway_bridge.models.eastron import (

@@ -17,8 +17,9 @@ OFFLINE_AFTER_S = 2.0
 """Seconds that a gateway may be unreachable before its meters are marked offline."""
 RETRY_S = 1.0
 """Seconds after which a meter is read again after its first timeout, at any interval."""
-DELAYS_S = (5.0, 10.0, 20.0, 40.0, 60.0)
-"""Seconds before the first probe, the second one, and so on."""
+DELAYS_S = (0.2, 0.5, 1.0, 2.0, 3.7)
+"""Seconds before the first probe, the second one, and so on. On a busy line, the budget of the
+schedule delays them."""
 JITTER = 0.1
 
 
@@ -49,7 +50,8 @@ class Breaker:
     timeouts: int = 0
     failures: int = 0
     """Readings in a row that failed."""
-    _probes: int = 0
+    probes: int = 0
+    """Probes in a row that failed."""
 
     def failed(self) -> None:
         """Count a reading that failed, before its reason is reported."""
@@ -81,17 +83,21 @@ class Breaker:
         self.opened, self.is_well = True, False
         return Step.OPEN
 
+    def half_open(self) -> None:
+        """Read the meter once more: its gateway was away, and one timeout opens again."""
+        self.opened, self.timeouts = False, TIMEOUTS_TO_OPEN - 1
+
     def answered(self) -> None:
         """Close again: the meter has answered a request."""
         self.opened, self.timeouts = False, 0
 
     def read(self) -> None:
         """Start over: a whole reading has succeeded, so the next probe is soon again."""
-        self.failures = self._probes = 0
+        self.failures = self.probes = 0
         self.is_well = not self.opened and not self.timeouts
 
     def probe_delay_s(self) -> float:
         """Return the seconds to wait before the next probe; more with each call."""
-        delay_s = DELAYS_S[min(self._probes, len(DELAYS_S) - 1)]
-        self._probes += 1
+        delay_s = DELAYS_S[min(self.probes, len(DELAYS_S) - 1)]
+        self.probes += 1
         return delay_s * random.uniform(1 - JITTER, 1 + JITTER)

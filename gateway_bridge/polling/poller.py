@@ -25,6 +25,12 @@ from gateway_bridge.site.site import Gateway
 
 RELEARN_S = 60.0
 """Seconds for which a meter may refuse what it answered before; then less is read from it."""
+WHOLE_TIMEOUT_EVERY = 8
+"""One probe of this many waits for the whole timeout: the network may have become slower."""
+REPLACED_S = 30.0
+"""Seconds without its gateway after which a meter is identified before its next reading."""
+NEXT_S = 0.05
+"""Seconds after a probe within which a request may still be delayed by it."""
 AMBIGUOUS = "cannot tell our response from another client's"
 
 Answers = list[tuple[Block, bytes]]
@@ -80,6 +86,10 @@ class GatewayPoller:
         self._overload = Overload(known=line.busy_share() > 1)
         self._held: _Held | None = None
         self._is_silent = False
+        self._unconfirmed: set[str] = set()
+        """Meters to identify again after their next reading."""
+        self._probed_s = -math.inf
+        """Time at which the last job ended, if that was a probe."""
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -112,6 +122,7 @@ class GatewayPoller:
         except GatewayError as error:
             trouble = error
         done_s = time.monotonic()
+        self._pay_for_probes(job, meter, now_s, done_s)
         skipped = self._schedule.jobs.done(job, done_s)
         self.line.skipped += skipped
         if trouble:
@@ -127,6 +138,9 @@ class GatewayPoller:
             await self._identify(meter)
         if job.kind == "live":
             await self._read_live(meter)
+            if job.meter_id in self._unconfirmed:
+                self._unconfirmed.remove(job.meter_id)
+                meter.state.identity = None
         elif job.place < len(meter.slow):  # the meter may just have reported that it has fewer
             await self._read_slow(meter, meter.slow[job.place])
 
@@ -153,15 +167,18 @@ class GatewayPoller:
         request = self._attribution.choose(unit, meter.requests_for(block), time.monotonic())
         if request is None:
             raise MeterFault(f"{AMBIGUOUS}: it requests the same number of registers")
+        breaker = self._breakers[meter.config.meter_id]
+        patience_s = self._patience_s(meter, request.count) if breaker.timeouts else None
         try:
-            answer = await self.connection.read(unit, request.address, request.count, function)
+            answer = await self.connection.read(
+                unit, request.address, request.count, function, patience_s=patience_s
+            )
         except MeterFault as error:
             if error.code not in REFUSED or not meter.limits.learns_of(request):
                 raise
             self._refused(meter, block, request, str(error))
             raise MeterRefusal(str(error), error.code) from error
         meter.answered(request)
-        breaker = self._breakers[meter.config.meter_id]
         if not breaker.is_well:
             breaker.answered()
         if self._is_silent:
@@ -196,7 +213,11 @@ class GatewayPoller:
         first = model.probe
         try:
             await self.connection.read(
-                meter.config.unit, first.address, first.count, model.functions[0]
+                meter.config.unit,
+                first.address,
+                first.count,
+                model.functions[0],
+                patience_s=self._patience_s(meter, first.count),
             )
         except MeterFault as error:
             if error.code is None:
@@ -206,6 +227,40 @@ class GatewayPoller:
         if self._is_silent:
             self._end_silence()
         self._schedule.start(meter, time.monotonic())
+
+    def _patience_s(self, meter: PolledMeter, count: int) -> float | None:
+        """Return how long to wait for a meter that has just failed: three times the usual.
+
+        None, the whole timeout, where that delays nobody, and now and then: the network may have
+        become slower. What a longer block takes on the line is not part of the usual duration, the
+        network is.
+        """
+        breaker = self._breakers[meter.config.meter_id]
+        if self._is_silent or breaker.probes % WHOLE_TIMEOUT_EVERY == WHOLE_TIMEOUT_EVERY - 1:
+            return None
+        request_ms = meter.cost.request_ms(count)
+        longest_ms = meter.cost.request_ms(max((block.count for block in meter.live), default=0))
+        usual_ms = max(request_ms, 1000 * self._transport.pace_s - (longest_ms - request_ms))
+        return 3 * usual_ms / 1000
+
+    def _pay_for_probes(self, job: Job, meter: PolledMeter, began_s: float, done_s: float) -> None:
+        """Charge a probe for its time, and for the delay of the response after it.
+
+        The gateway may wait for the silent meter for longer than we do.
+        """
+        took_s = done_s - began_s
+        if job.kind == "probe":
+            if not self._is_silent:  # otherwise it delays nobody
+                self._schedule.probe_s = took_s
+                self._schedule.jobs.budget.spend(took_s, done_s)
+                self._probed_s = done_s
+            return
+        if began_s - self._probed_s < NEXT_S:
+            blocks = meter.live if job.kind == "live" else meter.slow[job.place : job.place + 1]
+            delay_s = max(took_s - meter.cost.total_ms(blocks) / 1000, 0.0)
+            self._schedule.probe_s += delay_s
+            self._schedule.jobs.budget.spend(delay_s, done_s)
+        self._probed_s = -math.inf
 
     def _observe(self) -> None:
         """Take in what has happened on the line."""
@@ -283,9 +338,10 @@ class GatewayPoller:
             self._faulted(job, meter, error)
         else:
             self._cut_off(job, meter, error)
-        if breaker.opened:
-            delay_s = self.connection.delay_s() if self._is_silent else breaker.probe_delay_s()
-            self._schedule.probe(meter, time.monotonic() + delay_s)
+        if breaker.opened and self._is_silent:
+            self._schedule.probe_first(meter, time.monotonic() + self.connection.delay_s())
+        elif breaker.opened:
+            self._schedule.probe(meter, time.monotonic() + breaker.probe_delay_s())
 
     def _timed_out(self, job: Job, meter: PolledMeter, error: MeterTimeout) -> None:
         meter.state.timeouts += 1
@@ -345,7 +401,7 @@ class GatewayPoller:
         self._is_silent = True
         self.connection.fell_silent()
         for meter in self.meters.values():
-            self._schedule.probe(meter, time.monotonic() + self.connection.delay_s())
+            self._schedule.probe_first(meter, time.monotonic() + self.connection.delay_s())
 
     def _end_silence(self) -> None:
         """Probe the other silent meters at once: the first one of a silent line has answered."""
@@ -363,8 +419,10 @@ class GatewayPoller:
         now_s = time.monotonic()
         for meter_id, meter in self.meters.items():
             self._events.unreachable(meter)
-            meter.state.identity = None  # it may come back as another meter
-            if self._breakers[meter_id].opened:
-                self._schedule.probe(meter, now_s)
+            if self.connection.outage_s < REPLACED_S:
+                self._unconfirmed.add(meter_id)
             else:
-                self._schedule.start(meter, now_s)
+                meter.state.identity = None
+            if self._breakers[meter_id].opened:
+                self._breakers[meter_id].half_open()
+            self._schedule.start(meter, now_s)

@@ -12,10 +12,12 @@ from typing import Generic, NamedTuple, TypeVar
 from gateway_bridge.meter.plan import Block
 from gateway_bridge.meter.state import PolledMeter
 
-PROBE_PATIENCE_S = 2.0
-"""Seconds that a probe too long for any gap waits for a moment when nothing else is due."""
-PROBE_LONGEST_WAIT_S = 5.0
-"""Seconds after which a probe goes before the others on a line that is never idle."""
+PROBE_PATIENCE_S = 0.3
+"""Seconds that a probe waits for a gap, before it takes time from other jobs."""
+PROBE_SHARE = 0.04
+"""Share of the line's time that probes may take."""
+PROBE_SAVINGS_S = 9.0
+"""Line time that is saved for probes while there are none: enough for a minute of frequent ones."""
 RUNS_TO_OVERLOAD = 4
 """Late runs of a job in a row that prove that the line is too slow."""
 
@@ -44,6 +46,28 @@ class _Job:
 class _Probe:
     due_s: float
     lasts_s: float
+    urgent: bool
+
+    @property
+    def latest_s(self) -> float:
+        """Time from which it takes time from other jobs."""
+        return self.due_s + PROBE_PATIENCE_S
+
+
+@dataclass(slots=True)
+class ProbeBudget:
+    """Line time that probes may take: a share of all time, saved up to a limit.
+
+    So a meter that has just fallen silent is probed often, and one that stays silent seldom.
+    """
+
+    free_at_s: float = float("-inf")
+    """Time from which another probe may begin; the longer ago, the more is saved."""
+
+    def spend(self, cost_s: float, now_s: float) -> None:
+        """Pay for a probe."""
+        earliest_s = now_s - PROBE_SAVINGS_S / PROBE_SHARE
+        self.free_at_s = max(self.free_at_s, earliest_s) + cost_s / PROBE_SHARE
 
 
 @dataclass(slots=True)
@@ -51,6 +75,7 @@ class Schedule(Generic[Key]):
     """The jobs of one line and the probes of its silent meters, each under a key of the caller."""
 
     skipped: int = 0
+    budget: ProbeBudget = field(default_factory=ProbeBudget)
     _jobs: dict[Key, _Job] = field(default_factory=dict)
     _probes: dict[Key, _Probe] = field(default_factory=dict)
 
@@ -69,9 +94,12 @@ class Schedule(Generic[Key]):
         if job and at_s < job.due_s:
             job.due_s, job.tick = at_s, None
 
-    def probe(self, key: Key, *, at_s: float, lasts_s: float) -> None:
-        """Run `key` once from `at_s` on, when the line has `lasts_s` to spare, or when it must."""
-        self._probes[key] = _Probe(at_s, lasts_s)
+    def probe(self, key: Key, *, at_s: float, lasts_s: float, urgent: bool = False) -> None:
+        """Run `key` once from `at_s` on, when the budget allows it and the line has `lasts_s` free.
+
+        After PROBE_PATIENCE_S it takes the time from other jobs. An `urgent` one waits for nothing.
+        """
+        self._probes[key] = _Probe(at_s, lasts_s, urgent)
 
     def next(self, now_s: float) -> Key | None:
         """Return the key to run now, None while nothing is due; a probe is removed."""
@@ -98,24 +126,34 @@ class Schedule(Generic[Key]):
         self.skipped += skipped
         return skipped
 
+    def _next_due_s(self) -> float:
+        return min((job.due_s for job in self._jobs.values()), default=float("inf"))
+
     def idle_until(self, now_s: float) -> float:
         """Return the time at which to call `next` again."""
-        times = [job.due_s for job in self._jobs.values()]
+        next_s = self._next_due_s()
+        times = [next_s] if self._jobs else []
         for probe in self._probes.values():
-            fits = not times or min(times) - now_s >= probe.lasts_s
-            times.append(probe.due_s if fits else probe.due_s + PROBE_PATIENCE_S)
+            due_s = self._due_s(probe)
+            fits = probe.urgent or next_s - max(now_s, due_s) >= probe.lasts_s
+            times.append(due_s if fits else max(due_s, probe.latest_s))
         return max(now_s, min(times)) if times else now_s + 1.0
 
     def _due_probe(self, now_s: float, *, busy: bool) -> Key | None:
-        due = [(probe.due_s, key) for key, probe in self._probes.items() if probe.due_s <= now_s]
+        due = [
+            (not probe.urgent, probe.due_s, key)
+            for key, probe in self._probes.items()
+            if self._due_s(probe) <= now_s
+        ]
         if not due:
             return None
-        due_s, key = min(due, key=lambda item: item[0])
-        if busy:
-            return key if now_s >= due_s + PROBE_LONGEST_WAIT_S else None
-        idle_s = min((job.due_s for job in self._jobs.values()), default=float("inf")) - now_s
-        fits = idle_s >= self._probes[key].lasts_s
-        return key if fits or now_s >= due_s + PROBE_PATIENCE_S else None
+        *_, key = min(due, key=lambda item: item[:2])
+        probe = self._probes[key]
+        fits = not busy and self._next_due_s() - now_s >= probe.lasts_s
+        return key if fits or probe.urgent or now_s >= probe.latest_s else None
+
+    def _due_s(self, probe: _Probe) -> float:
+        return probe.due_s if probe.urgent else max(probe.due_s, self.budget.free_at_s)
 
 
 class Job(NamedTuple):
@@ -130,8 +168,7 @@ class MeterSchedule:
     """The schedule of one line, in terms of its meters.
 
     Each meter has its own phase within its interval, shifted by `offset` (0 to 1) of one meter's
-    share, so that neither the meters of a line nor the lines of a process are read all at once. A
-    probe may take `probe_s` of the line's time.
+    share, so that neither the meters of a line nor the lines of a process are read all at once.
     """
 
     def __init__(self, meters: Mapping[str, PolledMeter], *, offset: float, probe_s: float) -> None:
@@ -139,11 +176,13 @@ class MeterSchedule:
         self._phases = {
             meter_id: (place + offset) / len(meters) for place, meter_id in enumerate(meters)
         }
-        self._probe_s = probe_s
+        self.probe_s = probe_s
+        """Line time that a probe in vain takes."""
 
     def start(self, meter: PolledMeter, now_s: float) -> None:
         """Read a meter at once, and then on its grid."""
         config = meter.config
+        self.jobs.remove(Job("probe", config.meter_id))
         self.jobs.add(
             Job("live", config.meter_id),
             interval_s=config.interval_s,
@@ -165,11 +204,12 @@ class MeterSchedule:
 
     def probe(self, meter: PolledMeter, at_s: float) -> None:
         """Probe a silent meter once, from `at_s` on."""
-        self.jobs.probe(Job("probe", meter.config.meter_id), at_s=at_s, lasts_s=self._probe_s)
+        self.jobs.probe(Job("probe", meter.config.meter_id), at_s=at_s, lasts_s=self.probe_s)
 
-    def probe_first(self, meter: PolledMeter, now_s: float) -> None:
-        """Probe a silent meter before everything else: it is likely to be back."""
-        self.probe(meter, now_s - PROBE_LONGEST_WAIT_S)
+    def probe_first(self, meter: PolledMeter, at_s: float) -> None:
+        """Probe a silent meter once at a time, before everything else."""
+        key = Job("probe", meter.config.meter_id)
+        self.jobs.probe(key, at_s=at_s, lasts_s=self.probe_s, urgent=True)
 
     def _start_slow(self, meter: PolledMeter, now_s: float) -> None:
         """Read the slow blocks now and on their grid: just before a live tick, which sends them."""

@@ -15,7 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from service.files import file_identity
+from service.files import create_file, file_identity, make_directory
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS blocks (id INTEGER PRIMARY KEY, ts INTEGER NOT NULL, "
@@ -107,7 +107,8 @@ class JournalFile:
     def open(self) -> bool:
         """Open or create the file; return whether it was closed cleanly last time."""
         self.abandon()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(self.path.parent)
+        create_file(self.path)
         self._database = sqlite3.connect(
             self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )

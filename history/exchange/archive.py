@@ -20,6 +20,7 @@ from history.dialect import Row
 from history.exchange.batches import Batch, stored_rows
 from history.exchange.files import new_file, parquet
 from history.tables import Meter, stored_quantities
+from service.files import HISTORY, HISTORY_DIRECTORY, make_directory
 
 _NAME = re.compile(r"(\d{4}-\d{2})(\.\d+)?\.parquet")
 
@@ -81,8 +82,8 @@ class Archive:
         first = next(batches, None)
         if first is None:
             return
-        (self._directory / meter.name).mkdir(parents=True, exist_ok=True)
-        with new_file(self._free_name(meter.name, begin)) as file:
+        make_directory(self._directory / meter.name, HISTORY_DIRECTORY)
+        with new_file(self._free_name(meter.name, begin), HISTORY) as file:
             writer = self._parquet.ParquetWriter(file, names)
             for batch in chain([first], batches):
                 writer.write(batch)

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +14,7 @@ from history.exchange.batches import Source
 from history.exchange.csv_files import CsvSource
 from history.exchange.sqlite_files import TABLES, HomeAssistantSource, LoggerSource, tables_of
 from service.errors import SettingsError
-
-_TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": ""}
+from service.files import PRIVATE, replacing
 
 
 def parquet() -> ModuleType:
@@ -63,23 +61,16 @@ def source_of(
 
 
 @contextlib.contextmanager
-def new_file(path: Path, *, text: bool = False) -> Iterator[IO[Any]]:
+def new_file(path: Path, mode: int = PRIVATE, *, text: bool = False) -> Iterator[IO[Any]]:
     """Open a file for writing that appears under its name, or replaces one, when it is complete.
 
     Nothing is left of a file that breaks off. Raises StorageError where it cannot be written.
     """
-    part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("w" if text else "wb", **_TEXT if text else {}) as file:
+        with replacing(path, mode, text=text) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _beginning(path: Path) -> bytes:

@@ -1,8 +1,9 @@
-"""The levels of detail at which the history is kept: readings, and three widths of roll-ups.
+"""The levels of detail at which the history is kept: readings, and four widths of roll-ups.
 
 A level is named by the minutes of its buckets; readings themselves are level 0. Buckets lie on
 multiples of their width since the epoch, so that twelve of 5 minutes make an hour, and 24 hours
-a UTC day.
+a UTC day. Every local clock in use differs from UTC by a multiple of 15 minutes, so that its
+quarter-hours are those of UTC. Only counters and power have them: bills and peaks need no others.
 
 Fine levels are deleted first, and roll-ups may lag behind readings. So a query looks which level
 covers the whole of its range before it picks one.
@@ -10,13 +11,22 @@ covers the whole of its range before it picks one.
 
 import peewee
 
+from contract.quantities import DERIVED, POWER, QUANTITIES
 from history.dialect import fetch_one
+from history.voids import valid
 
 RAW = 0
 FIVE_MINUTES = 5
+QUARTER_HOUR = 15
 HOUR = 60
 DAY = 1440
-ROLLUPS = (FIVE_MINUTES, HOUR, DAY)
+ROLLUPS = (FIVE_MINUTES, QUARTER_HOUR, HOUR, DAY)
+QUARTER_HOURLY = frozenset(
+    quantity.name
+    for quantity in (*QUANTITIES, *DERIVED)
+    if quantity.kind.counter or quantity.kind == POWER
+)
+"""The quantities that have roll-ups of a quarter-hour."""
 
 Begins = dict[int, int]
 """Level to the epoch ms at which it begins within a range; only levels that have anything."""
@@ -41,7 +51,10 @@ def begins(
     database: peewee.Database, meter: int, quantity: int | None, begin: int, end: int
 ) -> Begins:
     """Return where each level begins between two times (epoch ms)."""
-    raw = "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? ORDER BY ts LIMIT 1"
+    raw = (
+        "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? "
+        f"{valid(database, meter)} ORDER BY ts LIMIT 1"
+    )
     rolled_up = (
         "SELECT bucket FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
         "AND bucket >= ? AND bucket < ? ORDER BY bucket LIMIT 1"

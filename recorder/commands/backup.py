@@ -14,7 +14,8 @@ from history.errors import StorageError
 from history.exchange.sqlite_files import tables_of
 from recorder.commands.arguments import parser_for, progress, say
 from recorder.settings import RecorderSettings
-from service.terminal import size
+from service.amounts import size
+from service.files import HISTORY, create_file
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,10 +73,12 @@ def _copy(database: peewee.Database, target: Path) -> None:
     part = target.with_name(f"{target.name}.part")
     try:
         part.unlink(missing_ok=True)
+        create_file(part, HISTORY)
         dialect_of(database).copy_to(part)
         part.replace(target)
     except (peewee.DatabaseError, OSError) as error:
-        raise StorageError(f"{target}: cannot be written: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StorageError(f"{target}: cannot be written: {reason}") from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

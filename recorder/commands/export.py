@@ -20,8 +20,8 @@ from history.exchange.files import new_file, parquet
 from history.tables import Meter, stored_quantities
 from recorder.commands.arguments import add_meters, meters, moment, parser_for, progress, say
 from recorder.settings import RecorderSettings
+from service.amounts import amount
 from service.errors import SettingsError
-from service.terminal import amount
 
 _FAR = 2**62
 

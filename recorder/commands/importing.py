@@ -13,8 +13,8 @@ from history.exchange.files import source_of
 from history.exchange.importing import Import, Outcome
 from recorder.commands.arguments import parser_for, progress, say
 from recorder.settings import RecorderSettings
+from service.amounts import amount
 from service.errors import SettingsError
-from service.terminal import amount
 from service.zones import zone_of
 
 _MORE = """The content of a file decides how it is read: CSV or Parquet with the columns ts (or

@@ -87,7 +87,7 @@ def _changes(options: argparse.Namespace) -> MeterSettings:
     if options.clear is not None:
         changes |= dict.fromkeys(options.clear or COLUMNS.keys() - changes.keys())
     try:
-        return MeterSettings.model_validate(changes, strict=False)
+        return MeterSettings.model_validate(changes)
     except ValidationError as error:
         raise payload_error(error) from error
 

@@ -31,7 +31,7 @@ def test_text_without_a_zone_is_in_the_zone_of_the_site_or_invalid() -> None:
         parse_time("2026-11-22T20:20:31")
 
 
-@pytest.mark.parametrize("value", ["", "soon", 1e308, -1e308])
+@pytest.mark.parametrize("value", ["", "soon", "2026-11-22T19:20:31Z\0", 1e308, -1e308])
 def test_other_values_are_rejected(value: str | float) -> None:
     with pytest.raises(PayloadError, match=r"^ts: should be a time"):
         parse_time(value)

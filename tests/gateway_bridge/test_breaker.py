@@ -105,7 +105,7 @@ def test_probes_come_at_growing_delays_with_jitter() -> None:
 
     delays = [breaker.probe_delay_s() for _ in range(7)]
 
-    wanted = [*DELAYS_S, DELAYS_S[-1], DELAYS_S[-1]]
+    wanted = [*DELAYS_S, *[DELAYS_S[-1]] * (7 - len(DELAYS_S))]
     assert all(0.9 * w <= d <= 1.1 * w for d, w in zip(delays, wanted, strict=True))
     assert delays != wanted
     breaker.read()

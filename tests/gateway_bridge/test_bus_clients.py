@@ -6,6 +6,7 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -200,10 +201,12 @@ def test_a_register_that_the_meter_lacks_is_found_out_while_another_block_waits(
             async with polling(gateway) as (poller, received):
                 read = poller.connection.read
 
-                async def refusing(unit: int, address: int, count: int, *function: int) -> bytes:
+                async def refusing(
+                    unit: int, address: int, count: int, *function: int, **wait: Any
+                ) -> bytes:
                     if function != (HOLDING,) and address <= absent < address + count:
                         raise MeterFault("exception 2", 2)
-                    return await read(unit, address, count, *function)
+                    return await read(unit, address, count, *function, **wait)
 
                 monkeypatch.setattr(poller.connection, "read", refusing)
                 slow = next(q for q in MODEL.registers if MODEL.registers[q].address == absent + 2)

@@ -70,15 +70,35 @@ def test_at_twice_what_a_line_can_carry_it_is_always_busy_and_fair() -> None:
 
 def test_neighbours_of_a_dead_meter_keep_their_rate_and_it_costs_little() -> None:
     async def story() -> None:
-        async with line() as (simulator, poller, received):
+        async with line() as (simulator, _, received):
             await asyncio.sleep(20)
             simulator.fault(4, "dead")
             await asyncio.sleep(20)
-            timeouts = poller.meters["4"].state.timeouts
+            probes = simulator.statistics.requests[4]
             rates = await counted(received, 4, 600)
             assert rates.pop("4") == 0
             assert min(rates.values()) >= 0.95 * 600
-            assert (poller.meters["4"].state.timeouts - timeouts) * 1.0 <= 0.05 * 600
+            timing = simulator.bus.timing
+            probe_s = timing.bytes_s(8) + timing.reply_timeout_s + timing.pause_s
+            assert (simulator.statistics.requests[4] - probes) * probe_s <= 0.05 * 600
+
+
+@pytest.mark.parametrize("silent_s", [2, 15, 60])
+def test_a_meter_on_a_full_line_is_back_soon_after_it_responds_again(silent_s: float) -> None:
+    async def story() -> None:
+        async with line(4, interval_s=0.1) as (simulator, _, received):
+            await asyncio.sleep(20)
+            for _ in range(3):
+                simulator.fault(4, "dead")
+                await asyncio.sleep(silent_s)
+                simulator.mend(4)
+                began_s, before = time.monotonic(), len(received.of("4"))
+                await until(lambda before=before: len(received.of("4")) > before, timeout_s=100)
+                took_s = time.monotonic() - began_s
+                assert took_s <= (2 if silent_s == 2 else 6)
+                await asyncio.sleep(300)
+
+    run_leaping(story())
 
     run_leaping(story())
 
@@ -198,3 +218,43 @@ def test_a_dead_meter_makes_few_lines_of_log(caplog: pytest.LogCaptureFixture) -
     run_leaping(story())
 
     assert [r.getMessage() for r in caplog.records] == ["meter 4: offline: no response within 1 s"]
+
+
+@pytest.mark.parametrize("fault", ["refuse", "accept-reset"])
+def test_after_an_outage_of_a_gateway_all_its_meters_are_back_within_a_second(fault: str) -> None:
+    """Also one that was silent before the outage, and responds after it."""
+
+    async def story() -> None:
+        async with line() as (simulator, _, received):
+            await asyncio.sleep(5)
+            simulator.fault(4, "dead")
+            await asyncio.sleep(120)
+            simulator.fault(None, fault)
+            for client in list(simulator.gateway.clients):
+                client.reset()
+            await asyncio.sleep(10)
+            simulator.mend(4)
+            simulator.mend(None)
+            assert await all_back_s(received) <= 1.0
+
+    run_leaping(story())
+
+
+def test_after_resets_one_after_another_all_meters_are_back_within_a_second() -> None:
+    async def story() -> None:
+        async with line() as (simulator, _, received):
+            await asyncio.sleep(5)
+            for _ in range(6):
+                await asyncio.sleep(2.6)
+                for client in list(simulator.gateway.clients):
+                    client.reset()
+            assert await all_back_s(received) <= 1.0
+
+    run_leaping(story())
+
+
+async def all_back_s(received: Received) -> float:
+    """Return the seconds until each of four meters has published again."""
+    began_s, before = time.monotonic(), len(received.readings)
+    await until(lambda: len({each[0] for each in received.readings[before:]}) == 4, timeout_s=60)
+    return time.monotonic() - began_s

@@ -208,6 +208,33 @@ def test_the_doctor_finds_nothing_wrong_with_an_em340(site: Site, tmp_path: Path
     assert "no fault" in result.text
 
 
+def test_the_doctor_says_where_an_em340_is_configured_as_another_model(
+    site: Site, tmp_path: Path
+) -> None:
+    result = command(
+        "doctor", "--at", site.address, "--units", "1", "--model", "sdm630", "--no-broker",
+        "--watch", "0.1", directory=tmp_path, MODBUS_BAUD="38400",
+    )  # fmt: skip
+
+    assert "is an EM340, but the settings say SDM630-Modbus V2 → set model = 'em340'" in result.text
+    assert result.code == 1
+
+
+def test_the_doctor_doubts_a_meter_of_an_unknown_model_that_measures_no_voltage(
+    tmp_path: Path,
+) -> None:
+    unknown = replace(EM340, code=9999)
+    with Site(units=(1,), models={1: unknown}, timing=FAST_LINE, clock=lambda: EVENING_S) as site:
+        result = command(
+            "doctor", "--at", site.address, "--units", "1", "--model", "sdm630", "--no-broker",
+            "--watch", "0.1", directory=tmp_path, MODBUS_BAUD="38400",
+        )  # fmt: skip
+
+    assert "measures no voltage (0.0 V) → check the voltage" in result.text
+    assert "the model in the settings" in result.text
+    assert result.code == 1
+
+
 def test_an_em340_is_read_once_for_a_person(site: Site, tmp_path: Path) -> None:
     result = command("read", "1", "--at", site.address, "--model", "em340", directory=tmp_path)
 

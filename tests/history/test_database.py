@@ -11,6 +11,7 @@ import peewee
 import pytest
 from playhouse.migrations import Runner
 
+from contract.quantities import DERIVED
 from contract.readings import Reading
 from contract.times import epoch_ms
 from history import energy, queries
@@ -20,9 +21,10 @@ from history.errors import StorageError
 from history.leases import Lease, Leases
 from history.periods import Unit
 from history.readings_table import Writer
+from history.retention import Keep, Retention
 from history.rollups.rollups import Rollups
 from history.series import series
-from history.tables import read_meters
+from history.tables import add_columns, quantity_ids, read_meters
 from service.errors import SettingsError
 from tests.support.postgresql import emptied
 
@@ -140,6 +142,77 @@ def test_leases_and_watermarks_of_an_older_version_are_kept(old: peewee.Database
     assert [(m.name, m.retention_watermark) for m in read_meters(old)] == [("1", noon_ms), ("2", 0)]
     assert Writer(old).write([reading("1", -1, 1.0), reading("1", 1, 2.0)]) == 1
     assert fetch(old, "SELECT meter, energy FROM readings") == [("1", 2)]
+
+
+ROLLUP = "level, meter, quantity, bucket, n, mean, min, max, last, delta"
+NETTED = (
+    "(SELECT id FROM quantities WHERE name IN ('energy_import_netted', 'energy_export_netted'))"
+)
+
+
+def energies(day: int) -> list[Reading]:
+    """Return a day of readings of meter 1, of which the second half exports."""
+    found = []
+    for minute in range(0, 1440, 4):
+        imported, exported = min(minute, 720) / 100 + day, max(minute - 720, 0) / 100 + day
+        values = {"power": 1.0 * minute, "energy_import": imported, "energy_export": exported}
+        ts = NOON + timedelta(days=day, minutes=minute)
+        found.append(Reading("1", ts, values | {"voltage": 230.0}))
+    return found
+
+
+def copy_to_an_older_version(database: peewee.Database, old: peewee.Database) -> None:
+    """Fill a database of an older version with what another one holds, as far as it knew that."""
+    Runner(old, str(MIGRATIONS)).up("0005_leases")
+    add_columns(old, ["energy_import", "energy_export"])
+    run_many(
+        old, "INSERT INTO quantities (name) VALUES (?)",
+        fetch(database, f"SELECT name FROM quantities WHERE id NOT IN {NETTED} ORDER BY id"),
+    )  # fmt: skip
+    names = "name, first_ts, last_ts, retention_watermark"
+    run_many(
+        old, f"INSERT INTO meters ({names}, snapshots) VALUES (?, ?, ?, ?, true)",
+        fetch(database, f"SELECT {names} FROM meters"),
+    )  # fmt: skip
+    names = "meter, ts, voltage, power, energy_import, energy_export"
+    run_many(
+        old, f"INSERT INTO readings_raw ({names}) VALUES (?, ?, ?, ?, ?, ?)",
+        fetch(database, f"SELECT {names} FROM readings_raw"),
+    )  # fmt: skip
+    run_many(
+        old, f"INSERT INTO rollup ({ROLLUP}) VALUES ({', '.join('?' * 10)})",
+        fetch(database, f"SELECT {ROLLUP} FROM rollup WHERE level != 15 "
+              f"AND quantity NOT IN {NETTED}"),
+    )  # fmt: skip
+
+
+def test_quarter_hours_and_netted_counters_of_an_older_version_are_made(
+    old: peewee.Database, database: peewee.Database
+) -> None:
+    writer = Writer(database)
+    for day in range(4):
+        writer.write(energies(day))
+    Rollups(database).run(float("inf"))
+    list(Retention(database, Keep(raw=2)).steps((NOON + timedelta(days=4)).timestamp()))
+    copy_to_an_older_version(database, old)
+    (watermark,) = [meter.retention_watermark for meter in read_meters(database)]
+
+    assert "0006_quarter_hours" in migrate(old)
+    rounds = 0
+    while Rollups(old).work_due():  # a recorder that is stopped again and again
+        Rollups(old).run(0)
+        rounds += 1
+
+    everything = f"SELECT {ROLLUP} FROM rollup ORDER BY level, meter, quantity, bucket"
+    netted = {quantity_ids(old)[each.name] for each in DERIVED}
+    again = [row for row in fetch(old, everything) if row[2] not in netted]
+    assert rounds > 8
+    assert again == [row for row in fetch(database, everything) if row[2] not in netted]
+    assert len([row for row in again if row[0] == 15]) > 2 * 380
+    hours = f"SELECT bucket, n, delta FROM rollup WHERE level = 60 AND quantity IN {NETTED} "
+    hours = f"{hours} AND bucket >= {watermark // 1000} ORDER BY quantity, bucket"
+    assert fetch(old, hours) == fetch(database, hours)
+    assert len(fetch(old, hours)) > 2 * 40
 
 
 def test_a_meter_of_an_older_version_has_no_role_yet(old: peewee.Database) -> None:

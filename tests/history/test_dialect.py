@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import peewee
 import pytest
@@ -16,6 +17,7 @@ from history.database import migrate, name_of, open_database, reading, storage_e
 from history.dialect import dialect_of, run, transaction
 from history.errors import StorageError
 from recorder.storage import Storage
+from service.errors import SettingsError
 from tests.support.parts import ROOT, free_port, wait_until
 from tests.support.postgresql import BOTH, GUARDED, on_postgresql, on_sqlite
 
@@ -199,6 +201,28 @@ def test_a_wrong_password_is_not_waited_for(postgresql: str) -> None:
     assert errors[0].remedy == "check user, password and name in DATABASE_URL"
     with closing(open_database(postgresql.replace("tests@", f"{GUARDED}:right@"))) as database:
         assert database.connect()
+
+
+def test_a_password_with_any_characters_opens_the_database(postgresql: str) -> None:
+    password = "p@s/w:?#% ö"
+    with closing(open_database(postgresql)) as server:
+        server.execute_sql(f"DROP ROLE IF EXISTS {GUARDED}")
+        server.execute_sql(f"CREATE ROLE {GUARDED} LOGIN PASSWORD '{password.replace('%', '%%')}'")
+    encoded = quote(password, safe="")
+    in_front = postgresql.replace("tests@", f"{GUARDED}:{encoded}@")
+    in_query = f"{postgresql.replace('tests@', '')}?user={GUARDED}&password={encoded}"
+    for url in (in_front, in_query):
+        with closing(open_database(url)) as database:
+            assert database.connect()
+
+
+@pytest.mark.parametrize("password", ["p/w", "p?w", "p#w", "p[w", "12/w", "p@/w?"])
+def test_a_password_that_breaks_its_url_is_reported_without_it(password: str) -> None:
+    with pytest.raises(SettingsError, match="write @ as %40, / as %2F") as caught:
+        open_database(f"postgresql://me:{password}@host/meters")
+
+    assert password.partition("w")[0] not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 def test_a_right_that_is_missing_is_not_waited_for(postgresql: str) -> None:

@@ -123,6 +123,15 @@ def test_what_is_exported_comes_back_the_same(
     target.close()
 
 
+def test_a_group_may_read_the_archive(database: peewee.Database, tmp_path: Path) -> None:
+    write(database, [at(days, 1.0) for days in range(90, 0, -1)])
+
+    put_away(database, tmp_path / "archive")
+
+    modes = {p.suffix: p.stat().st_mode & 0o777 for p in (tmp_path / "archive").rglob("*")}
+    assert modes == {"": 0o750, ".parquet": 0o640}
+
+
 def test_parquet_takes_a_fraction_of_the_table(database: peewee.Database, tmp_path: Path) -> None:
     write(database, [reading(i, power=100 + i % 7, voltage=230 + i % 5 / 10) for i in range(9000)])
     rows = count(database)

@@ -15,7 +15,7 @@ from tests.support.postgresql import BOTH
 DATABASES = BOTH
 
 
-@pytest.mark.parametrize(("kept", "exact_to_s"), [(0, 0), (5, 300), (2, 3600)])
+@pytest.mark.parametrize(("kept", "exact_to_s"), [(0, 0), (5, 300), (2, 900)])
 def test_the_peak_is_found_with_its_time(
     database: peewee.Database, kept: int, exact_to_s: int
 ) -> None:
@@ -40,6 +40,18 @@ def test_the_peak_of_what_is_not_rolled_up_yet_is_found(database: peewee.Databas
     found = load.peak(database, "1", "power", NEW_YEAR, NEW_YEAR + timedelta(days=1))
 
     assert found == load.Peak(9.0, NEW_YEAR + timedelta(seconds=60), 0)
+
+
+def test_a_peak_that_is_not_rolled_up_yet_is_found_among_older_ones(
+    database: peewee.Database,
+) -> None:
+    fill(database, NEW_YEAR, 24, power=wave)
+    late = NEW_YEAR + timedelta(hours=5, seconds=7)
+    Writer(database).write([Reading("1", late, {"power": 5000.0})])
+
+    found = load.peak(database, "1", "power", NEW_YEAR, NEW_YEAR + timedelta(days=1))
+
+    assert found == load.Peak(5000.0, late, 0)
 
 
 def test_the_base_load_is_what_stays_on(database: peewee.Database) -> None:

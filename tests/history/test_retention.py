@@ -61,7 +61,7 @@ def test_readings_are_deleted_after_30_days_and_their_rollups_stay(
     thin_out(database)
 
     assert [r.ts for r in queries.readings(database, "1")] == [at(1).ts, at(29).ts]
-    assert levels(database) == {5: 3, 60: 4, 1440: 4}
+    assert levels(database) == {5: 3, 15: 4, 60: 4, 1440: 4}
 
 
 def test_each_level_is_kept_for_its_own_time(database: peewee.Database) -> None:
@@ -71,7 +71,7 @@ def test_each_level_is_kept_for_its_own_time(database: peewee.Database) -> None:
     thin_out(database, Keep(raw=0, five_minutes=10, hour=50, day=200))
 
     assert count(database) == 4
-    assert levels(database) == {5: 1, 60: 2, 1440: 3}
+    assert levels(database) == {5: 1, 15: 4, 60: 2, 1440: 3}
 
 
 def test_nothing_is_deleted_that_is_not_rolled_up(database: peewee.Database) -> None:
@@ -188,7 +188,7 @@ def test_upkeep_rolls_up_and_thins_out_a_little_at_a_time(
         rounds += 1
 
     assert rounds > 3
-    assert levels(database) == {5: 100, 60: 9, 1440: 1}
+    assert levels(database) == {5: 100, 15: 34, 60: 9, 1440: 1}
     assert "history: retention deleted 500 rows" in caplog.messages
 
 

@@ -20,7 +20,7 @@ from history.database import MIGRATIONS, migrate, open_database
 from history.dialect import Row, fetch, run_many
 from history.readings_table import Writer
 from history.rollups.dirty_buckets import DirtyBuckets
-from history.rollups.levels import DAY, FIVE_MINUTES, HOUR
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR
 from history.rollups.rollups import Rollups
 from history.tables import quantity_id, quantity_ids, read_meter
 from tests.support.postgresql import BOTH, on_postgresql, on_sqlite
@@ -87,6 +87,20 @@ def test_an_hour_weighs_its_five_minutes_by_their_readings(database: peewee.Data
     assert of(database, HOUR, "power") == [(3, 20.0, 10.0, 40.0, 40.0, None)]
 
 
+def test_a_quarter_hour_holds_counters_and_power_alone(database: peewee.Database) -> None:
+    values = [(s, s / 10, 1 + s / 1000) for s in (0, 290, 310, 899, 900)]
+    Writer(database).write([reading(s, power=p, energy=e, voltage=230.0) for s, p, e in values])
+
+    roll_up(database)
+
+    assert of(database, QUARTER_HOUR, "power") == [
+        (4, 37.475, 0.0, 89.9, 89.9, None),
+        (1, 90.0, 90.0, 90.0, 90.0, None),
+    ]
+    assert [row[5] for row in of(database, QUARTER_HOUR, "energy")] == [0.899, 0.001]
+    assert of(database, QUARTER_HOUR, "voltage") == []
+
+
 def test_negative_means_are_rounded_like_positive_ones(database: peewee.Database) -> None:
     values = [(0, -10.0), (1, -10.0), (2, -10.001), (300, -10.001)]
     Writer(database).write([reading(s, power=p, current=-p) for s, p in values])
@@ -103,7 +117,7 @@ def test_quantities_that_a_meter_does_not_send_take_no_room(database: peewee.Dat
 
     roll_up(database)
 
-    assert len(stored(database)) == 2 * 3
+    assert len(stored(database)) == 2 * 3 + 1  # of the two, only power has a quarter-hour
 
 
 # -- energy ------------------------------------------------------------------------------------
@@ -291,6 +305,7 @@ def check_order_of_arrival(
         counter = [r.values[quantity] for r in readings if quantity in r.values]
         assert (
             energy(database, FIVE_MINUTES, quantity)
+            == energy(database, QUARTER_HOUR, quantity)
             == energy(database, DAY, quantity)
             == unwrapped(counter)
         )

@@ -15,7 +15,7 @@ from contract.readings import Reading
 from contract.times import epoch_ms
 from history.readings_table import Writer
 from history.retention import Keep, Retention
-from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW, width_s
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, RAW, width_s
 from history.rollups.rollups import Rollups
 from history.series import Series, columns, series
 from tests.support.histories import NEW_YEAR, fill, wave
@@ -198,6 +198,87 @@ def test_what_is_not_rolled_up_yet_is_charted_from_readings(database: peewee.Dat
     assert len(chart.ts) > 30
 
 
+def shown(chart: Series) -> list[float | None]:
+    return chart.columns["power"].mean
+
+
+@pytest.mark.parametrize(("points", "level"), [(24, HOUR), (288, FIVE_MINUTES), (3, DAY)])
+def test_a_chart_holds_readings_that_are_not_rolled_up_yet(
+    database: peewee.Database, points: int, level: int
+) -> None:
+    first = fill(database, NEW_YEAR, 60, every_s=60, power=wave)
+    begin = NEW_YEAR + timedelta(hours=60)
+    more = [
+        Reading("1", begin + timedelta(seconds=s), {"power": float(s)}) for s in range(0, 900, 7)
+    ]
+    late = [
+        Reading("1", NEW_YEAR + timedelta(hours=50, seconds=s + 0.5), {"power": 5000.0})
+        for s in range(60)
+    ]
+    Writer(database).write(more + late)
+    since = NEW_YEAR if level == DAY else NEW_YEAR + timedelta(hours=36)
+    until = since + timedelta(hours=72 if level == DAY else 24.25)
+
+    chart = series(database, "1", ["power"], since, until, points)
+    assert Rollups(database).run(float("inf"))
+    rolled_up = series(database, "1", ["power"], since, until, points)
+
+    assert chart.level == rolled_up.level == level
+    assert chart.ts == rolled_up.ts
+    assert chart.ts[-1] >= begin.timestamp() - width_s(level)
+    assert shown(chart) == pytest.approx(shown(rolled_up), abs=0.002)
+    assert chart.columns["power"].max == rolled_up.columns["power"].max
+    check_slices(chart, sorted(first + more + late, key=lambda r: r.ts))
+
+
+def test_many_late_readings_here_and_there_are_charted_too(database: peewee.Database) -> None:
+    fill(database, NEW_YEAR, 48, every_s=60)
+    late = [Reading("1", NEW_YEAR + timedelta(hours=h, seconds=5), {"power": h}) for h in range(47)]
+    Writer(database).write(late)
+    until = NEW_YEAR + timedelta(hours=48)
+
+    chart = series(database, "1", ["power"], NEW_YEAR, until, 576)
+    assert Rollups(database).run(float("inf"))
+
+    assert chart == series(database, "1", ["power"], NEW_YEAR, until, 576)
+    assert chart.columns["power"].min[::12] == [float(h) for h in range(47)] + [600.0]
+
+
+def test_minutes_are_charted_from_readings_whatever_came_just_before(
+    database: peewee.Database,
+) -> None:
+    """The last imported reading lies in the 5 minutes in which the chart begins."""
+    second = timedelta(seconds=1)
+    Writer(database).write([Reading("1", NEW_YEAR + 10 * second, {"power": 1.0})])
+    live = [NEW_YEAR + timedelta(minutes=6) + s * second for s in range(120)]
+    Writer(database).write([Reading("1", ts, {"power": 2.0}) for ts in live])
+    assert Rollups(database).run(float("inf"))
+
+    begin = NEW_YEAR + 30 * second
+    trace = columns(database, "1", ["power"], begin, begin + timedelta(minutes=10), 300)
+
+    assert len(trace["ts"]) > 50
+    assert set(trace["power"]) == {2.0}
+
+
+def test_quarter_hours_stand_in_for_5_minutes_that_are_gone(database: peewee.Database) -> None:
+    readings = fill(database, NEW_YEAR, 24 * 8, every_s=300, power=wave)
+    Writer(database).write(
+        [Reading("1", readings[0].ts + timedelta(seconds=9), {"voltage": 230.0})]
+    )
+    assert Rollups(database).run(float("inf"))
+    now = (NEW_YEAR + timedelta(days=100)).timestamp()
+    list(Retention(database).steps(now))
+    until = NEW_YEAR + timedelta(days=7)
+
+    week = series(database, "1", ["power", "power_l1"], NEW_YEAR, until, 600)
+    coarse = series(database, "1", ["power", "voltage"], NEW_YEAR, until, 600)
+
+    assert (week.level, len(week.ts)) == (QUARTER_HOUR, 600)
+    check_slices(week, readings[: 7 * 288])
+    assert (coarse.level, len(coarse.ts)) == (HOUR, 168)
+
+
 def test_a_day_of_long_ago_is_charted_from_what_is_left(database: peewee.Database) -> None:
     fill(database, NEW_YEAR, 24 * 20, every_s=3600)
     now = (NEW_YEAR + timedelta(days=20)).timestamp()
@@ -209,7 +290,7 @@ def test_a_day_of_long_ago_is_charted_from_what_is_left(database: peewee.Databas
             database, "1", ["power"], day_start, day_start + timedelta(days=1), 1000
         ).level
 
-    assert (level(18), level(12), level(3)) == (RAW, FIVE_MINUTES, HOUR)
+    assert (level(18), level(12), level(3)) == (RAW, FIVE_MINUTES, QUARTER_HOUR)
 
 
 def test_an_unknown_meter_or_quantity_gives_an_empty_chart(database: peewee.Database) -> None:

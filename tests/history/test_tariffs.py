@@ -80,23 +80,23 @@ def berlin(*parts: int) -> datetime:
     ids=str,
 )
 def test_the_price_of_a_moment(tariffs: Tariffs, moment: datetime, price: float | None) -> None:
-    assert tariffs.price_at(moment.astimezone(UTC), BERLIN) == price
+    assert tariffs.first.price_at(moment.astimezone(UTC), BERLIN) == price
 
 
 def test_what_is_paid_for_export(tariffs: Tariffs) -> None:
-    assert tariffs.feed_in_at(berlin(2026, 2, 1), BERLIN) == 0
-    assert tariffs.feed_in_at(berlin(2026, 4, 1), BERLIN) == 0.10
+    assert tariffs.first.feed_in_at(berlin(2026, 2, 1), BERLIN) == 0
+    assert tariffs.first.feed_in_at(berlin(2026, 4, 1), BERLIN) == 0.10
 
 
 def test_prices_change_only_at_the_moments_returned(tariffs: Tariffs) -> None:
     since, until = berlin(2026, 2, 27), berlin(2026, 4, 3)
 
-    changes = [since, *tariffs.changes(since, until, BERLIN), until]
+    changes = [since, *tariffs.first.changes(since, until, BERLIN), until]
 
     moment, at = since.astimezone(UTC), 0
     while moment < until:
         at += moment >= changes[at + 1].astimezone(UTC)
-        assert tariffs.price_at(moment, BERLIN) == tariffs.price_at(changes[at], BERLIN)
+        assert tariffs.first.price_at(moment, BERLIN) == tariffs.first.price_at(changes[at], BERLIN)
         moment += timedelta(minutes=15)
 
 
@@ -126,12 +126,12 @@ def test_cost_is_energy_times_the_price_of_its_time(
 
     costs = dict.fromkeys((day.start.date() for day in days), 0.0)
     for before, after in pairwise(readings):
-        tariff = tariffs.at(after.ts, BERLIN)
+        tariff = tariffs.first.at(after.ts, BERLIN)
         assert tariff is not None
         local = after.ts.astimezone(BERLIN)
         bought = after.values["energy"] - before.values["energy"]
         sold = after.values["energy_export"] - before.values["energy_export"]
-        costs[local.date()] += bought * tariff.price_at(local) - sold * tariff.feed_in
+        costs[local.date()] += bought * tariff.price_at(local) - sold * tariff.fixed_feed_in
     assert [day.cost for day in days] == pytest.approx(list(costs.values()), abs=1e-5)
 
 

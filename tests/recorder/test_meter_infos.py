@@ -50,9 +50,8 @@ def test_an_info_that_comes_before_the_first_reading_is_stored_with_it(
     wait_until(lambda: rows(history, SETTINGS) == [("1", None, None, "Kitchen", None)])
 
 
-@pytest.mark.usefixtures("recorder")
 def test_a_message_of_a_person_takes_precedence_over_the_info(
-    client: PlainClient, history: Path
+    recorder: Part, client: PlainClient, history: Path
 ) -> None:
     client.publish("meters/1/reading", reading(1).encode())
     wait_until(lambda: stored(history) == [1])
@@ -64,6 +63,8 @@ def test_a_message_of_a_person_takes_precedence_over_the_info(
 
     client.publish("meters/1/set", '{"role": null}')
     wait_until(lambda: rows(history, SETTINGS) == [("1", "consumer", None, "Main", "netted")])
+    recorder.wait_for('meter 1: set: {"role":"grid","name":"Main"}')
+    recorder.wait_for('meter 1: set: {"role":null}')
 
 
 def test_a_retained_message_of_a_person_is_not_applied_at_each_connection(

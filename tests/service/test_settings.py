@@ -89,6 +89,23 @@ def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "MQTT_PASSWORD" in settings.summary()
 
 
+@pytest.mark.parametrize("password", ["p@w-1", "p/w-1", "p%w-1", "p w-1", "p:w?#-1"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:{}@host/x", "postgresql://host/x?password={}&a=b"]
+)
+def test_the_password_of_a_database_is_never_shown(password: str, url: str) -> None:
+    class StoresThings(Settings):
+        database_url: str = "sqlite:///energy_meters.db"
+        port: int = 1
+
+    text = StoresThings.load(database_url=url.format(password)).summary()
+    with pytest.raises(SettingsError) as caught:
+        StoresThings.load(port=url.format(password))
+
+    assert "w-1" not in text + str(caught.value)
+    assert "postgresql://" in text
+
+
 def test_help_lists_name_default_and_meaning() -> None:
     text = parser_for("service", "Does something.", Settings).format_help()
 

@@ -168,6 +168,42 @@ def test_a_unit_can_be_another_model(tmp_path: Path) -> None:
     assert read[3] == 0
 
 
+def test_mbpoll_reads_the_counters_of_a_meter_that_nets_and_of_one_that_does_not(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    arguments = ("--port", str(port), "--units", "1,5", "--netting", "5", "--baud", "0")
+
+    with Part.module("simulator", *arguments, directory=tmp_path):
+        wait_until(lambda: listens(port), what="the simulator")
+        totals, phases = (
+            {
+                unit: _mbpoll(port, "-a", unit, "-t", "3:float", "-B", "-r", first, "-c", count)
+                for unit in ("1", "5")
+            }
+            for first, count in (("73", "2"), ("347", "6"))
+        )
+
+    for unit, total in totals.items():
+        imported = sum(phases[unit][register] for register in (347, 349, 351))
+        exported = sum(phases[unit][register] for register in (353, 355, 357))
+        assert total[73] - total[75] == pytest.approx(imported - exported, abs=0.1)
+        if unit == "1":
+            assert total[73] == pytest.approx(imported, abs=0.1)
+        else:
+            assert total[73] < imported - 100
+
+
+def test_a_netting_unit_that_is_not_simulated_is_reported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--port", "0", "--netting", "9"])
+
+    assert ended.value.code == 2
+    assert "--netting: unit 9 is not one of --units" in capsys.readouterr().err
+
+
 def test_mbpoll_reads_the_line_itself_over_a_serial_port(tmp_path: Path) -> None:
     device = tmp_path / "ttyRS485"
     arguments = ("--port", "0", "--serial", str(device), "--baud", "38400")

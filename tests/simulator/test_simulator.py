@@ -76,12 +76,17 @@ def test_the_house_exports_at_noon_and_imports_at_night(house: SimulatedMeter) -
     assert night["power"] > 100
 
 
-def test_counters_integrate_power_by_its_direction(house: SimulatedMeter) -> None:
+@pytest.mark.parametrize("netting", [False, True])
+def test_counters_integrate_power_by_its_direction(netting: bool) -> None:
+    house = SimulatedMeter(1, MODELS["sdm630"])
+    house.netting = netting
+    powers = ["power"] if netting else ["power_l1", "power_l2", "power_l3"]
     begin, end = MONDAY_NOON - 5 * 3600, MONDAY_NOON - 2 * 3600
     imported = exported = 0.0
     for moment in range(begin, end):
-        power = house.measure(moment)["power"]
-        imported, exported = imported + max(power, 0), exported + max(-power, 0)
+        values = house.measure(moment)
+        imported += sum(max(values[name], 0) for name in powers)
+        exported += sum(max(-values[name], 0) for name in powers)
 
     before, after = house.measure(begin), house.measure(end)
 
@@ -89,6 +94,23 @@ def test_counters_integrate_power_by_its_direction(house: SimulatedMeter) -> Non
     assert exported > 3.6e5
     assert after["energy_import"] - before["energy_import"] == pytest.approx(imported / 3.6e6)
     assert after["energy_export"] - before["energy_export"] == pytest.approx(exported / 3.6e6)
+
+
+def test_a_meter_that_nets_its_phases_counts_less_in_both_directions() -> None:
+    week_s = 7 * 86400
+    counted = {}
+    for netting in (False, True):
+        meter = SimulatedMeter(1, MODELS["sdm630"])
+        meter.netting = netting
+        before, after = meter.measure(MIDNIGHT), meter.measure(MIDNIGHT + week_s)
+        counted[netting] = {name: after[name] - before[name] for name in before if "energy" in name}
+
+    for name in ("energy", "energy_import", "energy_export", "energy_total"):
+        assert counted[True][name] < 0.97 * counted[False][name]
+    for phase in ("energy_import_l1", "energy_export_l1", "reactive_energy_total_l1"):
+        assert counted[True][phase] == counted[False][phase]
+    net = {each: found["energy_import"] - found["energy_export"] for each, found in counted.items()}
+    assert net[True] == pytest.approx(net[False])
 
 
 def test_no_counter_ever_falls_not_even_over_midnight_and_week(house: SimulatedMeter) -> None:

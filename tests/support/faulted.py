@@ -8,7 +8,7 @@ import asyncio
 import random
 import struct
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -105,6 +105,7 @@ async def suffer(framing: str, dice: random.Random, polls: int) -> Truth:
         return FIRST_S + len(asked_at_s) - 1
 
     simulator = Simulator((1, 2), timing=FAST, framing=framing, clock=clock)  # type: ignore[arg-type]
+    simulator.statistics.served = deque(maxlen=50_000)
     truth = Truth(simulator, asked_at_s)
     everything = tuple(MODEL.registers)
     async with simulator:

@@ -25,7 +25,7 @@ ALLOWED = {
     "simulator": {"simulator", "gateway_bridge", "service", "contract"},
     "recorder": {"recorder", "history", "service", "contract"},
     "web": {"web", "history", "service", "contract"},
-    "meterflow": {"meterflow", "service", "contract", "broker", "gateway_bridge"},
+    "meterflow": {"meterflow", "service", "contract", "broker", "gateway_bridge", "web"},
 }
 
 
@@ -68,15 +68,17 @@ def test_the_tables_of_the_contract_need_only_the_standard_library(module: str) 
     assert packages(ROOT / module) <= sys.stdlib_module_names
 
 
-def test_the_launcher_knows_of_the_broker_and_the_bridge_only_their_settings() -> None:
+def test_the_launcher_knows_of_the_programs_only_their_settings() -> None:
     names = {name for path in sources("meterflow") for name in imports(path)}
 
     assert {name for name in names if name.partition(".")[0] in SERVICES} <= {
         "broker.settings",
         "broker.settings.BrokerSettings",
-        "broker.settings.is_loopback",
         "gateway_bridge.settings",
         "gateway_bridge.settings.UnitIds",
+        "web.settings",
+        "web.settings.WebSettings",
+        "web.settings.check_exposure",
     }
 
 

@@ -87,6 +87,21 @@ def test_links_lead_somewhere(document: Path) -> None:
     assert [target for target in local if not (document.parent / target).exists()] == []
 
 
+def test_each_row_about_security_names_tests_that_exist() -> None:
+    page = (ROOT / "docs/security.md").read_text()
+    rows = [line for line in page.splitlines() if re.match(r"\| (?!could try|---)", line)]
+    named = [re.findall(r"`(tests/\S+\.py)::(\w+)`", row) for row in rows]
+
+    assert len(rows) > 30
+    assert [row for row, tests in zip(rows, named, strict=True) if not tests] == []
+    assert {
+        f"{file}::{test}"
+        for tests in named
+        for file, test in tests
+        if f"\ndef {test}(" not in (ROOT / file).read_text()
+    } == set()
+
+
 def test_the_glossary_stays_short() -> None:
     page = (ROOT / "docs/architecture.md").read_text().partition("## Glossary")[2]
 

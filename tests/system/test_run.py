@@ -13,6 +13,7 @@ import pytest
 
 from meterflow.parts import Choice, parts
 from meterflow.parts import Part as Program
+from meterflow.run import claimed_port
 from meterflow.settings import RunSettings
 from meterflow.supervisor import Supervisor
 from service.errors import SettingsError
@@ -105,6 +106,33 @@ def test_wrong_unit_ids_are_reported_before_anything_starts(
 ) -> None:
     with pytest.raises(SettingsError, match=r"^METER_IDS: 'x' is not a whole number"):
         choice(monkeypatch, tmp_path, METER_IDS="1,x")
+
+
+def test_all_wrong_settings_of_all_parts_are_reported_at_once(
+    tmp_path: Path, ports: dict[str, int]
+) -> None:
+    wrong = {"LOG_LEVEL": "LOUD", "POLL_INTERVAL": "often", "COMMIT_INTERVAL": "-1"}
+    wrong |= {"CORS_ORIGINS": "http://a", "TIMEZONE": "Atlantis"}
+    with Part.module("meterflow", "run", directory=tmp_path, **ports, **wrong) as part:
+        assert part.process.wait(20) == 2
+
+    lines = part.output.removeprefix("meterflow: ").splitlines()
+    assert sorted(line.partition(":")[0] for line in lines) == [
+        *("COMMIT_INTERVAL", "LOG_LEVEL", "POLL_INTERVAL", "TIMEZONE")
+    ]
+
+
+def test_two_that_start_at_the_same_time_use_different_ports_for_their_meters() -> None:
+    preferred = free_port()
+
+    with claimed_port(preferred) as first, claimed_port(preferred) as second:
+        assert first == preferred != second
+        with socket.create_server(("127.0.0.1", first)):
+            pass
+    with socket.create_server(("127.0.0.1", preferred)), claimed_port(preferred) as third:
+        assert third != preferred
+    with claimed_port(preferred) as again:
+        assert again == preferred
 
 
 def test_without_a_gateway_simulated_meters_are_read(

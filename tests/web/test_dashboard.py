@@ -358,3 +358,19 @@ def test_own_module_is_short_and_never_writes_markup(path: Path) -> None:
     assert len(source.splitlines()) <= 200
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", source)
     assert len(gzip.compress(source.encode())) < 4000
+
+
+@pytest.mark.browser
+def test_a_name_from_mqtt_is_text_and_no_part_of_the_page(
+    house: House, open_page: OpenPage
+) -> None:
+    name = "<img src=x onerror=document.title=1><script>document.title=1</script><b>Cellar</b>"
+    house.read("named", power=1.0)
+    house.say("meters/named/info", json.dumps({"name": name}))
+    house.say("meters/named/<b>x</b>", "1")
+
+    page = open_page("/meter/named")
+
+    expect(page.locator("#name")).to_have_text(name)
+    assert page.locator("#name *, img").count() == 0
+    assert page.title() != "1"

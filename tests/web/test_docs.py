@@ -1,7 +1,10 @@
 """The page of the REST interface in a real browser: offline, under its strict rules."""
 
+import json
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -24,14 +27,56 @@ def test_the_interface_can_be_read_and_tried_without_the_internet(tmp_path: Path
         page.on("console", lambda message: message.type == "error" and errors.append(message.text))
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.goto(f"http://127.0.0.1:{port}/docs")
+        with urlopen(f"http://127.0.0.1:{port}/openapi.json") as response:
+            paths = json.load(response)["paths"].values()
 
-        expect(page.locator(".opblock")).to_have_count(6, timeout=15_000)
+        operations = sum(len(methods) for methods in paths)
+        expect(page.locator(".opblock")).to_have_count(operations, timeout=15_000)
         page.locator(".opblock-get").first.click()
         page.get_by_role("button", name="Try it out").click()
         page.get_by_role("button", name="Execute").click()
         answer = page.locator(".live-responses-table tbody .response-col_status")
         expect(answer.first).to_contain_text("200")
+        page.get_by_role("link", name="All meters").click()
+        expect(page.get_by_role("heading", name="Meters")).to_be_visible()
         browser.close()
 
     assert errors == []
     assert hosts - {""} == {f"127.0.0.1:{port}"}  # images in the page itself have no host
+
+
+@pytest.mark.parametrize("theme", ["auto", "dark", "light"])
+def test_the_interface_is_dark_where_the_pages_are(tmp_path: Path, theme: str) -> None:
+    chromium = require("chromium")
+    port = free_port()
+    settings = {"HTTP_PORT": port, "MQTT_PORT": free_port()}
+    with Part.module("web", directory=tmp_path, **settings) as web, sync_playwright() as playwright:
+        web.wait_for("listening")
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
+        page = browser.new_context(color_scheme="dark").new_page()
+        page.goto(f"http://127.0.0.1:{port}/")
+        button = page.get_by_role("button", name="Theme: auto")
+        for _ in range(["auto", "light", "dark"].index(theme)):
+            page.locator("#theme").click()
+        assert theme == "auto" or not button.is_visible()
+        page.goto(f"http://127.0.0.1:{port}/docs")
+
+        expect(page.locator(".opblock").first).to_be_visible(timeout=15_000)
+        background, text = (
+            page.evaluate(f"getComputedStyle({where}).{what}")
+            for where, what in (
+                ("document.documentElement", "backgroundColor"),
+                ("document.querySelector('.opblock-summary-path')", "color"),
+            )
+        )
+        browser.close()
+
+    is_dark = theme != "light"
+    assert (_brightness(background) < 80) == is_dark
+    assert (_brightness(text) > 150) == is_dark
+
+
+def _brightness(colour: str) -> float:
+    """Return the brightness of a computed colour; one without opacity is white paper."""
+    numbers = [float(number) for number in re.findall(r"[0-9.]+", colour)]
+    return 255 if numbers[3:] == [0] else sum(numbers[:3]) / 3

@@ -62,7 +62,14 @@ def test_days_are_those_of_the_site(make: Make) -> None:
     assert answer["timezone"] == "Europe/Berlin"
     assert answer["currency"] is None
     assert answer["periods"] == [
-        {"from": begin, "to": end, "imported": kwh, "exported": None, "cost": None}
+        {
+            "from": begin,
+            "to": end,
+            "imported": kwh,
+            "exported": None,
+            "cost": None,
+            "uncovered": None,
+        }
         for begin, end, kwh in [
             ("2026-03-28T00:00:00+01:00", "2026-03-29T00:00:00+01:00", 23.5),
             ("2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00", 23.0),
@@ -78,6 +85,69 @@ def test_prices_of_a_file_make_costs(make: Make, tmp_path: Path) -> None:
 
     assert answer["currency"] == "EUR"
     assert [period["cost"] for period in answer["periods"]] == [11.75, 11.5, 12.0]
+
+
+TWO = """
+[meters]
+2 = "cheap"
+[[tariff]]
+valid_from = 2026-01-01
+price = 0.5
+[[tariff.standing]]
+per = "day"
+price = 1
+[[tariff]]
+name = "cheap"
+valid_from = 2026-01-01
+price = 0.1
+[[tariff]]
+name = "spot"
+valid_from = 2026-01-01
+dynamic = true
+"""
+
+
+def test_another_tariff_says_what_it_would_have_cost(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "tariffs.toml").write_text(TWO)
+    client = make()
+
+    own = client.get(f"/meters/1/energy?{MARCH}&lines=true").json
+    other = client.get(f"/meters/1/energy?{MARCH}&tariff=cheap").json
+
+    assert (own["tariff"], other["tariff"]) == ("default", "cheap")
+    assert [period["cost"] for period in own["periods"]] == [12.75, 12.5, 13.0]
+    assert [period["cost"] for period in other["periods"]] == [2.35, 2.3, 2.4]
+    assert own["periods"][0]["lines"] == [
+        {
+            "kind": "energy",
+            "name": "energy",
+            "unit": "kWh",
+            "price": 0.5,
+            "quantity": 23.5,
+            "amount": 11.75,
+        },
+        {
+            "kind": "standing",
+            "name": "standing charge",
+            "unit": "day",
+            "price": 1.0,
+            "quantity": 1.0,
+            "amount": 1.0,
+        },
+    ]
+    assert "lines" not in other["periods"][0]
+
+
+def test_energy_without_a_price_is_stated_instead_of_a_cost(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "tariffs.toml").write_text(TWO)
+
+    answer = make().get(f"/meters/1/energy?{MARCH}&tariff=spot").json
+
+    assert [(p["cost"], p["uncovered"]) for p in answer["periods"]] == [
+        (None, 23.5),
+        (None, 23.0),
+        (None, 24.0),
+    ]
 
 
 def test_running_day_comes_with_the_day_before(make: Make) -> None:
@@ -101,7 +171,8 @@ def test_what_was_read_since_the_last_roll_up_is_in_both_answers(
 
 
 @pytest.mark.parametrize(
-    ("period", "count"), [("hour", 24), ("day", 7), ("week", 4), ("month", 11), ("year", 5)]
+    ("period", "count"),
+    [("quarter_hour", 96), ("hour", 24), ("day", 7), ("week", 4), ("month", 11), ("year", 5)],
 )
 def test_newest_periods_are_the_default_range(make: Make, period: str, count: int) -> None:
     periods = make().get(f"/meters/1/energy?period={period}").json["periods"]
@@ -115,6 +186,7 @@ def test_newest_periods_are_the_default_range(make: Make, period: str, count: in
     [
         ("/meters/nobody/energy", 404),
         ("/meters/1/energy?period=fortnight", 422),
+        ("/meters/1/energy?tariff=none", 422),
         ("/meters/1/energy?from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", 422),
         ("/meters/1/energy?period=hour&from=2000-01-01T00:00:00Z", 422),
     ],
@@ -146,3 +218,52 @@ def test_a_chart_can_have_its_extremes(make: Make) -> None:
             *(answer[f"power{e}"] for e in ("_min", "", "_max")), strict=True
         )
     )
+
+
+# -- peaks -------------------------------------------------------------------------------------
+
+
+def test_peaks_are_those_of_the_months_of_the_site(make: Make, database: peewee.Database) -> None:
+    start = datetime(2026, 2, 27, 23, tzinfo=UTC)
+    Writer(database).write(
+        Reading("2", start + timedelta(minutes=n), {"energy": (n + 4 * max(n - 60, 0)) / 60})
+        for n in range(120)
+    )
+    assert Rollups(database).run(float("inf"))
+
+    answer = make().get("/meters/2/peaks?from=2026-02-01T00:00:00Z&to=2026-03-15T00:00:00Z").json
+
+    assert (answer["timezone"], answer["running"]) == ("Europe/Berlin", None)
+    february, march = answer["months"][-2:]
+    assert february == {
+        "from": "2026-02-01T00:00:00+01:00",
+        "to": "2026-03-01T00:00:00+01:00",
+        "power": pytest.approx(5000),
+        "at": "2026-02-28T00:15:00.000Z",
+    }
+    assert march["power"] is None
+    assert march["at"] is None
+
+
+def test_the_running_quarter_hour_is_projected(make: Make, database: peewee.Database) -> None:
+    now = datetime.now(UTC)
+    Writer(database).write(
+        Reading("2", now - timedelta(seconds=10 * n), {"energy": 9 - n / 360, "power": 1000.0})
+        for n in range(-3, 180)  # its clock is a little ahead
+    )
+
+    running = make().get("/meters/2/peaks").json["running"]
+
+    assert running["projected"] == pytest.approx(1000, abs=25)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/meters/nobody/peaks", 404),
+        ("/meters/1/peaks?from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", 422),
+        ("/meters/1/peaks?from=2001-03-02T00:00:00Z", 422),
+    ],
+)
+def test_invalid_requests_for_peaks_are_refused(make: Make, path: str, status: int) -> None:
+    assert make().get(path).status_code == status

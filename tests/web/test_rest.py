@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,44 +20,12 @@ from flask.testing import FlaskClient
 from contract.readings import Reading
 from history.database import migrate, open_database
 from history.readings_table import Writer
-from tests.support.parts import ROOT, free_port
-from web import create_app
-from web.context import KEY, Parts
+from tests.support.parts import ROOT
+from tests.support.web import make_client, parts
 from web.latest import Message
-from web.settings import WebSettings
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CURL_BODY = '{"meter_id": 1, "voltage": 230.5, "current": 5.2, "power": 1200.0, "energy": 1500.0}'
-
-
-def make_client(url: str, **settings: Any) -> FlaskClient:
-    return create_app(
-        WebSettings(_env_file=None, database_url=url, mqtt_port=free_port(), **settings)
-    ).test_client()
-
-
-def parts(client: FlaskClient) -> Parts:
-    found: Parts = client.application.extensions[KEY]
-    return found
-
-
-@pytest.fixture
-def client(database: peewee.Database) -> Iterator[FlaskClient]:
-    """A client of a service with an empty history."""
-    opened = make_client(f"sqlite:///{database.database}")
-    yield opened
-    parts(opened).history.close()
-
-
-@pytest.fixture
-def store(client: FlaskClient, database: peewee.Database) -> Callable[..., None]:
-    """Put readings into the history, as a recorder does."""
-    assert client
-
-    def write(*readings: Reading) -> None:
-        Writer(database).write(readings)
-
-    return write
 
 
 def hour(meter_id: str = "1") -> list[Reading]:
@@ -406,7 +374,7 @@ def test_a_front_end_of_the_settings_may_read_and_post(client: FlaskClient, meth
     assert headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
     if method == "options":
         assert headers["Access-Control-Allow-Methods"] == "GET, POST"
-        assert headers["Access-Control-Allow-Headers"] == "Content-Type"
+        assert headers["Access-Control-Allow-Headers"] == "Content-Type, Authorization"
 
 
 def test_foreign_pages_may_not_read(client: FlaskClient) -> None:
@@ -446,8 +414,9 @@ def test_the_interface_describes_itself_with_the_catalogue(client: FlaskClient) 
     description = client.get("/openapi.json").json
 
     assert set(description["paths"]) == {
-        "/meters/", "/meters/{meter_id}/series", "/meters/{meter_id}/energy", "/readings/",
-        "/readings/{meter_id}",
+        "/meters/", "/meters/{meter_id}", "/meters/{meter_id}/series",
+        "/meters/{meter_id}/energy", "/readings/", "/readings/{meter_id}", "/quantities/",
+        "/site/", "/site/energy", "/site/series",
     }  # fmt: skip
     reading = description["components"]["schemas"]["Reading"]["properties"]
     assert reading["voltage_l1"]["description"] == "Voltage L1 in V"

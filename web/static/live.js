@@ -9,6 +9,9 @@ const FRESH_MS = 4000;
 const FIRST_MS = 1500;
 const FRAME_MS = 250;
 
+/** The path below which a reverse proxy serves all this, such as /meterflow; mostly empty. */
+export const BASE = document.documentElement.dataset.base;
+
 let offset_ms = 0;
 
 /** Seconds since 1970 by the server's clock: a browser's clock may be minutes off. */
@@ -20,10 +23,18 @@ function learnOffset(response) {
   offset_ms = Math.abs(off) > 2000 ? off : 0;
 }
 
+/** Open the login page where the server requires a login, for example because the session ended. */
+function logInWhereRequired(response) {
+  if (response.status !== 401) return;
+  const here = location.pathname.slice(BASE.length) + location.search;
+  location.assign(`${BASE}/login?next=${encodeURIComponent(here)}`);
+}
+
 /** Fetch JSON; throws an Error with the server's message where it refuses. */
 export async function getJson(path) {
-  const response = await fetch(path, { headers: { Accept: "application/json" } });
+  const response = await fetch(BASE + path, { headers: { Accept: "application/json" } });
   learnOffset(response);
+  logInWhereRequired(response);
   if (!response.ok) {
     const body = await response.json().catch(() => ({}));
     const detail = typeof body.detail === "string" ? body.detail : `error ${response.status}`;
@@ -78,6 +89,7 @@ export function paced(draw) {
  */
 export function connect({ first, onReading, onStatus, onChange }) {
   const socket = io({
+    path: `${BASE}/socket.io`,
     transports: ["websocket"],
     reconnectionDelay: 500,
     reconnectionDelayMax: 5000,
@@ -113,7 +125,11 @@ export function connect({ first, onReading, onStatus, onChange }) {
     show();
     if (reason === "io server disconnect") socket.connect();
   });
-  socket.on("connect_error", show);
+  socket.on("connect_error", () => {
+    show();
+    // A browser does not say why a WebSocket was refused.
+    fetch(`${BASE}/meters/`, { method: "HEAD" }).then(logInWhereRequired, () => {});
+  });
   socket.on("broker", (state) => {
     if (state.connected && !broker.connected) changed(true);
     broker = state;

@@ -4,7 +4,7 @@ import {
   PHASES, descriptions, element, format, label, setText, showValues, unit,
 } from "./catalogue.js";
 import { spark } from "./chart.js";
-import { connect, getJson, notice, now_s, paced, series } from "./live.js";
+import { BASE, connect, getJson, notice, now_s, paced, series } from "./live.js";
 import { Meter, about, showDirection, showState } from "./meter_state.js";
 
 const ROWS = ["voltage", "current", "power"];
@@ -18,7 +18,7 @@ const order = new Intl.Collator(undefined, { numeric: true });
 class Card {
   constructor(id) {
     this.meter = new Meter(id, ["power"]);
-    this.link = element("a", { href: `/meter/${encodeURIComponent(id)}` });
+    this.link = element("a", { href: `${BASE}/meter/${encodeURIComponent(id)}` });
     this.about = element("p", { class: "about" });
     this.direction = element("span", { class: "direction" });
     this.chart = element("div", { class: "spark", role: "img" });

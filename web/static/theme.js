@@ -36,7 +36,7 @@
   apply(remembered());
   document.addEventListener("DOMContentLoaded", () => {
     apply(root.dataset.theme);
-    document.getElementById("theme").addEventListener("click", next);
+    document.getElementById("theme")?.addEventListener("click", next);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
     document.dispatchEvent(new Event("themechange"));

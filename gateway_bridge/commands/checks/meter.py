@@ -3,16 +3,20 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from contract.quantities import BY_NAME, VOLTAGE
 from gateway_bridge.commands.checks.findings import Finding, Level
 from gateway_bridge.commands.checks.line import Line
-from gateway_bridge.commands.meter_read import MeterRead, read_meter
+from gateway_bridge.commands.meter_read import MeterRead, read_meter, reported_model
 from gateway_bridge.commands.probe import Outcome, Response
 from gateway_bridge.commands.wiring import idle_phases, suspicions
+from gateway_bridge.meter.identity import HIGHEST_HERTZ, LOWEST_HERTZ
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.modbus.frames import EXCEPTIONS, HOLDING, NO_ANSWER
-from gateway_bridge.models import METER_CODES, MODELS
+from gateway_bridge.models import MODELS
 from gateway_bridge.site.site import Gateway, Meter
 
+LEAST_VOLTAGE = 10.0
+"""A meter of another model shows values such as 1e-40 here."""
 TRIES = 4
 BUSY = 6
 _CABLE = (
@@ -128,18 +132,20 @@ def _check_twins(meter: Meter) -> str:
 
 
 async def _check_model(step: str, line: Line, meter: Meter) -> Finding | None:
-    """Return a fault if the meter reports another model than the settings have."""
-    register = meter.model.code_register
-    if register is None:
-        return None
-    response = await line.probe.request(meter.unit, register, 1, HOLDING)
-    code = int.from_bytes(response.data, "big")
-    name = METER_CODES.get((register, code)) if response.data else None
+    """Return a fault if the meter reports another model than the settings have.
+
+    Some models report none, or the code of another one of their maker.
+    """
+    name, _ = await reported_model(line.probe, meter.unit)
     if name in (None, meter.model.name):
         return None
     assert name
-    title = MODELS[name].title if name in MODELS else name
-    remedy = f"set model = '{name}' for it in meters.toml" if name in MODELS else ""
+    reported = MODELS.get(name)
+    same_maker = reported is None or reported.maker == meter.model.maker
+    if meter.model.code_register is None and same_maker:
+        return None
+    title = reported.title if reported else name
+    remedy = f"set model = '{name}' for it in meters.toml" if reported else ""
     text = f"is an {title}, but the settings say {meter.model.title}"
     return Finding(step, "fault", text, remedy)
 
@@ -154,13 +160,16 @@ def _check_values(step: str, done: MeterRead) -> Iterator[Finding]:
             f"{len(missing)} of its values are not numbers: {shown}",
             "check the model in the settings; if it is right, the meter is defective",
         )
-    elif not any(done.values.values()):
-        yield Finding(
-            step,
-            "fault",
-            "returns only zeros",
-            "check the voltage at its measuring terminals, and the model in the settings",
-        )
+        return
+    volts = [value for name, value in done.values.items() if BY_NAME[name].kind == VOLTAGE]
+    hertz = done.values.get("frequency")
+    remedy = "check the voltage at its measuring terminals, and the model in the settings"
+    if not any(done.values.values()):
+        yield Finding(step, "fault", "returns only zeros", remedy)
+    elif volts and max(volts) < LEAST_VOLTAGE:
+        yield Finding(step, "fault", f"measures no voltage ({max(volts):.1f} V)", remedy)
+    elif hertz is not None and not LOWEST_HERTZ < hertz < HIGHEST_HERTZ:
+        yield Finding(step, "fault", f"measures a frequency of {hertz:.1f} Hz", remedy)
 
 
 def _check_wiring(step: str, meter: Meter, done: MeterRead) -> Iterator[Finding]:

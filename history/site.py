@@ -1,0 +1,418 @@
+"""The house: what its meters measure together, by their roles and parents.
+
+The net flow of a meter (import less export) is that of its children and of the rest that none of
+them measures. The house consumes what comes from the grid and from production, less what is
+exported and stored. A flow that is not known is None, and so is all that depends on it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from math import ceil, inf
+from statistics import median
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import peewee
+
+from contract.meter_settings import Role, cycle
+from history import energy
+from history.dialect import fetch_one
+from history.energy import Period
+from history.hierarchy import Flow, Node, Site, site_of, standing
+from history.periods import Unit, edges, start_of
+from history.rollups.levels import DAY
+from history.series import columns
+from history.tables import Meter, quantity_id, read_meters, stored_quantities
+from history.tariffs import Tariffs
+
+EXPORT = "energy_export"
+TOLERANCE = 0.02
+"""Share of the energy by which meters of class 1 may differ from one another."""
+TOLERANCE_KWH = 0.05
+POWERS = ("consumption", "grid", "production", "storage", "consumers", "rest")
+"""The flows of a house that a chart shows."""
+MOST_POINTS = 1000
+GAP = 2.5
+"""Multiple of the usual distance of points from which there is a gap between two of them."""
+
+# -- the balance -------------------------------------------------------------------------------
+
+
+class Balance(NamedTuple):
+    """The flows of a house; None where one is not known, or no meter has that role.
+
+    `grid` is positive while the house imports, `storage` while energy is stored. `rest` is the
+    consumption that no consumer's meter measures; `rests` has, for each meter with children, what
+    none of them measures.
+    """
+
+    grid: Flow
+    production: Flow
+    storage: Flow
+    consumption: Flow
+    consumers: Flow
+    rest: Flow
+    rests: dict[str, Flow]
+
+
+def balance(site: Site, nets: Mapping[str, Flow]) -> Balance:
+    """Return the flows of a house from the net flow of each meter.
+
+    Without a meter of the grid, the house consumes what the meters of its consumers measure.
+    """
+    flows = {
+        role: _sum(_own(site, node, nets) for node in tops)
+        for role in Role
+        if (tops := site.tops(role))
+    }
+    grid, consumers = flows.get(Role.GRID), flows.get(Role.CONSUMER)
+    others = [flows[role] for role in (Role.PRODUCTION, Role.STORAGE) if role in flows]
+    consumption = _less(grid, others) if Role.GRID in flows else consumers
+    return Balance(
+        grid,
+        _less(0.0, [flows.get(Role.PRODUCTION)]),
+        flows.get(Role.STORAGE),
+        consumption,
+        consumers,
+        _less(consumption, [consumers]) if Role.GRID in flows else None,
+        {
+            name: _less(nets.get(name), [nets.get(child) for child in node.children])
+            for name, node in site.nodes.items()
+            if node.children
+        },
+    )
+
+
+def _own(site: Site, node: Node, nets: Mapping[str, Flow]) -> Flow:
+    """Return the net flow of a meter without that of other roles below it; the grid's has all."""
+    others = [] if node.role is Role.GRID else site.others_in(node)
+    return _less(nets.get(node.meter_id), [nets.get(other.meter_id) for other in others])
+
+
+def _sum(flows: Iterable[Flow]) -> Flow:
+    """Return the sum; None where there is nothing to add, or anything is unknown."""
+    known, total = False, 0.0
+    for flow in flows:
+        if flow is None:
+            return None
+        known, total = True, total + flow
+    return round(total, 6) if known else None
+
+
+def _less(flow: Flow, others: Iterable[Flow]) -> Flow:
+    """Return a flow less others; None where anything is unknown."""
+    return None if flow is None else _sum([flow, *(None if o is None else -o for o in others)])
+
+
+# -- energy ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HousePeriod:
+    """The energy of a house in a period, in kWh, and that of its meters; None where unknown.
+
+    `cost` is that of the grid's meters, or without one that of the consumers.
+    """
+
+    start: datetime
+    end: datetime
+    site: Site
+    meters: dict[str, Period]
+    balance: Balance
+    imported: Flow
+    exported: Flow
+    charged: Flow
+    discharged: Flow
+    cost: float | None
+
+    @property
+    def self_consumed(self) -> Flow:
+        """The production that was not exported."""
+        if self.balance.production is None or self.exported is None:
+            return None
+        return round(max(self.balance.production - self.exported, 0), 6)
+
+    @property
+    def self_consumption(self) -> float | None:
+        """The share of the production that was not exported."""
+        return _share(self.self_consumed, self.balance.production)
+
+    @property
+    def self_sufficiency(self) -> float | None:
+        """The share of the consumption that was not imported; None without production."""
+        if self.balance.production is None:
+            return None
+        return _share(_less(self.balance.consumption, [self.imported]), self.balance.consumption)
+
+
+@dataclass(frozen=True, slots=True)
+class HouseComparison:
+    """The running period, the one before up to the same point, and the whole of it."""
+
+    now: HousePeriod
+    before_so_far: HousePeriod
+    before: HousePeriod
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a person should look at: a meter, and a sentence about it."""
+
+    meter_id: str
+    text: str
+
+
+def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Period]) -> HousePeriod:
+    """Return the energy of a house in a period from that of its meters."""
+    known = {name: meters[name] for name in site.nodes}
+    nets = {
+        name: node.net(known[name].imported, known[name].exported)
+        for name, node in site.nodes.items()
+    }
+    stored = [_charges(site, node, known[node.meter_id], nets) for node in site.tops(Role.STORAGE)]
+    grid = [known[node.meter_id] for node in site.tops(Role.GRID)]
+    billed = grid or [known[node.meter_id] for node in site.tops(Role.CONSUMER)]
+    return HousePeriod(
+        start,
+        end,
+        site,
+        known,
+        balance(site, nets),
+        _sum(period.imported for period in grid),
+        _sum(period.exported for period in grid),
+        _sum(charged for charged, _ in stored),
+        _sum(discharged for _, discharged in stored),
+        _sum(period.cost for period in billed),
+    )
+
+
+def _charges(site: Site, node: Node, period: Period, nets: Mapping[str, Flow]) -> tuple[Flow, Flow]:
+    """Return what was stored and released; only the difference where other meters lie below."""
+    if not site.others_in(node):
+        return period.imported, None if period.imported is None else period.exported or 0.0
+    own = _own(site, node, nets)
+    return (None, None) if own is None else (max(own, 0.0), max(-own, 0.0))
+
+
+class Meters(NamedTuple):
+    """The meters of the history; those `without_export` have never counted an export."""
+
+    all: list[Meter]
+    without_export: set[str]
+
+    def site(self, since: datetime, until: datetime, now: datetime) -> Site:
+        """Return the site in a period."""
+        return site_of(standing(self.all, since, until, now), self.without_export)
+
+
+def read(database: peewee.Database) -> Meters:
+    """Return the meters of the history."""
+    meters = read_meters(database)
+    if EXPORT not in stored_quantities(database):
+        return Meters(meters, {meter.name for meter in meters})
+    number = quantity_id(database, EXPORT)
+    rolled_up = "SELECT 1 FROM rollup WHERE level = ? AND meter = ? AND quantity = ? LIMIT 1"
+    newest = f"SELECT {EXPORT} FROM readings_raw WHERE meter = ? ORDER BY ts DESC LIMIT 1"
+    without_export = {
+        meter.name
+        for meter in meters
+        if not fetch_one(database, rolled_up, (DAY, meter.id, number))
+        and (fetch_one(database, newest, (meter.id,)) or (None,))[0] is None
+    }
+    return Meters(meters, without_export)
+
+
+def between(
+    database: peewee.Database,
+    meters: Meters,
+    moments: Sequence[datetime],
+    zone: ZoneInfo,
+    now: datetime,
+    *,
+    tariffs: Tariffs | None = None,
+) -> list[HousePeriod]:
+    """Return the energy of the house between each moment and the next."""
+    found = {
+        meter.name: energy.between(database, meter.name, moments, zone, tariffs=tariffs)
+        for meter in meters.all
+    }
+    result = []
+    for place, (start, end) in enumerate(pairwise(moments)):
+        site = meters.site(start, end, now)
+        in_period = {name: found[name][place] for name in site.nodes}
+        result.append(house(site, start.astimezone(zone), end.astimezone(zone), in_period))
+    return result
+
+
+def periods(
+    database: peewee.Database,
+    meters: Meters,
+    unit: Unit,
+    since: datetime,
+    until: datetime,
+    zone: ZoneInfo,
+    now: datetime,
+    *,
+    tariffs: Tariffs | None = None,
+) -> list[HousePeriod]:
+    """Return the energy of the house in each period that `since` to `until` touches."""
+    return between(database, meters, edges(unit, since, until, zone), zone, now, tariffs=tariffs)
+
+
+def compare(
+    database: peewee.Database,
+    meters: Meters,
+    unit: Unit,
+    now: datetime,
+    zone: ZoneInfo,
+    *,
+    tariffs: Tariffs | None = None,
+) -> HouseComparison:
+    """Return the running period beside the one before it, as `energy.compare` does for a meter."""
+    now = now.astimezone(UTC)
+    start = start_of(unit, now, zone)
+    earlier = start_of(unit, start - timedelta(seconds=1), zone)
+    point = min(earlier + (now - start), start)
+
+    def found(*moments: datetime) -> list[HousePeriod]:
+        return between(database, meters, moments, zone, now, tariffs=tariffs)
+
+    (before,) = found(earlier, start)
+    so_far, _, running = found(earlier, point, start, now)
+    return HouseComparison(running, so_far, before)
+
+
+def _share(part: Flow, whole: Flow) -> float | None:
+    """Return a part as a share from 0 to 1; None where there is no whole."""
+    if part is None or whole is None or whole <= 0:
+        return None
+    return round(min(max(part / whole, 0), 1), 4)
+
+
+# -- what does not fit -------------------------------------------------------------------------
+
+
+def notes(meters: Sequence[Meter], found: Sequence[HousePeriod]) -> list[Note]:
+    """Return what a person should look at: parents and figures that do not fit."""
+    return [*_about_parents(meters), *_about_children(found), *_about_directions(found)]
+
+
+def _about_parents(meters: Sequence[Meter]) -> list[Note]:
+    parents, result = {meter.name: meter.parent for meter in meters}, []
+    for name, parent in parents.items():
+        if parent and parent not in parents:
+            result.append(Note(name, f"its parent {parent!r} has no readings"))
+        elif circle := cycle(parents, name):
+            result.append(Note(name, f"its parents lead in a circle ({' → '.join(circle)})"))
+    return result
+
+
+def _about_children(found: Sequence[HousePeriod]) -> list[Note]:
+    """Return a note for each meter whose children measure more than itself."""
+    rests, flows = dict[str, float](), dict[str, float]()
+    for period in found:
+        for name, rest in period.balance.rests.items():
+            if rest is not None:
+                ids = (name, *period.site.nodes[name].children)
+                rests[name] = rests.get(name, 0.0) + rest
+                flows[name] = flows.get(name, 0.0) + sum(
+                    (period.meters[each].imported or 0) + (period.meters[each].exported or 0)
+                    for each in ids
+                )
+    return [
+        Note(
+            name,
+            f"the meters below it measure {-rest:,.2f} kWh more than it does; "
+            "check their parents and roles",
+        )
+        for name, rest in rests.items()
+        if -rest > TOLERANCE * flows[name] + TOLERANCE_KWH
+    ]
+
+
+def _about_directions(found: Sequence[HousePeriod]) -> list[Note]:
+    """Return a note for each production meter that counts what it produces as import."""
+    nets = dict[str, float]()
+    for period in found:
+        for node in period.site.tops(Role.PRODUCTION):
+            counted = period.meters[node.meter_id]
+            net = node.net(counted.imported, counted.exported) or 0.0
+            nets[node.meter_id] = nets.get(node.meter_id, 0.0) + net
+    return [
+        Note(
+            name,
+            f"its role is production, but it imported {net:,.2f} kWh more than it exported; "
+            "if its supply and load are swapped, set invert = true in meters.toml",
+        )
+        for name, net in nets.items()
+        if net > 1.0
+    ]
+
+
+# -- power -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSeries:
+    """Mean powers of a house and of its meters in W, at times in epoch seconds."""
+
+    ts: list[float]
+    columns: dict[str, list[Flow]]
+    meters: dict[str, list[Flow]]
+
+
+def powers(site: Site, measured: Mapping[str, Flow]) -> Balance:
+    """Return the flows of a house from the power of each meter, in W."""
+    nets = dict(measured)
+    for name, node in site.nodes.items():
+        power = nets.get(name)
+        if power is not None and node.role is Role.PRODUCTION and not node.counts_export:
+            nets[name] = -abs(power)
+    return balance(site, nets)
+
+
+def series(
+    database: peewee.Database, since: datetime, until: datetime, points: int, now: datetime
+) -> SiteSeries:
+    """Return the power of the house in `points` equal slices from `since` to `until`."""
+    site = read(database).site(since, until, now)
+    begin, width = since.timestamp(), (until - since).total_seconds() / points
+    measured = {}
+    for name in site.nodes:
+        chart = columns(database, name, ["power"], since, until, min(2 * points, MOST_POINTS))
+        measured[name] = resampled(chart["ts"], chart["power"], begin, width, points)
+    flows = [
+        powers(site, {name: values[place] for name, values in measured.items()})
+        for place in range(points)
+    ]
+    ts = [round(begin + place * width, 3) for place in range(points)]
+    found = {name: [getattr(each, name) for each in flows] for name in POWERS}
+    return SiteSeries(ts, found, measured)
+
+
+def resampled(
+    ts: Sequence[float | None], values: Sequence[Flow], begin: float, width: float, number: int
+) -> list[Flow]:
+    """Return the means of a quantity in equal slices, from its points at other times.
+
+    A point lasts until the next one, or as long as usual where a gap follows. A slice of which less
+    than half is known is None.
+    """
+    points = [(at, value) for at, value in zip(ts, values, strict=True) if at is not None]
+    usual = median([b - a for (a, _), (b, _) in pairwise(points)] or [width])
+    totals, known = [0.0] * number, [0.0] * number
+    for (at, value), (after, _) in pairwise([*points, (inf, None)]):
+        lasts = after - at if after - at <= GAP * usual else usual
+        if value is None:
+            continue
+        first, last = (at - begin) / width, (at + lasts - begin) / width
+        for place in range(max(int(first), 0), min(ceil(last), number)):
+            share = min(last, place + 1) - max(first, place)
+            totals[place] += share * value
+            known[place] += share
+    return [
+        round(total / share, 3) if share >= 0.5 else None
+        for total, share in zip(totals, known, strict=True)
+    ]

@@ -1,0 +1,131 @@
+"""The forms of a response: JSON or CSV, whole or as a stream, with an ETag where it can be reused.
+
+A client chooses by `format` or by its Accept header; JSON is the default.
+"""
+
+import csv
+import errno
+import hashlib
+import io
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+from flask import Response, abort, request
+from pydantic import BaseModel, Field
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from history.errors import StorageError
+from web.responses import error_response
+
+logger = logging.getLogger(__name__)
+
+_VARY = {"Vary": "Accept"}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Form(StrEnum):
+    """A form of a response, by the name that `format` gives it."""
+
+    JSON = "json"
+    CSV = "csv"
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the form."""
+        return "application/json" if self is Form.JSON else "text/csv; charset=utf-8"
+
+
+class FormQuery(BaseModel):
+    """The form of the response."""
+
+    format: Form | None = Field(
+        None, description="json or csv (default: what the Accept header prefers, else json)."
+    )
+
+    @property
+    def form(self) -> Form:
+        """The form to respond with; answers 406 where the client accepts neither."""
+        form = self.format or _accepted(request.environ.get("HTTP_ACCEPT", ""))
+        if form is None:
+            text = "this address has JSON and CSV: send Accept: application/json or text/csv"
+            abort(error_response(406, text))
+        return form
+
+
+@lru_cache(100)
+def _accepted(header: str) -> Form | None:
+    if not header:
+        return Form.JSON
+    kinds = {"application/json": Form.JSON, "text/csv": Form.CSV}
+    best = parse_accept_header(header, MIMEAccept).best_match(kinds)
+    return kinds[best] if best else None
+
+
+def respond(
+    body: bytes, form: Form = Form.JSON, *, until: datetime | None = None, is_fixed: bool = False
+) -> Response:
+    """Return a response with this body.
+
+    It has an ETag if it `is_fixed` or of a period that has ended, `until` its end. Late readings
+    may change even that, so a client asks again, and gets 304 with nothing where they have not.
+    """
+    response = Response(body, content_type=form.content_type, headers=_VARY)
+    if is_fixed or (until is not None and until <= datetime.now(UTC)):
+        # Weak: the same for the body that is compressed and the one that is not.
+        response.set_etag(hashlib.blake2b(body, digest_size=12).hexdigest(), weak=True)
+        response.headers["Cache-Control"] = "private, no-cache"
+        response.make_conditional(request)
+    return response
+
+
+def stream(chunks: Iterable[bytes], form: Form) -> Response:
+    """Return a response of any length, sent as it is made."""
+    return Response(_unbroken(chunks), content_type=form.content_type, headers=_VARY)
+
+
+def _unbroken(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the chunks; where one cannot be made, end the connection, so that the client notices.
+
+    The status has been sent already, and a body that ended there would look complete.
+    """
+    try:
+        yield from chunks
+    except StorageError as error:
+        logger.warning("response cut off: %s", error)
+        raise ConnectionResetError(errno.ECONNRESET, "the response cannot be completed") from error
+
+
+def with_next_page(response: Response, cursor: str | None) -> Response:
+    """Return the response with a link to the page that begins after `cursor`."""
+    if cursor is not None:
+        address = _without_cursor(request.path, request.query_string)
+        response.headers["Link"] = f'<{address}cursor={quote(cursor)}>; rel="next"'
+    return response
+
+
+@lru_cache(100)
+def _without_cursor(path: str, query: bytes) -> str:
+    """Return the address of a request up to its cursor."""
+    parameters = parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
+    rest = urlencode([(name, value) for name, value in parameters if name != "cursor"])
+    return f"{quote(path)}?{rest}{'&' if rest else ''}"
+
+
+# -- CSV ---------------------------------------------------------------------------------------
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> bytes:
+    """Return lines of CSV; missing values are empty, and no text is a formula to a spreadsheet."""
+    file = io.StringIO()
+    csv.writer(file).writerows(map(_cells, rows))
+    return file.getvalue().encode("utf-8", "replace")
+
+
+def _cells(row: Sequence[Any]) -> list[Any]:
+    return [f"'{cell}" if isinstance(cell, str) and cell[:1] in _FORMULA else cell for cell in row]

@@ -1,0 +1,254 @@
+"""/site/: the house now and in the past, from the roles and parents of its meters."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import peewee
+from flask import Response
+from pydantic import BaseModel, Field
+
+from contract.errors import PayloadError
+from contract.meter_settings import MeterSettings, decode_settings
+from contract.times import epoch_ms, format_time
+from history import site
+from history.energy import Period
+from history.hierarchy import Flow, Node, Site
+from history.periods import Unit
+from history.site import HouseComparison, HousePeriod, Meters
+from history.tables import Meter
+from web.context import parts
+from web.energy import EnergyQuery, span_of
+from web.latest import Source
+from web.meters import DEFAULT_SPAN
+from web.openapi import Api
+from web.parameters import Moment
+from web.responses import invalid_parameter, json_response
+
+NOW = timedelta(seconds=60)
+"""Age up to which a reading is the power of now, or three intervals of its meter if longer."""
+UNKNOWN_INTERVAL = timedelta(minutes=5)
+"""The same for a meter whose interval is not known."""
+LONGEST_INTERVAL_S = 1e6
+
+api = Api("site", "site", "The house: what its meters measure together")
+
+
+class SeriesQuery(BaseModel):
+    """Period to return."""
+
+    since: Moment | None = Field(
+        None, alias="from", description="Start of the period (default: 1 h before `to`)."
+    )
+    until: Moment | None = Field(
+        None, alias="to", description="End of the period, not included (default: now)."
+    )
+    points: int = Field(
+        500, ge=1, le=1000, description="Number of points, each the mean of its interval."
+    )
+    meters: bool = Field(False, description="Also return the power of each meter.")
+
+
+@api.add("GET", "/site/", summary="The house now, and its meters as a tree")
+def house_now() -> Response:
+    """Power now, energy of today and of yesterday, and both of each meter.
+
+    Unknown values are null. `storage` is positive while it is charged.
+    """
+    now, shared = datetime.now(UTC), parts()
+    live = dict(shared.latest.meters)
+
+    def stored(database: peewee.Database) -> tuple[Meters, HouseComparison | None]:
+        meters = site.read(database)
+        zone, tariffs = shared.zone, shared.tariffs
+        return meters, site.compare(database, meters, Unit.DAY, now, zone, tariffs=tariffs)
+
+    nothing: tuple[Meters, HouseComparison | None] = (Meters([], set()), None)
+    meters, today = shared.history.query(stored, empty=nothing)
+    meters = _with_live(meters, live, now)
+    house = meters.site(now - NOW, now, now)
+    measured = {name: _power(live.get(name), now) for name in house.nodes}
+    body = {
+        "ts": format_time(now),
+        "timezone": shared.zone.key,
+        "currency": shared.tariffs.currency if shared.tariffs else None,
+        "measured_by": house.measured_by,
+        "power": _powers(site.powers(house, measured)),
+        "today": _comparison(today) if today else None,
+        "meters": _tree(house, measured, today.now if today else None),
+        "notes": _notes(meters, [today.now, today.before] if today else []),
+    }
+    return json_response(orjson.dumps(body))
+
+
+@api.add("GET", "/site/energy", summary="Energy and cost of the house")
+def house_energy(query: EnergyQuery) -> Response:
+    """Energy in kWh of the house and each meter, by periods of the site's time zone (TIMEZONE).
+
+    `running` compares the current period with the one before. Unknown values are null; `rest` is
+    what no meter below measures. Figures include the newest stored reading.
+    """
+    now, shared = datetime.now(UTC), parts()
+    span = span_of(query, now)
+    if isinstance(span, Response):
+        return span
+
+    def encoded(database: peewee.Database) -> bytes:
+        meters, unit, zone = site.read(database), query.period, shared.zone
+        prices = shared.tariffs
+        found = site.periods(database, meters, unit, *span, zone, now, tariffs=prices)
+        running = site.compare(database, meters, unit, now, zone, tariffs=prices)
+        body = {
+            "period": unit,
+            "timezone": zone.key,
+            "currency": prices.currency if prices else None,
+            "periods": [_period(period) for period in found],
+            "running": _comparison(running),
+            "notes": _notes(meters, found),
+        }
+        return orjson.dumps(body)
+
+    return json_response(shared.history.query(encoded, empty=b"null"))
+
+
+@api.add("GET", "/site/series", summary="Columns of the house for a chart")
+def house_series(query: SeriesQuery) -> Response:
+    """Column `ts` in epoch seconds, and mean powers in W of the house and of each role.
+
+    Unknown values are null. With `meters`, an object of that name has a column for each meter.
+    """
+    now = datetime.now(UTC)
+    until = query.until or now
+    since = query.since or until - DEFAULT_SPAN
+    if since >= until:
+        return invalid_parameter("from", "should be before `to`")
+
+    def encoded(database: peewee.Database) -> bytes:
+        chart = site.series(database, since, until, query.points, now)
+        more = {"meters": chart.meters} if query.meters else {}
+        return orjson.dumps({"ts": chart.ts, **chart.columns, **more})
+
+    empty: dict[str, Any] = {name: [] for name in ("ts", *site.POWERS)}
+    empty |= {"meters": {}} if query.meters else {}
+    return json_response(parts().history.query(encoded, empty=orjson.dumps(empty)))
+
+
+# -- live --------------------------------------------------------------------------------------
+
+
+def _with_live(meters: Meters, live: Mapping[str, Source], now: datetime) -> Meters:
+    """Return the meters of the history, and those that have only sent live messages so far."""
+    known = {meter.name for meter in meters.all}
+    new = [
+        _live_meter(name, source, epoch_ms(now))
+        for name, source in live.items()
+        if name not in known and source.newest
+    ]
+    return Meters([*meters.all, *new], meters.without_export) if new else meters
+
+
+def _live_meter(meter_id: str, source: Source, now_ms: int) -> Meter:
+    try:
+        info = decode_settings(source.payloads.get("info", "{}"))
+    except PayloadError:
+        info = MeterSettings()
+    meter = Meter(0, meter_id, now_ms - 1, now_ms, snapshots=False)
+    return meter._replace(role=info.role, parent=info.parent, title=info.name, billing=info.billing)
+
+
+def _power(source: Source | None, now: datetime) -> Flow:
+    """Return the power of a meter now; None where it is offline or its reading too old."""
+    if source is None or source.newest is None:
+        return None
+    seconds = (source.value("info") or {}).get("interval")
+    longest = UNKNOWN_INTERVAL
+    if isinstance(seconds, int | float) and 0 < seconds < LONGEST_INTERVAL_S:
+        longest = max(3 * timedelta(seconds=seconds), NOW)
+    is_now = now - source.newest.ts <= longest
+    is_online = parts().latest.online(source.newest.meter_id) is not False
+    return source.newest.values.get("power") if is_now and is_online else None
+
+
+def _tree(
+    house: Site, measured: Mapping[str, Flow], today: HousePeriod | None
+) -> list[dict[str, Any]]:
+    """Return the meters without a parent, each with those below it."""
+    rests = site.powers(house, measured).rests
+
+    def branch(node: Node) -> dict[str, Any]:
+        name = node.meter_id
+        return {
+            "meter_id": name,
+            "name": node.meter.title or name,
+            "role": node.role,
+            "role_is_assumed": node.meter.role is None,
+            "billing": node.meter.billing or "per_phase",
+            "online": parts().latest.online(name),
+            "power": measured[name],
+            "rest": rests.get(name),
+            "today": _of_meter(today, name) if today and name in today.meters else None,
+            "children": [branch(house.nodes[child]) for child in node.children],
+        }
+
+    return [branch(node) for node in house.nodes.values() if node.parent is None]
+
+
+def _powers(balance: site.Balance) -> dict[str, Flow]:
+    return {name: _rounded(getattr(balance, name), 1) for name in site.POWERS}
+
+
+# -- energy ------------------------------------------------------------------------------------
+
+
+def _comparison(found: HouseComparison) -> dict[str, Any]:
+    return {
+        "now": _period(found.now),
+        "before_so_far": _period(found.before_so_far),
+        "before": _period(found.before),
+    }
+
+
+def _period(found: HousePeriod) -> dict[str, Any]:
+    flows = found.balance
+    figures = {
+        "consumption": flows.consumption,
+        "imported": found.imported,
+        "exported": found.exported,
+        "production": flows.production,
+        "charged": found.charged,
+        "discharged": found.discharged,
+        "consumers": flows.consumers,
+        "rest": flows.rest,
+        "self_consumed": found.self_consumed,
+        "cost": found.cost,
+    }
+    return {
+        "from": found.start.isoformat(timespec="seconds"),
+        "to": found.end.isoformat(timespec="seconds"),
+        "measured_by": found.site.measured_by,
+        **{name: _rounded(value) for name, value in figures.items()},
+        "self_consumption": found.self_consumption,
+        "self_sufficiency": found.self_sufficiency,
+        "meters": {name: _of_meter(found, name) for name in found.meters},
+    }
+
+
+def _of_meter(found: HousePeriod, name: str) -> dict[str, Flow]:
+    period: Period = found.meters[name]
+    return {
+        "imported": _rounded(period.imported),
+        "exported": _rounded(period.exported),
+        "cost": _rounded(period.cost),
+        "rest": _rounded(found.balance.rests.get(name)),
+    }
+
+
+def _notes(meters: Meters, found: Sequence[HousePeriod]) -> list[dict[str, str]]:
+    return [
+        {"meter_id": note.meter_id, "text": note.text} for note in site.notes(meters.all, found)
+    ]
+
+
+def _rounded(value: Flow, digits: int = 3) -> Flow:
+    return None if value is None else round(value, digits)
