@@ -19,6 +19,7 @@ from history.rollups.buckets import Point, Replacement, spans, steps
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, start_of, width_s
 from history.rollups.replacements import ALL_COUNTERS, replacements
 from history.tables import quantity_ids, stored_quantities
+from history.voids import valid
 
 MOST_WAITING = 288
 """Buckets to count from readings, the newest: a day. More wait only after a large import."""
@@ -254,7 +255,7 @@ class Advances:
         rows = fetch(
             self._database,
             f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
-            "WHERE meter = ? AND ts >= ? AND ts < ? ORDER BY ts",
+            f"WHERE meter = ? AND ts >= ? AND ts < ? {self._valid} ORDER BY ts",
             (self._meter, begin, end),
         )
         found: dict[str, tuple[Sequence[int], list[int]]] = {}
@@ -273,6 +274,10 @@ class Advances:
     def _events(self) -> Mapping[int, Sequence[Replacement]]:
         return replacements(self._database, self._meter)
 
+    @cached_property
+    def _valid(self) -> str:
+        return valid(self._database, self._meter)
+
     def _before(self, ts: int, names: Sequence[str]) -> dict[str, Point]:
         """Return each counter's last reading before a time."""
         if not names:
@@ -290,7 +295,7 @@ class Advances:
         return fetch_one(
             self._database,
             f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
-            f"WHERE meter = ? AND ts < ? {condition} ORDER BY ts DESC LIMIT 1",
+            f"WHERE meter = ? AND ts < ? {condition} {self._valid} ORDER BY ts DESC LIMIT 1",
             (self._meter, ts),
         )
 

@@ -54,6 +54,7 @@ GROUPS = {
         "statement": _recorder_command(
             "statement", "show what meters counted in a period, and what it costs"
         ),
+        "void": _recorder_command("void", "take readings out of every sum, or bring them back"),
         "replace-meter": _recorder_command(
             "replace-meter", "record that a meter was replaced by another"
         ),

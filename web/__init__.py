@@ -12,6 +12,7 @@ from web import (
     login,
     meter_settings,
     meters,
+    metrics,
     openapi,
     pages,
     posting,
@@ -40,6 +41,7 @@ BLUEPRINTS = (
     login.blueprint,
     pages.blueprint,
     health.blueprint,
+    metrics.blueprint,
 )
 
 

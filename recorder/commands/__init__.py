@@ -1,4 +1,4 @@
-"""Commands for the history: what each of them does is in `COMMANDS`."""
+"""Commands for the history: its state, files, meters, prices, statements and corrections."""
 
 from service.cli import Command
 
@@ -16,6 +16,7 @@ COMMANDS = {
     "statement": Command(
         "recorder.commands.statement", "show what meters counted in a period, and what it costs"
     ),
+    "void": Command("recorder.commands.void", "take readings out of every sum, or bring them back"),
     "replace-meter": Command(
         "recorder.commands.replace_meter", "record that a meter was replaced by another"
     ),
