@@ -6,6 +6,7 @@ one before has readings, too.
 """
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,12 +15,13 @@ from zoneinfo import ZoneInfo
 import peewee
 
 from contract.times import epoch_ms, from_epoch_ms
-from history.counters import QUARTER_MS, QUARTER_S, Advances, counters_of
+from history.counters import QUARTER_MS, QUARTER_S, Advances, Counters, counters_of
 from history.dialect import dialect_of, fetch
 from history.periods import Unit, edges
 from history.rollups.buckets import steps
 from history.rollups.levels import QUARTER_HOUR
 from history.tables import Meter, quantity_id, read_meter, stored_quantities
+from history.voids import valid
 
 _PER_HOUR = 3600 // QUARTER_S
 
@@ -56,14 +58,17 @@ class RunningQuarter:
 
     def __init__(self) -> None:
         self._begin = self._since = self._last_ts = 0
-        self._counter: int | None = None
+        self._shown: Sequence[int] | None = None
         self._energy = 0
         self._powers: list[float] = []
 
-    def add(self, ts: int, counter: int | None, power: float | None) -> Demand | None:
-        """Add what a reading shows (epoch ms, Wh, W); return the demand that it completes, if any.
+    def add(
+        self, ts: int, shown: Sequence[int] | None, power: float | None = None
+    ) -> Demand | None:
+        """Add a reading (epoch ms, Wh, W), and return the demand that it completes, if any.
 
-        A reading that is not newer than the one before changes nothing.
+        `shown` is the counter of the import, and that of the export if they are netted. A reading
+        that is not newer than the one before changes nothing.
         """
         if ts <= self._last_ts:
             return None
@@ -72,12 +77,15 @@ class RunningQuarter:
             follows = begin - self._last_ts <= QUARTER_MS
             completed = self._demand() if follows else None
             self._begin, self._since = begin, begin if follows else ts
-            self._counter = self._counter if follows else None
+            self._shown = self._shown if follows else None
             self._energy, self._powers = 0, []
-        if counter is not None:
-            before = None if self._counter is None else (self._last_ts, self._counter)
-            self._energy += steps([ts], [counter], before)[0]
-            self._counter = counter
+        if shown is not None:
+            advances = [
+                steps([ts], [value], (self._last_ts, before))[0]
+                for before, value in zip(self._shown or shown, shown, strict=True)
+            ]
+            self._energy += advances[0] - sum(advances[1:])
+            self._shown = shown
         if power is not None:
             self._powers.append(max(power, 0))
         self._last_ts = ts
@@ -85,7 +93,7 @@ class RunningQuarter:
 
     def state(self) -> Running | None:
         """Return the running quarter-hour, None before its first reading."""
-        if not self._powers and self._counter is None:
+        if not self._powers and self._shown is None:
             return None
         elapsed_s = (self._last_ts - self._since) / 1000
         power = self._powers[-1] if self._powers else None
@@ -97,7 +105,7 @@ class RunningQuarter:
         return Running(start, until, so_far, projected * _PER_HOUR)
 
     def _energy_wh(self, elapsed_s: float) -> float:
-        if self._counter is not None:
+        if self._shown is not None:
             return max(self._energy, 0)
         return sum(self._powers) / len(self._powers) * elapsed_s / 3600
 
@@ -168,14 +176,24 @@ def _mean_powers(database: peewee.Database, meter: Meter, begin: int, end: int) 
 
 def _readings(
     database: peewee.Database, meter: Meter, begin: int
-) -> list[tuple[int, int | None, float | None]]:
-    """Return time, counter (Wh) and power (W) of the readings from a time on."""
-    counter = counters_of(database, meter.id).imported
+) -> list[tuple[int, Sequence[int] | None, float | None]]:
+    """Return time, counters (Wh) and power (W) of the readings from a time on."""
     stored = stored_quantities(database)
-    names = [name if name in stored else "NULL" for name in (counter, "power")]
+    names = [*counted_by(counters_of(database, meter.id)), "power"]
+    columns = ", ".join(name if name in stored else "NULL" for name in names)
     rows = fetch(
         database,
-        f"SELECT ts, {', '.join(names)} FROM readings_raw WHERE meter = ? AND ts >= ? ORDER BY ts",
+        f"SELECT ts, {columns} FROM readings_raw WHERE meter = ? AND ts >= ? "
+        f"{valid(database, meter.id)} ORDER BY ts",
         (meter.id, begin),
     )
-    return [(ts, wh, None if power is None else power / 1000) for ts, wh, power in rows]
+    return [
+        (ts, None if None in shown else shown, None if power is None else power / 1000)
+        for ts, *shown, power in rows
+    ]
+
+
+def counted_by(counters: Counters) -> tuple[str, ...]:
+    """Return the counters of readings that a demand is computed from, as `RunningQuarter` does."""
+    own = counters.registers
+    return (own.imported,) if own == counters else own
