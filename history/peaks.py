@@ -7,6 +7,7 @@ one before has readings, too.
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
@@ -57,7 +58,7 @@ class RunningQuarter:
     """Follows the quarter-hours of a meter, reading by reading in the order of their times."""
 
     def __init__(self) -> None:
-        self._begin = self._since = self._last_ts = 0
+        self._begin = self._since = self.last_ts = 0
         self._shown: Sequence[int] | None = None
         self._energy = 0
         self._powers: list[float] = []
@@ -70,38 +71,38 @@ class RunningQuarter:
         `shown` is the counter of the import, and that of the export if they are netted. A reading
         that is not newer than the one before changes nothing.
         """
-        if ts <= self._last_ts:
+        if ts <= self.last_ts:
             return None
         completed, begin = None, ts - ts % QUARTER_MS
         if begin > self._begin:
-            follows = begin - self._last_ts <= QUARTER_MS
+            follows = begin - self.last_ts <= QUARTER_MS
             completed = self._demand() if follows else None
             self._begin, self._since = begin, begin if follows else ts
             self._shown = self._shown if follows else None
             self._energy, self._powers = 0, []
         if shown is not None:
             advances = [
-                steps([ts], [value], (self._last_ts, before))[0]
+                steps([ts], [value], (self.last_ts, before))[0]
                 for before, value in zip(self._shown or shown, shown, strict=True)
             ]
             self._energy += advances[0] - sum(advances[1:])
             self._shown = shown
         if power is not None:
             self._powers.append(max(power, 0))
-        self._last_ts = ts
+        self.last_ts = ts
         return completed
 
     def state(self) -> Running | None:
         """Return the running quarter-hour, None before its first reading."""
         if not self._powers and self._shown is None:
             return None
-        elapsed_s = (self._last_ts - self._since) / 1000
+        elapsed_s = (self.last_ts - self._since) / 1000
         power = self._powers[-1] if self._powers else None
         energy_wh = self._energy_wh(elapsed_s)
         so_far = energy_wh * 3600 / elapsed_s if elapsed_s else power or 0.0
-        rest_s = QUARTER_S - (self._last_ts - self._begin) / 1000
+        rest_s = QUARTER_S - (self.last_ts - self._begin) / 1000
         projected = energy_wh + (so_far if power is None else power) * rest_s / 3600
-        start, until = from_epoch_ms(self._begin), from_epoch_ms(self._last_ts)
+        start, until = from_epoch_ms(self._begin), from_epoch_ms(self.last_ts)
         return Running(start, until, so_far, projected * _PER_HOUR)
 
     def _energy_wh(self, elapsed_s: float) -> float:
@@ -114,6 +115,28 @@ class RunningQuarter:
         if self._since > self._begin:
             return None
         return Demand(from_epoch_ms(self._begin), self._energy_wh(QUARTER_S) * _PER_HOUR)
+
+
+@dataclass(slots=True)
+class Followed:
+    """A meter whose demand is followed: the counters to add, and the month's highest so far."""
+
+    counters: tuple[str, ...]
+    quarter: RunningQuarter
+    highest: Demand | None
+
+
+def follow(
+    database: peewee.Database, meter_id: str, now: datetime, zone: ZoneInfo
+) -> Followed | None:
+    """Return the demand of a meter as the history has it; None for one without history."""
+    with dialect_of(database).snapshot():
+        meter = read_meter(database, meter_id)
+        if meter is None:
+            return None
+        (month,) = months(database, meter_id, now, now, zone)
+        counters = counted_by(counters_of(database, meter.id))
+        return Followed(counters, _running(database, meter, now), month.highest)
 
 
 def months(
@@ -137,14 +160,19 @@ def months(
 def running(database: peewee.Database, meter_id: str, now: datetime) -> Running | None:
     """Return the running quarter-hour, None before its first reading."""
     begin = epoch_ms(now) // QUARTER_MS * QUARTER_MS
-    quarter = RunningQuarter()
     with dialect_of(database).snapshot():
         meter = read_meter(database, meter_id)
         if meter is None or meter.last_ts < begin:
             return None
-        for reading in _readings(database, meter, begin - QUARTER_MS):
-            quarter.add(*reading)
-    return quarter.state()
+        return _running(database, meter, now).state()
+
+
+def _running(database: peewee.Database, meter: Meter, now: datetime) -> RunningQuarter:
+    quarter = RunningQuarter()
+    begin = epoch_ms(now) // QUARTER_MS * QUARTER_MS
+    for reading in _readings(database, meter, begin - QUARTER_MS):
+        quarter.add(*reading)
+    return quarter
 
 
 def _demands(
