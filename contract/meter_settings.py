@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from contract.errors import PayloadError
 from contract.readings import MAX_PAYLOAD_BYTES
-from contract.validation import Id, payload_error
+from contract.validation import ID_SCHEMA, Id, payload_error
 
 LONGEST_NAME = 100
 
@@ -45,7 +45,7 @@ class MeterSettings(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
     role: Role | None = Field(None, strict=False, description="What is behind the meter.")
-    parent: Id | None = Field(
+    parent: Annotated[Id, WithJsonSchema(ID_SCHEMA)] | None = Field(
         None, description="Id of the meter that also measures what this one measures."
     )
     name: Name | None = Field(None, description="Name for people.")

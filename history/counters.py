@@ -14,9 +14,22 @@ from typing import NamedTuple
 
 import peewee
 
+from contract.meter_settings import Billing
 from history.dialect import Row, dialect_of, fetch, fetch_one, placeholders
+from history.rollups import netting
 from history.rollups.buckets import Point, Replacement, spans, steps
-from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, start_of, width_s
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, start_of, width_s
+from history.rollups.netting import (
+    EXPORT,
+    IMPORT,
+    NETTED_EXPORT,
+    NETTED_IMPORT,
+    Before,
+    Flow,
+    Moves,
+    moves,
+    split,
+)
 from history.rollups.replacements import ALL_COUNTERS, replacements
 from history.tables import quantity_ids, stored_quantities
 
@@ -54,11 +67,17 @@ Range = tuple[int, int, int]
 """A level, a bucket of it, and the bucket before which it ends."""
 
 
-def counters_of(database: peewee.Database, meter: int) -> Counters:
+NETTED = Counters(NETTED_IMPORT, NETTED_EXPORT)
+
+
+def counters_of(database: peewee.Database, meter: int, billing: Billing | None = None) -> Counters:
     """Return the counters of a meter; that of consumption is `energy`, else `energy_import`.
 
-    Of both, it is the one that the meter has sent over the longer time, else `energy`.
+    Of both, it is the one that the meter has sent over the longer time, else `energy`. Where the
+    bill is netted, it is what the history has netted, if anything.
     """
+    if billing is Billing.NETTED and _is_netted(database, meter):
+        return NETTED
     names = ("energy", "energy_import")
     days = (
         f"SELECT {{}}(bucket) FROM rollup WHERE level = {DAY} AND meter = {meter} AND quantity = "
@@ -72,6 +91,15 @@ def counters_of(database: peewee.Database, meter: int) -> Counters:
         newest = f"SELECT {', '.join(shown)} FROM readings_raw WHERE meter = ? ORDER BY ts DESC"
         energy, energy_import = fetch_one(database, f"{newest} LIMIT 1", (meter,)) or (1, 0)
     return Counters(imported=names[(energy_import or 0) > (energy or 0)])
+
+
+def _is_netted(database: peewee.Database, meter: int) -> bool:
+    row = fetch_one(
+        database,
+        "SELECT 1 FROM rollup WHERE level = ? AND meter = ? AND quantity = ? LIMIT 1",
+        (DAY, meter, quantity_ids(database, [NETTED_IMPORT])[NETTED_IMPORT]),
+    )
+    return row is not None
 
 
 class Quarters(NamedTuple):
@@ -269,7 +297,53 @@ class Advances:
             times, values = zip(*points, strict=True)
             replaced = self._events.get(self._numbers[name], self._events.get(ALL_COUNTERS, ()))
             found[name] = times, steps(times, values, before.get(name), replaced)
-        return found
+        return found | self._netted_steps(begin, end)
+
+    def _netted_steps(self, begin: int, end: int) -> dict[str, tuple[Sequence[int], list[int]]]:
+        """Return times and advances of the netted counters between two times (epoch ms)."""
+        names = (IMPORT, EXPORT)
+        if NETTED_IMPORT not in self._numbers or not {*names} <= {
+            *stored_quantities(self._database)
+        }:
+            return {}
+        both = f"AND {IMPORT} IS NOT NULL AND {EXPORT} IS NOT NULL"
+        rows = fetch(
+            self._database,
+            f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
+            f"WHERE meter = ? AND ts >= ? AND ts < ? {both} ORDER BY ts",
+            (self._meter, begin, end),
+        )
+        if not rows:
+            return {}
+        times, *shown = zip(*rows, strict=True)
+        row = self._last_before(times[0], names, both)
+        numbers = quantity_ids(self._database, names)
+        counted = []
+        for place, (name, values) in enumerate(zip(names, shown, strict=True), start=1):
+            before = (row[0], row[place]) if row else None
+            replaced = self._events.get(numbers[name], self._events.get(ALL_COUNTERS, ()))
+            counted.append(netting.Counted(times, values, steps(times, values, before, replaced)))
+        found = moves(counted[0], counted[1], Before((row[1], row[2])) if row else None)
+        return dict(zip(NETTED, self._split(found), strict=True))
+
+    def _split(self, found: Moves) -> Iterator[tuple[Sequence[int], list[int]]]:
+        """Yield times and advances of netted import and export."""
+        flow, parts = self._flow_before(found.times[0]), []
+        for place in range(len(found.times)):
+            *part, flow = split(found, place, place + 1, flow)
+            parts.append(part)
+        for advances in zip(*parts, strict=True):
+            yield found.times, list(advances)
+
+    def _flow_before(self, ts: int) -> Flow:
+        """Return the flow at the end of the last 5 minutes before those of a time (epoch ms)."""
+        row = fetch_one(
+            self._database,
+            "SELECT last FROM rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket < ? "
+            "ORDER BY bucket DESC LIMIT 1",
+            (FIVE_MINUTES, self._meter, self._numbers[NETTED_IMPORT], bucket_of(ts)),
+        )
+        return Flow.decoded(row[0]) if row else Flow()
 
     @cached_property
     def _events(self) -> Mapping[int, Sequence[Replacement]]:

@@ -4,15 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import peewee
 
 from contract.arrival import MOST_AHEAD
+from contract.meter_settings import Billing
 from contract.times import epoch_ms, from_epoch_ms
 from history import prices
 from history.costs import Cost, Pricing, Segment
-from history.counters import Advances, Counters, counters_of
+from history.counters import NETTED, Advances, Counters, counters_of
 from history.dialect import dialect_of
 from history.periods import Unit, edges, start_of, start_of_next
 from history.tables import Meter, read_meter
@@ -40,6 +42,13 @@ class Period:
     def cost(self) -> float | None:
         """What the import costs, less what is paid for the export."""
         return self.bill.amount if self.bill and self.imported is not None else None
+
+
+class Counted(NamedTuple):
+    """The kWh that a meter counted in a period, None where there was no reading."""
+
+    imported: float | None
+    exported: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,25 @@ def compare(
         return Comparison(*_periods(database, meter, spans, zone, chosen, now))
 
 
+def counted(
+    database: peewee.Database, meter_id: str, moments: Sequence[datetime], billing: Billing
+) -> list[Counted]:
+    """Return what a meter counted between each moment and the next, by one way of billing.
+
+    It is None where nothing was counted in that way.
+    """
+    nothing = [Counted(None, None)] * (len(moments) - 1)
+    with dialect_of(database).snapshot():
+        meter = read_meter(database, meter_id)
+        if meter is None:
+            return nothing
+        counters = counters_of(database, meter.id, billing)
+        if billing is Billing.NETTED and counters != NETTED:
+            return nothing
+        sums = Advances(database, meter.id, counters).between([epoch_ms(each) for each in moments])
+    return [Counted(_kwh([a]), _kwh([b])) for a, b in zip(*map(sums.get, counters), strict=True)]
+
+
 def _chosen(tariffs: Tariffs | None, meter_id: str, name: str | None) -> Tariff | None:
     if tariffs is None:
         return None
@@ -147,7 +175,7 @@ def _periods(
     moments = {moment.astimezone(UTC) for span in spans for moment in span}
     breaks = tariff.breaks(min(moments), max(moments), zone) if tariff else ()
     cuts = sorted({*moments, *breaks})
-    counters = counters_of(database, meter.id)
+    counters = counters_of(database, meter.id, meter.billing)
     advances = Advances(database, meter.id, counters)
     sums = advances.between([epoch_ms(cut) for cut in cuts])
     counted = [sums[name] for name in counters]
