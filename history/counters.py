@@ -1,9 +1,9 @@
 """By how much the counters of a meter advanced between any moments, up to its newest reading.
 
-Sums come from hours; where a moment lies within an hour, the rest comes from 5-minute roll-ups,
-and within 5 minutes from readings. Where those have been deleted, the rest counts to the later
-span: sums over several spans stay exact. Buckets that wait for their roll-up are counted from the
-readings, by the rules of the roll-ups.
+Sums come from hours; where a moment lies within an hour, the rest comes from quarter-hours, 5
+minutes and readings. What is not kept so fine counts to the later span: sums over several spans
+stay exact. Buckets that wait for their roll-up are counted from the readings, by the rules of the
+roll-ups.
 """
 
 from bisect import bisect_right
@@ -14,31 +14,18 @@ from typing import NamedTuple
 
 import peewee
 
-from contract.meter_settings import Billing
 from history.dialect import Row, dialect_of, fetch, fetch_one, placeholders
-from history.rollups import netting
 from history.rollups.buckets import Point, Replacement, spans, steps
-from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, bucket_of, start_of, width_s
-from history.rollups.netting import (
-    EXPORT,
-    IMPORT,
-    NETTED_EXPORT,
-    NETTED_IMPORT,
-    Before,
-    Flow,
-    Moves,
-    moves,
-    split,
-)
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, start_of, width_s
 from history.rollups.replacements import ALL_COUNTERS, replacements
 from history.tables import quantity_ids, stored_quantities
+from history.voids import valid
 
 MOST_WAITING = 288
 """Buckets to count from readings, the newest: a day. More wait only after a large import."""
 _NEAR_S = width_s(HOUR)
 """Distance of two buckets up to which what lies between them is read with them."""
 _MOST_PER_QUERY = 4000
-QUARTER_HOUR = 15
 QUARTER_S = width_s(QUARTER_HOUR)
 QUARTER_MS = QUARTER_S * 1000
 
@@ -67,17 +54,11 @@ Range = tuple[int, int, int]
 """A level, a bucket of it, and the bucket before which it ends."""
 
 
-NETTED = Counters(NETTED_IMPORT, NETTED_EXPORT)
-
-
-def counters_of(database: peewee.Database, meter: int, billing: Billing | None = None) -> Counters:
+def counters_of(database: peewee.Database, meter: int) -> Counters:
     """Return the counters of a meter; that of consumption is `energy`, else `energy_import`.
 
-    Of both, it is the one that the meter has sent over the longer time, else `energy`. Where the
-    bill is netted, it is what the history has netted, if anything.
+    Of both, it is the one that the meter has sent over the longer time, else `energy`.
     """
-    if billing is Billing.NETTED and _is_netted(database, meter):
-        return NETTED
     names = ("energy", "energy_import")
     days = (
         f"SELECT {{}}(bucket) FROM rollup WHERE level = {DAY} AND meter = {meter} AND quantity = "
@@ -91,15 +72,6 @@ def counters_of(database: peewee.Database, meter: int, billing: Billing | None =
         newest = f"SELECT {', '.join(shown)} FROM readings_raw WHERE meter = ? ORDER BY ts DESC"
         energy, energy_import = fetch_one(database, f"{newest} LIMIT 1", (meter,)) or (1, 0)
     return Counters(imported=names[(energy_import or 0) > (energy or 0)])
-
-
-def _is_netted(database: peewee.Database, meter: int) -> bool:
-    row = fetch_one(
-        database,
-        "SELECT 1 FROM rollup WHERE level = ? AND meter = ? AND quantity = ? LIMIT 1",
-        (DAY, meter, quantity_ids(database, [NETTED_IMPORT])[NETTED_IMPORT]),
-    )
-    return row is not None
 
 
 class Quarters(NamedTuple):
@@ -146,15 +118,12 @@ class Advances:
         """
         cuts = [start_of(ms // 1000, FIVE_MINUTES) for ms in moments]
         hours = [start_of(cut, HOUR) for cut in cuts]
-        within = [place for place, cut in enumerate(cuts) if cut > hours[place]]
         whole: list[Range] = [(HOUR, a, b) for a, b in pairwise(hours)]
-        rolled_up = self._rolled_up(
-            whole + [(FIVE_MINUTES, hours[place], cuts[place]) for place in within]
-        )
+        parts = list(_since_the_hour(cuts))
         found = {}
-        for name, counted in rolled_up.items():
+        for name, counted in self._rolled_up(whole + [part for _, part in parts]).items():
             sums = found[name] = counted[: len(whole)]
-            for place, part in zip(within, counted[len(whole) :], strict=True):
+            for (place, _), part in zip(parts, counted[len(whole) :], strict=True):
                 _move_earlier(sums, place, part)
         for place, ms in enumerate(moments):
             if ms > cuts[place] * 1000:
@@ -180,7 +149,7 @@ class Advances:
         spread: set[int] = set()
         for name in self._numbers:
             dense = found[name] = [0] * ((end - begin) // QUARTER_S)
-            stored = self._quarter_hours(name, *hours)
+            stored = self._buckets(QUARTER_HOUR, name, *hours)
             undivided = self._undivided(stored, name, *hours)
             spread.update(undivided)
             for bucket, advance in chain(stored.items(), undivided.items(), self._changes(name)):
@@ -189,6 +158,15 @@ class Advances:
         begun = {ms: self._begun(ms) for ms in moments if ms % QUARTER_MS}
         return Quarters(begin, found, begun, spread)
 
+    def measured_quarters(self, name: str, since: int, until: int) -> dict[int, int]:
+        """Return the advance of each quarter-hour between two of them (epoch s) with readings."""
+        found = self._buckets(QUARTER_HOUR, name, since, until)
+        for bucket, change in self._changes(name):
+            quarter = start_of(bucket, QUARTER_HOUR)
+            if since <= quarter < until:
+                found[quarter] = found.get(quarter, 0) + change
+        return found
+
     def _begun(self, ms: int) -> dict[str, int]:
         found = self.between([ms - ms % QUARTER_MS, ms])
         return {name: advance or 0 for name, (advance,) in found.items()}
@@ -196,15 +174,13 @@ class Advances:
     def _changes(self, name: str) -> Iterator[tuple[int, int]]:
         return ((bucket, change.advance) for bucket, change in self._waiting[name].items())
 
-    def _quarter_hours(self, name: str, begin: int, end: int) -> dict[int, int]:
-        """Return the advances of the quarter-hours between two times (epoch s) by their start."""
+    def _buckets(self, level: int, name: str, begin: int, end: int) -> dict[int, int]:
+        """Return the advances of the buckets of a level between two times (epoch s)."""
         columns = dialect_of(self._database).fetch_columns(
-            ("quarter", "advance"),
-            f"(SELECT bucket / {QUARTER_S} * {QUARTER_S} AS quarter, SUM(delta) AS advance "
-            "FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
-            "AND bucket >= ? AND bucket < ? GROUP BY 1) AS quarters",
-            (FIVE_MINUTES, self._meter, self._numbers[name], begin, end),
-            "quarter",
+            ("bucket", "delta"),
+            "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?",
+            (level, self._meter, self._numbers[name], begin, end),
+            "bucket",
         )
         return dict(zip(*columns, strict=True))
 
@@ -212,15 +188,10 @@ class Advances:
         self, quarters: Mapping[int, int], name: str, begin: int, end: int
     ) -> dict[int, int]:
         """Return the quarter-hours of the hours that have none, each with a quarter of the hour."""
-        hours, advances = dialect_of(self._database).fetch_columns(
-            ("bucket", "delta"),
-            "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?",
-            (HOUR, self._meter, self._numbers[name], begin, end),
-            "bucket",
-        )
+        hours = self._buckets(HOUR, name, begin, end)
         divided = {start_of(quarter, HOUR) for quarter in quarters}
         found = {}
-        for hour, advance in zip(hours, advances, strict=True):
+        for hour, advance in hours.items():
             if advance and hour not in divided:
                 cuts = [advance * part // 4 for part in range(5)]
                 for part, (a, b) in enumerate(pairwise(cuts)):
@@ -284,7 +255,7 @@ class Advances:
         rows = fetch(
             self._database,
             f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
-            "WHERE meter = ? AND ts >= ? AND ts < ? ORDER BY ts",
+            f"WHERE meter = ? AND ts >= ? AND ts < ? {self._valid} ORDER BY ts",
             (self._meter, begin, end),
         )
         found: dict[str, tuple[Sequence[int], list[int]]] = {}
@@ -297,57 +268,15 @@ class Advances:
             times, values = zip(*points, strict=True)
             replaced = self._events.get(self._numbers[name], self._events.get(ALL_COUNTERS, ()))
             found[name] = times, steps(times, values, before.get(name), replaced)
-        return found | self._netted_steps(begin, end)
-
-    def _netted_steps(self, begin: int, end: int) -> dict[str, tuple[Sequence[int], list[int]]]:
-        """Return times and advances of the netted counters between two times (epoch ms)."""
-        names = (IMPORT, EXPORT)
-        if NETTED_IMPORT not in self._numbers or not {*names} <= {
-            *stored_quantities(self._database)
-        }:
-            return {}
-        both = f"AND {IMPORT} IS NOT NULL AND {EXPORT} IS NOT NULL"
-        rows = fetch(
-            self._database,
-            f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
-            f"WHERE meter = ? AND ts >= ? AND ts < ? {both} ORDER BY ts",
-            (self._meter, begin, end),
-        )
-        if not rows:
-            return {}
-        times, *shown = zip(*rows, strict=True)
-        row = self._last_before(times[0], names, both)
-        numbers = quantity_ids(self._database, names)
-        counted = []
-        for place, (name, values) in enumerate(zip(names, shown, strict=True), start=1):
-            before = (row[0], row[place]) if row else None
-            replaced = self._events.get(numbers[name], self._events.get(ALL_COUNTERS, ()))
-            counted.append(netting.Counted(times, values, steps(times, values, before, replaced)))
-        found = moves(counted[0], counted[1], Before((row[1], row[2])) if row else None)
-        return dict(zip(NETTED, self._split(found), strict=True))
-
-    def _split(self, found: Moves) -> Iterator[tuple[Sequence[int], list[int]]]:
-        """Yield times and advances of netted import and export."""
-        flow, parts = self._flow_before(found.times[0]), []
-        for place in range(len(found.times)):
-            *part, flow = split(found, place, place + 1, flow)
-            parts.append(part)
-        for advances in zip(*parts, strict=True):
-            yield found.times, list(advances)
-
-    def _flow_before(self, ts: int) -> Flow:
-        """Return the flow at the end of the last 5 minutes before those of a time (epoch ms)."""
-        row = fetch_one(
-            self._database,
-            "SELECT last FROM rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket < ? "
-            "ORDER BY bucket DESC LIMIT 1",
-            (FIVE_MINUTES, self._meter, self._numbers[NETTED_IMPORT], bucket_of(ts)),
-        )
-        return Flow.decoded(row[0]) if row else Flow()
+        return found
 
     @cached_property
     def _events(self) -> Mapping[int, Sequence[Replacement]]:
         return replacements(self._database, self._meter)
+
+    @cached_property
+    def _valid(self) -> str:
+        return valid(self._database, self._meter)
 
     def _before(self, ts: int, names: Sequence[str]) -> dict[str, Point]:
         """Return each counter's last reading before a time."""
@@ -366,9 +295,19 @@ class Advances:
         return fetch_one(
             self._database,
             f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
-            f"WHERE meter = ? AND ts < ? {condition} ORDER BY ts DESC LIMIT 1",
+            f"WHERE meter = ? AND ts < ? {condition} {self._valid} ORDER BY ts DESC LIMIT 1",
             (self._meter, ts),
         )
+
+
+def _since_the_hour(cuts: Sequence[int]) -> Iterator[tuple[int, Range]]:
+    """Yield the ranges from the beginning of an hour to each cut within it, with its place."""
+    for place, cut in enumerate(cuts):
+        hour, quarter = start_of(cut, HOUR), start_of(cut, QUARTER_HOUR)
+        if quarter > hour:
+            yield place, (QUARTER_HOUR, hour, quarter)
+        if cut > quarter:
+            yield place, (FIVE_MINUTES, quarter, cut)
 
 
 def _add(sums: list[Counted], place: int, part: Counted, sign: int = 1) -> None:

@@ -4,17 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import peewee
 
 from contract.arrival import MOST_AHEAD
-from contract.meter_settings import Billing
 from contract.times import epoch_ms, from_epoch_ms
 from history import prices
 from history.costs import Cost, Pricing, Segment
-from history.counters import NETTED, Advances, Counters, counters_of
+from history.counters import Advances, Counters, counters_of
 from history.dialect import dialect_of
 from history.periods import Unit, edges, start_of, start_of_next
 from history.tables import Meter, read_meter
@@ -26,29 +24,18 @@ Span = tuple[datetime, datetime]
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The energy that a meter counted in a period, in kWh, and what it cost; None where unknown.
+    """The energy that a meter counted in a period, in kWh, and its cost; None where unknown.
 
-    `exported` is None for a meter that counts no export. `bill` has the lines of the cost; it is
-    None without a tariff.
+    `exported` is None for a meter that counts no export. `cost` is that of the import, less what
+    is paid for the export; `bill` has its lines, and is None without a tariff.
     """
 
     start: datetime
     end: datetime
     imported: float | None
     exported: float | None = None
+    cost: float | None = None
     bill: Cost | None = None
-
-    @property
-    def cost(self) -> float | None:
-        """What the import costs, less what is paid for the export."""
-        return self.bill.amount if self.bill and self.imported is not None else None
-
-
-class Counted(NamedTuple):
-    """The kWh that a meter counted in a period, None where there was no reading."""
-
-    imported: float | None
-    exported: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,25 +117,6 @@ def compare(
         return Comparison(*_periods(database, meter, spans, zone, chosen, now))
 
 
-def counted(
-    database: peewee.Database, meter_id: str, moments: Sequence[datetime], billing: Billing
-) -> list[Counted]:
-    """Return what a meter counted between each moment and the next, by one way of billing.
-
-    It is None where nothing was counted in that way.
-    """
-    nothing = [Counted(None, None)] * (len(moments) - 1)
-    with dialect_of(database).snapshot():
-        meter = read_meter(database, meter_id)
-        if meter is None:
-            return nothing
-        counters = counters_of(database, meter.id, billing)
-        if billing is Billing.NETTED and counters != NETTED:
-            return nothing
-        sums = Advances(database, meter.id, counters).between([epoch_ms(each) for each in moments])
-    return [Counted(_kwh([a]), _kwh([b])) for a, b in zip(*map(sums.get, counters), strict=True)]
-
-
 def _chosen(tariffs: Tariffs | None, meter_id: str, name: str | None) -> Tariff | None:
     if tariffs is None:
         return None
@@ -175,7 +143,7 @@ def _periods(
     moments = {moment.astimezone(UTC) for span in spans for moment in span}
     breaks = tariff.breaks(min(moments), max(moments), zone) if tariff else ()
     cuts = sorted({*moments, *breaks})
-    counters = counters_of(database, meter.id, meter.billing)
+    counters = counters_of(database, meter.id)
     advances = Advances(database, meter.id, counters)
     sums = advances.between([epoch_ms(cut) for cut in cuts])
     counted = [sums[name] for name in counters]
@@ -188,7 +156,8 @@ def _periods(
         part = slice(*(place[moment.astimezone(UTC)] for moment in span))
         imported, exported = (_kwh(values[part]) for values in counted)
         bill = pricing.cost(segments[part]) if tariff else None
-        found.append(Period(*_local(span, zone), imported, exported, bill))
+        cost = bill.amount if bill and imported is not None else None
+        found.append(Period(*_local(span, zone), imported, exported, cost, bill))
     return found
 
 

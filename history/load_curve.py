@@ -20,6 +20,7 @@ from history.rollups.levels import (
     width_s,
 )
 from history.tables import quantity_id, read_meter, stored_quantities
+from history.voids import valid
 
 BASE_SHARE = 0.05
 """Share of the time for which the load stays below the base load."""
@@ -128,7 +129,8 @@ def _highest(
         return fetch_one(
             database,
             f"SELECT {quantity}, ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? "
-            f"AND {quantity} IS NOT NULL ORDER BY {quantity} DESC, ts LIMIT 1",
+            f"AND {quantity} IS NOT NULL {valid(database, meter)} "
+            f"ORDER BY {quantity} DESC, ts LIMIT 1",
             (meter, begin, end),
         )
     return fetch_one(

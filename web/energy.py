@@ -1,20 +1,19 @@
 """/meters/<id>/energy: energy and cost by quarter-hour, hour, day, week, month or year."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import peewee
 from flask import Response
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
-from contract.meter_settings import Billing
-from history import energy
+from contract.times import format_time
+from history import energy, peaks
 from history.costs import Line
 from history.dialect import dialect_of
 from history.periods import Unit, start_of
-from history.tables import read_meter
 from web import meters
 from web.context import Parts, parts
 from web.openapi import Api
@@ -22,6 +21,7 @@ from web.parameters import MeterPath, Moment
 from web.responses import invalid_parameter
 
 MOST_PERIODS = 10_000
+LONGEST_OF_PEAKS = timedelta(days=10 * 366)
 _SPANS = {
     Unit.QUARTER_HOUR: timedelta(hours=23.75),
     Unit.HOUR: timedelta(hours=23),
@@ -59,9 +59,6 @@ class MeterEnergyQuery(EnergyQuery):
         None, description="Tariff to compute costs by (default: that of the meter)."
     )
     lines: bool = Field(False, description="Also return the lines that each cost consists of.")
-    counters: bool = Field(
-        False, description="Also return what each way of billing counts: per_phase and netted."
-    )
 
 
 @api.add("GET", "/meters/<meter_id>/energy", summary="Energy and cost")
@@ -84,6 +81,76 @@ def of_meter(path: MeterPath, query: MeterEnergyQuery) -> Response:
 
     def encoded(database: peewee.Database) -> tuple[bytes, bool]:
         body = _body(database, shared, path.meter_id, query, span, now)
+        return orjson.dumps(body), False
+
+    return meters.of_meter(path.meter_id, encoded, b"null")
+
+
+class PeaksQuery(BaseModel):
+    """Months to return."""
+
+    since: Moment | None = Field(
+        None, alias="from", description="Time within the first month (default: 11 months ago)."
+    )
+    until: Moment | None = Field(
+        None, alias="to", description="Time within the last month, not included (default: now)."
+    )
+
+
+class Peak(TypedDict):
+    """A month, and the quarter-hour of its highest demand (null: none is known)."""
+
+    since: Annotated[datetime, Field(alias="from")]
+    to: datetime
+    power: Annotated[float | None, Field(description="Mean power of the quarter-hour in W.")]
+    at: Annotated[datetime | None, Field(description="Start of the quarter-hour.")]
+
+
+class RunningQuarter(TypedDict):
+    """The running quarter-hour."""
+
+    since: Annotated[datetime, Field(alias="from")]
+    measured_until: datetime
+    so_far: Annotated[float, Field(description="Mean power until then in W.")]
+    projected: Annotated[
+        float, Field(description="Mean power in W at its end if the power stays as it is.")
+    ]
+
+
+class Peaks(TypedDict):
+    """Demand of a meter: the highest of each month, and the running quarter-hour."""
+
+    meter_id: str
+    timezone: str
+    months: list[Peak]
+    running: RunningQuarter | None
+
+
+@api.add("GET", "/meters/<meter_id>/peaks", summary="Highest demand of each month", response=Peaks)
+def peaks_of_meter(path: MeterPath, query: PeaksQuery) -> Response:
+    """Demand is the mean power that is drawn in a quarter-hour, in W.
+
+    `running` is null before the first reading of the running quarter-hour.
+    """
+    now, zone = datetime.now(UTC), parts().zone
+    until = query.until or now
+    since = query.since or until - timedelta(days=335)
+    if since >= until:
+        return invalid_parameter("from", "should be before `to`")
+    if until - since > LONGEST_OF_PEAKS:
+        years = LONGEST_OF_PEAKS // timedelta(days=365)
+        return invalid_parameter("from", f"should be at most {years} years before `to`")
+
+    def encoded(database: peewee.Database) -> tuple[bytes, bool]:
+        with dialect_of(database).snapshot():
+            months = peaks.months(database, path.meter_id, since, until, zone)
+            running = peaks.running(database, path.meter_id, now)
+        body = {
+            "meter_id": path.meter_id,
+            "timezone": zone.key,
+            "months": [_peak(month) for month in months],
+            "running": _running(running) if running else None,
+        }
         return orjson.dumps(body), False
 
     return meters.of_meter(path.meter_id, encoded, b"null")
@@ -116,8 +183,6 @@ def _body(
         running = energy.compare(
             database, meter_id, unit, now, zone, tariffs=tariffs, tariff=tariff
         )
-        more = _counters(database, meter_id, found) if query.counters else [{}] * len(found)
-        meter = read_meter(database, meter_id)
     compared = {
         "now": running.now,
         "before_so_far": running.before_so_far,
@@ -129,29 +194,9 @@ def _body(
         "timezone": zone.key,
         "currency": tariffs.currency if tariffs else None,
         "tariff": (tariff or tariffs.of(meter_id).name) if tariffs else None,
-        "billing": (meter and meter.billing) or Billing.PER_PHASE,
-        "periods": [
-            _period(period, lines=query.lines) | each
-            for period, each in zip(found, more, strict=True)
-        ],
+        "periods": [_period(period, lines=query.lines) for period in found],
         "running": {name: _period(each, lines=query.lines) for name, each in compared.items()},
     }
-
-
-def _counters(
-    database: peewee.Database, meter_id: str, found: Sequence[energy.Period]
-) -> list[dict[str, Any]]:
-    """Return what each way of billing counted in consecutive periods."""
-    moments = [*(period.start for period in found), found[-1].end]
-    each = (
-        [
-            {"imported": _rounded(imported), "exported": _rounded(exported)}
-            for imported, exported in energy.counted(database, meter_id, moments, billing)
-        ]
-        for billing in Billing
-    )
-    names = [billing.value for billing in Billing]
-    return [dict(zip(names, both, strict=True)) for both in zip(*each, strict=True)]
 
 
 def _period(period: energy.Period, *, lines: bool) -> dict[str, Any]:
@@ -181,3 +226,22 @@ def _line(line: Line) -> dict[str, Any]:
 
 def _rounded(value: float | None, decimals: int = 3) -> float | None:
     return None if value is None else round(value, decimals)
+
+
+def _peak(month: peaks.Month) -> dict[str, Any]:
+    highest = month.highest
+    return {
+        "from": month.start.isoformat(timespec="seconds"),
+        "to": month.end.isoformat(timespec="seconds"),
+        "power": _rounded(highest.power) if highest else None,
+        "at": format_time(highest.start) if highest else None,
+    }
+
+
+def _running(running: peaks.Running) -> dict[str, Any]:
+    return {
+        "from": format_time(running.start),
+        "measured_until": format_time(running.measured_until),
+        "so_far": _rounded(running.so_far, 1),
+        "projected": _rounded(running.projected, 1),
+    }

@@ -1,4 +1,4 @@
-"""PATCH /meters/<meter_id>: role, parent, name and billing of a meter, by way of the broker."""
+"""PATCH /meters/<meter_id>: role, parent, name, … of a meter, by way of the broker."""
 
 import time
 
@@ -37,6 +37,7 @@ class MeterWithSettings(TypedDict):
     parent: str | None
     name: str | None
     billing: Billing | None
+    serial: str | None
 
 
 api = Api("meter_settings", "meters", "Meters and their charts")
@@ -45,7 +46,7 @@ api = Api("meter_settings", "meters", "Meters and their charts")
 @api.add(
     "PATCH",
     "/meters/<meter_id>",
-    summary="Set role, parent, name and billing of a meter",
+    summary="Set role, parent, name, billing and serial number of a meter",
     operation_id="set_meter",
     response=MeterWithSettings,
     responses={

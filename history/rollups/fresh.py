@@ -14,6 +14,7 @@ from history.rollups.combining import runs
 from history.rollups.dirty_buckets import DirtyBuckets
 from history.rollups.levels import FIVE_MINUTES, width_s
 from history.tables import quantity_id
+from history.voids import valid
 
 _MOST_SPANS = 8
 _DIRTY = "(SELECT bucket FROM rollup_dirty WHERE meter = ?)"
@@ -68,7 +69,8 @@ class Stale:
             database,
             f"SELECT {self._bucket('ts / 1000')}, {figures} FROM readings_raw WHERE meter = ? "
             f"AND ts >= ? AND ts < ? AND ts / {width_s(FIVE_MINUTES) * 1000} "
-            f"* {width_s(FIVE_MINUTES)} IN {_DIRTY} GROUP BY 1 ORDER BY 1",
+            f"* {width_s(FIVE_MINUTES)} IN {_DIRTY} {valid(database, self.meter)} "
+            "GROUP BY 1 ORDER BY 1",
             (self.meter, begin * 1000, end * 1000, self.meter),
         )
         found: dict[str, list[FreshRow]] = {name: [] for name in names}

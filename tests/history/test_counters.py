@@ -9,10 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contract.meter_settings import Billing
 from contract.readings import Reading
 from contract.times import epoch_ms
-from history.counters import MOST_WAITING, NETTED, Advances, Counters, counters_of
+from history.counters import MOST_WAITING, Advances, Counters, counters_of
 from history.dialect import run
 from history.readings_table import Writer
 from history.rollups.replacements import replace_meter
@@ -190,71 +189,3 @@ def test_consumption_is_counted_by_the_counter_of_an_import_that_goes_back_furth
 
 def test_the_export_has_a_counter_of_its_own() -> None:
     assert Counters() == ("energy", "energy_export")
-
-
-# -- netted ------------------------------------------------------------------------------------
-
-
-def both(second: float, imported: int, exported: int) -> Reading:
-    values = {"energy_import": imported / 1000, "energy_export": exported / 1000}
-    return Reading("1", NOON + timedelta(seconds=second), values)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-@given(
-    flows=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=2, max_size=90),
-    every_s=st.sampled_from([10, 37, 300]),
-    rolled_up=st.integers(0, 90),
-    moments=st.lists(st.integers(0, 3600), min_size=2, max_size=5, unique=True).map(sorted),
-)
-def test_netted_advances_are_exact_in_their_difference_and_as_they_will_be_rolled_up(
-    database: peewee.Database,
-    flows: list[tuple[int, int]],
-    every_s: int,
-    rolled_up: int,
-    moments: list[int],
-) -> None:
-    clear(database)
-    totals = [sum(flow[n] for flow in flows[: i + 1]) for i in range(len(flows)) for n in (0, 1)]
-    readings = [
-        both(i * every_s, imported, exported)
-        for i, (imported, exported) in enumerate(zip(totals[::2], totals[1::2], strict=True))
-    ]
-    for part in filter(None, (readings[:rolled_up], readings[rolled_up:])):
-        Writer(database).write(part)
-        if part[0] is readings[0]:
-            assert Rollups(database).run(ALL)
-    meter = read_meter(database, "1")
-    assert meter
-
-    def found(names: Counters) -> tuple[list[int], list[int]]:
-        times = [epoch_ms(NOON + timedelta(seconds=each)) for each in moments]
-        sums = Advances(database, meter.id, names).between(times)
-        imported, exported = ([each or 0 for each in sums[name]] for name in names)
-        return imported, exported
-
-    now, own = found(NETTED), found(Counters("energy_import", "energy_export"))
-    assert Rollups(database).run(ALL)
-
-    assert now == found(NETTED)
-    for netted, counted in zip(zip(*now, strict=True), zip(*own, strict=True), strict=True):
-        assert netted[0] - netted[1] == counted[0] - counted[1]
-
-
-def test_the_counters_of_a_netted_bill_are_the_netted_ones_where_there_are_any(
-    database: peewee.Database,
-) -> None:
-    Writer(database).write([both(0, 0, 0), both(60, 5, 9)])
-    Writer(database).write([Reading("2", NOON, {"energy": 1.0})])
-
-    def counters(name: str, billing: Billing | None) -> Counters:
-        meter = read_meter(database, name)
-        assert meter
-        return counters_of(database, meter.id, billing)
-
-    assert counters("1", Billing.NETTED).imported == "energy_import"
-    assert Rollups(database).run(ALL)
-    assert counters("1", Billing.NETTED) == NETTED
-    assert counters("1", Billing.PER_PHASE).imported == "energy_import"
-    assert counters("1", None).imported == "energy_import"
-    assert counters("2", Billing.NETTED) == Counters("energy", "energy_export")

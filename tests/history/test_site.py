@@ -42,8 +42,8 @@ STEPS = 4
 def counted(
     imported: float | None, exported: float | None = None, cost: float | None = None
 ) -> Period:
-    lines = (Line("energy", "", "kWh", None, 0.0, cost or 0.0),)
-    bill = None if cost is None else Cost(lines, has_rates=True)
+    line = Line("energy", "energy", "kWh", None, 0.0, cost or 0.0)
+    bill = None if cost is None else Cost((line,), has_rates=True)
     return Period(NOON, NOON + HOUR, imported, exported, bill)
 
 

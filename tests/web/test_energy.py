@@ -9,9 +9,7 @@ import peewee
 import pytest
 from flask.testing import FlaskClient
 
-from contract.meter_settings import Billing, MeterSettings
 from contract.readings import Reading
-from history.meter_settings import change
 from history.readings_table import Writer
 from history.rollups.rollups import Rollups
 from service.errors import SettingsError
@@ -87,40 +85,6 @@ def test_prices_of_a_file_make_costs(make: Make, tmp_path: Path) -> None:
 
     assert answer["currency"] == "EUR"
     assert [period["cost"] for period in answer["periods"]] == [11.75, 11.5, 12.0]
-
-
-def test_the_bill_of_a_meter_is_netted_if_it_is_set_so_and_both_counts_are_there(
-    make: Make, database: peewee.Database, tmp_path: Path
-) -> None:
-    (tmp_path / "tariffs.toml").write_text("[[tariff]]\nvalid_from = 2026-01-01\nprice = 0.5\n")
-    start = datetime(2026, 3, 28, 11, tzinfo=UTC)
-    Writer(database).write(
-        Reading(
-            "house",
-            start + timedelta(minutes=5 * n),
-            # Each 5 minutes one phase draws 0.2 kWh, and another exports 0.05 kWh.
-            {"energy": n / 5, "energy_import": n / 5, "energy_export": n / 20},
-        )
-        for n in range(25)
-    )
-    assert Rollups(database).run(float("inf"))
-    path = "/meters/house/energy?period=hour&counters=true&from=2026-03-28T12:00:00Z"
-    path += "&to=2026-03-28T13:00:00Z"
-
-    def hour() -> dict[str, Any]:
-        answer = make().get(path).json
-        return {"billing": answer["billing"], **answer["periods"][0]}
-
-    own = hour()
-    change(database, "house", MeterSettings(billing=Billing.NETTED))
-    netted = hour()
-
-    assert (own["billing"], own["imported"], own["exported"]) == ("per_phase", 2.4, 0.6)
-    assert (netted["billing"], netted["imported"], netted["exported"]) == ("netted", 1.8, 0.0)
-    for found in (own, netted):
-        assert found["per_phase"] == {"imported": 2.4, "exported": 0.6}
-        assert found["netted"] == {"imported": 1.8, "exported": 0.0}
-    assert (own["cost"], netted["cost"]) == (1.2, 0.9)
 
 
 TWO = """
@@ -254,3 +218,52 @@ def test_a_chart_can_have_its_extremes(make: Make) -> None:
             *(answer[f"power{e}"] for e in ("_min", "", "_max")), strict=True
         )
     )
+
+
+# -- peaks -------------------------------------------------------------------------------------
+
+
+def test_peaks_are_those_of_the_months_of_the_site(make: Make, database: peewee.Database) -> None:
+    start = datetime(2026, 2, 27, 23, tzinfo=UTC)
+    Writer(database).write(
+        Reading("2", start + timedelta(minutes=n), {"energy": (n + 4 * max(n - 60, 0)) / 60})
+        for n in range(120)
+    )
+    assert Rollups(database).run(float("inf"))
+
+    answer = make().get("/meters/2/peaks?from=2026-02-01T00:00:00Z&to=2026-03-15T00:00:00Z").json
+
+    assert (answer["timezone"], answer["running"]) == ("Europe/Berlin", None)
+    february, march = answer["months"][-2:]
+    assert february == {
+        "from": "2026-02-01T00:00:00+01:00",
+        "to": "2026-03-01T00:00:00+01:00",
+        "power": pytest.approx(5000),
+        "at": "2026-02-28T00:15:00.000Z",
+    }
+    assert march["power"] is None
+    assert march["at"] is None
+
+
+def test_the_running_quarter_hour_is_projected(make: Make, database: peewee.Database) -> None:
+    now = datetime.now(UTC)
+    Writer(database).write(
+        Reading("2", now - timedelta(seconds=10 * n), {"energy": 9 - n / 360, "power": 1000.0})
+        for n in range(-3, 180)  # its clock is a little ahead
+    )
+
+    running = make().get("/meters/2/peaks").json["running"]
+
+    assert running["projected"] == pytest.approx(1000, abs=25)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/meters/nobody/peaks", 404),
+        ("/meters/1/peaks?from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", 422),
+        ("/meters/1/peaks?from=2001-03-02T00:00:00Z", 422),
+    ],
+)
+def test_invalid_requests_for_peaks_are_refused(make: Make, path: str, status: int) -> None:
+    assert make().get(path).status_code == status
