@@ -1,9 +1,9 @@
 """By how much the counters of a meter advanced between any moments, up to its newest reading.
 
-Sums come from hours; where a moment lies within an hour, the rest comes from 5-minute roll-ups,
-and within 5 minutes from readings. Where those have been deleted, the rest counts to the later
-span: sums over several spans stay exact. Buckets that wait for their roll-up are counted from the
-readings, by the rules of the roll-ups.
+Sums come from hours; where a moment lies within an hour, the rest comes from quarter-hours, 5
+minutes and readings. What is not kept so fine counts to the later span: sums over several spans
+stay exact. Buckets that wait for their roll-up are counted from the readings, by the rules of the
+roll-ups.
 """
 
 from bisect import bisect_right
@@ -16,7 +16,7 @@ import peewee
 
 from history.dialect import Row, dialect_of, fetch, fetch_one, placeholders
 from history.rollups.buckets import Point, Replacement, spans, steps
-from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, start_of, width_s
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, start_of, width_s
 from history.rollups.replacements import ALL_COUNTERS, replacements
 from history.tables import quantity_ids, stored_quantities
 from history.voids import valid
@@ -26,7 +26,6 @@ MOST_WAITING = 288
 _NEAR_S = width_s(HOUR)
 """Distance of two buckets up to which what lies between them is read with them."""
 _MOST_PER_QUERY = 4000
-QUARTER_HOUR = 15
 QUARTER_S = width_s(QUARTER_HOUR)
 QUARTER_MS = QUARTER_S * 1000
 
@@ -119,15 +118,12 @@ class Advances:
         """
         cuts = [start_of(ms // 1000, FIVE_MINUTES) for ms in moments]
         hours = [start_of(cut, HOUR) for cut in cuts]
-        within = [place for place, cut in enumerate(cuts) if cut > hours[place]]
         whole: list[Range] = [(HOUR, a, b) for a, b in pairwise(hours)]
-        rolled_up = self._rolled_up(
-            whole + [(FIVE_MINUTES, hours[place], cuts[place]) for place in within]
-        )
+        parts = list(_since_the_hour(cuts))
         found = {}
-        for name, counted in rolled_up.items():
+        for name, counted in self._rolled_up(whole + [part for _, part in parts]).items():
             sums = found[name] = counted[: len(whole)]
-            for place, part in zip(within, counted[len(whole) :], strict=True):
+            for (place, _), part in zip(parts, counted[len(whole) :], strict=True):
                 _move_earlier(sums, place, part)
         for place, ms in enumerate(moments):
             if ms > cuts[place] * 1000:
@@ -153,7 +149,7 @@ class Advances:
         spread: set[int] = set()
         for name in self._numbers:
             dense = found[name] = [0] * ((end - begin) // QUARTER_S)
-            stored = self._quarter_hours(name, *hours)
+            stored = self._buckets(QUARTER_HOUR, name, *hours)
             undivided = self._undivided(stored, name, *hours)
             spread.update(undivided)
             for bucket, advance in chain(stored.items(), undivided.items(), self._changes(name)):
@@ -162,6 +158,15 @@ class Advances:
         begun = {ms: self._begun(ms) for ms in moments if ms % QUARTER_MS}
         return Quarters(begin, found, begun, spread)
 
+    def measured_quarters(self, name: str, since: int, until: int) -> dict[int, int]:
+        """Return the advance of each quarter-hour between two of them (epoch s) with readings."""
+        found = self._buckets(QUARTER_HOUR, name, since, until)
+        for bucket, change in self._changes(name):
+            quarter = start_of(bucket, QUARTER_HOUR)
+            if since <= quarter < until:
+                found[quarter] = found.get(quarter, 0) + change
+        return found
+
     def _begun(self, ms: int) -> dict[str, int]:
         found = self.between([ms - ms % QUARTER_MS, ms])
         return {name: advance or 0 for name, (advance,) in found.items()}
@@ -169,15 +174,13 @@ class Advances:
     def _changes(self, name: str) -> Iterator[tuple[int, int]]:
         return ((bucket, change.advance) for bucket, change in self._waiting[name].items())
 
-    def _quarter_hours(self, name: str, begin: int, end: int) -> dict[int, int]:
-        """Return the advances of the quarter-hours between two times (epoch s) by their start."""
+    def _buckets(self, level: int, name: str, begin: int, end: int) -> dict[int, int]:
+        """Return the advances of the buckets of a level between two times (epoch s)."""
         columns = dialect_of(self._database).fetch_columns(
-            ("quarter", "advance"),
-            f"(SELECT bucket / {QUARTER_S} * {QUARTER_S} AS quarter, SUM(delta) AS advance "
-            "FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
-            "AND bucket >= ? AND bucket < ? GROUP BY 1) AS quarters",
-            (FIVE_MINUTES, self._meter, self._numbers[name], begin, end),
-            "quarter",
+            ("bucket", "delta"),
+            "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?",
+            (level, self._meter, self._numbers[name], begin, end),
+            "bucket",
         )
         return dict(zip(*columns, strict=True))
 
@@ -185,15 +188,10 @@ class Advances:
         self, quarters: Mapping[int, int], name: str, begin: int, end: int
     ) -> dict[int, int]:
         """Return the quarter-hours of the hours that have none, each with a quarter of the hour."""
-        hours, advances = dialect_of(self._database).fetch_columns(
-            ("bucket", "delta"),
-            "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?",
-            (HOUR, self._meter, self._numbers[name], begin, end),
-            "bucket",
-        )
+        hours = self._buckets(HOUR, name, begin, end)
         divided = {start_of(quarter, HOUR) for quarter in quarters}
         found = {}
-        for hour, advance in zip(hours, advances, strict=True):
+        for hour, advance in hours.items():
             if advance and hour not in divided:
                 cuts = [advance * part // 4 for part in range(5)]
                 for part, (a, b) in enumerate(pairwise(cuts)):
@@ -300,6 +298,16 @@ class Advances:
             f"WHERE meter = ? AND ts < ? {condition} {self._valid} ORDER BY ts DESC LIMIT 1",
             (self._meter, ts),
         )
+
+
+def _since_the_hour(cuts: Sequence[int]) -> Iterator[tuple[int, Range]]:
+    """Yield the ranges from the beginning of an hour to each cut within it, with its place."""
+    for place, cut in enumerate(cuts):
+        hour, quarter = start_of(cut, HOUR), start_of(cut, QUARTER_HOUR)
+        if quarter > hour:
+            yield place, (QUARTER_HOUR, hour, quarter)
+        if cut > quarter:
+            yield place, (FIVE_MINUTES, quarter, cut)
 
 
 def _add(sums: list[Counted], place: int, part: Counted, sign: int = 1) -> None:

@@ -24,22 +24,18 @@ Span = tuple[datetime, datetime]
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The energy that a meter counted in a period, in kWh, and what it cost; None where unknown.
+    """The energy that a meter counted in a period, in kWh, and its cost; None where unknown.
 
-    `exported` is None for a meter that counts no export. `bill` has the lines of the cost; it is
-    None without a tariff.
+    `exported` is None for a meter that counts no export. `cost` is that of the import, less what
+    is paid for the export; `bill` has its lines, and is None without a tariff.
     """
 
     start: datetime
     end: datetime
     imported: float | None
     exported: float | None = None
+    cost: float | None = None
     bill: Cost | None = None
-
-    @property
-    def cost(self) -> float | None:
-        """What the import costs, less what is paid for the export."""
-        return self.bill.amount if self.bill and self.imported is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +156,8 @@ def _periods(
         part = slice(*(place[moment.astimezone(UTC)] for moment in span))
         imported, exported = (_kwh(values[part]) for values in counted)
         bill = pricing.cost(segments[part]) if tariff else None
-        found.append(Period(*_local(span, zone), imported, exported, bill))
+        cost = bill.amount if bill and imported is not None else None
+        found.append(Period(*_local(span, zone), imported, exported, cost, bill))
     return found
 
 

@@ -60,7 +60,7 @@ class Window(BaseModel):
     price: Amount
 
     @property
-    def label(self) -> str:
+    def text(self) -> str:
         """The name of the window, else its times."""
         return self.name or f"{self.begins:%H:%M} to {self.ends:%H:%M}"
 

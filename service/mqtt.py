@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 KEEPALIVE_S = 30
 FIRST_DELAY_S = 0.5
-LONGEST_DELAY_S = 5.0
+LONGEST_DELAY_S = 3.0
 BRIEF_S = 5.0
 """Seconds that a connection must last to count as a success; until then the delay grows."""
 LOOP_S = 1.0
@@ -217,6 +217,7 @@ class MqttClient:
         self._connected_at_s = time.monotonic()
         if not self._reporter.works("connected again"):
             logger.info("%s: connected", self._subject)
+        self._requested.clear()  # an earlier connection may have ended before the answer
         for subscription in self._subscriptions:
             _, number = client.subscribe(subscription.topic_filter, subscription.qos)
             self._requested[number] = subscription.topic_filter

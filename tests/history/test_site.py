@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from contract.meter_settings import MeterSettings, Role
 from contract.readings import Reading
+from history.costs import Cost, Line
 from history.energy import Period
 from history.hierarchy import site_of
 from history.meter_settings import change
@@ -41,7 +42,9 @@ STEPS = 4
 def counted(
     imported: float | None, exported: float | None = None, cost: float | None = None
 ) -> Period:
-    return Period(NOON, NOON + HOUR, imported, exported, cost)
+    line = Line("energy", "energy", "kWh", None, 0.0, cost or 0.0)
+    bill = None if cost is None else Cost((line,), has_rates=True)
+    return Period(NOON, NOON + HOUR, imported, exported, bill)
 
 
 def of(meters: list[Meter], **found: Period) -> HousePeriod:

@@ -302,7 +302,11 @@ def test_a_history_moves_to_postgresql(
         ),
         (["export", "x.csv", "--quantities", "x"], 2, "--quantities: 'x' is not a quantity"),
         (["backup", HISTORY], 1, "is the history itself; name another file"),
-        (["backup", "no/such/x.db"], 1, "no/such/x.db: cannot be written: unable to open"),
+        (
+            ["backup", "no/such/x.db"],
+            1,
+            "no/such/x.db: cannot be written: No such file or directory",
+        ),
         (["replace-meter", "9", "2026-11-20"], 1, "meter 9: has no history"),
         (["replace-meter", "1", "2020-01-01"], 1, "meter 1: its history begins later"),
         (["replace-meter", "1", "2026-11-20", "--old", "power=1"], 2, "'power' is not a counter"),

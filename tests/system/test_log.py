@@ -106,7 +106,7 @@ def test_no_password_or_token_is_in_a_log(services: Services, tmp_path: Path) ->
     for path in (f"/readyz?token={SECRET}", f"/readings/?password={SECRET}&a=b"):
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(f"http://127.0.0.1:{http}{path}", timeout=10)
-    web.wait_for("/readings/?password=***&a=b")
+    web.wait_for("/readings/?… HTTP/1.1")
     unreadable = [
         services.start(module, DATABASE_URL=f"postgresql://me:{PASSWORD}@127.0.0.1/meters")
         for module in ("recorder", "web")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,6 +20,7 @@ import pytest
 import socketio
 import websocket
 
+from contract.quantities import BY_NAME
 from tests.support.parts import Part, free_port, listens, require, wait_until
 
 CURL_BODY = '{"meter_id": 1, "voltage": 230.5, "current": 5.2, "power": 1200.0, "energy": 1500.0}'
@@ -380,8 +381,88 @@ def test_a_browser_that_pauses_gets_every_frame_whole(site: Site, others: int) -
     assert {"0", "89"} <= names
 
 
+SMALL_BUFFER = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)]
+
+
+def numbered(meter: str, numbers: range) -> list[tuple[str, str]]:
+    """Return messages with readings of all quantities, a second apart."""
+    start = datetime.now(UTC) - timedelta(hours=1)
+    values = dict.fromkeys(BY_NAME, 1.0)
+    return [
+        (
+            f"meters/{meter}/reading",
+            json.dumps({"ts": (start + timedelta(seconds=n)).isoformat()} | values | {"power": n}),
+        )
+        for n in numbers
+    ]
+
+
+def test_reader_that_falls_too_far_behind_is_told_where_to_fill_the_hole(site: Site) -> None:
+    with site.raw("behind", sockopt=SMALL_BUFFER) as connection:
+        site.publish(*numbered("behind", range(600)))
+        wait_until(lambda: len(site.get("/readings/behind?limit=600")[1]) == 600, 30)
+
+        received: list[int] = []
+        while True:
+            kind, payload = connection.recv_data()
+            if kind == websocket.ABNF.OPCODE_CLOSE:
+                break
+            received.append(json.loads(payload)["power"])
+    code, reason = int.from_bytes(payload[:2], "big"), payload[2:].decode()
+    missing = site.get(f"/readings{reason.partition('/readings')[2]}&limit=600")[1]
+
+    assert code == 1013
+    assert reason.startswith("too slow; fill the hole from /readings/?meter=behind&from=20")
+    assert received == list(range(len(received)))
+    assert [each["power"] for each in reversed(missing)] == list(range(len(received), 600))
+
+
+def test_browser_that_was_slow_learns_what_it_missed_and_ends_with_the_last_values(
+    site: Site,
+) -> None:
+    url = f"ws://127.0.0.1:{site.http}/socket.io/?EIO=4&transport=websocket"
+    connection = websocket.create_connection(url, timeout=10, sockopt=SMALL_BUFFER)
+    connection.send("40")
+    connection.send('42["subscribe",["meters/slow/reading","meters/fast1/+"]]')
+    site.publish(*numbered("slow", range(600)))
+    site.publish(*((f"meters/fast1/{name}", "1") for name in BY_NAME))
+    wait_until(lambda: len(site.get("/readings/slow?limit=600")[1]) == 600, 30)
+
+    powers: list[int] = []
+    others: set[str] = set()
+    missed: list[str] = []
+    while not missed or len(others) < len(BY_NAME):
+        text = connection.recv()
+        name, value = json.loads(text[2:]) if text.startswith("42") else (text, None)
+        if name == "missed":
+            missed.append(value["from"])
+        elif name == "message" and value["topic"] == "meters/slow/reading":
+            powers.append(value["payload"]["power"])
+        elif name == "message":
+            others.add(value["topic"])
+    connection.shutdown()
+    stored = site.get(f"/readings/slow?limit=600&from={missed[0]}")[1]
+
+    assert len(powers) < 600
+    assert powers == sorted(powers)
+    assert powers[-1] == 599
+    assert set(range(600)) <= {each["power"] for each in stored} | set(powers)
+
+
+def test_raw_socket_sends_states_where_it_is_asked_to(site: Site) -> None:
+    with site.raw("states?states=true") as connection:
+        states = [json.loads(connection.recv()) for _ in range(2)]
+
+    assert {"broker": {"connected": True, "trouble": None}} in states
+    assert {"history": {"connected": True, "trouble": None}} in states
+
+
 def test_broker_that_comes_back_is_reported_and_received_again(site: Site) -> None:
-    with site.browser() as browser, site.raw("again") as connection:
+    with (
+        site.browser() as browser,
+        site.raw("again") as connection,
+        site.raw("again?states=true") as with_states,
+    ):
         wait_until(lambda: browser.broker == [{"connected": True, "trouble": None}])
         browser.subscribe("meters/again/reading")
         site.broker.stop()
@@ -392,11 +473,20 @@ def test_broker_that_comes_back_is_reported_and_received_again(site: Site) -> No
         refusal.value.close()
 
         site.broker = site.start_broker()
+        began = time.monotonic()
         wait_until(lambda: browser.broker[-1]["connected"], 20)
+        assert time.monotonic() - began < 5
         site.read("again", 7)
 
         assert json.loads(connection.recv())["power"] == 7
         wait_until(lambda: browser.payloads("meters/again/reading"))
+        frames = [json.loads(with_states.recv())]
+        while "power" not in frames[-1]:
+            frames.append(json.loads(with_states.recv()))
+    states = [frame["broker"]["connected"] for frame in frames if "broker" in frame]
+    assert states[0]
+    assert False in states
+    assert states[-1]
 
 
 def test_port_in_use_is_reported_in_one_sentence(site: Site) -> None:

@@ -12,9 +12,7 @@ from flask.testing import FlaskClient
 
 from tests.support.parts import wait_until
 from tests.web.test_live import Site
-from tests.web.test_rest import client as client  # a fixture
 from tests.web.test_rest import hour
-from tests.web.test_rest import store as store  # a fixture
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +42,8 @@ def patch(port: int, meter_id: str, body: object) -> tuple[int, Any]:
 def test_settings_are_stored_and_shape_the_house(site: Site) -> None:
     assert patch(site.http, "main", {"role": "grid", "billing": "netted"}) == (
         200,
-        {"meter_id": "main", "role": "grid", "parent": None, "name": None, "billing": "netted"},
+        {"meter_id": "main", "role": "grid", "parent": None, "name": None, "billing": "netted"}
+        | {"serial": None},
     )
     assert patch(site.http, "flat", {"parent": "main", "name": "Ground floor"})[0] == 200
 

@@ -28,7 +28,7 @@ hooks = "tests.support.schemathesis_hooks"
 
 # A period that ends before it begins, or a reading without any value, has valid fields.
 [[operations]]
-include-path-regex = "/(series|energy)$"
+include-path-regex = "/(series|energy|peaks|prices)$"
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", "404", "422"]
 
