@@ -8,13 +8,13 @@ def up(_migrator, db):
     on_sqlite = isinstance(db, peewee.SqliteDatabase)
 
     class RollupRunning(db.Model):
-        level = peewee.SmallIntegerField()
         meter = peewee.IntegerField()
+        minutes = peewee.SmallIntegerField()
         bucket = peewee.BigIntegerField()
 
         class Meta:
             table_name = "rollup_running"
-            primary_key = peewee.CompositeKey("level", "meter", "bucket")
+            primary_key = peewee.CompositeKey("meter", "minutes", "bucket")
             without_rowid = on_sqlite
 
     db.create_tables([RollupRunning])

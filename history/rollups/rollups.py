@@ -71,7 +71,9 @@ class Rollups:
 
     def work_due(self) -> bool:
         """Return whether any bucket is dirty or over, or readings wait to be rolled up."""
-        return self._dirty.any() or self._backfill.any() or self._running.any_over(self._clock())
+        return (
+            self._dirty.any() or self._backfill.any() or bool(self._running.over(self._clock(), 1))
+        )
 
     def dirty_count(self) -> int:
         """Return the number of dirty buckets."""

@@ -1,14 +1,14 @@
 """The running buckets: quarters, hours and days that are not over.
 
-Their rows are stored with the first 5 minutes in them, and again once they are over. To store them in
-each round would write a page for each quantity and level. Queries read the 5 minutes instead.
+Their rows are stored with the first 5 minutes in them, and again once they are over. To store them
+in each round would write a page for each quantity and level. Queries read the 5 minutes instead.
 """
 
 from collections.abc import Collection, Iterable
 
 import peewee
 
-from history.dialect import fetch, fetch_one, placeholders, run_many
+from history.dialect import fetch, placeholders, run_many
 
 RunningBucket = tuple[int, int, int]
 """A level, a meter's number and the start of the bucket."""
@@ -24,16 +24,16 @@ class RunningBuckets:
         """Note that these buckets are running."""
         run_many(
             self._database,
-            "INSERT INTO rollup_running (level, meter, bucket) VALUES (?, ?, ?) "
-            "ON CONFLICT (level, meter, bucket) DO NOTHING",
-            sorted(set(buckets)),
+            "INSERT INTO rollup_running (meter, minutes, bucket) VALUES (?, ?, ?) "
+            "ON CONFLICT (meter, minutes, bucket) DO NOTHING",
+            [(meter, level, bucket) for level, meter, bucket in sorted(set(buckets))],
         )
 
     def remove(self, buckets: Iterable[RunningBucket]) -> None:
         """Remove buckets that are over, and have been computed."""
         run_many(
             self._database,
-            "DELETE FROM rollup_running WHERE level = ? AND meter = ? AND bucket = ?",
+            "DELETE FROM rollup_running WHERE minutes = ? AND meter = ? AND bucket = ?",
             list(buckets),
         )
 
@@ -41,7 +41,7 @@ class RunningBuckets:
         """Return the running buckets of some meters."""
         rows = fetch(
             self._database,
-            "SELECT level, meter, bucket FROM rollup_running "
+            "SELECT minutes, meter, bucket FROM rollup_running "
             f"WHERE meter IN ({placeholders(meters)})",
             list(meters),
         )
@@ -51,7 +51,7 @@ class RunningBuckets:
         """Return a meter's running buckets of a level between two times (epoch s)."""
         rows = fetch(
             self._database,
-            "SELECT bucket FROM rollup_running WHERE level = ? AND meter = ? "
+            "SELECT bucket FROM rollup_running WHERE minutes = ? AND meter = ? "
             "AND bucket >= ? AND bucket < ? ORDER BY bucket",
             (level, meter, begin, end),
         )
@@ -61,19 +61,9 @@ class RunningBuckets:
         """Return some of the buckets that do not run at that time, finer levels first."""
         rows = fetch(
             self._database,
-            "SELECT level, meter, bucket FROM rollup_running "
-            "WHERE bucket + level * 60 <= ? OR bucket > ? ORDER BY level, meter, bucket LIMIT ?",
+            "SELECT minutes, meter, bucket FROM rollup_running "
+            "WHERE bucket + minutes * 60 <= ? OR bucket > ? "
+            "ORDER BY minutes, meter, bucket LIMIT ?",
             (int(now_s), int(now_s), limit),
         )
         return [(level, meter, bucket) for level, meter, bucket in rows]
-
-    def any_over(self, now_s: float) -> bool:
-        """Return whether any bucket that was running is over."""
-        return (
-            fetch_one(
-                self._database,
-                "SELECT 1 FROM rollup_running WHERE bucket + level * 60 <= ? OR bucket > ? LIMIT 1",
-                (int(now_s), int(now_s)),
-            )
-            is not None
-        )
