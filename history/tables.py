@@ -53,8 +53,8 @@ class Meter(NamedTuple):
     A meter with `snapshots` sends whole readings, so that its scalars are mirrors. Readings before
     `retention_watermark` are refused: what they would change has been deleted. Readings from
     `backfill_from` on have yet to be rolled up (None: none). `history.sequences` keeps `bridge` and
-    the numbers. `role`, `parent` (an id on MQTT), `title` (for people) and `billing` (None: per
-    phase) are what a person has set, else what the meter's info says.
+    the numbers. `role`, `parent` (an id on MQTT), `title` (for people), `billing` (None: per phase)
+    and `serial` are what a person has set, else what the meter's info says.
     """
 
     id: int
@@ -71,9 +71,10 @@ class Meter(NamedTuple):
     parent: str | None = None
     title: str | None = None
     billing: Billing | None = None
+    serial: str | None = None
 
 
-_SETTINGS = ("role", "parent", "title", "billing")
+_SETTINGS = ("role", "parent", "title", "billing", "serial")
 _METER_COLUMNS = ", ".join(
     f"COALESCE({name}, info_{name})" if name in _SETTINGS else name for name in Meter._fields
 )

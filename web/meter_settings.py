@@ -1,4 +1,4 @@
-"""PATCH /meters/<meter_id>: role, parent, name and billing of a meter, by way of the broker."""
+"""PATCH /meters/<meter_id>: role, parent, name, … of a meter, by way of the broker."""
 
 import time
 
@@ -34,7 +34,7 @@ api = Api("meter_settings", "meters", "Meters and their charts")
 @api.add(
     "PATCH",
     "/meters/<meter_id>",
-    summary="Set role, parent, name and billing of a meter",
+    summary="Set role, parent, name, billing and serial number of a meter",
     responses={
         202: {"description": "Published, but not stored within 2 s."},
         503: {"description": "The broker is unreachable; try again."},
