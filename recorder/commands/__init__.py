@@ -13,6 +13,9 @@ COMMANDS = {
     "check": Command("recorder.commands.check", "check the file and its roll-ups, and list gaps"),
     "meter": Command("recorder.commands.meter", "set the role, parent, name and bill of a meter"),
     "prices": Command("recorder.commands.prices", "import, export or list dynamic prices"),
+    "reading": Command(
+        "recorder.commands.reading", "enter a reading of the utility's meter, and compare"
+    ),
     "void": Command("recorder.commands.void", "take readings out of every sum, or bring them back"),
     "replace-meter": Command(
         "recorder.commands.replace_meter", "record that a meter was replaced by another"
