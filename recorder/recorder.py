@@ -61,6 +61,7 @@ class Recorder:
 
     def __init__(self, settings: RecorderSettings, storage: Storage) -> None:
         self._storage = storage
+        storage.on_change = self._publish_info
         self._inbox = Inbox(
             storage.meters(),
             storage.snapshot_meters(),
@@ -184,6 +185,8 @@ class Recorder:
         self._peaks.take(readings)
         numbered = {reading.meter_id for reading in readings if reading.seq is not None}
         self._replays.handle_numbered(numbered.difference(journaled))
+        if not self._commit_is_due():
+            logger.debug("commit window: %s waiting", amount(len(self._waiting), "message"))
 
     def _commit_is_due(self) -> bool:
         if not self._waiting:
@@ -219,7 +222,7 @@ class Recorder:
         readings = [reading for delivery in batch for reading in delivery.contents.readings]
         rejected = [message for delivery in batch for message in delivery.contents.rejected]
         if readings or rejected:
-            stored = self._storage.write(readings, rejected, give_up, self._publish_info)
+            stored = self._storage.write(readings, rejected, give_up)
             if stored is None:
                 return False
             self._stored += stored
@@ -312,6 +315,7 @@ class Recorder:
             "asked_again": self._replays.asked,
             "gaps_lost": self._replays.lost,
             "queue": self._queue.qsize() + len(self._waiting),
+            "waiting": len(self._waiting),
             "last_commit": format_time(last) if last else None,
             "trouble": self._storage.trouble,
         }

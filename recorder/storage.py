@@ -62,6 +62,8 @@ class Storage:
         self.opened = 0
         """Counts how often a history was opened: its file may have been replaced."""
         self._too_old = 0
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when trouble begins, changes and ends: the caller waits for its write then."""
         subject = f"database {self.name}"
         self._troubles = Reporter(
             logger,
@@ -115,17 +117,10 @@ class Storage:
         readings: Sequence[Reading],
         rejected: Sequence[Rejected],
         give_up: threading.Event,
-        on_change: Callable[[], None] = lambda: None,
     ) -> int | None:
-        """Store a batch and return how many rows were new; None where `give_up` came first.
-
-        Calls `on_change` when trouble begins, changes and ends.
-        """
+        """Store a batch and return how many rows were new; None where `give_up` came first."""
         return self._try(
-            lambda: self._ready().writer.write(readings, rejected),
-            give_up,
-            lambda _: True,
-            on_change,
+            lambda: self._ready().writer.write(readings, rejected), give_up, lambda _: True
         )
 
     def store_infos(
@@ -236,7 +231,6 @@ class Storage:
         attempt: Callable[[], T],
         give_up: threading.Event,
         worth_waiting: Callable[[StorageError], bool],
-        on_change: Callable[[], None] = lambda: None,
     ) -> T | None:
         delay_s = FIRST_DELAY_S
         while True:
@@ -248,10 +242,10 @@ class Storage:
                 if not worth_waiting(error):
                     raise
                 if self._troubles.failed(self._without_subject(error)):
-                    on_change()
+                    self.on_change()
             else:
                 if self._troubles.works():
-                    on_change()
+                    self.on_change()
                 return result
             if give_up.wait(delay_s * random.uniform(0.8, 1.2)):
                 return None

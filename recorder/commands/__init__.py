@@ -13,6 +13,9 @@ COMMANDS = {
     "check": Command("recorder.commands.check", "check the file and its roll-ups, and list gaps"),
     "meter": Command("recorder.commands.meter", "set the role, parent, name and bill of a meter"),
     "prices": Command("recorder.commands.prices", "import, export or list dynamic prices"),
+    "reading": Command(
+        "recorder.commands.reading", "enter a reading of the utility's meter, and compare"
+    ),
     "statement": Command(
         "recorder.commands.statement", "show what meters counted in a period, and what it costs"
     ),
