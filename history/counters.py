@@ -182,7 +182,11 @@ class Advances:
             (level, self._meter, self._numbers[name], begin, end),
             "bucket",
         )
-        return dict(zip(*columns, strict=True))
+        found = dict(zip(*columns, strict=True))
+        for at, bucket, change in self._running[name]:
+            if at == level and begin <= bucket < end:
+                found[bucket] = found.get(bucket, 0) + change.advance
+        return found
 
     def _undivided(
         self, quarters: Mapping[int, int], name: str, begin: int, end: int
@@ -200,6 +204,37 @@ class Advances:
 
     def _rolled_up(self, ranges: Sequence[Range]) -> dict[str, list[Counted]]:
         """Return what each counter advanced by in each range, by the roll-ups."""
+        found = self._stored_sums(ranges)
+        for name, changes in self._running.items():
+            for level, bucket, change in changes:
+                for place, (at, begin, end) in enumerate(ranges):
+                    if at == level and begin <= bucket < end:
+                        _add(found[name], place, change)
+        return found
+
+    @cached_property
+    def _running(self) -> dict[str, list[tuple[int, int, Counted]]]:
+        """Return, by counter, how the rows of running buckets (level, start) differ from theirs."""
+        rows = fetch(
+            self._database,
+            "SELECT minutes, bucket FROM rollup_running WHERE meter = ? AND minutes IN (?, ?)",
+            (self._meter, QUARTER_HOUR, HOUR),
+        )
+        ranges = [
+            (at, bucket, bucket + width_s(level))
+            for level, bucket in rows
+            for at in (FIVE_MINUTES, level)
+        ]
+        return {
+            name: [
+                (*row, fine.plus(stored, -1))
+                for row, fine, stored in zip(rows, sums[::2], sums[1::2], strict=True)
+            ]
+            for name, sums in self._stored_sums(ranges).items()
+        }
+
+    def _stored_sums(self, ranges: Sequence[Range]) -> dict[str, list[Counted]]:
+        """Return the sums of the rows in each range."""
         sums = ", ".join(
             "(SELECT SUM(n) || ' ' || SUM(delta) FROM rollup WHERE level = part.level "
             f"AND meter = {self._meter} AND quantity = {number} "

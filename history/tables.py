@@ -5,6 +5,7 @@ readings_raw       a reading: meter, time, and a column per quantity
 quantities         the number that stands for a quantity in `rollup`; once given, it stays
 rollup             the figures of one level, meter, quantity and bucket
 rollup_dirty       5-minute buckets whose roll-ups have to be computed again
+rollup_running     coarser buckets whose roll-ups are computed again when they are over
 meter_events       a meter that was replaced, so that no counter is compared across that moment
 voids              spans of a meter whose readings a person has taken out of every sum
 rejected_messages  the newest messages that could not be used
@@ -33,6 +34,7 @@ TABLES = (
     "quantities",
     "rollup",
     "rollup_dirty",
+    "rollup_running",
     "meter_events",
     "voids",
     "rejected_messages",

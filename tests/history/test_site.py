@@ -188,7 +188,7 @@ def test_a_single_meter_is_the_whole_house() -> None:
     assert (found.imported, found.exported, found.balance.consumption) == (5.0, 2.0, 3.0)
     assert found.balance.production is None
     assert (found.self_consumption, found.self_sufficiency) == (None, None)
-    assert found.cost == 1.2
+    assert (found.cost, found.uncovered) == (1.2, 0.0)
 
 
 def test_a_house_with_solar_power_knows_how_much_of_it_is_its_own() -> None:
