@@ -11,6 +11,7 @@ import peewee
 from contract.times import from_epoch_ms
 from history.dialect import Row, fetch, fetch_one
 from history.rollups.dirty_buckets import DirtyBuckets
+from history.rollups.five_minutes import FiveMinutes
 from history.rollups.levels import (
     DAY,
     FIVE_MINUTES,
@@ -20,7 +21,7 @@ from history.rollups.levels import (
     bucket_of,
     width_s,
 )
-from history.rollups.rollups import Rollups
+from history.rollups.running_buckets import RunningBuckets
 from history.tables import Meter, quantity_ids
 
 DAY_S = width_s(DAY)
@@ -68,8 +69,7 @@ def differs(database: peewee.Database, meter: Meter, day: int) -> bool:
 
     Dirty buckets are left out. The comparison is made twice, since a recorder may write meanwhile.
     """
-    rollups = Rollups(database)
-    return all(_differs_now(database, rollups, meter.id, day) for _ in range(2))
+    return all(_differs_now(database, meter.id, day) for _ in range(2))
 
 
 def gaps(database: peewee.Database, meter: Meter) -> Iterator[DayOfGaps]:
@@ -99,18 +99,20 @@ def gaps(database: peewee.Database, meter: Meter) -> Iterator[DayOfGaps]:
             )
 
 
-def _differs_now(database: peewee.Database, rollups: Rollups, meter: int, day: int) -> bool:
+def _differs_now(database: peewee.Database, meter: int, day: int) -> bool:
     end = day + DAY_S
     with database.atomic():
         dirty = set(DirtyBuckets(database).between(meter, day, end))
         stored = fetch(database, _ROWS, (FIVE_MINUTES, meter, day, end))
-        computed = rollups.computed_from_readings(meter, day, end)
+        computed = FiveMinutes(database).computed(meter, day, end)
         if _without(stored, dirty) != _without(computed, dirty):
             return True
         fine, quarters, hours, days = (
             sorted(fetch(database, _SUMS, (level, meter, day, end)))
             for level in (FIVE_MINUTES, QUARTER_HOUR, HOUR, DAY)
         )
+        if any(RunningBuckets(database).between(each, meter, day, end) for each in (HOUR, DAY)):
+            return False
         same = fine == hours == days and _quarters_are_right(database, meter, day, fine, quarters)
     return not dirty and not same
 

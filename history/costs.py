@@ -190,7 +190,7 @@ class Pricing:
         begin = self._quarters.begin
         for quarter, advance in zip(*self._within(self._counters.imported, segment), strict=True):
             totals[windows[(quarter - begin) // QUARTER_S]] += advance
-        labels = [(window.label, window.price) for window in rates.windows]
+        labels = [(window.text, window.price) for window in rates.windows]
         labels.append(("other times", rates.fixed))
         return [(*label, total) for label, total in zip(labels, totals, strict=True)]
 

@@ -24,22 +24,18 @@ Span = tuple[datetime, datetime]
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The energy that a meter counted in a period, in kWh, and what it cost; None where unknown.
+    """The energy that a meter counted in a period, in kWh, and its cost; None where unknown.
 
-    `exported` is None for a meter that counts no export. `bill` has the lines of the cost; it is
-    None without a tariff.
+    `exported` is None for a meter that counts no export. `cost` is that of the import, less what
+    is paid for the export; `bill` has its lines, and is None without a tariff.
     """
 
     start: datetime
     end: datetime
     imported: float | None
     exported: float | None = None
+    cost: float | None = None
     bill: Cost | None = None
-
-    @property
-    def cost(self) -> float | None:
-        """What the import costs, less what is paid for the export."""
-        return self.bill.amount if self.bill and self.imported is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +67,8 @@ def periods(
     moments = edges(unit, since, until, zone)
     with dialect_of(database).snapshot():
         meter = read_meter(database, meter_id)
-        return _periods(
-            database, meter, list(pairwise(moments)), zone, _chosen(tariffs, meter_id, tariff), now
-        )
+        picked = chosen(tariffs, meter_id, tariff)
+        return _periods(database, meter, list(pairwise(moments)), zone, picked, now)
 
 
 def between(
@@ -89,8 +84,8 @@ def between(
     """Return the same between each moment and the next."""
     with dialect_of(database).snapshot():
         meter = read_meter(database, meter_id)
-        chosen = _chosen(tariffs, meter_id, tariff)
-        return _periods(database, meter, list(pairwise(moments)), zone, chosen, now)
+        picked = chosen(tariffs, meter_id, tariff)
+        return _periods(database, meter, list(pairwise(moments)), zone, picked, now)
 
 
 def compare(
@@ -117,11 +112,12 @@ def compare(
         earlier = start_of(unit, start - timedelta(seconds=1), zone)
         point = min(earlier + (end - start), start)
         spans = [(start, end), (earlier, point), (earlier, start)]
-        chosen = _chosen(tariffs, meter_id, tariff)
-        return Comparison(*_periods(database, meter, spans, zone, chosen, now))
+        picked = chosen(tariffs, meter_id, tariff)
+        return Comparison(*_periods(database, meter, spans, zone, picked, now))
 
 
-def _chosen(tariffs: Tariffs | None, meter_id: str, name: str | None) -> Tariff | None:
+def chosen(tariffs: Tariffs | None, meter_id: str, name: str | None) -> Tariff | None:
+    """Return the tariff of this name, else that of the meter."""
     if tariffs is None:
         return None
     return tariffs.named[name] if name else tariffs.of(meter_id)
@@ -160,7 +156,8 @@ def _periods(
         part = slice(*(place[moment.astimezone(UTC)] for moment in span))
         imported, exported = (_kwh(values[part]) for values in counted)
         bill = pricing.cost(segments[part]) if tariff else None
-        found.append(Period(*_local(span, zone), imported, exported, bill))
+        cost = bill.amount if bill and imported is not None else None
+        found.append(Period(*_local(span, zone), imported, exported, cost, bill))
     return found
 
 

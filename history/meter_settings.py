@@ -14,7 +14,13 @@ from history.dialect import Row, dialect_of, fetch, run, run_many, transaction
 from history.tables import read_meters
 from service.spelling import did_you_mean
 
-COLUMNS = {"role": "role", "parent": "parent", "name": "title", "billing": "billing"}
+COLUMNS = {
+    "role": "role",
+    "parent": "parent",
+    "name": "title",
+    "billing": "billing",
+    "serial": "serial",
+}
 """The column of each setting in `meters`; `info_` before it has what the meter's info says."""
 
 

@@ -14,6 +14,7 @@ from operator import itemgetter
 
 import peewee
 
+from contract.meter_settings import Billing, Role
 from contract.quantities import BY_NAME
 from contract.readings import Reading
 from contract.times import epoch_ms, from_epoch_ms
@@ -33,11 +34,15 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class MeterEntry:
-    """A meter of the history, with the times of its first and newest reading."""
+    """A meter of the history: the times of its first and newest reading, and its settings."""
 
     meter_id: str
     first_seen: datetime
     last_seen: datetime
+    name: str | None = None
+    role: Role | None = None
+    parent: str | None = None
+    billing: Billing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,15 @@ class Page:
 def meters(database: peewee.Database, names: Collection[str] | None = None) -> list[MeterEntry]:
     """Return the meters of these ids, or all, in the order of ids (1, 2, 10 as a person would)."""
     entries = [
-        MeterEntry(meter.name, from_epoch_ms(meter.first_ts), from_epoch_ms(meter.last_ts))
+        MeterEntry(
+            meter.name,
+            from_epoch_ms(meter.first_ts),
+            from_epoch_ms(meter.last_ts),
+            meter.title,
+            meter.role,
+            meter.parent,
+            meter.billing,
+        )
         for meter in read_meters(database, names)
     ]
     return sorted(entries, key=lambda entry: natural_order(entry.meter_id))
@@ -154,8 +167,13 @@ def page(
         found = table.of_all(span, cursor, limit + 1)
     else:
         found = table.of_one(meter_id, _after(span, cursor, None, oldest_first), limit + 1)
+    readings = [_reading(meter_id, columns, row) for _, meter_id, columns, row in found[:limit]]
     last = found[limit - 1][0] if len(found) > limit else None
-    return Page([reading for _, reading in found[:limit]], f"{last[0]}.{last[1]}" if last else None)
+    return Page(readings, f"{last[0]}.{last[1]}" if last else None)
+
+
+_Entry = tuple[Key, str, tuple[str, ...], Row]
+"""A row with its key, its meter's id and the names of its columns."""
 
 
 class _Table:
@@ -171,39 +189,8 @@ class _Table:
             wanted = [name for name in stored_quantities(database) if name in names]
             self._columns = ", ".join(("meter", "ts", *wanted))
 
-    def of_one(self, meter_id: str, span: Span, limit: int) -> list[tuple[Key, Reading]]:
-        """Return the first readings of a meter."""
-        return list(self._rows(meter_id, span, limit))
-
-    def of_all(self, span: Span, after: Key | None, limit: int) -> list[tuple[Key, Reading]]:
-        """Return the first readings of all meters."""
-        spans = [
-            (meter, _after(_overlap(span, meter), after, meter.id, self._oldest_first))
-            for meter in read_meters(self._database)
-        ]
-        filled = [(meter, part) for meter, part in spans if part[0] < part[1]]
-        size = limit // max(len(filled), 1) + 1
-        parts = [self._ordered(meter, part, size) for meter, part in filled]
-        merged = heapq.merge(*parts, key=_FIRST, reverse=not self._oldest_first)
-        return list(islice(((key, reading) for key, reading in merged if reading), limit))
-
-    def _ordered(self, meter: Meter, span: Span, size: int) -> Iterator[tuple[Key, Reading | None]]:
-        """Yield the readings of a meter in their order, after a place before all of them.
-
-        Until that place is due, the meter is not queried: most of a thousand meters have nothing
-        on a page.
-        """
-        begin, end = span
-        yield (begin if self._oldest_first else end - 1, meter.id), None
-        while True:
-            rows = list(self._rows(meter.name, (begin, end), size))
-            yield from rows
-            if len(rows) < size:
-                return
-            begin, end = _after((begin, end), rows[-1][0], meter.id, self._oldest_first)
-            size *= 2
-
-    def _rows(self, meter_id: str, span: Span, limit: int) -> Iterator[tuple[Key, Reading]]:
+    def of_one(self, meter_id: str, span: Span, limit: int) -> list[_Entry]:
+        """Return the first rows of a meter."""
         columns, rows = fetch_named(
             self._database,
             f"SELECT {self._columns} FROM readings_raw "
@@ -212,7 +199,35 @@ class _Table:
             (meter_id, *span, limit),
         )
         ts, meter = columns.index("ts"), columns.index("meter")
-        return (((row[ts], row[meter]), _reading(meter_id, columns, row)) for row in rows)
+        return [((row[ts], row[meter]), meter_id, columns, row) for row in rows]
+
+    def of_all(self, span: Span, after: Key | None, limit: int) -> list[_Entry]:
+        """Return the first rows of all meters."""
+        spans = [
+            (meter, _after(_overlap(span, meter), after, meter.id, self._oldest_first))
+            for meter in read_meters(self._database)
+        ]
+        filled = [(meter, part) for meter, part in spans if part[0] < part[1]]
+        size = limit // max(len(filled), 1) + 1
+        parts = [self._ordered(meter, part, size) for meter, part in filled]
+        merged = heapq.merge(*parts, key=_FIRST, reverse=not self._oldest_first)
+        return list(islice((entry for entry in merged if entry[3]), limit))
+
+    def _ordered(self, meter: Meter, span: Span, size: int) -> Iterator[_Entry]:
+        """Yield the rows of a meter in their order, after an empty one before all of them.
+
+        Until that one is due, the meter is not queried: most of a thousand meters have nothing on
+        a page.
+        """
+        begin, end = span
+        yield (begin if self._oldest_first else end - 1, meter.id), meter.name, (), ()
+        while True:
+            rows = self.of_one(meter.name, (begin, end), size)
+            yield from rows
+            if len(rows) < size:
+                return
+            begin, end = _after((begin, end), rows[-1][0], meter.id, self._oldest_first)
+            size *= 2
 
 
 def _overlap(span: Span, meter: Meter) -> Span:

@@ -16,6 +16,7 @@ from history.rollups.dirty_buckets import COUNTERS
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, RAW, start_of
 from history.rollups.netting import EXPORT, IMPORT, NETTED_IMPORT
 from history.tables import Meter, quantity_ids, read_meters, stored_quantities
+from history.voids import valid
 
 MOST_ROWS = 2000
 _DAY_S = 86_400
@@ -85,8 +86,10 @@ class Retention:
         with transaction(self._database):
             due = fetch_one(
                 self._database,
-                "SELECT backfill_from, quarters_from * 1000, (SELECT MIN(bucket) * 1000 "
-                "FROM rollup_dirty WHERE meter = m.id) FROM meters m WHERE m.id = ?",
+                "SELECT backfill_from, quarters_from * 1000, "
+                "(SELECT MIN(bucket) * 1000 FROM rollup_dirty WHERE meter = m.id), "
+                "(SELECT MIN(bucket) * 1000 FROM rollup_running WHERE meter = m.id) "
+                "FROM meters m WHERE m.id = ?",
                 (meter,),
             )
             limits = [start_of(ts // 1000, DAY) * 1000 for ts in due or () if ts is not None]
@@ -153,35 +156,27 @@ class Retention:
     def _predecessors(self, meter: int, end: int) -> set[int]:
         """Return the readings that the first ones after `end` are compared with.
 
-        Counters that not every reading has have predecessors of their own. A counter that a meter
-        has never sent has no roll-ups, which is quicker to see than that no reading has it.
+        Counters that not every reading has have predecessors of their own; netting has the last
+        reading with both counters. A counter that a meter has never sent has no roll-ups, which is
+        quicker to see than that no reading has it.
         """
-        kept = {-1}
-        for name in set(COUNTERS) & set(stored_quantities(self._database)):
+        stored = {*stored_quantities(self._database)}
+        wanted = {name: [name] for name in stored.intersection(COUNTERS)}
+        if stored.issuperset((IMPORT, EXPORT)):
+            wanted[NETTED_IMPORT] = [IMPORT, EXPORT]
+        kept, still_valid = {-1}, valid(self._database, meter)
+        for quantity, names in wanted.items():
+            present = "".join(f"AND {name} IS NOT NULL " for name in names)
             row = fetch_one(
                 self._database,
-                f"SELECT ts FROM readings_raw WHERE meter = ? AND ts < ? AND {name} IS NOT NULL "
+                f"SELECT ts FROM readings_raw WHERE meter = ? AND ts < ? {present}{still_valid} "
                 "AND EXISTS (SELECT 1 FROM rollup WHERE level = ? AND meter = ? AND quantity = "
                 "(SELECT id FROM quantities WHERE name = ?)) ORDER BY ts DESC LIMIT 1",
-                (meter, end, DAY, meter, name),
+                (meter, end, DAY, meter, quantity),
             )
             if row:
                 kept.add(row[0])
-        return kept | self._last_of_both(meter, end)
-
-    def _last_of_both(self, meter: int, end: int) -> set[int]:
-        """Return the reading that the first netted one after `end` is compared with."""
-        if not {IMPORT, EXPORT} <= {*stored_quantities(self._database)}:
-            return set()
-        row = fetch_one(
-            self._database,
-            f"SELECT ts FROM readings_raw WHERE meter = ? AND ts < ? AND {IMPORT} IS NOT NULL "
-            f"AND {EXPORT} IS NOT NULL AND EXISTS (SELECT 1 FROM rollup WHERE level = ? "
-            "AND meter = ? AND quantity = (SELECT id FROM quantities WHERE name = ?)) "
-            "ORDER BY ts DESC LIMIT 1",
-            (meter, end, DAY, meter, NETTED_IMPORT),
-        )
-        return {row[0]} if row else set()
+        return kept
 
     def _thin_rollups(self, level: int, meter: int, end: int) -> Iterator[int]:
         for quantity in sorted(quantity_ids(self._database).values()):

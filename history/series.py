@@ -31,6 +31,7 @@ from history.rollups.levels import (
     width_s,
 )
 from history.tables import Meter, quantity_id, read_meter, stored_quantities
+from history.voids import valid
 
 T = TypeVar("T")
 Values = list[float | None]
@@ -166,7 +167,11 @@ def _from_readings(
         figures.append(f"ROUND(AVG({name})) / 1000.0")
         figures += [f"MIN({name}) / 1000.0", f"MAX({name}) / 1000.0"] if extremes else []
     _, ts, *values = dialect_of(database).fetch_slices(
-        "readings_raw WHERE meter = ?", (meter.id,), "ts", Slices(*span, points), figures
+        f"readings_raw WHERE meter = ? {valid(database, meter.id)}",
+        (meter.id,),
+        "ts",
+        Slices(*span, points),
+        figures,
     ) or [[]] * (len(figures) + 1)
     each = len(values) // len(names)
     return ts, {name: values[n * each : (n + 1) * each] for n, name in enumerate(names)}

@@ -5,9 +5,12 @@ readings_raw       a reading: meter, time, and a column per quantity
 quantities         the number that stands for a quantity in `rollup`; once given, it stays
 rollup             the figures of one level, meter, quantity and bucket
 rollup_dirty       5-minute buckets whose roll-ups have to be computed again
+rollup_running     coarser buckets whose roll-ups are computed again when they are over
 meter_events       a meter that was replaced, so that no counter is compared across that moment
+voids              spans of a meter whose readings a person has taken out of every sum
 rejected_messages  the newest messages that could not be used
 leases             which of several recorders does what only one should do
+utility_readings   what the utility's own meter showed, as a person has entered it
 tariff_prices      dynamic prices: what a kWh costs in a quarter-hour
 
 Times are epoch ms (buckets: epoch seconds), values integers of a thousandth: the contract rounds to
@@ -31,10 +34,13 @@ TABLES = (
     "quantities",
     "rollup",
     "rollup_dirty",
+    "rollup_running",
     "meter_events",
+    "voids",
     "rejected_messages",
     "leases",
     "tariff_prices",
+    "utility_readings",
 )
 VIEWS = ("readings", "smart_meter", "meter_readings")
 _CORE = ("voltage", "current", "power", "energy")
@@ -49,8 +55,8 @@ class Meter(NamedTuple):
     A meter with `snapshots` sends whole readings, so that its scalars are mirrors. Readings before
     `retention_watermark` are refused: what they would change has been deleted. Readings from
     `backfill_from` on have yet to be rolled up (None: none). `history.sequences` keeps `bridge` and
-    the numbers. `role`, `parent` (an id on MQTT), `title` (for people) and `billing` (None: per
-    phase) are what a person has set, else what the meter's info says.
+    the numbers. `role`, `parent` (an id on MQTT), `title` (for people), `billing` (None: per phase)
+    and `serial` are what a person has set, else what the meter's info says.
     """
 
     id: int
@@ -67,9 +73,10 @@ class Meter(NamedTuple):
     parent: str | None = None
     title: str | None = None
     billing: Billing | None = None
+    serial: str | None = None
 
 
-_SETTINGS = ("role", "parent", "title", "billing")
+_SETTINGS = ("role", "parent", "title", "billing", "serial")
 _METER_COLUMNS = ", ".join(
     f"COALESCE({name}, info_{name})" if name in _SETTINGS else name for name in Meter._fields
 )
@@ -163,7 +170,8 @@ def add_columns(database: peewee.Database, names: Iterable[str]) -> list[str]:
 def create_views(database: peewee.Database) -> None:
     """Create the views again, with a column for each quantity that is stored.
 
-    `readings`: time, meter, values in their units; `ts` (epoch ms) is the key to filter by.
+    `readings`: time, meter, values in their units; `ts` (epoch ms) is the key to filter by, and
+    `void` says why a reading is void.
     `smart_meter` and `meter_readings`: the tables of simple loggers, for programs made for those.
     """
     iso_time = dialect_of(database).iso_time
@@ -172,7 +180,9 @@ def create_views(database: peewee.Database) -> None:
         for names in (present_quantities(database), _CORE)
     )
     bodies = {
-        "readings": f"SELECT {iso_time('r.ts')} AS time, m.name AS meter, {values}, r.ts AS ts "
+        "readings": f"SELECT {iso_time('r.ts')} AS time, m.name AS meter, {values}, r.ts AS ts, "
+        "(SELECT why FROM voids v WHERE v.meter = r.meter AND v.undone_at IS NULL "
+        "AND r.ts >= v.begin_ts AND r.ts < v.end_ts LIMIT 1) AS void "
         "FROM readings_raw r JOIN meters m ON m.id = r.meter",
         "smart_meter": f"SELECT id, name, {iso_time('first_ts')} AS first_seen, "
         f"{iso_time('last_ts')} AS last_seen FROM meters",

@@ -60,7 +60,7 @@ class Window(BaseModel):
     price: Amount
 
     @property
-    def label(self) -> str:
+    def text(self) -> str:
         """The name of the window, else its times."""
         return self.name or f"{self.begins:%H:%M} to {self.ends:%H:%M}"
 
@@ -120,8 +120,8 @@ class Rates(BaseModel):
     valid_from: date
     price: Amount | None = None
     dynamic: bool | Id = False
-    markup: Amount = 0
-    feed_in: Amount | Literal["dynamic"] = 0
+    markup: Amount = 0.0
+    feed_in: Amount | Literal["dynamic"] = 0.0
     windows: tuple[Window, ...] = Field((), alias="window")
     tiers: tuple[Tier, ...] = Field((), alias="tier")
     standing: tuple[Standing, ...] = ()

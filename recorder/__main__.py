@@ -1,6 +1,7 @@
 """`meterflow recorder`: store every reading that is published over MQTT.
 
-With a command (status, export, import, backup, check, replace-meter) it runs that command instead.
+With a command (status, export, import, backup, check, meter, void, replace-meter) it runs that
+command instead.
 """
 
 import gc

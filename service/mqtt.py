@@ -217,6 +217,7 @@ class MqttClient:
         self._connected_at_s = time.monotonic()
         if not self._reporter.works("connected again"):
             logger.info("%s: connected", self._subject)
+        self._requested.clear()  # an earlier connection may have ended before the answer
         for subscription in self._subscriptions:
             _, number = client.subscribe(subscription.topic_filter, subscription.qos)
             self._requested[number] = subscription.topic_filter

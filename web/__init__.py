@@ -12,6 +12,7 @@ from web import (
     login,
     meter_settings,
     meters,
+    metrics,
     openapi,
     pages,
     posting,
@@ -19,6 +20,7 @@ from web import (
     readings,
     responses,
     site,
+    tariffs,
 )
 from web.context import KEY, Parts
 from web.proxies import TrustedProxies
@@ -33,11 +35,13 @@ APIS = (
     readings.api,
     posting.api,
     quantities.api,
+    tariffs.api,
 )
 BLUEPRINTS = (
     login.blueprint,
     pages.blueprint,
     health.blueprint,
+    metrics.blueprint,
 )
 
 

@@ -1,14 +1,16 @@
 """/meters/<id>/energy: energy and cost by quarter-hour, hour, day, week, month or year."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import peewee
 from flask import Response
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
-from history import energy
+from contract.times import format_time
+from history import energy, peaks
 from history.costs import Line
 from history.dialect import dialect_of
 from history.periods import Unit, start_of
@@ -19,6 +21,7 @@ from web.parameters import MeterPath, Moment
 from web.responses import invalid_parameter
 
 MOST_PERIODS = 10_000
+LONGEST_OF_PEAKS = timedelta(days=10 * 366)
 _SPANS = {
     Unit.QUARTER_HOUR: timedelta(hours=23.75),
     Unit.HOUR: timedelta(hours=23),
@@ -47,6 +50,11 @@ class EnergyQuery(BaseModel):
     until: Moment | None = Field(
         None, alias="to", description="The last period ends at this time or later (default: now)."
     )
+
+
+class MeterEnergyQuery(EnergyQuery):
+    """Periods to return, and how to compute their costs."""
+
     tariff: str | None = Field(
         None, description="Tariff to compute costs by (default: that of the meter)."
     )
@@ -54,7 +62,7 @@ class EnergyQuery(BaseModel):
 
 
 @api.add("GET", "/meters/<meter_id>/energy", summary="Energy and cost")
-def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
+def of_meter(path: MeterPath, query: MeterEnergyQuery) -> Response:
     """Energy in kWh by periods of the site's time zone (TIMEZONE).
 
     `running` compares the current period with the one before. `cost` requires prices in
@@ -78,6 +86,76 @@ def of_meter(path: MeterPath, query: EnergyQuery) -> Response:
     return meters.of_meter(path.meter_id, encoded, b"null")
 
 
+class PeaksQuery(BaseModel):
+    """Months to return."""
+
+    since: Moment | None = Field(
+        None, alias="from", description="Time within the first month (default: 11 months ago)."
+    )
+    until: Moment | None = Field(
+        None, alias="to", description="Time within the last month, not included (default: now)."
+    )
+
+
+class Peak(TypedDict):
+    """A month, and the quarter-hour of its highest demand (null: none is known)."""
+
+    since: Annotated[datetime, Field(alias="from")]
+    to: datetime
+    power: Annotated[float | None, Field(description="Mean power of the quarter-hour in W.")]
+    at: Annotated[datetime | None, Field(description="Start of the quarter-hour.")]
+
+
+class RunningQuarter(TypedDict):
+    """The running quarter-hour."""
+
+    since: Annotated[datetime, Field(alias="from")]
+    measured_until: datetime
+    so_far: Annotated[float, Field(description="Mean power until then in W.")]
+    projected: Annotated[
+        float, Field(description="Mean power in W at its end if the power stays as it is.")
+    ]
+
+
+class Peaks(TypedDict):
+    """Demand of a meter: the highest of each month, and the running quarter-hour."""
+
+    meter_id: str
+    timezone: str
+    months: list[Peak]
+    running: RunningQuarter | None
+
+
+@api.add("GET", "/meters/<meter_id>/peaks", summary="Highest demand of each month", response=Peaks)
+def peaks_of_meter(path: MeterPath, query: PeaksQuery) -> Response:
+    """Demand is the mean power that is drawn in a quarter-hour, in W.
+
+    `running` is null before the first reading of the running quarter-hour.
+    """
+    now, zone = datetime.now(UTC), parts().zone
+    until = query.until or now
+    since = query.since or until - timedelta(days=335)
+    if since >= until:
+        return invalid_parameter("from", "should be before `to`")
+    if until - since > LONGEST_OF_PEAKS:
+        years = LONGEST_OF_PEAKS // timedelta(days=365)
+        return invalid_parameter("from", f"should be at most {years} years before `to`")
+
+    def encoded(database: peewee.Database) -> tuple[bytes, bool]:
+        with dialect_of(database).snapshot():
+            months = peaks.months(database, path.meter_id, since, until, zone)
+            running = peaks.running(database, path.meter_id, now)
+        body = {
+            "meter_id": path.meter_id,
+            "timezone": zone.key,
+            "months": [_peak(month) for month in months],
+            "running": _running(running) if running else None,
+        }
+        return orjson.dumps(body), False
+
+    return meters.of_meter(path.meter_id, encoded, b"null")
+
+
 def span_of(query: EnergyQuery, now: datetime) -> tuple[datetime, datetime] | Response:
     """Return the beginning and end of the periods; a response where they are invalid."""
     until = query.until or now
@@ -93,7 +171,7 @@ def _body(
     database: peewee.Database,
     shared: Parts,
     meter_id: str,
-    query: EnergyQuery,
+    query: MeterEnergyQuery,
     span: tuple[datetime, datetime],
     now: datetime,
 ) -> dict[str, Any]:
@@ -148,3 +226,22 @@ def _line(line: Line) -> dict[str, Any]:
 
 def _rounded(value: float | None, decimals: int = 3) -> float | None:
     return None if value is None else round(value, decimals)
+
+
+def _peak(month: peaks.Month) -> dict[str, Any]:
+    highest = month.highest
+    return {
+        "from": month.start.isoformat(timespec="seconds"),
+        "to": month.end.isoformat(timespec="seconds"),
+        "power": _rounded(highest.power) if highest else None,
+        "at": format_time(highest.start) if highest else None,
+    }
+
+
+def _running(running: peaks.Running) -> dict[str, Any]:
+    return {
+        "from": format_time(running.start),
+        "measured_until": format_time(running.measured_until),
+        "so_far": _rounded(running.so_far, 1),
+        "projected": _rounded(running.projected, 1),
+    }

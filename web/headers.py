@@ -38,9 +38,14 @@ def _with_security(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    if not response.cache_control.private:  # else it is a response that can be asked for again
+    if not _is_versioned(response):
         response.headers["Cache-Control"] = _cache_control(request.path)
     return response
+
+
+def _is_versioned(response: Response) -> bool:
+    """Return whether it is one that REST has given an ETag."""
+    return response.headers.get("Cache-Control", "").startswith("private")
 
 
 def _cache_control(path: str) -> str:
@@ -86,8 +91,7 @@ class _Compression:
         if len(body) < LEAST_COMPRESSED_BYTES:
             return response
         etag, _ = response.get_etag()
-        is_file = not response.cache_control.private
-        response.set_data(self._compressed(etag if is_file else None, body))
+        response.set_data(self._compressed(None if _is_versioned(response) else etag, body))
         response.headers["Content-Encoding"] = "gzip"
         response.headers.remove("Accept-Ranges")
         if etag:

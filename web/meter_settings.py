@@ -1,4 +1,4 @@
-"""PATCH /meters/<meter_id>: role, parent, name and billing of a meter, by way of the broker."""
+"""PATCH /meters/<meter_id>: role, parent, name, … of a meter, by way of the broker."""
 
 import time
 
@@ -6,10 +6,11 @@ import gevent
 import orjson
 from flask import Response
 from pydantic import ConfigDict
+from typing_extensions import TypedDict
 
 from contract import topics
 from contract.errors import PayloadError
-from contract.meter_settings import MeterSettings
+from contract.meter_settings import Billing, MeterSettings, Role
 from history.errors import StorageError
 from history.meter_settings import Sources, changed, read_sources
 from web.context import parts
@@ -28,15 +29,31 @@ class MeterPatch(MeterSettings):
     model_config = ConfigDict(extra="forbid")
 
 
+class MeterWithSettings(TypedDict):
+    """A meter, and the settings that it has now."""
+
+    meter_id: str
+    role: Role | None
+    parent: str | None
+    name: str | None
+    billing: Billing | None
+    serial: str | None
+
+
 api = Api("meter_settings", "meters", "Meters and their charts")
 
 
 @api.add(
     "PATCH",
     "/meters/<meter_id>",
-    summary="Set role, parent, name and billing of a meter",
+    summary="Set role, parent, name, billing and serial number of a meter",
+    operation_id="set_meter",
+    response=MeterWithSettings,
     responses={
-        202: {"description": "Published, but not stored within 2 s."},
+        202: {
+            "description": "Published, but not stored within 2 s.",
+            "response": MeterWithSettings,
+        },
         503: {"description": "The broker is unreachable; try again."},
     },
 )

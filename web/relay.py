@@ -211,6 +211,11 @@ class Relay:
         """Whether any client is connected."""
         return bool(self._listeners)
 
+    @property
+    def clients(self) -> int:
+        """The number of clients."""
+        return len(self._listeners)
+
     def join(self, listener: Listener) -> None:
         """Add a listener, and send it the state of broker and history."""
         self._listeners[listener] = time.monotonic() + KEEP_ALIVE_S

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from flask import Response, abort, request
 from pydantic import BaseModel, Field
@@ -25,6 +25,7 @@ from web.responses import error_response
 
 logger = logging.getLogger(__name__)
 
+_VARY = {"Vary": "Accept"}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -50,7 +51,7 @@ class FormQuery(BaseModel):
     @property
     def form(self) -> Form:
         """The form to respond with; answers 406 where the client accepts neither."""
-        form = self.format or _accepted(request.headers.get("Accept", ""))
+        form = self.format or _accepted(request.environ.get("HTTP_ACCEPT", ""))
         if form is None:
             text = "this address has JSON and CSV: send Accept: application/json or text/csv"
             abort(error_response(406, text))
@@ -74,8 +75,7 @@ def respond(
     It has an ETag if it `is_fixed` or of a period that has ended, `until` its end. Late readings
     may change even that, so a client asks again, and gets 304 with nothing where they have not.
     """
-    response = Response(body, content_type=form.content_type)
-    response.vary.add("Accept")
+    response = Response(body, content_type=form.content_type, headers=_VARY)
     if is_fixed or (until is not None and until <= datetime.now(UTC)):
         # Weak: the same for the body that is compressed and the one that is not.
         response.set_etag(hashlib.blake2b(body, digest_size=12).hexdigest(), weak=True)
@@ -86,9 +86,7 @@ def respond(
 
 def stream(chunks: Iterable[bytes], form: Form) -> Response:
     """Return a response of any length, sent as it is made."""
-    response = Response(_unbroken(chunks), content_type=form.content_type)
-    response.vary.add("Accept")
-    return response
+    return Response(_unbroken(chunks), content_type=form.content_type, headers=_VARY)
 
 
 def _unbroken(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -106,10 +104,17 @@ def _unbroken(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def with_next_page(response: Response, cursor: str | None) -> Response:
     """Return the response with a link to the page that begins after `cursor`."""
     if cursor is not None:
-        rest = [(name, value) for name, value in request.args.items(True) if name != "cursor"]
-        query = urlencode([*rest, ("cursor", cursor)])
-        response.headers["Link"] = f'<{quote(request.path)}?{query}>; rel="next"'
+        address = _without_cursor(request.path, request.query_string)
+        response.headers["Link"] = f'<{address}cursor={quote(cursor)}>; rel="next"'
     return response
+
+
+@lru_cache(100)
+def _without_cursor(path: str, query: bytes) -> str:
+    """Return the address of a request up to its cursor."""
+    parameters = parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
+    rest = urlencode([(name, value) for name, value in parameters if name != "cursor"])
+    return f"{quote(path)}?{rest}{'&' if rest else ''}"
 
 
 # -- CSV ---------------------------------------------------------------------------------------

@@ -50,6 +50,11 @@ class Subscriber:
         """Why there is no connection; None where there is one."""
         return self._mqtt.trouble
 
+    @property
+    def waiting(self) -> int:
+        """The number of messages that have arrived and are not handled yet."""
+        return len(self._messages)
+
     def start(self) -> None:
         """Start to connect and to receive."""
         self._watcher.start(self._changed.set)

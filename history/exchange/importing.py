@@ -1,6 +1,6 @@
 """Importing readings from files; importing the same again changes nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import peewee
@@ -13,8 +13,14 @@ from history.rollups.levels import DAY, bucket_of
 from history.rollups.rollups import Rollups
 from history.tables import read_meters
 
-_MOST_WAITING = 200_000
+_MOST_HELD = 200_000
+"""Readings of old days that are held until their day is complete."""
+_REPORT_STEP = 0.001
 _STEPS_PER_REPORT = 20
+
+
+MeterDay = tuple[str, int]
+"""A meter, and the start of a UTC day."""
 
 
 @dataclass(slots=True)
@@ -43,7 +49,8 @@ class Import:
         self._writer = Writer(database, fill_in=True)
         self._watermarks = {m.name: m.retention_watermark for m in read_meters(database)}
         self._waiting: list[Reading] = []
-        self._old_day: int | None = None
+        self._old_days: dict[MeterDay, list[Reading]] = {}
+        self._held = 0
         self._outcome = Outcome()
 
     def run(self, source: Source, report: Callable[[float], None] = lambda _: None) -> Outcome:
@@ -51,10 +58,14 @@ class Import:
 
         Raises StorageError for a source that is wrong, peewee's errors for the database.
         """
+        reported = 0.0
         for batch in source.batches():
             for reading in batch.readings():
                 self._take(reading)
-            report(source.done)
+            if source.done >= reported + _REPORT_STEP:
+                reported = source.done
+                report(reported)
+        self._release(self._old_days)
         self._write()
         self._outcome.too_old = self._writer.too_old
         return self._outcome
@@ -69,14 +80,27 @@ class Import:
 
     def _take(self, reading: Reading) -> None:
         ts_ms = epoch_ms(reading.ts)
-        is_old = ts_ms < self._watermarks.get(reading.meter_id, 0)
-        day = bucket_of(ts_ms, DAY) if is_old else None
-        if len(self._waiting) >= MOST_ROWS and (
-            self._old_day is None or day != self._old_day or len(self._waiting) >= _MOST_WAITING
-        ):
+        if ts_ms < self._watermarks.get(reading.meter_id, 0):
+            self._hold((reading.meter_id, bucket_of(ts_ms, DAY)), reading)
+        else:
+            self._waiting.append(reading)
+        if len(self._waiting) >= MOST_ROWS:
             self._write()
-        self._old_day = day
-        self._waiting.append(reading)
+
+    def _hold(self, day: MeterDay, reading: Reading) -> None:
+        """Hold a reading of an old day until one of the meter's next day arrives."""
+        if day not in self._old_days:
+            self._release([other for other in self._old_days if other[0] == day[0]])
+        self._old_days.setdefault(day, []).append(reading)
+        self._held += 1
+        if self._held >= _MOST_HELD:
+            self._release(self._old_days)
+
+    def _release(self, days: Iterable[MeterDay]) -> None:
+        for day in list(days):
+            part = self._old_days.pop(day)
+            self._held -= len(part)
+            self._waiting += part
 
     def _write(self) -> None:
         self._outcome.given += len(self._waiting)

@@ -15,7 +15,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from history.errors import StorageError
-from history.exchange.batches import Batch, Layout, meter_name, thousandths, time_ms
+from history.exchange.batches import Batch, Layout, column_thousandths, meter_name, time_ms
 
 _ROWS_PER_GROUP = 20_000
 _VALUE = pyarrow.decimal128(18, 3)
@@ -106,7 +106,7 @@ class ParquetSource:
     def _batches(self, batch: Any, layout: Layout) -> Iterator[Batch]:
         times = _times(batch.column(layout.ts), self._zone)
         columns = [
-            [thousandths(name, value) for value in _numbers(batch.column(place))]
+            column_thousandths(name, _numbers(batch.column(place)))
             for name, place in zip(layout.names, layout.places, strict=True)
         ]
         rows = list(zip(times, *columns, strict=True))

@@ -1,10 +1,10 @@
-"""Dynamic prices of tariffs, quarter-hour by quarter-hour."""
+"""Dynamic prices of tariffs, quarter-hour by quarter-hour, and the serial numbers of meters."""
 
 import peewee
 
 
 def up(_migrator, db):
-    """Create the table; it has no rows yet."""
+    """Create the table; add the columns: what a person has set, and what the info says."""
     on_sqlite = isinstance(db, peewee.SqliteDatabase)
 
     class TariffPrice(db.Model):
@@ -19,3 +19,5 @@ def up(_migrator, db):
             without_rowid = on_sqlite
 
     db.create_tables([TariffPrice])
+    for column in ("serial", "info_serial"):
+        db.execute_sql(f"ALTER TABLE meters ADD COLUMN {column} VARCHAR(64)")

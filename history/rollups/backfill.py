@@ -59,7 +59,7 @@ class Backfill:
             end = None
         else:
             end = (bucket_of(first[0], DAY) + width_s(DAY)) * 1000
-            self._dirty.add(self._buckets_between(meter, first[0], end))
+            self._dirty.add(buckets_between(self._database, meter, first[0], end))
         run(self._database, "UPDATE meters SET backfill_from = ? WHERE id = ?", (end, meter))
         return True
 
@@ -93,13 +93,15 @@ class Backfill:
         )
         return (row[0], row[1], row[2]) if row else None
 
-    def _buckets_between(self, meter: int, begin: int, end: int) -> list[DirtyBucket]:
-        """Return the 5-minute buckets that hold readings from `begin` to before `end` (ms)."""
-        width_ms = width_s(FIVE_MINUTES) * 1000
-        rows = fetch(
-            self._database,
-            f"SELECT DISTINCT ts / {width_ms} FROM readings_raw "
-            "WHERE meter = ? AND ts >= ? AND ts < ?",
-            (meter, begin, end),
-        )
-        return [(meter, bucket_of(row[0] * width_ms)) for row in rows]
+
+def buckets_between(
+    database: peewee.Database, meter: int, begin: int, end: int
+) -> list[DirtyBucket]:
+    """Return the 5-minute buckets that hold readings from `begin` to before `end` (ms)."""
+    width_ms = width_s(FIVE_MINUTES) * 1000
+    rows = fetch(
+        database,
+        f"SELECT DISTINCT ts / {width_ms} FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ?",
+        (meter, begin, end),
+    )
+    return [(meter, bucket_of(row[0] * width_ms)) for row in rows]

@@ -44,6 +44,23 @@ def _put_blocks(database: peewee.Database, size: int, blocks: Sequence[Row]) -> 
     run_many(database, f"{_INSERT} VALUES {values} {_REPLACE}", blocks)
 
 
+def remove(
+    database: peewee.Database,
+    level: int,
+    meter: int,
+    begin: int,
+    end: int,
+    quantities: Collection[int],
+) -> None:
+    """Remove the rows of a level between two edges of its buckets (epoch s)."""
+    run_many(
+        database,
+        "DELETE FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
+        "AND bucket >= ? AND bucket < ?",
+        [(level, meter, quantity, begin, end) for quantity in sorted(quantities)],
+    )
+
+
 def combine(
     database: peewee.Database,
     level: int,

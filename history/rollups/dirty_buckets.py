@@ -14,6 +14,7 @@ from history.dialect import Row, fetch, fetch_one, run_many
 from history.rollups.levels import FIVE_MINUTES, bucket_of, width_s
 from history.rollups.netting import EXPORT, IMPORT
 from history.tables import stored_quantities
+from history.voids import valid
 
 COUNTERS = tuple(quantity.name for quantity in QUANTITIES if quantity.kind.counter)
 
@@ -106,6 +107,7 @@ class DirtyBuckets:
         return fetch_one(
             self._database,
             f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
-            f"WHERE meter = ? AND ts >= ? {condition} ORDER BY ts LIMIT 1",
+            f"WHERE meter = ? AND ts >= ? {condition} {valid(self._database, meter)} "
+            "ORDER BY ts LIMIT 1",
             (meter, ts_ms),
         )

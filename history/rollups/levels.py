@@ -13,6 +13,7 @@ import peewee
 
 from contract.quantities import DERIVED, POWER, QUANTITIES
 from history.dialect import fetch_one
+from history.voids import valid
 
 RAW = 0
 FIVE_MINUTES = 5
@@ -50,7 +51,10 @@ def begins(
     database: peewee.Database, meter: int, quantity: int | None, begin: int, end: int
 ) -> Begins:
     """Return where each level begins between two times (epoch ms)."""
-    raw = "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? ORDER BY ts LIMIT 1"
+    raw = (
+        "SELECT ts FROM readings_raw WHERE meter = ? AND ts >= ? AND ts < ? "
+        f"{valid(database, meter)} ORDER BY ts LIMIT 1"
+    )
     rolled_up = (
         "SELECT bucket FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
         "AND bucket >= ? AND bucket < ? ORDER BY bucket LIMIT 1"

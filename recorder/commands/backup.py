@@ -77,7 +77,8 @@ def _copy(database: peewee.Database, target: Path) -> None:
         dialect_of(database).copy_to(part)
         part.replace(target)
     except (peewee.DatabaseError, OSError) as error:
-        raise StorageError(f"{target}: cannot be written: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise StorageError(f"{target}: cannot be written: {reason}") from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
 """`meterflow check`: whether the history is sound."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import peewee
 
@@ -12,7 +12,9 @@ from history.checks import DAY_S, DayOfGaps, days_of, differs, gaps
 from history.database import name_of, reading
 from history.dialect import dialect_of
 from history.tables import Meter
+from history.voids import Void, read_voids
 from recorder.commands.arguments import add_json, add_meters, meters, parser_for
+from recorder.commands.void import show_voids, void_facts
 from recorder.settings import RecorderSettings
 from service.amounts import amount, span
 from service.terminal import Screen, table
@@ -28,13 +30,13 @@ def main(arguments: Sequence[str]) -> int:
     add_json(parser)
     options = parser.parse_args(arguments)
     screen = Screen(as_json=options.json)
-    logging.getLogger("history.rollups.rollups").setLevel(logging.ERROR)
     settings = RecorderSettings.load()
     with reading(settings.database_url) as database:
         chosen = meters(database, options.meter)
         problems = _check_file(screen, database)
         days, wrong = _check_rollups(screen, database, chosen)
         missing = _find_gaps(screen, database, chosen)
+        voids = _show_voids(screen, database, chosen, settings.zone)
         name = name_of(database)
     sound = not (problems or wrong)
     rollups = {"days": days, "differ": wrong}
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
             "file_problems": problems,
             "rollups": rollups,
             "gaps": [_facts(day) for day in missing],
+            "voids": [void_facts(each) for each in voids],
         }
     )
     return 0 if sound else 1
@@ -108,6 +111,18 @@ def _find_gaps(
     screen.say()
     screen.show(shown)
     return days
+
+
+def _show_voids(
+    screen: Screen, database: peewee.Database, chosen: Sequence[Meter], zone: ZoneInfo
+) -> list[Void]:
+    """Show which readings count in no sum, and return their voids."""
+    ids = {meter.name for meter in chosen}
+    voids = [each for each in read_voids(database) if each.meter_id in ids and not each.undone_at]
+    if voids:
+        screen.say()
+        show_voids(screen, voids, zone)
+    return voids
 
 
 def _facts(day: DayOfGaps) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`meterflow meter`: the role of a meter, its parent, its name for people, and its bill."""
+"""`meterflow meter`: the role of a meter, its parent, its name for people, bill and serial."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -62,6 +62,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--billing", help=f"which counters are the bill: {', '.join(Billing)} (see docs/house.md)"
     )
+    parser.add_argument("--serial", help="serial number, which statements show")
     parser.add_argument(
         "--clear",
         nargs="*",

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import peewee
@@ -287,6 +288,30 @@ def test_older_years_are_filled_in_before_the_retention_watermark(
     assert (first.stored, first.too_old) == (300, 50)
     assert (again.stored, again.too_old) == (0, 350)
     assert total(database) == before + 299
+
+
+def test_old_days_of_several_meters_are_filled_in_while_a_recorder_rolls_them_up(
+    database: peewee.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for meter_id in "12":
+        write(database, [at(day, 1000 - day, meter_id) for day in range(99, 0, -1)])
+    list(Retention(database).steps(NOON.timestamp()))
+    path = tmp_path / "old.csv"
+    minutes = [at(200 - minute / 1440, 0).ts.isoformat() for minute in range(3 * 1440)]
+    lines = [f"{ts},{meter_id},5" for ts in minutes for meter_id in "12"]
+    path.write_text("\n".join(["ts,meter_id,power", *lines]))
+    store = Writer.write
+
+    def and_roll_up(writer: Writer, *batch: Any) -> int:
+        stored = store(writer, *batch)
+        assert Rollups(database).run(float("inf"))
+        return stored
+
+    monkeypatch.setattr(Writer, "write", and_roll_up)
+
+    outcome = bring_in(database, path)
+
+    assert (outcome.stored, outcome.too_old) == (len(lines), 0)
 
 
 def test_imported_readings_are_not_deleted_before_they_are_rolled_up(

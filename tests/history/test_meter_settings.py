@@ -4,7 +4,7 @@ import peewee
 import pytest
 
 from contract.errors import PayloadError
-from contract.meter_settings import MeterSettings
+from contract.meter_settings import MeterSettings, decode_settings
 from history.meter_settings import change, read_sources, store_infos
 from history.readings_table import Writer
 from history.tables import Meter, read_meter
@@ -89,3 +89,10 @@ def test_clearing_a_parent_does_not_bring_a_circle_to_light(database: peewee.Dat
 
     with pytest.raises(PayloadError, match="leads back"):
         change(database, "flat", settings(parent=None))
+
+
+def test_a_serial_number_is_a_text_also_where_it_is_sent_as_a_number() -> None:
+    assert decode_settings('{"serial": 48211}').serial == "48211"
+    assert decode_settings('{"serial": "A-1"}').serial == "A-1"
+    with pytest.raises(PayloadError, match="serial"):
+        decode_settings('{"serial": 1.5}')

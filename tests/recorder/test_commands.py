@@ -86,6 +86,7 @@ def test_status_shows_meters_levels_and_the_size_in_a_year(run: Run) -> None:
     result = run("status")
 
     assert result.code == 0
+    assert "history since 2026-11-19 01:00:00" in result.out
     assert "1      2026-11-19 01:00:00  2026-11-22 00:50:00" in result.out
     assert "readings   30 days" in result.out
     assert "at this rate" in result.out.splitlines()[-1]
@@ -145,6 +146,7 @@ def test_status_prints_the_same_as_json(run: Run) -> None:
 
     assert status["database"].endswith(HISTORY)
     assert status["bytes"] > status["free_bytes"] >= 0
+    assert status["begins"] == "2026-11-19T00:00:00.000Z"
     assert status["meters"][0] == {
         "meter_id": "1",
         "first_reading": "2026-11-19T00:00:00.000Z",
@@ -164,6 +166,7 @@ def test_status_of_an_empty_history_has_every_key_as_json(run: Run, tmp_path: Pa
     status = json.loads(run("status", "--json").out)
 
     assert (status["meters"], status["levels"], status["bytes_in_a_year"]) == ([], [], None)
+    assert status["begins"] is None
 
 
 def test_check_prints_the_same_as_json(run: Run, history: Path) -> None:
@@ -234,6 +237,35 @@ def test_totals_continue_when_a_meter_is_replaced(run: Run, history: Path) -> No
     assert energy(history) == pytest.approx(wanted + 36.1, abs=0.01)
 
 
+def test_wrong_readings_are_void_until_that_is_undone(run: Run, history: Path) -> None:
+    sql(history, "UPDATE readings_raw SET energy = 9000000 WHERE ts = 1795262400000 AND meter = 1")
+    hour = ["--meter", "1", "--from", "2026-11-21T12:30", "--to", "2026-11-21T13:30"]
+    assert run("void").out == "no readings are void\n"
+
+    made = [run("void", *hour, "--why", "CT [reversed]") for _ in range(2)]
+
+    assert [each.code for each in made] == [0, 0]
+    assert "meter 1: 6 readings from 2026-11-21T11:30:00.000Z to" in made[0].out
+    assert energy(history) == pytest.approx(43.1, abs=0.01)
+    for shown in (run("void"), run("status"), run("check")):
+        assert shown.code == 0
+        assert "CT [reversed]" in shown.out
+    void = {"meter_id": "1", "from": "2026-11-21T11:30:00.000Z", "to": "2026-11-21T12:30:00.000Z"}
+    for command in ("status", "check"):
+        (found,) = json.loads(run(command, "--json").out)["voids"]
+        assert found.items() >= void.items()
+        assert found["undone"] is None
+
+    undone = [run("void", *hour, "--undo") for _ in range(2)]
+
+    assert "meter 1: 1 void undone, the readings count again" in undone[0].out
+    assert "meter 1: nothing is void between these times" in undone[1].out
+    assert energy(history) > 8000
+    assert json.loads(run("status", "--json").out)["voids"] == []
+    (record,) = json.loads(run("void", "--json").out)
+    assert record["undone"] is not None
+
+
 @on_postgresql
 def test_a_history_moves_to_postgresql(
     database: peewee.Database,
@@ -273,10 +305,26 @@ def test_a_history_moves_to_postgresql(
         ),
         (["export", "x.csv", "--quantities", "x"], 2, "--quantities: 'x' is not a quantity"),
         (["backup", HISTORY], 1, "is the history itself; name another file"),
-        (["backup", "no/such/x.db"], 1, "no/such/x.db: cannot be written: unable to open"),
+        (
+            ["backup", "no/such/x.db"],
+            1,
+            "no/such/x.db: cannot be written: No such file or directory",
+        ),
         (["replace-meter", "9", "2026-11-20"], 1, "meter 9: has no history"),
         (["replace-meter", "1", "2020-01-01"], 1, "meter 1: its history begins later"),
         (["replace-meter", "1", "2026-11-20", "--old", "power=1"], 2, "'power' is not a counter"),
+        (["void", "--meter", "1", "--from", "2026-11-20"], 2, "--to, --why: is missing"),
+        (["void", "--undo"], 2, "--meter, --from, --to: is missing"),
+        (
+            ["void", "--meter", "1", "--from", "2026-11-20", "--to", "2026-11-20", "--why", "x"],
+            2,
+            "--from 2026-11-20: should be before --to 2026-11-20",
+        ),
+        (
+            ["void", "--meter", "9", "--from", "2026-11-20", "--to", "2026-11-21", "--why", "x"],
+            1,
+            "meter 9: has no history",
+        ),
     ],
 )
 @pytest.mark.usefixtures("history")

@@ -28,19 +28,22 @@ def test_what_is_set_is_shown_with_its_source(run: Run, history: Path) -> None:
 
 def test_without_an_id_all_meters_are_listed(run: Run) -> None:
     run("meter", "1", "--role", "grid", "--billing", "netted")
-    run("meter", "2", "--parent", "1", "--name", "Cellar")
+    run("meter", "2", "--parent", "1", "--name", "Cellar", "--serial", "48211")
 
     text, found = run("meter"), json.loads(run("meter", "--json").out)
 
     assert [line.split() for line in text.out.splitlines()] == [
-        ["meter", "role", "parent", "name", "billing"],
-        ["1", "grid", "-", "-", "netted"],
-        ["2", "-", "1", "Cellar", "-"],
+        ["meter", "role", "parent", "name", "billing", "serial"],
+        ["1", "grid", "-", "-", "netted", "-"],
+        ["2", "-", "1", "Cellar", "-", "48211"],
     ]
     assert found[1] == {
         "meter_id": "2", "role": None, "parent": "1", "name": "Cellar", "billing": None,
-        "set": {"role": None, "parent": "1", "name": "Cellar", "billing": None},
-        "info": {"role": None, "parent": None, "name": None, "billing": None},
+        "serial": "48211",
+        "set": {
+            "role": None, "parent": "1", "name": "Cellar", "billing": None, "serial": "48211",
+        },
+        "info": {"role": None, "parent": None, "name": None, "billing": None, "serial": None},
     }  # fmt: skip
 
 

@@ -218,3 +218,52 @@ def test_a_chart_can_have_its_extremes(make: Make) -> None:
             *(answer[f"power{e}"] for e in ("_min", "", "_max")), strict=True
         )
     )
+
+
+# -- peaks -------------------------------------------------------------------------------------
+
+
+def test_peaks_are_those_of_the_months_of_the_site(make: Make, database: peewee.Database) -> None:
+    start = datetime(2026, 2, 27, 23, tzinfo=UTC)
+    Writer(database).write(
+        Reading("2", start + timedelta(minutes=n), {"energy": (n + 4 * max(n - 60, 0)) / 60})
+        for n in range(120)
+    )
+    assert Rollups(database).run(float("inf"))
+
+    answer = make().get("/meters/2/peaks?from=2026-02-01T00:00:00Z&to=2026-03-15T00:00:00Z").json
+
+    assert (answer["timezone"], answer["running"]) == ("Europe/Berlin", None)
+    february, march = answer["months"][-2:]
+    assert february == {
+        "from": "2026-02-01T00:00:00+01:00",
+        "to": "2026-03-01T00:00:00+01:00",
+        "power": pytest.approx(5000),
+        "at": "2026-02-28T00:15:00.000Z",
+    }
+    assert march["power"] is None
+    assert march["at"] is None
+
+
+def test_the_running_quarter_hour_is_projected(make: Make, database: peewee.Database) -> None:
+    now = datetime.now(UTC)
+    Writer(database).write(
+        Reading("2", now - timedelta(seconds=10 * n), {"energy": 9 - n / 360, "power": 1000.0})
+        for n in range(-3, 180)  # its clock is a little ahead
+    )
+
+    running = make().get("/meters/2/peaks").json["running"]
+
+    assert running["projected"] == pytest.approx(1000, abs=25)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/meters/nobody/peaks", 404),
+        ("/meters/1/peaks?from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", 422),
+        ("/meters/1/peaks?from=2001-03-02T00:00:00Z", 422),
+    ],
+)
+def test_invalid_requests_for_peaks_are_refused(make: Make, path: str, status: int) -> None:
+    assert make().get(path).status_code == status

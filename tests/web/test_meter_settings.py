@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -10,11 +11,9 @@ from urllib.request import Request, urlopen
 import pytest
 from flask.testing import FlaskClient
 
+from contract.readings import Reading
 from tests.support.parts import wait_until
 from tests.web.test_live import Site
-from tests.web.test_rest import client as client  # a fixture
-from tests.web.test_rest import hour
-from tests.web.test_rest import store as store  # a fixture
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,8 @@ def patch(port: int, meter_id: str, body: object) -> tuple[int, Any]:
 def test_settings_are_stored_and_shape_the_house(site: Site) -> None:
     assert patch(site.http, "main", {"role": "grid", "billing": "netted"}) == (
         200,
-        {"meter_id": "main", "role": "grid", "parent": None, "name": None, "billing": "netted"},
+        {"meter_id": "main", "role": "grid", "parent": None, "name": None, "billing": "netted"}
+        | {"serial": None},
     )
     assert patch(site.http, "flat", {"parent": "main", "name": "Ground floor"})[0] == 200
 
@@ -96,7 +96,7 @@ def test_settings_that_are_published_and_not_stored_are_accepted(site: Site) -> 
 def test_without_a_broker_settings_are_refused(
     client: FlaskClient, store: Callable[..., None]
 ) -> None:
-    store(*hour())
+    store(Reading("1", datetime(2026, 11, 22, tzinfo=UTC), {"power": 1.0}))
 
     answer = client.patch("/meters/1", json={"role": "grid"})
 

@@ -167,6 +167,9 @@ def test_meters_join_the_history_and_the_live_messages(
     assert heat_pump == {
         "meter_id": "2",
         "name": "Heat pump",
+        "role": None,
+        "parent": None,
+        "billing": "per_phase",
         "online": True,
         "status": "online",
         "last_seen": "2026-11-22T13:30:00.000Z",

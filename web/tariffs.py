@@ -1,0 +1,194 @@
+"""/tariffs/: which tariffs there are, and the dynamic prices of each."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import gevent
+import orjson
+import peewee
+from flask import Response
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
+
+from contract import topics
+from contract.prices import KwhPrice, PriceList
+from contract.times import epoch_ms, format_time, from_epoch_ms
+from history import prices
+from history.errors import StorageError
+from history.periods import Unit, start_of
+from history.tariffs import Tariffs
+from web.context import parts
+from web.openapi import Api
+from web.parameters import A_DAY, MeterId, Moment
+from web.posting import LOOK_EVERY_S, STORED_WITHIN_S, confirmed
+from web.responses import error_response, invalid_parameter, json_response
+
+LONGEST = timedelta(days=62)
+
+api = Api("tariffs", "tariffs", "Tariffs and their dynamic prices")
+
+
+class Tariff(TypedDict):
+    """A tariff of the file: the meters that have it, and the name of its dynamic prices."""
+
+    name: str
+    currency: str
+    is_default: bool
+    meters: list[str]
+    dynamic: str | None
+
+
+class Stored(TypedDict):
+    """The dynamic prices that are stored under a name; `missing` quarter-hours lie between."""
+
+    name: str
+    since: Annotated[datetime, Field(alias="from")]
+    to: datetime
+    quarter_hours: int
+    missing: int
+
+
+class TariffList(TypedDict):
+    """The tariffs, and the dynamic prices by their names."""
+
+    tariffs: list[Tariff]
+    prices: list[Stored]
+
+
+class TariffPath(BaseModel):
+    """The tariff in the path."""
+
+    name: MeterId = Field(description="Name of the dynamic prices.", examples=["spot"])
+
+
+class PricesQuery(BaseModel):
+    """Period to return."""
+
+    since: Moment | None = Field(
+        None, alias="from", description="Start (default: that of today).", examples=A_DAY["from"]
+    )
+    until: Moment | None = Field(
+        None,
+        alias="to",
+        description="End, not included (default: 2 days after `from`).",
+        examples=A_DAY["to"],
+    )
+
+
+@api.add("GET", "/tariffs/", summary="All tariffs", response=TariffList)
+def list_tariffs() -> Response:
+    """Tariffs of TARIFFS_FILE, and the dynamic prices that are stored."""
+    stored = parts().history.query(prices.stored, empty=list[prices.Stored]())
+    body = {
+        "tariffs": _tariffs(parts().tariffs),
+        "prices": [
+            {
+                "name": each.tariff,
+                "from": format_time(each.since),
+                "to": format_time(each.until),
+                "quarter_hours": each.quarters,
+                "missing": each.missing,
+            }
+            for each in stored
+        ],
+    }
+    return json_response(orjson.dumps(body))
+
+
+@api.add("GET", "/tariffs/<name>/prices", summary="Dynamic prices", response=PriceList)
+def get_prices(path: TariffPath, query: PricesQuery) -> Response:
+    """Prices of each quarter-hour, without a markup; quarter-hours without a price are absent."""
+    since = query.since or start_of(Unit.DAY, datetime.now(UTC), parts().zone)
+    until = query.until or since + timedelta(days=2)
+    if since >= until:
+        return invalid_parameter("from", "should be before `to`")
+    if until - since > LONGEST:
+        return invalid_parameter("from", f"should be at most {LONGEST.days} days before `to`")
+    begin, end = (-(-epoch_ms(moment) // 1000) for moment in (since, until))
+
+    def read(database: peewee.Database) -> bytes | None:
+        found = prices.read(database, path.name, begin, end)
+        names = {each.tariff for each in prices.stored(database)}
+        return _encoded(found) if path.name in names else None
+
+    body = parts().history.query(read, empty=None)
+    if body is None:
+        return error_response(404, f"prices {path.name!r}: there are none; see /tariffs/")
+    return json_response(body)
+
+
+@api.add(
+    "POST",
+    "/tariffs/<name>/prices",
+    summary="Publish dynamic prices",
+    responses={
+        201: {"description": "Stored; the response is the list."},
+        202: {"description": "Published, but not stored within 2 s."},
+        503: {"description": "The broker is unreachable; try again."},
+    },
+    examples={
+        "two hours": {
+            "minutes": 60,
+            "prices": [
+                {"from": "2026-11-22T19:00:00Z", "price": 0.2871},
+                {"from": "2026-11-22T20:00:00Z", "price": 0.2514},
+            ],
+        }
+    },
+)
+def post_prices(path: TariffPath, body: PriceList) -> Response:
+    """Publish prices on `meters/_tariff/<name>/prices`; they replace others of the same time."""
+    broker, quarters = parts().subscriber, body.quarters()
+    if not broker.connected:
+        text = f"broker {broker.address}: {broker.trouble}; the prices were not published"
+        return error_response(503, text)
+    # Retained are the prices of now and later: those of the past are for the history only.
+    is_current = max(quarters) >= datetime.now(UTC).timestamp() - 3600
+    sent = broker.publish(topics.prices(path.name), body.encode(), qos=1, retain=is_current)
+    is_stored = _wait_until_stored(path.name, quarters)
+    if not is_stored and not confirmed(sent):
+        text = f"broker {broker.address}: no confirmation within {STORED_WITHIN_S:g} s; try again"
+        return error_response(503, text)
+    return json_response(body.encode(), 201 if is_stored else 202)
+
+
+def _tariffs(tariffs: Tariffs | None) -> list[dict[str, object]]:
+    return [
+        {
+            "name": name,
+            "currency": tariffs.currency,
+            "is_default": tariff is tariffs.first,
+            "meters": [meter for meter, own in tariffs.meters.items() if own == name],
+            "dynamic": tariff.rates[-1].price_list,
+        }
+        for name, tariff in (tariffs.named.items() if tariffs else ())
+        if tariffs
+    ]
+
+
+def _encoded(found: prices.Prices) -> bytes:
+    rows = [
+        {"from": format_time(from_epoch_ms(quarter * 1000)), "price": price}
+        | ({"feed_in": found.feed_in[quarter]} if quarter in found.feed_in else {})
+        for quarter, price in found.price.items()
+    ]
+    return orjson.dumps({"minutes": 15, "per": "kWh", "prices": rows})
+
+
+def _wait_until_stored(name: str, quarters: dict[int, KwhPrice]) -> bool:
+    """Return whether the history has these prices; False where not in time."""
+
+    def is_there(database: peewee.Database) -> bool:
+        found = prices.read(database, name, min(quarters), max(quarters) + 1)
+        return all(found.price.get(each) == price.price for each, price in quarters.items())
+
+    deadline_s = time.monotonic() + STORED_WITHIN_S
+    while time.monotonic() < deadline_s:
+        try:
+            if parts().history.query(is_there, empty=False):
+                return True
+        except StorageError:
+            return False
+        gevent.sleep(LOOK_EVERY_S)
+    return False
