@@ -10,6 +10,7 @@ meter_events       a meter that was replaced, so that no counter is compared acr
 voids              spans of a meter whose readings a person has taken out of every sum
 rejected_messages  the newest messages that could not be used
 leases             which of several recorders does what only one should do
+utility_readings   what the utility's own meter showed, as a person has entered it
 tariff_prices      dynamic prices: what a kWh costs in a quarter-hour
 
 Times are epoch ms (buckets: epoch seconds), values integers of a thousandth: the contract rounds to
@@ -39,6 +40,7 @@ TABLES = (
     "rejected_messages",
     "leases",
     "tariff_prices",
+    "utility_readings",
 )
 VIEWS = ("readings", "smart_meter", "meter_readings")
 _CORE = ("voltage", "current", "power", "energy")

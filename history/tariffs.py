@@ -120,8 +120,8 @@ class Rates(BaseModel):
     valid_from: date
     price: Amount | None = None
     dynamic: bool | Id = False
-    markup: Amount = 0
-    feed_in: Amount | Literal["dynamic"] = 0
+    markup: Amount = 0.0
+    feed_in: Amount | Literal["dynamic"] = 0.0
     windows: tuple[Window, ...] = Field((), alias="window")
     tiers: tuple[Tier, ...] = Field((), alias="tier")
     standing: tuple[Standing, ...] = ()
