@@ -27,6 +27,7 @@ from history.rollups.levels import HOUR, QUARTER_HOUR, width_s
 from history.rollups.replacements import ALL_COUNTERS
 from history.tables import Meter, quantity_ids, read_meter
 from history.tariffs import Tariff, Tariffs
+from history.voids import read_voids
 
 _CENT = Decimal("0.01")
 
@@ -82,6 +83,15 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """A time whose readings a person has taken out of every sum, and why."""
+
+    start: datetime
+    end: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """What a meter counted in a period and what it costs.
 
@@ -106,6 +116,7 @@ class Statement:
     uncovered: float
     estimated: float
     swaps: tuple[Swap, ...]
+    corrections: tuple[Correction, ...]
     gaps: tuple[Gap, ...]
     rests_on: dict[str, str]
     hash: str
@@ -138,12 +149,14 @@ def statement(
         chosen = energy.chosen(tariffs, meter_id, tariff)
         counters = counters_of(database, meter.id)
         counted = _Counted(database, meter, counters, span)
-        registers = tuple(_registers(database, meter, counters, span))
-        swaps = tuple(_swaps(database, meter, counters, span, zone))
+        registers = tuple(_registers(database, meter, counters.registers, span))
+        swaps = tuple(_swaps(database, meter, counters.registers, span, zone))
+        corrections = tuple(_corrections(database, meter, span, zone))
         rests_on = {
             "energy": _hash(counted.quarters),
             "registers": _hash([asdict(register) for register in registers]),
             "replaced meters": _hash([asdict(swap) for swap in swaps]),
+            "void readings": _hash([asdict(each) for each in corrections]),
         }
         if chosen:
             rests_on |= _hashes_of_tariff(database, chosen, span, zone)
@@ -165,6 +178,7 @@ def statement(
         period.bill.uncovered if period.bill else 0.0,
         counted.estimated,
         swaps,
+        corrections,
         tuple(counted.gaps(zone)),
         rests_on,
         _hash(rests_on),
@@ -281,6 +295,14 @@ def _swaps(
         if quantity in names or (quantity == ALL_COUNTERS and ts not in own):
             shown = (None if value is None else value / 1000 for value in values)
             yield Swap(from_epoch_ms(ts).astimezone(zone), names.get(quantity), *shown)
+
+
+def _corrections(
+    database: peewee.Database, meter: Meter, span: Span, zone: ZoneInfo
+) -> Iterator[Correction]:
+    for void in read_voids(database, meter.name):
+        if void.undone_at is None and void.begin < span[1] and void.end > span[0]:
+            yield Correction(void.begin.astimezone(zone), void.end.astimezone(zone), void.why)
 
 
 # -- what it costs -----------------------------------------------------------------------------

@@ -107,6 +107,8 @@ def _rows(each: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     yield "total", "", "", each["currency"], "", each["total"]
     for swap in each["swaps"]:
         yield "replaced", swap["counter"], swap["at"], "", "", ""
+    for correction in each["corrections"]:
+        yield "void", f"{correction['start']} to {correction['end']}", correction["why"], "", "", ""
     for gap in each["gaps"]:
         yield "gap", f"{gap['start']} to {gap['end']}", gap["counted"], "kWh", "", ""
 
@@ -155,6 +157,7 @@ def remarks(each: dict[str, Any]) -> list[str]:
     """Return in sentences what a person should know about the figures of a statement."""
     found = [_about_swap(swap) for swap in each["swaps"]]
     found += [] if each["swaps"] else list(_about_registers(each))
+    found += [_about_correction(correction) for correction in each["corrections"]]
     gaps = each["gaps"]
     found += [_about_gap(gap) for gap in gaps[:_MOST_GAPS]]
     if len(gaps) > _MOST_GAPS:
@@ -185,6 +188,11 @@ def _about_registers(each: dict[str, Any]) -> Iterator[str]:
             yield f"{name}: the readings of the meter begin within the period."
         elif abs(register["closing"] - register["opening"] - register["counted"]) > 0.0005:
             yield f"{name}: the counter was reset within the period."
+
+
+def _about_correction(correction: dict[str, Any]) -> str:
+    span = f"{_clock(correction['start'])} to {_clock(correction['end'])}"
+    return f"Readings from {span} do not count: {correction['why']}"
 
 
 def _about_gap(gap: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from contract.meter_settings import MeterSettings
 from contract.prices import KwhPrice
 from contract.readings import Reading
 from history import prices
+from history.corrections import undo, void
 from history.dialect import run
 from history.errors import StorageError
 from history.meter_settings import change
@@ -18,7 +19,7 @@ from history.readings_table import Writer
 from history.retention import Keep, Retention
 from history.rollups.replacements import replace_meter
 from history.rollups.rollups import Rollups
-from history.statements import Gap, Item, Register, Statement, Swap, statement
+from history.statements import Correction, Gap, Item, Register, Statement, Swap, statement
 from history.tariffs import Tariffs
 from tests.support.histories import BERLIN
 from tests.support.postgresql import BOTH
@@ -176,6 +177,23 @@ def test_energy_without_a_price_makes_the_total_unknown(
     assert found.items[0].amount == pytest.approx(1.5)
 
 
+def test_readings_that_a_person_made_void_are_named(database: peewee.Database) -> None:
+    write(database, BEGIN - HOUR, SHORT + HOUR)
+    void(database, "1", BEGIN + 2 * HOUR, BEGIN + 4 * HOUR, "the meter was tested")
+    void(database, "1", BEGIN - HOUR, BEGIN, "before the period")
+    void(database, "1", BEGIN + 6 * HOUR, BEGIN + 7 * HOUR, "by mistake")
+    undo(database, "1", BEGIN + 6 * HOUR, BEGIN + 7 * HOUR)
+    roll_up(database)
+
+    found = made(database, until=SHORT)
+
+    local = BEGIN.astimezone(BERLIN)
+    assert found.corrections == (
+        Correction(local + 2 * HOUR, local + 4 * HOUR, "the meter was tested"),
+    )
+    assert [(gap.start, gap.end) for gap in found.gaps] == [(local + 2 * HOUR, local + 4 * HOUR)]
+
+
 # -- the hash ----------------------------------------------------------------------------------
 
 
@@ -192,7 +210,9 @@ def test_a_statement_stays_the_same_when_readings_are_deleted(
     assert made(database, tariffs, SHORT) == before
 
 
-@pytest.mark.parametrize("what", ["energy", "registers", "replaced meters", "tariff", "prices"])
+@pytest.mark.parametrize(
+    "what", ["energy", "registers", "replaced meters", "void readings", "tariff", "prices"]
+)
 def test_the_hashes_name_what_has_changed(
     database: peewee.Database, tmp_path: Path, tariffs: Tariffs, what: str
 ) -> None:
@@ -209,6 +229,9 @@ def test_the_hashes_name_what_has_changed(
     if what == "replaced meters":
         run(database, "INSERT INTO meter_events (meter, ts, quantity, kind) "
             "VALUES (1, ?, 0, 'replaced')", (int(BEGIN.timestamp()) * 1000,))  # fmt: skip
+    if what == "void readings":
+        run(database, "INSERT INTO voids (meter, begin_ts, end_ts, why, made_at) "
+            "VALUES (1, ?, ?, 'why', 0)", (0, int(END.timestamp()) * 1000))  # fmt: skip
     if what == "prices":
         prices.store(database, "spot", {int(BEGIN.timestamp()): KwhPrice(0.2)})
     if what == "tariff":
