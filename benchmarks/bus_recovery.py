@@ -3,6 +3,7 @@
 python benchmarks/bus_recovery.py
 """
 
+import argparse
 import asyncio
 import logging
 import time
@@ -112,4 +113,5 @@ async def measure() -> Verdict:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     asyncio.run(measure()).end()

@@ -5,6 +5,7 @@
 `decode_reading` returns a Reading with its time; the reference only validates the fields.
 """
 
+import argparse
 from datetime import UTC, datetime
 
 from benchmarks.figures import NAMES, Verdict, interleaved, line, readings, title
@@ -15,6 +16,7 @@ COUNT = 2000
 
 def main() -> None:
     """Print the figures."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     now = datetime.now(UTC)
     some = [
         (each.meter_id, Reading(each.meter_id, each.ts, each.values, 10**12).encode().encode())

@@ -5,6 +5,7 @@
 "Plain" stores the same rows in a table of the same form, and does nothing else.
 """
 
+import argparse
 import sqlite3
 import subprocess
 import sys
@@ -236,10 +237,13 @@ def _commits(history: History, batches: Sequence[Sequence[Reading]]) -> list[flo
 
 def main() -> None:
     """Measure everything; SQLite in a temporary directory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url", nargs="?", help="URL of a database (default: a new SQLite file)")
+    url = parser.parse_args().url
     with tempfile.TemporaryDirectory(dir=".") as name:
         directory = Path(name).absolute()
         verdict = Verdict()
-        intake(directory, sys.argv[1] if len(sys.argv) > 1 else None, verdict)
+        intake(directory, url, verdict)
         sizes(directory, verdict)
         busy_readers(directory, verdict)
     verdict.end()

@@ -7,6 +7,7 @@ same form, 500 per transaction. The reference has its rows made before. "All of 
 recorder does with one: also meters, sequence numbers and dirty buckets.
 """
 
+import argparse
 import gc
 import sqlite3
 import tempfile
@@ -114,6 +115,7 @@ def measured(directory: Path, meters: int, verdict: Verdict, *, least: float) ->
 
 def main() -> None:
     """Print the figures."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     verdict = Verdict()
     gc.set_threshold(50_000)  # as the recorder does
     with tempfile.TemporaryDirectory(dir=".") as name:

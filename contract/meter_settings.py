@@ -8,11 +8,18 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from contract.errors import PayloadError
 from contract.readings import MAX_PAYLOAD_BYTES
-from contract.validation import Id, payload_error
+from contract.validation import ID_SCHEMA, Id, payload_error
 
 LONGEST_NAME = 100
 LONGEST_SERIAL = 64
@@ -38,10 +45,23 @@ Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 
 
 def _text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return str(value) if is_number else value
 
 
-Serial = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=LONGEST_SERIAL)]
+Serial = Annotated[
+    str,
+    BeforeValidator(_text),
+    Field(min_length=1, max_length=LONGEST_SERIAL),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1, "maxLength": LONGEST_SERIAL},
+                {"type": "integer", "minimum": 0, "maximum": 10**LONGEST_SERIAL - 1},
+            ]
+        }
+    ),
+]
 """A serial number; a whole number is taken as its text."""
 
 
@@ -54,7 +74,7 @@ class MeterSettings(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
     role: Role | None = Field(None, strict=False, description="What is behind the meter.")
-    parent: Id | None = Field(
+    parent: Annotated[Id, WithJsonSchema(ID_SCHEMA)] | None = Field(
         None, description="Id of the meter that also measures what this one measures."
     )
     name: Name | None = Field(None, description="Name for people.")

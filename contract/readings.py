@@ -33,7 +33,7 @@ from contract.errors import PayloadError
 from contract.quantities import BY_NAME, QUANTITIES, Quantity
 from contract.times import format_time, parse_time
 from contract.topics import METER_ID
-from contract.validation import Id, payload_error
+from contract.validation import ID_SCHEMA, Id, payload_error
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 """A clock that shows an earlier time was never set."""
@@ -83,14 +83,7 @@ _HEAD: dict[str, Any] = {
     "meter_id": Annotated[
         Id,
         Field(description="Id of the meter; a whole number is taken as its text."),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string", "pattern": f"^{METER_ID.pattern}$"},
-                    {"type": "integer", "minimum": 0, "maximum": 10**32 - 1},
-                ]
-            }
-        ),
+        WithJsonSchema(ID_SCHEMA),
     ],
     "ts": Annotated[
         StrictStr | StrictInt | StrictFloat | None,

@@ -25,6 +25,13 @@ def _id(value: object) -> object:
     return text
 
 
+ID_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": f"^{METER_ID.pattern}$"},
+        {"type": "integer", "minimum": 0, "maximum": 10**32 - 1},
+    ]
+}
+"""The JSON schema of an id in a body."""
 Id = Annotated[str, BeforeValidator(_id)]
 """The id of a meter, or the name of a bridge, recorder, group or gateway: one level of a topic.
 

@@ -21,6 +21,7 @@ from history.rollups.levels import (
     bucket_of,
     width_s,
 )
+from history.rollups.running_buckets import RunningBuckets
 from history.tables import Meter, quantity_ids
 
 DAY_S = width_s(DAY)
@@ -110,6 +111,8 @@ def _differs_now(database: peewee.Database, meter: int, day: int) -> bool:
             sorted(fetch(database, _SUMS, (level, meter, day, end)))
             for level in (FIVE_MINUTES, QUARTER_HOUR, HOUR, DAY)
         )
+        if any(RunningBuckets(database).between(each, meter, day, end) for each in (HOUR, DAY)):
+            return False
         same = fine == hours == days and _quarters_are_right(database, meter, day, fine, quarters)
     return not dirty and not same
 

@@ -1,5 +1,6 @@
 """The peak and the base load of a load curve."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -52,19 +53,21 @@ def peak(
     if found is None:
         return None
     meter, level = found
-    best = _highest(database, level, meter, quantity, begin, end)
+    candidates = [
+        (row, at)
+        for at, first, last, condition in _parts(database, meter, level, begin, end)
+        if (row := _highest(database, at, meter, quantity, first, last, condition))
+    ]
+    if not candidates:
+        return None
+    best, level = max(candidates, key=lambda each: (each[0][0], -each[0][1]))
     for finer in [each for each in (QUARTER_HOUR, FIVE_MINUTES, RAW) if each < level]:
-        if best is None:
-            break
         inside = _highest(
             database, finer, meter, quantity, best[1], best[1] + width_s(level) * 1000
         )
         if inside is not None and inside[0] >= best[0]:
             best, level = inside, finer
-    waiting = _highest_not_rolled_up(database, meter, quantity, begin, end)
-    if waiting and (best is None or waiting[0] > best[0]):
-        best, level = waiting, RAW
-    return Peak(best[0] / 1000, from_epoch_ms(best[1]), width_s(level)) if best else None
+    return Peak(best[0] / 1000, from_epoch_ms(best[1]), width_s(level))
 
 
 def base_load(
@@ -119,8 +122,32 @@ def _place(
     return meter.id, level
 
 
+def _parts(
+    database: peewee.Database, meter: int, level: int, begin: int, end: int
+) -> Iterator[tuple[int, int, int, str]]:
+    """Yield level, begin, end (epoch ms) and condition of what is to be searched.
+
+    Beside the level itself that is what its rows do not have yet.
+    """
+    if level == RAW:
+        yield RAW, begin, end, ""
+        return
+    waiting = stale(database, meter, level, start_of(begin // 1000, level), -(-end // 1000))
+    yield level, begin, end, waiting.condition if waiting else ""
+    for at, spans in ((FIVE_MINUTES, waiting.spans), (RAW, waiting.dirty)) if waiting else ():
+        for a, b in spans if at < level else ():
+            if max(a * 1000, begin) < min(b * 1000, end):
+                yield at, max(a * 1000, begin), min(b * 1000, end), ""
+
+
 def _highest(
-    database: peewee.Database, level: int, meter: int, quantity: str, begin: int, end: int
+    database: peewee.Database,
+    level: int,
+    meter: int,
+    quantity: str,
+    begin: int,
+    end: int,
+    condition: str = "",
 ) -> Row | None:
     """Return value (in thousandths) and time (in ms) of the highest of a level."""
     if level == RAW:
@@ -136,20 +163,7 @@ def _highest(
     return fetch_one(
         database,
         "SELECT max, bucket * 1000 FROM rollup WHERE level = ? AND meter = ? AND quantity = "
-        "(SELECT id FROM quantities WHERE name = ?) AND bucket >= ? AND bucket < ? "
+        f"(SELECT id FROM quantities WHERE name = ?) AND bucket >= ? AND bucket < ? {condition} "
         "ORDER BY max DESC, bucket LIMIT 1",
         (level, meter, quantity, start_of(begin // 1000, level), -(-end // 1000)),
     )
-
-
-def _highest_not_rolled_up(
-    database: peewee.Database, meter: int, quantity: str, begin: int, end: int
-) -> Row | None:
-    """Return the same of the readings that wait to be rolled up."""
-    first = start_of(begin // 1000, FIVE_MINUTES)
-    waiting = stale(database, meter, FIVE_MINUTES, first, -(-end // 1000))
-    found = [
-        _highest(database, RAW, meter, quantity, max(a * 1000, begin), min(b * 1000, end))
-        for a, b in (waiting.dirty if waiting else ())
-    ]
-    return max((row for row in found if row), key=lambda row: (row[0], -row[1]), default=None)

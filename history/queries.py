@@ -14,6 +14,7 @@ from operator import itemgetter
 
 import peewee
 
+from contract.meter_settings import Billing, Role
 from contract.quantities import BY_NAME
 from contract.readings import Reading
 from contract.times import epoch_ms, from_epoch_ms
@@ -33,11 +34,15 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class MeterEntry:
-    """A meter of the history, with the times of its first and newest reading."""
+    """A meter of the history: the times of its first and newest reading, and its settings."""
 
     meter_id: str
     first_seen: datetime
     last_seen: datetime
+    name: str | None = None
+    role: Role | None = None
+    parent: str | None = None
+    billing: Billing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,15 @@ class Page:
 def meters(database: peewee.Database, names: Collection[str] | None = None) -> list[MeterEntry]:
     """Return the meters of these ids, or all, in the order of ids (1, 2, 10 as a person would)."""
     entries = [
-        MeterEntry(meter.name, from_epoch_ms(meter.first_ts), from_epoch_ms(meter.last_ts))
+        MeterEntry(
+            meter.name,
+            from_epoch_ms(meter.first_ts),
+            from_epoch_ms(meter.last_ts),
+            meter.title,
+            meter.role,
+            meter.parent,
+            meter.billing,
+        )
         for meter in read_meters(database, names)
     ]
     return sorted(entries, key=lambda entry: natural_order(entry.meter_id))

@@ -86,8 +86,10 @@ class Retention:
         with transaction(self._database):
             due = fetch_one(
                 self._database,
-                "SELECT backfill_from, quarters_from * 1000, (SELECT MIN(bucket) * 1000 "
-                "FROM rollup_dirty WHERE meter = m.id) FROM meters m WHERE m.id = ?",
+                "SELECT backfill_from, quarters_from * 1000, "
+                "(SELECT MIN(bucket) * 1000 FROM rollup_dirty WHERE meter = m.id), "
+                "(SELECT MIN(bucket) * 1000 FROM rollup_running WHERE meter = m.id) "
+                "FROM meters m WHERE m.id = ?",
                 (meter,),
             )
             limits = [start_of(ts // 1000, DAY) * 1000 for ts in due or () if ts is not None]

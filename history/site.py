@@ -113,7 +113,8 @@ def _less(flow: Flow, others: Iterable[Flow]) -> Flow:
 class HousePeriod:
     """The energy of a house in a period, in kWh, and that of its meters; None where unknown.
 
-    `cost` is that of the grid's meters, or without one that of the consumers.
+    `billed` are the meters whose cost is that of the house: the grid's, or without one those of
+    the consumers.
     """
 
     start: datetime
@@ -125,7 +126,17 @@ class HousePeriod:
     exported: Flow
     charged: Flow
     discharged: Flow
-    cost: float | None
+    billed: tuple[Period, ...]
+
+    @property
+    def cost(self) -> float | None:
+        """What the house pays, less what it is paid for its export."""
+        return _sum(period.cost for period in self.billed)
+
+    @property
+    def uncovered(self) -> Flow:
+        """The energy that has no price; None without prices."""
+        return _sum(each.bill.uncovered if each.bill else None for each in self.billed)
 
     @property
     def self_consumed(self) -> Flow:
@@ -184,7 +195,7 @@ def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Perio
         _sum(period.exported for period in grid),
         _sum(charged for charged, _ in stored),
         _sum(discharged for _, discharged in stored),
-        _sum(period.cost for period in billed),
+        tuple(billed),
     )
 
 
@@ -232,10 +243,17 @@ def between(
     now: datetime,
     *,
     tariffs: Tariffs | None = None,
+    tariff: str | None = None,
 ) -> list[HousePeriod]:
-    """Return the energy of the house between each moment and the next."""
+    """Return energy and cost of the house between each moment and the next.
+
+    `tariff` is the name of another tariff than those of the meters. Standing charges accrue until
+    `now`.
+    """
     found = {
-        meter.name: energy.between(database, meter.name, moments, zone, tariffs=tariffs)
+        meter.name: energy.between(
+            database, meter.name, moments, zone, tariffs=tariffs, tariff=tariff, now=now
+        )
         for meter in meters.all
     }
     result = []
@@ -256,9 +274,11 @@ def periods(
     now: datetime,
     *,
     tariffs: Tariffs | None = None,
+    tariff: str | None = None,
 ) -> list[HousePeriod]:
-    """Return the energy of the house in each period that `since` to `until` touches."""
-    return between(database, meters, edges(unit, since, until, zone), zone, now, tariffs=tariffs)
+    """Return energy and cost of the house in each period that `since` to `until` touches."""
+    moments = edges(unit, since, until, zone)
+    return between(database, meters, moments, zone, now, tariffs=tariffs, tariff=tariff)
 
 
 def compare(
@@ -269,6 +289,7 @@ def compare(
     zone: ZoneInfo,
     *,
     tariffs: Tariffs | None = None,
+    tariff: str | None = None,
 ) -> HouseComparison:
     """Return the running period beside the one before it, as `energy.compare` does for a meter."""
     now = now.astimezone(UTC)
@@ -277,7 +298,7 @@ def compare(
     point = min(earlier + (now - start), start)
 
     def found(*moments: datetime) -> list[HousePeriod]:
-        return between(database, meters, moments, zone, now, tariffs=tariffs)
+        return between(database, meters, moments, zone, now, tariffs=tariffs, tariff=tariff)
 
     (before,) = found(earlier, start)
     so_far, _, running = found(earlier, point, start, now)

@@ -69,6 +69,11 @@ def level_sizes(database: peewee.Database, keep: Keep) -> list[LevelSize]:
     ]
 
 
+def begins(levels: Sequence[LevelSize]) -> datetime | None:
+    """Return the beginning of the history: that of the level that reaches back furthest."""
+    return min((level.first for level in levels if level.first), default=None)
+
+
 def in_a_year(levels: Sequence[LevelSize]) -> tuple[float, float]:
     """Return the bytes of all levels a year from now, and if every reading were kept."""
     total = sum(level.in_a_year for level in levels)

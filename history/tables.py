@@ -5,10 +5,12 @@ readings_raw       a reading: meter, time, and a column per quantity
 quantities         the number that stands for a quantity in `rollup`; once given, it stays
 rollup             the figures of one level, meter, quantity and bucket
 rollup_dirty       5-minute buckets whose roll-ups have to be computed again
+rollup_running     coarser buckets whose roll-ups are computed again when they are over
 meter_events       a meter that was replaced, so that no counter is compared across that moment
 voids              spans of a meter whose readings a person has taken out of every sum
 rejected_messages  the newest messages that could not be used
 leases             which of several recorders does what only one should do
+utility_readings   what the utility's own meter showed, as a person has entered it
 tariff_prices      dynamic prices: what a kWh costs in a quarter-hour
 
 Times are epoch ms (buckets: epoch seconds), values integers of a thousandth: the contract rounds to
@@ -32,11 +34,13 @@ TABLES = (
     "quantities",
     "rollup",
     "rollup_dirty",
+    "rollup_running",
     "meter_events",
     "voids",
     "rejected_messages",
     "leases",
     "tariff_prices",
+    "utility_readings",
 )
 VIEWS = ("readings", "smart_meter", "meter_readings")
 _CORE = ("voltage", "current", "power", "energy")

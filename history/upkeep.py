@@ -13,7 +13,7 @@ from history.rollups.rollups import Rollups
 
 logger = logging.getLogger(__name__)
 
-ROLL_UP_EVERY_S = 300.0
+ROLL_UP_EVERY_S = 900.0
 """Seconds between two rounds; each writes a page per quantity and meter, which wears an SD card."""
 RETRY_AFTER_S = 60.0
 THIN_OUT_EVERY_S = 3600.0

@@ -51,6 +51,12 @@ GROUPS = {
         "check": _recorder_command("check", "check the file and its roll-ups, and list gaps"),
         "meter": _recorder_command("meter", "set the role, parent, name and bill of a meter"),
         "prices": _recorder_command("prices", "import, export or list dynamic prices"),
+        "reading": _recorder_command(
+            "reading", "enter a reading of the utility's meter, and compare"
+        ),
+        "statement": _recorder_command(
+            "statement", "show what meters counted in a period, and what it costs"
+        ),
         "void": _recorder_command("void", "take readings out of every sum, or bring them back"),
         "replace-meter": _recorder_command(
             "replace-meter", "record that a meter was replaced by another"

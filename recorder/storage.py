@@ -7,7 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 import peewee
 
@@ -15,7 +17,7 @@ from contract.meter_settings import MeterSettings
 from contract.prices import PriceList
 from contract.readings import Reading
 from contract.replay import Replayed
-from history import meter_settings, prices, queries
+from history import meter_settings, peaks, prices, queries
 from history.database import FIRST_STEP, migrate, name_of, open_database, storage_errors
 from history.dialect import dialect_of
 from history.errors import StorageError
@@ -60,6 +62,8 @@ class Storage:
         self.opened = 0
         """Counts how often a history was opened: its file may have been replaced."""
         self._too_old = 0
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when trouble begins, changes and ends: the caller waits for its write then."""
         subject = f"database {self.name}"
         self._troubles = Reporter(
             logger,
@@ -113,17 +117,10 @@ class Storage:
         readings: Sequence[Reading],
         rejected: Sequence[Rejected],
         give_up: threading.Event,
-        on_change: Callable[[], None] = lambda: None,
     ) -> int | None:
-        """Store a batch and return how many rows were new; None where `give_up` came first.
-
-        Calls `on_change` when trouble begins, changes and ends.
-        """
+        """Store a batch and return how many rows were new; None where `give_up` came first."""
         return self._try(
-            lambda: self._ready().writer.write(readings, rejected),
-            give_up,
-            lambda _: True,
-            on_change,
+            lambda: self._ready().writer.write(readings, rejected), give_up, lambda _: True
         )
 
     def store_infos(
@@ -161,6 +158,12 @@ class Storage:
             return True
 
         return self._try(attempt, give_up, lambda _: True) is not None
+
+    def follow_demand(self, meter_id: str, now: datetime, zone: ZoneInfo) -> peaks.Followed | None:
+        """Return the demand of a meter; None for one without history. Raises StorageError."""
+        with storage_errors(self._database):
+            self._ready()
+            return peaks.follow(self._database, meter_id, now, zone)
 
     def settle(
         self,
@@ -228,7 +231,6 @@ class Storage:
         attempt: Callable[[], T],
         give_up: threading.Event,
         worth_waiting: Callable[[StorageError], bool],
-        on_change: Callable[[], None] = lambda: None,
     ) -> T | None:
         delay_s = FIRST_DELAY_S
         while True:
@@ -240,10 +242,10 @@ class Storage:
                 if not worth_waiting(error):
                     raise
                 if self._troubles.failed(self._without_subject(error)):
-                    on_change()
+                    self.on_change()
             else:
                 if self._troubles.works():
-                    on_change()
+                    self.on_change()
                 return result
             if give_up.wait(delay_s * random.uniform(0.8, 1.2)):
                 return None

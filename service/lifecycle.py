@@ -79,14 +79,15 @@ def set_up_log(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter())
     logging.basicConfig(level=level, handlers=[handler])
-    sys.excepthook = _log_unhandled
-    threading.excepthook = lambda found: _log_unhandled(
+    sys.excepthook = log_unhandled
+    threading.excepthook = lambda found: log_unhandled(
         found.exc_type, found.exc_value, found.exc_traceback
     )
 
 
-def _log_unhandled(
+def log_unhandled(
     kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None
 ) -> None:
+    """Log an exception that nothing handles: printed as it is, its text could control the log."""
     if error and not issubclass(kind, KeyboardInterrupt | SystemExit):
         logger.critical("unexpected error", exc_info=(kind, error, traceback))

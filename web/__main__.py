@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import gevent
 from gevent.event import Event
 
-from service.lifecycle import leave
+from service.lifecycle import leave, log_unhandled
 from service.program import load, parser_for
 from web import create_app, live
 from web.commands import add_commands, run_command
@@ -23,6 +23,7 @@ PURPOSE = "Serve the pages, the REST interface and the live readings."
 def run(settings: WebSettings) -> None:
     """Serve until SIGTERM or SIGINT. Raises SettingsError where nobody could log in."""
     check_exposure(settings)
+    gevent.get_hub().print_exception = lambda _context, *error: log_unhandled(*error)
     app = create_app(settings)
     parts: Parts = app.extensions[KEY]
     stopped = Event()

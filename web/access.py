@@ -21,7 +21,7 @@ from werkzeug.http import parse_cookie
 
 from service.errors import SettingsError
 from web.attempts import Attempts
-from web.origins import KnownHosts, is_cross_origin
+from web.origins import KnownHosts, is_cross_origin, is_older_than_host
 from web.proxies import is_local, was_forwarded
 from web.responses import error_response
 from web.settings import WebSettings
@@ -78,8 +78,9 @@ class Access:
     def check(self) -> Response | None:
         """Return why the current request is refused; None where it is allowed."""
         environ = request.environ
-        if not self._hosts.knows(environ.get("HTTP_HOST", "")):
-            return _unknown_host(environ.get("HTTP_HOST", ""))
+        host = environ.get("HTTP_HOST", "")
+        if not (self._hosts.knows(host) or is_older_than_host(environ)):
+            return _unknown_host(host)
         if request.path in _OPEN or request.path.startswith("/static/"):
             return None
         caller = environ[CALLER] = self.caller(environ)

@@ -68,8 +68,8 @@ _ERRORS: dict[int, tuple[str, type[BaseModel]]] = {
 }
 
 
-def document(endpoints: Sequence[Endpoint], tags: Sequence[Schema]) -> Schema:
-    """Return the document, ready to be written as JSON."""
+def document(endpoints: Sequence[Endpoint], tags: Sequence[Schema], root: str) -> Schema:
+    """Return the document, ready to be written as JSON; `root` is the path of the service."""
     schemas = _Schemas()
     paths: Schema = {}
     for endpoint in endpoints:
@@ -83,7 +83,7 @@ def document(endpoints: Sequence[Endpoint], tags: Sequence[Schema]) -> Schema:
             "description": "Readings of electricity meters. Live: /ws/{meter_id} and Socket.IO.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/", "description": "The service that returned this document."}],
+        "servers": [{"url": root, "description": "The service that returned this document."}],
         "security": [{}, *({name: []} for name in _SECURITY)],
         "tags": list(tags),
         "paths": paths,

@@ -6,10 +6,11 @@ import gevent
 import orjson
 from flask import Response
 from pydantic import ConfigDict
+from typing_extensions import TypedDict
 
 from contract import topics
 from contract.errors import PayloadError
-from contract.meter_settings import MeterSettings
+from contract.meter_settings import Billing, MeterSettings, Role
 from history.errors import StorageError
 from history.meter_settings import Sources, changed, read_sources
 from web.context import parts
@@ -28,6 +29,17 @@ class MeterPatch(MeterSettings):
     model_config = ConfigDict(extra="forbid")
 
 
+class MeterWithSettings(TypedDict):
+    """A meter, and the settings that it has now."""
+
+    meter_id: str
+    role: Role | None
+    parent: str | None
+    name: str | None
+    billing: Billing | None
+    serial: str | None
+
+
 api = Api("meter_settings", "meters", "Meters and their charts")
 
 
@@ -35,8 +47,13 @@ api = Api("meter_settings", "meters", "Meters and their charts")
     "PATCH",
     "/meters/<meter_id>",
     summary="Set role, parent, name, billing and serial number of a meter",
+    operation_id="set_meter",
+    response=MeterWithSettings,
     responses={
-        202: {"description": "Published, but not stored within 2 s."},
+        202: {
+            "description": "Published, but not stored within 2 s.",
+            "response": MeterWithSettings,
+        },
         503: {"description": "The broker is unreachable; try again."},
     },
 )

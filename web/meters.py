@@ -12,6 +12,7 @@ from flask import Response, abort
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
+from contract.meter_settings import Billing, Role
 from contract.quantities import BY_NAME
 from contract.readings import Reading
 from contract.times import format_time, from_epoch_ms
@@ -44,6 +45,11 @@ class Meter(TypedDict):
 
     meter_id: str
     name: NotRequired[Annotated[str, Field(description="Its name for people, else its id.")]]
+    role: NotRequired[Annotated[Role | None, Field(description="What is behind it.")]]
+    parent: NotRequired[
+        Annotated[str | None, Field(description="The meter that also measures what it measures.")]
+    ]
+    billing: NotRequired[Annotated[Billing, Field(description="Which counters are the bill.")]]
     online: NotRequired[
         Annotated[bool | None, Field(description="Whether it and its bridge are; null: unknown.")]
     ]
@@ -302,9 +308,13 @@ def _meter(
     if source and source.newest and (newest is None or source.newest.ts > newest.ts):
         newest = source.newest
     first = row[0].first_seen if row else (source.first_seen if source else None)
+    entry = row[0] if row else None
     found = {
         "meter_id": meter_id,
-        "name": _text(info.get("name")) or meter_id,
+        "name": (entry and entry.name) or _text(info.get("name")) or meter_id,
+        "role": entry.role if entry else None,
+        "parent": entry.parent if entry else None,
+        "billing": (entry and entry.billing) or Billing.PER_PHASE,
         "online": parts().latest.online(meter_id),
         "status": source.value("status") if source else None,
         "last_seen": format_time(newest.ts) if newest else None,

@@ -140,16 +140,16 @@ def init_app(app: Flask, *apis: Api) -> None:
 @blueprint.get("/openapi.json")
 def description() -> Response:
     """Return the OpenAPI 3.1 description of the interface."""
-    return json_response(_document(current_app.extensions[__name__]))
+    return json_response(_document(current_app.extensions[__name__], request.script_root))
 
 
-@lru_cache(1)
-def _document(apis: tuple[Api, ...]) -> str:
+@lru_cache(2)
+def _document(apis: tuple[Api, ...], root: str) -> str:
     from web.description import document  # nobody may ever ask for it
 
     tags = {api.tag["name"]: api.tag for api in apis}
     endpoints = [endpoint for api in apis for endpoint in api.endpoints]
-    return json.dumps(document(endpoints, list(tags.values())))
+    return json.dumps(document(endpoints, list(tags.values()), root or "/"))
 
 
 @blueprint.get("/docs", strict_slashes=False)

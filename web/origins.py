@@ -35,6 +35,11 @@ class KnownHosts:
         return _is_address(name) or name.removesuffix(".") in self._names
 
 
+def is_older_than_host(environ: dict[str, Any]) -> bool:
+    """Return whether a client of HTTP/1.0 or older sent no host name; every browser sends one."""
+    return "HTTP_HOST" not in environ and environ.get("SERVER_PROTOCOL") != "HTTP/1.1"
+
+
 def is_cross_origin(environ: dict[str, Any]) -> bool:
     """Return whether a page of another origin sent a request, as far as the browser says.
 

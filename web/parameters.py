@@ -39,7 +39,7 @@ def _moment(value: object) -> object:
         moment = parse_time(float(text) if _NUMBER.fullmatch(text) else text)
     except PayloadError as error:
         raise ValueError(error.problems[0][1]) from error
-    if not EARLIEST <= moment < LATEST:
+    if not EARLIEST <= moment < LATEST or text.startswith("-"):  # also one that rounds to 1970
         raise ValueError(f"should be from {EARLIEST:%Y} to before {LATEST:%Y} (got {value!r:.60})")
     return moment
 

@@ -6,6 +6,7 @@ a traceback into the log.
 """
 
 import contextlib
+import email.errors
 import errno
 import http.client
 import io
@@ -29,6 +30,12 @@ from web.settings import WebSettings
 
 logger = logging.getLogger(__name__)
 
+_DEFECTS = (
+    email.errors.FirstHeaderLineIsContinuationDefect,
+    email.errors.HeaderDefect,
+    email.errors.MisplacedEnvelopeHeaderDefect,
+    email.errors.MissingHeaderBodySeparatorDefect,
+)
 _QUERY = re.compile(r"\?\S*")
 FIRST_REQUEST_S = 10.0
 """Seconds until a new connection must have sent the first line of a request."""
@@ -109,7 +116,8 @@ class Handler(pywsgi.WSGIHandler):  # type: ignore[misc]  # publishes no types
     def read_request(self, raw_requestline: str) -> bool:
         """Parse a request. Raises ValueError where it is malformed."""
         is_parsed: bool = super().read_request(raw_requestline)
-        if self.headers.defects:  # the parser is one of mails, and takes the rest for the body
+        # The parser is one of mails, which takes the rest for the body, and wants its parts.
+        if any(isinstance(each, _DEFECTS) for each in self.headers.defects):
             raise ValueError("malformed header")
         return is_parsed
 

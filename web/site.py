@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import orjson
 import peewee
 from flask import Response
 from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
 
 from contract.errors import PayloadError
-from contract.meter_settings import MeterSettings, decode_settings
+from contract.meter_settings import Billing, MeterSettings, Role, decode_settings
 from contract.times import epoch_ms, format_time
 from history import site
+from history.dialect import dialect_of
 from history.energy import Period
 from history.hierarchy import Flow, Node, Site
 from history.periods import Unit
@@ -23,7 +25,7 @@ from web.energy import EnergyQuery, span_of
 from web.latest import Source
 from web.meters import DEFAULT_SPAN
 from web.openapi import Api
-from web.parameters import Moment
+from web.parameters import A_DAY, Moment
 from web.responses import invalid_parameter, json_response
 
 NOW = timedelta(seconds=60)
@@ -34,15 +36,149 @@ LONGEST_INTERVAL_S = 1e6
 
 api = Api("site", "site", "The house: what its meters measure together")
 
+_Watts = Annotated[float | None, Field(description="In W; null: unknown, or no such meter.")]
+_Kwh = Annotated[float | None, Field(description="In kWh; null: unknown, or no such meter.")]
+_Share = Annotated[float | None, Field(ge=0, le=1)]
+_From = Annotated[datetime, Field(alias="from")]
+
+
+class Powers(TypedDict):
+    """Power of a house: that of the grid is positive while it imports, of storage while it charges.
+
+    `rest` is the consumption that no consumer's meter measures.
+    """
+
+    consumption: _Watts
+    grid: _Watts
+    production: _Watts
+    storage: _Watts
+    consumers: _Watts
+    rest: _Watts
+
+
+class MeterPeriod(TypedDict):
+    """What a meter counted in a period; `rest` is what no meter below it measured."""
+
+    imported: _Kwh
+    exported: _Kwh
+    cost: float | None
+    rest: _Kwh
+
+
+class HousePeriodBody(TypedDict):
+    """Energy and cost of a house in a period; `rest` is what no consumer's meter measured."""
+
+    since: _From
+    to: datetime
+    measured_by: Role | None
+    consumption: _Kwh
+    imported: _Kwh
+    exported: _Kwh
+    production: _Kwh
+    charged: _Kwh
+    discharged: _Kwh
+    consumers: _Kwh
+    rest: _Kwh
+    self_consumed: _Kwh
+    self_consumption: _Share
+    self_sufficiency: _Share
+    cost: float | None
+    uncovered: _Kwh
+    meters: dict[str, MeterPeriod]
+
+
+class Compared(TypedDict):
+    """The running period, the one before up to the same point, and the whole of it."""
+
+    now: HousePeriodBody
+    before_so_far: HousePeriodBody
+    before: HousePeriodBody
+
+
+class NoteBody(TypedDict):
+    """What a person should look at: a meter, and a sentence about it."""
+
+    meter_id: str
+    text: str
+
+
+class Branch(TypedDict):
+    """A meter of the house; `rest` is the power that no meter below it measures."""
+
+    meter_id: str
+    name: str
+    role: Role
+    role_is_assumed: bool
+    billing: Billing
+    online: bool | None
+    power: _Watts
+    rest: _Watts
+    today: MeterPeriod | None
+    children: "list[Branch]"
+
+
+class HouseNow(TypedDict):
+    """A house now: its power, today's energy, and its meters, each with those below it."""
+
+    ts: datetime
+    timezone: str
+    currency: str | None
+    measured_by: Role | None
+    power: Powers
+    today: Compared | None
+    meters: list[Branch]
+    notes: list[NoteBody]
+
+
+class HouseEnergy(TypedDict):
+    """Energy and cost of a house by periods."""
+
+    period: Unit
+    timezone: str
+    currency: str | None
+    periods: list[HousePeriodBody]
+    running: Compared
+    notes: list[NoteBody]
+
+
+_Column = list[float | None]
+
+
+class HouseSeries(TypedDict):
+    """Columns for a chart: times in epoch seconds, and mean powers in W."""
+
+    ts: list[float]
+    consumption: _Column
+    grid: _Column
+    production: _Column
+    storage: _Column
+    consumers: _Column
+    rest: _Column
+    meters: NotRequired[dict[str, _Column]]
+
+
+class HouseQuery(EnergyQuery):
+    """Periods to return, and how to compute their costs."""
+
+    tariff: str | None = Field(
+        None, description="Tariff to compute costs by (default: those of the meters)."
+    )
+
 
 class SeriesQuery(BaseModel):
     """Period to return."""
 
     since: Moment | None = Field(
-        None, alias="from", description="Start of the period (default: 1 h before `to`)."
+        None,
+        alias="from",
+        description="Start of the period (default: 1 h before `to`).",
+        examples=A_DAY["from"],
     )
     until: Moment | None = Field(
-        None, alias="to", description="End of the period, not included (default: now)."
+        None,
+        alias="to",
+        description="End of the period, not included (default: now).",
+        examples=A_DAY["to"],
     )
     points: int = Field(
         500, ge=1, le=1000, description="Number of points, each the mean of its interval."
@@ -50,11 +186,17 @@ class SeriesQuery(BaseModel):
     meters: bool = Field(False, description="Also return the power of each meter.")
 
 
-@api.add("GET", "/site/", summary="The house now, and its meters as a tree")
+@api.add(
+    "GET",
+    "/site/",
+    summary="The house now, and its meters as a tree",
+    operation_id="get_site",
+    response=HouseNow,
+)
 def house_now() -> Response:
     """Power now, energy of today and of yesterday, and both of each meter.
 
-    Unknown values are null. `storage` is positive while it is charged.
+    Unknown values are null.
     """
     now, shared = datetime.now(UTC), parts()
     live = dict(shared.latest.meters)
@@ -62,7 +204,8 @@ def house_now() -> Response:
     def stored(database: peewee.Database) -> tuple[Meters, HouseComparison | None]:
         meters = site.read(database)
         zone, tariffs = shared.zone, shared.tariffs
-        return meters, site.compare(database, meters, Unit.DAY, now, zone, tariffs=tariffs)
+        with dialect_of(database).snapshot():
+            return meters, site.compare(database, meters, Unit.DAY, now, zone, tariffs=tariffs)
 
     nothing: tuple[Meters, HouseComparison | None] = (Meters([], set()), None)
     meters, today = shared.history.query(stored, empty=nothing)
@@ -82,27 +225,38 @@ def house_now() -> Response:
     return json_response(orjson.dumps(body))
 
 
-@api.add("GET", "/site/energy", summary="Energy and cost of the house")
-def house_energy(query: EnergyQuery) -> Response:
+@api.add(
+    "GET",
+    "/site/energy",
+    summary="Energy and cost of the house",
+    operation_id="get_site_energy",
+    response=HouseEnergy | None,
+)
+def house_energy(query: HouseQuery) -> Response:
     """Energy in kWh of the house and each meter, by periods of the site's time zone (TIMEZONE).
 
-    `running` compares the current period with the one before. Unknown values are null; `rest` is
-    what no meter below measures. Figures include the newest stored reading.
+    `running` compares the current period with the one before. Unknown values are null, and so is
+    a cost where some energy has no price: `uncovered` is how much. Null while there is no history.
     """
     now, shared = datetime.now(UTC), parts()
+    unit, zone, tariffs = query.period, shared.zone, shared.tariffs
     span = span_of(query, now)
     if isinstance(span, Response):
         return span
+    known = tariffs.named if tariffs else {}
+    if query.tariff and query.tariff not in known:
+        return invalid_parameter("tariff", f"should be one of {', '.join(known) or 'none'}")
 
     def encoded(database: peewee.Database) -> bytes:
-        meters, unit, zone = site.read(database), query.period, shared.zone
-        prices = shared.tariffs
-        found = site.periods(database, meters, unit, *span, zone, now, tariffs=prices)
-        running = site.compare(database, meters, unit, now, zone, tariffs=prices)
+        prices: dict[str, Any] = {"tariffs": tariffs, "tariff": query.tariff}
+        with dialect_of(database).snapshot():
+            meters = site.read(database)
+            found = site.periods(database, meters, unit, *span, zone, now, **prices)
+            running = site.compare(database, meters, unit, now, zone, **prices)
         body = {
             "period": unit,
             "timezone": zone.key,
-            "currency": prices.currency if prices else None,
+            "currency": tariffs.currency if tariffs else None,
             "periods": [_period(period) for period in found],
             "running": _comparison(running),
             "notes": _notes(meters, found),
@@ -112,7 +266,13 @@ def house_energy(query: EnergyQuery) -> Response:
     return json_response(shared.history.query(encoded, empty=b"null"))
 
 
-@api.add("GET", "/site/series", summary="Columns of the house for a chart")
+@api.add(
+    "GET",
+    "/site/series",
+    summary="Columns of the house for a chart",
+    operation_id="get_site_series",
+    response=HouseSeries,
+)
 def house_series(query: SeriesQuery) -> Response:
     """Column `ts` in epoch seconds, and mean powers in W of the house and of each role.
 
@@ -125,7 +285,8 @@ def house_series(query: SeriesQuery) -> Response:
         return invalid_parameter("from", "should be before `to`")
 
     def encoded(database: peewee.Database) -> bytes:
-        chart = site.series(database, since, until, query.points, now)
+        with dialect_of(database).snapshot():
+            chart = site.series(database, since, until, query.points, now)
         more = {"meters": chart.meters} if query.meters else {}
         return orjson.dumps({"ts": chart.ts, **chart.columns, **more})
 
@@ -222,6 +383,7 @@ def _period(found: HousePeriod) -> dict[str, Any]:
         "rest": flows.rest,
         "self_consumed": found.self_consumed,
         "cost": found.cost,
+        "uncovered": found.uncovered,
     }
     return {
         "from": found.start.isoformat(timespec="seconds"),

@@ -86,8 +86,8 @@ def _uncut(values: list[Register], together: list[Register], limit: int) -> set[
 
 
 def _holds_any(value: Register, others: list[Register]) -> bool:
-    block = Block(value.address, value.count)
-    return any(block.holds(other) for other in others)
+    begin, end = value.address, value.end
+    return any(begin <= other.address and other.end <= end for other in others)
 
 
 def _walk_back(best: list[tuple[float, int, int]], values: list[Register]) -> tuple[Block, ...]:

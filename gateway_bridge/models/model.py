@@ -48,21 +48,19 @@ class Register:
     per_unit: float = 1
     missing: int | None = None
     parts: int = 1
+    width: int = field(init=False, repr=False, compare=False)
+    """The number of registers in one part."""
+    count: int = field(init=False, repr=False, compare=False)
+    """The number of registers in the value."""
+    end: int = field(init=False, repr=False, compare=False)
+    """The first register after the value."""
 
-    @property
-    def width(self) -> int:
-        """The number of registers in one part."""
-        return _WIDTHS[self.type]
-
-    @property
-    def count(self) -> int:
-        """The number of registers in the value."""
-        return self.width * self.parts
-
-    @property
-    def end(self) -> int:
-        """The first register after the value."""
-        return self.address + self.count
+    def __post_init__(self) -> None:
+        """Store what every plan asks for a thousand times."""
+        width = _WIDTHS[self.type]
+        object.__setattr__(self, "width", width)
+        object.__setattr__(self, "count", width * self.parts)
+        object.__setattr__(self, "end", self.address + self.count)
 
     @property
     def is_plain_float(self) -> bool:

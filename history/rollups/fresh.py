@@ -1,7 +1,8 @@
 """Roll-ups as they will be: what a query needs beside `rollup` while readings wait to be rolled up.
 
-The job lags behind readings by some minutes, and behind an import by more. A query leaves out the
-rows that have yet to be computed again, and takes these in their place.
+The job lags behind readings by some minutes, and behind an import by more; coarser buckets are
+computed when they are over. A query leaves out the rows that have yet to be computed again, and
+takes these in their place.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from history.dialect import fetch
 from history.rollups.combining import runs
 from history.rollups.dirty_buckets import DirtyBuckets
 from history.rollups.levels import FIVE_MINUTES, width_s
+from history.rollups.running_buckets import RunningBuckets
 from history.tables import quantity_id
 from history.voids import valid
 
@@ -90,9 +92,10 @@ class Stale:
 def stale(database: peewee.Database, meter: int, level: int, begin: int, end: int) -> Stale | None:
     """Return what is stale of a level between two times (epoch s); None where nothing is."""
     dirty = DirtyBuckets(database).between(meter, begin, end)
-    if not dirty:
+    running = RunningBuckets(database).between(level, meter, begin, end)
+    if not (dirty or running):
         return None
-    spans = _few(runs(level, dirty))
+    spans = _few(runs(level, [*dirty, *running]))
     return Stale(meter, level, spans, _few(runs(FIVE_MINUTES, dirty)))
 
 

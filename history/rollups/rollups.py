@@ -1,13 +1,13 @@
 """The roll-up job: 5 minutes from readings, quarters and hours from those, days from hours.
 
 Every dirty bucket is computed again from what is stored, so that readings that arrive late, twice
-or out of order lead to the same rows as those that arrive in time. Each step is a short
-transaction.
+or out of order lead to the same rows as those that arrive in time. Coarser buckets that are running
+are computed again when they are over. Each step is a short transaction.
 """
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product, takewhile
 
@@ -27,6 +27,7 @@ from history.rollups.levels import (
     width_s,
 )
 from history.rollups.netting import EXPORT, IMPORT, NETTED_EXPORT, NETTED_IMPORT
+from history.rollups.running_buckets import RunningBuckets
 from history.tables import quantity_ids
 from history.voids import void_spans
 
@@ -49,12 +50,17 @@ class _Changed:
 
 
 class Rollups:
-    """Computes the dirty roll-ups; only the thread that writes uses it."""
+    """Computes the dirty roll-ups; only the thread that writes uses it.
 
-    def __init__(self, database: peewee.Database) -> None:
+    `clock` returns the time in epoch seconds.
+    """
+
+    def __init__(self, database: peewee.Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
+        self._clock = clock
         self._dialect = dialect_of(database)
         self._dirty = DirtyBuckets(database)
+        self._running = RunningBuckets(database)
         self._backfill = Backfill(database)
         self._numbers = quantity_ids(database)
         self._from_readings = FiveMinutes(database, logs_steps_back=True)
@@ -64,8 +70,10 @@ class Rollups:
         self._most_readings: dict[int, int] = {}
 
     def work_due(self) -> bool:
-        """Return whether any bucket is dirty, or readings wait to be rolled up."""
-        return self._dirty.any() or self._backfill.any()
+        """Return whether any bucket is dirty or over, or readings wait to be rolled up."""
+        return (
+            self._dirty.any() or self._backfill.any() or bool(self._running.over(self._clock(), 1))
+        )
 
     def dirty_count(self) -> int:
         """Return the number of dirty buckets."""
@@ -79,12 +87,12 @@ class Rollups:
         return True
 
     def steps(self) -> Iterator[None]:
-        """Go once through all dirty buckets, a short transaction for each item."""
+        """Go once through all that is due, a short transaction for each item."""
         position = _FIRST
         while True:
             after = self._step(position)
             if after is None:
-                if not self._backfill.step():
+                if not (self._backfill.step() or self._finish()):
                     return
                 after = _FIRST
             position = after
@@ -177,16 +185,42 @@ class Rollups:
         return later
 
     def _combine(self, changed: Mapping[int, _Changed]) -> None:
-        """Compute the coarser buckets in which something has changed."""
+        """Compute the coarser buckets in which something has changed, unless they were running."""
+        running, now_s = self._running.of(changed), self._clock()
         for level, (meter, each) in product(FINER, changed.items()):
-            quantities = each.quantities
-            if level == QUARTER_HOUR:
-                quantities = quantities & self._quarter_hourly
-            for begin, end in runs(level, each.buckets):
-                if each.is_void:
-                    remove(self._database, level, meter, begin, end, quantities)
-                if quantities:
-                    combine(self._database, level, meter, begin, end, quantities)
+            buckets = {start_of(bucket, level) for bucket in each.buckets}
+            buckets -= {bucket for at, of, bucket in running if (at, of) == (level, meter)}
+            for begin, end in runs(level, buckets):
+                self._combine_range(level, meter, (begin, end), each.quantities, each.is_void)
+            now = start_of(int(now_s), level)
+            if now in buckets:
+                self._running.add([(level, meter, now)])
+
+    def _finish(self) -> bool:
+        """Compute buckets that were running and are over; return whether there were any."""
+        began_s = time.monotonic()
+        with transaction(self._database):
+            over = self._running.over(self._clock(), MOST_BUCKETS)
+            self._dialect.lock_meters({meter for _, meter, _ in over})
+            for place, (level, meter, bucket) in enumerate(over, start=1):
+                span = bucket, bucket + width_s(level)
+                is_void = bool(void_spans(self._database, meter))
+                self._combine_range(level, meter, span, set(self._all), is_void)
+                if time.monotonic() - began_s > STEP_S:
+                    over = over[:place]
+                    break
+            self._running.remove(over)
+        return bool(over)
+
+    def _combine_range(
+        self, level: int, meter: int, span: tuple[int, int], quantities: set[int], is_void: bool
+    ) -> None:
+        if level == QUARTER_HOUR:
+            quantities = quantities & self._quarter_hourly
+        if is_void:
+            remove(self._database, level, meter, *span, quantities)
+        if quantities:
+            combine(self._database, level, meter, *span, quantities)
 
 
 def _whole_meters(due: list[DirtyBucket]) -> list[DirtyBucket]:

@@ -10,7 +10,7 @@ from history import queries
 from history.database import name_of, reading
 from history.dialect import dialect_of
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, RAW
-from history.size_forecast import LevelSize, in_a_year, level_sizes
+from history.size_forecast import LevelSize, begins, in_a_year, level_sizes
 from history.voids import read_voids
 from recorder.commands.arguments import add_json, parser_for
 from recorder.commands.void import show_voids, void_facts
@@ -40,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
         voids = [each for each in read_voids(database) if not each.undone_at]
         name = name_of(database)
     screen.say(f"{name}: {size(taken)}, {size(free)} of it free")
+    if begin := begins(levels):
+        screen.say(f"history since {clock(begin, settings.zone)}")
     _show_meters(screen, entries, settings.zone)
     _show_levels(screen, levels, settings.zone)
     if voids:
@@ -84,7 +86,9 @@ def _show_levels(screen: Screen, levels: Sequence[LevelSize], zone: ZoneInfo) ->
 def _facts(entries: Sequence[queries.MeterEntry], levels: Sequence[LevelSize]) -> dict[str, Any]:
     """Return the tables for --json; what is not known is None."""
     total, whole = in_a_year(levels)
+    begin = begins(levels)
     return {
+        "begins": format_time(begin) if begin else None,
         "meters": [
             {
                 "meter_id": entry.meter_id,

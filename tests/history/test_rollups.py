@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import peewee
 import pytest
@@ -18,10 +19,13 @@ from contract.quantities import QUANTITIES, Quantity
 from contract.readings import Reading
 from history.database import MIGRATIONS, migrate, open_database
 from history.dialect import Row, fetch, run_many
+from history.energy import between
+from history.load_curve import Peak, peak
 from history.readings_table import Writer
 from history.rollups.dirty_buckets import DirtyBuckets
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR
 from history.rollups.rollups import Rollups
+from history.series import series as chart
 from history.tables import quantity_id, quantity_ids, read_meter
 from tests.support.postgresql import BOTH, on_postgresql, on_sqlite
 
@@ -398,3 +402,117 @@ def old_schema(database: peewee.Database) -> None:
         "INSERT INTO meters (name, first_ts, last_ts, snapshots) VALUES ('1', ?, ?, 1)",
         (first, first),
     )
+
+
+# -- what is running ---------------------------------------------------------------------------
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self, second: float) -> None:
+        self.second = second
+
+    def __call__(self) -> float:
+        return NOON.timestamp() + self.second
+
+
+def test_running_buckets_are_stored_at_first_and_when_they_are_over(
+    database: peewee.Database,
+) -> None:
+    writer, clock = Writer(database), Clock(0)
+    rollups = Rollups(database, clock)
+    totals: dict[int, list[float]] = {QUARTER_HOUR: [], HOUR: [], DAY: []}
+    for second in range(60, 3900, 300):
+        writer.write([reading(second, energy=second / 1000)])
+        clock.second = second + 30
+        assert rollups.run(ALL)
+        assert not rollups.work_due()
+        for level, seen in totals.items():
+            seen.append(energy(database, level))
+
+    assert totals[QUARTER_HOUR] == [0, 0, 0, 0.9, 0.9, 0.9, 1.8, 1.8, 1.8, 2.7, 2.7, 2.7, 3.6]
+    assert totals[HOUR] == [0] * 12 + [3.6]
+    assert totals[DAY] == [0] * 13
+    assert energy(database, FIVE_MINUTES) == 3.6
+
+
+def test_running_buckets_are_due_once_they_are_over(database: peewee.Database) -> None:
+    clock = Clock(30)
+    rollups = Rollups(database, clock)
+    for second in (10, 20):
+        Writer(database).write([reading(second, energy=second, power=second)])
+        rollups.run(ALL)
+    assert of(database, HOUR, "power") == [(1, 10, 10, 10, 10, None)]
+
+    clock.second = 3600 + 1
+    assert rollups.work_due()
+    assert rollups.run(ALL)
+
+    assert of(database, HOUR, "power") == [(2, 15, 10, 20, 20, None)]
+    assert not rollups.work_due()
+
+
+@pytest.mark.parametrize("jump", [-86_400 * 2, 86_400 * 2], ids=["back", "ahead"])
+def test_a_clock_that_is_set_leaves_nothing_behind(database: peewee.Database, jump: int) -> None:
+    clock = Clock(30)
+    rollups = Rollups(database, clock)
+    Writer(database).write([reading(10, power=10.0)])
+    rollups.run(ALL)
+    Writer(database).write([reading(20, power=20.0)])
+    clock.second += jump
+    assert rollups.run(ALL)
+
+    for level in (QUARTER_HOUR, HOUR, DAY):
+        assert of(database, level, "power") == [(2, 15, 10, 20, 20, None)]
+    assert not rollups.work_due()
+
+
+def test_late_readings_of_an_hour_that_is_over_are_in_it_at_once(
+    database: peewee.Database,
+) -> None:
+    rollups = Rollups(database, Clock(86_400 / 4))
+    for second in (10, 20):
+        Writer(database).write([reading(second, power=float(second))])
+        rollups.run(ALL)
+
+    assert of(database, HOUR, "power") == [(2, 15, 10, 20, 20, None)]
+    assert of(database, DAY, "power") == [(1, 10, 10, 10, 10, None)]
+
+
+def test_queries_include_what_runs(database: peewee.Database) -> None:
+    """Charts, sums and the peak of a day that is not over, in the middle of an hour."""
+    clock = Clock(0)
+    rollups = Rollups(database, clock)
+    readings = [reading(s, power=float(s), energy=s / 100) for s in range(0, 9000, 60)]
+    for each in readings:
+        clock.second = (each.ts - NOON).total_seconds() + 1
+        Writer(database).write([each])
+        if clock.second % 600 < 60:
+            rollups.run(ALL)
+    last = readings[-1]
+    since, until = NOON.replace(hour=0), NOON.replace(hour=0) + timedelta(days=1)
+    running = summary(database, since, until)
+
+    clock.second = 3 * 86_400
+    assert rollups.run(ALL)
+
+    assert running == summary(database, since, until)
+    assert running[0] == Peak(last.values["power"], last.ts, 0)
+    assert running[1] == last.values["energy"]
+
+
+def summary(
+    database: peewee.Database, since: datetime, until: datetime
+) -> tuple[Peak | None, float | None, list[Any]]:
+    """Return peak, energy and charts of a day."""
+    (period,) = between(database, "1", [since, until], ZoneInfo("UTC"))
+    half = since + timedelta(hours=14, minutes=7)
+    parts = between(database, "1", [since, NOON, half, until], ZoneInfo("UTC"))
+    assert period.imported == pytest.approx(sum(part.imported or 0 for part in parts))
+    charts = [
+        chart(database, "1", ["power", "energy"], since, until, points)
+        for points in (1, 2, 24, 100, 288, 1000)
+    ]
+    found = [(each.ts, each.columns["power"].max, each.columns["power"].mean) for each in charts]
+    return peak(database, "1", "power", since, until), period.imported, found

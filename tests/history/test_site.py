@@ -44,7 +44,7 @@ def counted(
 ) -> Period:
     line = Line("energy", "energy", "kWh", None, 0.0, cost or 0.0)
     bill = None if cost is None else Cost((line,), has_rates=True)
-    return Period(NOON, NOON + HOUR, imported, exported, bill)
+    return Period(NOON, NOON + HOUR, imported, exported, cost, bill)
 
 
 def of(meters: list[Meter], **found: Period) -> HousePeriod:
@@ -188,7 +188,7 @@ def test_a_single_meter_is_the_whole_house() -> None:
     assert (found.imported, found.exported, found.balance.consumption) == (5.0, 2.0, 3.0)
     assert found.balance.production is None
     assert (found.self_consumption, found.self_sufficiency) == (None, None)
-    assert found.cost == 1.2
+    assert (found.cost, found.uncovered) == (1.2, 0.0)
 
 
 def test_a_house_with_solar_power_knows_how_much_of_it_is_its_own() -> None:

@@ -3,10 +3,11 @@
 from datetime import timedelta
 
 import peewee
+import pytest
 
 from history.retention import Keep, Retention
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, RAW
-from history.size_forecast import YEAR_DAYS, in_a_year, level_sizes
+from history.size_forecast import YEAR_DAYS, begins, in_a_year, level_sizes
 from tests.support.histories import NEW_YEAR, fill
 from tests.support.postgresql import BOTH
 
@@ -32,6 +33,19 @@ def test_each_level_has_its_rows_and_begins_with_its_first_reading(
     }
     assert levels[QUARTER_HOUR].rows == 2 * 10 * 96
     assert [each.kept_days for each in levels.values()] == [2, 4, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("keep", "days"),
+    [(Keep(raw=2), 0), (Keep(raw=2, five_minutes=4, quarter_hour=4, hour=5, day=6), 4)],
+)
+def test_the_history_begins_with_what_is_left_of_it(
+    database: peewee.Database, keep: Keep, days: int
+) -> None:
+    fill(database, NEW_YEAR, 24 * 10, every_s=600)
+    list(Retention(database, keep).steps((NEW_YEAR + timedelta(days=10)).timestamp()))
+
+    assert begins(level_sizes(database, keep)) == NEW_YEAR + timedelta(days=days)
 
 
 def test_a_year_of_quarter_hours_is_in_the_forecast(database: peewee.Database) -> None:

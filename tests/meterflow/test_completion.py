@@ -46,7 +46,7 @@ def completed(line: str, program: Path) -> set[str]:
     ("line", "words"),
     [
         ("meterflow do", {"doctor"}),
-        ("meterflow re", {"read", "recorder", "replace-meter"}),
+        ("meterflow re", {"read", "reading", "recorder", "replace-meter"}),
         ("meterflow scan --fr", {"--framing"}),
         ("meterflow scan --framing ", {"auto", "tcp", "rtu"}),
         ("meterflow export --met", {"--meter"}),

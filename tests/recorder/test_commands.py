@@ -86,6 +86,7 @@ def test_status_shows_meters_levels_and_the_size_in_a_year(run: Run) -> None:
     result = run("status")
 
     assert result.code == 0
+    assert "history since 2026-11-19 01:00:00" in result.out
     assert "1      2026-11-19 01:00:00  2026-11-22 00:50:00" in result.out
     assert "readings   30 days" in result.out
     assert "at this rate" in result.out.splitlines()[-1]
@@ -145,6 +146,7 @@ def test_status_prints_the_same_as_json(run: Run) -> None:
 
     assert status["database"].endswith(HISTORY)
     assert status["bytes"] > status["free_bytes"] >= 0
+    assert status["begins"] == "2026-11-19T00:00:00.000Z"
     assert status["meters"][0] == {
         "meter_id": "1",
         "first_reading": "2026-11-19T00:00:00.000Z",
@@ -164,6 +166,7 @@ def test_status_of_an_empty_history_has_every_key_as_json(run: Run, tmp_path: Pa
     status = json.loads(run("status", "--json").out)
 
     assert (status["meters"], status["levels"], status["bytes_in_a_year"]) == ([], [], None)
+    assert status["begins"] is None
 
 
 def test_check_prints_the_same_as_json(run: Run, history: Path) -> None:

@@ -1,9 +1,9 @@
 """Several recorders of one group share the readings, by $share on Mosquitto."""
 
+import os
 import signal
 import sqlite3
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -114,15 +114,20 @@ def test_a_recorder_that_is_killed_stores_its_share_when_it_is_back(group: Group
 
 def test_programs_that_start_at_once_prepare_a_new_history_together(tmp_path: Path) -> None:
     program = (
-        "import sys, threading, time; from recorder.storage import Storage\n"
-        "time.sleep(max(float(sys.argv[2]) - time.time(), 0))\n"
+        "import sys, threading; from recorder.storage import Storage\n"
+        "print('ready', flush=True); open(sys.argv[2])\n"
         "assert Storage(sys.argv[1]).open(threading.Event())\n"
     )
-    at_s = str(time.time() + 1.5)
-    command = (sys.executable, "-c", program, f"sqlite:///{tmp_path}/new.db", at_s)
+    os.mkfifo(starts := tmp_path / "starts")
+    command = (sys.executable, "-c", program, f"sqlite:///{tmp_path}/new.db", str(starts))
     programs = [Part(*command, directory=tmp_path / str(n)) for n in range(4)]
+    for part in programs:
+        part.wait_for("ready")
 
-    assert [part.process.wait(20) for part in programs] == [0] * 4, [p.output for p in programs]
+    with starts.open("w"):  # all of them have waited for this
+        ended = [part.process.wait(20) for part in programs]
+
+    assert ended == [0] * 4, [part.output for part in programs]
 
 
 def test_a_group_on_the_embedded_broker_is_rejected_with_a_log_line(tmp_path: Path) -> None:

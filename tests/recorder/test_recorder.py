@@ -5,7 +5,6 @@ import logging
 import signal
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -147,11 +146,11 @@ def journaled(client: PlainClient, history: Path, number: int = 1) -> None:
 def test_a_reading_that_a_journal_has_waits_and_is_committed_with_one_that_may_not_wait(
     client: PlainClient, broker_port: int, history: Path
 ) -> None:
-    with start(broker_port, history, COMMIT_INTERVAL=300):
+    with start(broker_port, history, COMMIT_INTERVAL=300, LOG_LEVEL="DEBUG") as recorder:
         journaled(client, history)
         client.publish("meters/1/reading", reading(3).encode())
         client.publish("meters/1/reading", reading(4).encode())
-        time.sleep(1)
+        recorder.wait_for("commit window: 2 messages waiting")
         assert stored(history) == [1, 2]
 
         client.publish("meters/esp1/reading", reading(5, "esp1").encode())
@@ -162,10 +161,10 @@ def test_a_reading_that_a_journal_has_waits_and_is_committed_with_one_that_may_n
 def test_readings_that_wait_are_stored_when_the_recorder_stops(
     client: PlainClient, broker_port: int, history: Path
 ) -> None:
-    with start(broker_port, history, COMMIT_INTERVAL=300) as recorder:
+    with start(broker_port, history, COMMIT_INTERVAL=300, LOG_LEVEL="DEBUG") as recorder:
         journaled(client, history)
         client.publish("meters/1/reading", reading(3).encode())
-        time.sleep(0.5)
+        recorder.wait_for("commit window: 1 message waiting")
         recorder.stop()
 
     assert stored(history) == [1, 2, 3]
@@ -174,10 +173,10 @@ def test_readings_that_wait_are_stored_when_the_recorder_stops(
 def test_readings_that_wait_in_a_recorder_that_is_killed_are_at_the_broker(
     client: PlainClient, broker_port: int, history: Path
 ) -> None:
-    with start(broker_port, history, COMMIT_INTERVAL=300) as recorder:
+    with start(broker_port, history, COMMIT_INTERVAL=300, LOG_LEVEL="DEBUG") as recorder:
         journaled(client, history)
         client.publish("meters/1/reading", reading(3).encode())
-        time.sleep(0.5)
+        recorder.wait_for("commit window: 1 message waiting")
         recorder.stop(signal.SIGKILL)
         assert stored(history) == [1, 2]
 
@@ -230,6 +229,27 @@ def test_a_full_disk_is_logged_once_and_nothing_is_lost(
     recorder.wait_for("works again after")
     wait_until(lambda: stored(history) == [0, 1, 2])
     assert recorder.output.count("disk is full") == 1
+
+
+def test_trouble_with_the_answer_of_a_bridge_is_in_the_info(
+    recorder: Part, client: PlainClient, history: Path
+) -> None:
+    client.publish("meters/1/reading", reading(1).encode())
+    wait_until(lambda: stored(history) == [1])
+    execute(history, f"CREATE TRIGGER full BEFORE UPDATE OF bridge ON meters BEGIN {FULL}; END")
+    client.subscribe("meters/_recorder/main/info")
+    answer = ReplayAnswer(
+        recorder="main",
+        request="r",
+        meters={"1": Replayed(after=0, upto=1, sent=[(1, 1)], oldest=1)},
+    )
+
+    client.publish("meters/_bridge/b/replayed", answer.encode())
+
+    wait_until(lambda: "disk is full" in (json.loads(client.payloads[-1])["trouble"] or ""))
+    execute(history, "DROP TRIGGER full")
+    wait_until(lambda: json.loads(client.payloads[-1])["trouble"] is None)
+    recorder.wait_for("works again after")
 
 
 def test_what_a_troubled_recorder_could_not_store_comes_again(
@@ -381,7 +401,8 @@ def test_a_locked_history_is_waited_for(
             if storage.trouble:
                 other.execute("ROLLBACK")
 
-        assert storage.write([reading(1)], [], threading.Event(), on_change) == 1
+        storage.on_change = on_change
+        assert storage.write([reading(1)], [], threading.Event()) == 1
 
     storage.close()
     assert "locked" in caplog.text
@@ -394,7 +415,8 @@ def test_a_write_is_abandoned_when_the_recorder_stops(tmp_path: Path) -> None:
     storage.open(stop)
     execute(tmp_path / "energy_meters.db", "DROP TABLE readings_raw")
 
-    assert storage.write([reading(1)], [], stop, stop.set) is None
+    storage.on_change = stop.set
+    assert storage.write([reading(1)], [], stop) is None
     storage.close()
 
 

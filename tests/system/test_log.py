@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -116,3 +117,25 @@ def test_no_password_or_token_is_in_a_log(services: Services, tmp_path: Path) ->
 
     for part in services.started:
         assert SECRET not in part.output
+
+
+def test_an_exception_of_a_greenlet_is_in_the_log(tmp_path: Path) -> None:
+    fails = """
+import gevent, signal, os
+from service.lifecycle import set_up_log
+from web import __main__ as program
+from web.settings import WebSettings
+def fail():
+    gevent.spawn_later(0.2, os.kill, os.getpid(), signal.SIGTERM)
+    raise ValueError("a\\n2026-01-01 00:00:00 INFO all is well")
+set_up_log("INFO")
+gevent.spawn_later(0.2, fail)
+program.run(WebSettings.load())
+"""
+    settings = {"HTTP_PORT": free_port(), "MQTT_PORT": free_port()}
+    with Part(sys.executable, "-c", fails, directory=tmp_path, **settings) as web:
+        assert web.process.wait(20) == 0
+
+    assert "CRITICAL unexpected error" in web.output
+    assert "\n  2026-01-01 00:00:00 INFO all is well" in web.output
+    assert "\n2026-01-01" not in web.output

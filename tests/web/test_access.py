@@ -1,5 +1,6 @@
 """Who may do what: logins, tokens, and the one check of pages, REST, `/ws` and Socket.IO."""
 
+import contextlib
 import http.client
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from urllib.request import Request, urlopen
 
 import gevent
 import pytest
+import requests
+import socketio
 import websocket
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +22,7 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, expect, sync_playwright
 
 import web.users
-from tests.support.parts import CHROMIUM_OPTIONS, Part, free_port, require
+from tests.support.parts import CHROMIUM_OPTIONS, Part, free_port, require, wait_until
 from web import create_app
 from web.access import COOKIE
 from web.attempts import FREE, LONGEST_WAIT_S, MOST_ADDRESSES, Attempts
@@ -538,6 +541,25 @@ def test_a_live_connection_ends_when_its_user_or_token_is_removed(
         assert int.from_bytes(frame[1][:2], "big") == 1008
         other.ping()
         assert other.recv_frame().opcode != websocket.ABNF.OPCODE_CLOSE
+
+
+def test_a_viewer_subscribes_by_long_polling_until_the_token_is_removed(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        site = Site(tmp_path, stack)
+        url = f"http://127.0.0.1:{site.port}"
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            socketio.Client(reconnection=False).connect(url, transports=["polling"])
+        session = stack.enter_context(requests.Session())
+        session.headers.update(site.credentials("token"))  # the client's own headers are sent once
+        viewer = socketio.Client(reconnection=False, http_session=session)
+        viewer.connect(url, transports=["polling"])
+        assert viewer.call("subscribe", "meters/#", timeout=10) == ["meters/#"]
+
+        site.revoke("token")
+
+        with contextlib.suppress(socketio.exceptions.SocketIOError):
+            viewer.call("subscribe", "meters/1/#", timeout=10)
+        wait_until(lambda: not viewer.connected, what="the end of the session")
 
 
 @pytest.mark.browser

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -10,9 +11,9 @@ from urllib.request import Request, urlopen
 import pytest
 from flask.testing import FlaskClient
 
+from contract.readings import Reading
 from tests.support.parts import wait_until
 from tests.web.test_live import Site
-from tests.web.test_rest import hour
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_settings_that_are_published_and_not_stored_are_accepted(site: Site) -> 
 def test_without_a_broker_settings_are_refused(
     client: FlaskClient, store: Callable[..., None]
 ) -> None:
-    store(*hour())
+    store(Reading("1", datetime(2026, 11, 22, tzinfo=UTC), {"power": 1.0}))
 
     answer = client.patch("/meters/1", json={"role": "grid"})
 

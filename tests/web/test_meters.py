@@ -10,7 +10,9 @@ import peewee
 import pytest
 from flask.testing import FlaskClient
 
+from contract.meter_settings import Billing, MeterSettings, Role
 from contract.readings import Reading
+from history.meter_settings import change
 from tests.support.web import parts
 from web.latest import Message
 
@@ -219,6 +221,24 @@ def test_the_catalogue_is_served(client: FlaskClient) -> None:
     assert again.status_code == 304
     assert table.text.splitlines()[1].startswith("voltage,Voltage,V,1,")
     assert len(table.text.splitlines()) == len(answer.json) + 1
+
+
+def test_a_meter_has_the_settings_of_the_history_rather_than_those_of_its_info(
+    client: FlaskClient, database: peewee.Database, store: Store
+) -> None:
+    store(reading())
+    info = b'{"name": "Meter 1", "role": "consumer"}'
+    arrived = datetime.now(UTC)
+    received = Message.of("meters/1/info", info, retained=True, arrived=arrived, now_s=0.0)
+    assert received
+    parts(client).latest.handle(received)
+    change(database, "1", MeterSettings(name="Main", role=Role.GRID, billing=Billing.NETTED))
+
+    meter = client.get("/meters/1?fields=name,role,parent,billing").json
+
+    assert meter == {
+        "meter_id": "1", "name": "Main", "role": "grid", "parent": None, "billing": "netted",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from web.settings import WebSettings
 SCRIPTS = Path(sys.executable).parent
 OPERATIONS = {
     "list_meters", "get_meter", "get_series", "list_readings", "list_readings_of_meter",
-    "post_readings", "list_quantities",
+    "post_readings", "list_quantities", "set_meter", "get_site", "get_site_energy",
+    "get_site_series",
 }  # fmt: skip
 SCHEMATHESIS = """
 hooks = "tests.support.schemathesis_hooks"
@@ -36,6 +37,12 @@ expected-statuses = ["2xx", "404", "422"]
 include-operation-id = "post_readings"
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", "409", "422"]
+
+# A parent may be any id, but only one of a meter is stored.
+[[operations]]
+include-operation-id = "set_meter"
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", "404", "422"]
 """
 CLIENT = """
 import datetime, sys

@@ -180,6 +180,16 @@ def test_a_request_with_a_foreign_host_name_is_misdirected(house: House, path: s
     assert "add the name to WEB_HOSTS" in text
 
 
+@pytest.mark.parametrize(("protocol", "status"), [("HTTP/1.0", b"200"), ("HTTP/1.1", b"421")])
+def test_only_a_client_older_than_host_names_may_send_none(
+    house: House, protocol: str, status: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", house.port), timeout=10) as connection:
+        connection.sendall(f"GET /meters/ {protocol}\r\nConnection: close\r\n\r\n".encode())
+
+        assert connection.recv(100).split()[1] == status
+
+
 def test_a_name_of_the_settings_is_served(house: House) -> None:
     assert house.request("GET", "/meters/", Host="meters.example.com")[0] == 200
 

@@ -167,6 +167,9 @@ def test_meters_join_the_history_and_the_live_messages(
     assert heat_pump == {
         "meter_id": "2",
         "name": "Heat pump",
+        "role": None,
+        "parent": None,
+        "billing": "per_phase",
         "online": True,
         "status": "online",
         "last_seen": "2026-11-22T13:30:00.000Z",
@@ -416,7 +419,8 @@ def test_the_interface_describes_itself_with_the_catalogue(client: FlaskClient) 
     assert set(description["paths"]) == {
         "/meters/", "/meters/{meter_id}", "/meters/{meter_id}/series",
         "/meters/{meter_id}/energy", "/readings/", "/readings/{meter_id}", "/quantities/",
-        "/site/", "/site/energy", "/site/series",
+        "/site/", "/site/energy", "/site/series", "/meters/{meter_id}/peaks", "/tariffs/",
+        "/tariffs/{name}/prices",
     }  # fmt: skip
     reading = description["components"]["schemas"]["Reading"]["properties"]
     assert reading["voltage_l1"]["description"] == "Voltage L1 in V"

@@ -14,7 +14,7 @@ from contract.readings import Reading
 from history.meter_settings import change
 from history.readings_table import Writer
 from history.rollups.rollups import Rollups
-from tests.web.test_rest import make_client, parts
+from tests.support.web import make_client, parts
 from web.latest import Message
 
 HOURS = 50

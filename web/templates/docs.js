@@ -11,7 +11,7 @@
   document.addEventListener("themechange", follow);
   follow();
   window.ui = SwaggerUIBundle({
-    url: "/openapi.json",
+    url: `${root.dataset.base}/openapi.json`,
     dom_id: "#swagger-ui",
     deepLinking: true,
     validatorUrl: null,
