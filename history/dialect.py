@@ -39,7 +39,7 @@ _WRITER_PRAGMAS = {
     "temp_store": "memory",
     "journal_size_limit": 67_108_864,
     # Roll-ups change one page per series again and again: checkpoint those pages together.
-    "wal_autocheckpoint": 16000,
+    "wal_autocheckpoint": 8000,
 }
 _READER_PRAGMAS = {"cache_size": -8000, "temp_store": "memory", "query_only": 1}
 _MIGRATION_LOCK = 6_317_501
