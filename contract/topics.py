@@ -1,7 +1,7 @@
 """The MQTT topics: built, parsed and matched in this one place.
 
 meters/<id>/reading      meters/<id>/<quantity>     meters/<id>/status     meters/<id>/info
-meters/<id>/set
+meters/<id>/set          meters/<id>/peak
 meters/_bridge/<name>/…  meters/_recorder/<name>/…  meters/_tariff/<name>/prices
 homeassistant/device/meters/<id>/config
 """
@@ -15,7 +15,7 @@ METER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 """The rule of all ids: of meters, and the names of bridges, recorders and groups."""
 QUANTITY = re.compile(r"[a-z][a-z0-9_]{0,47}")
 LONGEST = len(f"{ROOT}/_recorder/") + 32 + 1 + 48
-RESERVED = frozenset({"reading", "status", "info", "set", "cmd"})
+RESERVED = frozenset({"reading", "status", "info", "set", "cmd", "peak"})
 
 BRIDGE = "bridge"
 RECORDER = "recorder"
@@ -94,6 +94,11 @@ def info(meter_id: str) -> str:
 def settings(meter_id: str) -> str:
     """Topic of a person's settings of a meter."""
     return f"{ROOT}/{meter_id}/set"
+
+
+def peak(meter_id: str) -> str:
+    """Topic of a meter's running quarter-hour."""
+    return f"{ROOT}/{meter_id}/peak"
 
 
 def bridge(name: str, leaf: str) -> str:

@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 import peewee
 
-from history.dialect import Row, dialect_of, fetch, fetch_one, placeholders
-from history.rollups.buckets import Point, Replacement, spans, steps
+from contract.meter_settings import Billing
+from history.dialect import dialect_of, fetch, fetch_one, placeholders
+from history.rollups.five_minutes import FiveMinutes
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, start_of, width_s
-from history.rollups.replacements import ALL_COUNTERS, replacements
+from history.rollups.netting import EXPORT, IMPORT, NETTED_EXPORT, NETTED_IMPORT
 from history.tables import quantity_ids, stored_quantities
-from history.voids import valid
+from history.voids import void_spans
 
 MOST_WAITING = 288
 """Buckets to count from readings, the newest: a day. More wait only after a large import."""
@@ -34,7 +35,12 @@ class Counters(NamedTuple):
     """The quantities that count what a meter draws and what it feeds in."""
 
     imported: str = "energy"
-    exported: str = "energy_export"
+    exported: str = EXPORT
+
+    @property
+    def registers(self) -> "Counters":
+        """The counters that the meter itself shows, of which netted ones are computed."""
+        return Counters(IMPORT) if self.imported == NETTED_IMPORT else self
 
 
 class Counted(NamedTuple):
@@ -49,23 +55,32 @@ class Counted(NamedTuple):
 
 
 _NOTHING = Counted(0, 0)
+_READ = {NETTED_IMPORT: (IMPORT, EXPORT), NETTED_EXPORT: (IMPORT, EXPORT)}
+"""The counters that a netted one is computed from."""
 
 Range = tuple[int, int, int]
 """A level, a bucket of it, and the bucket before which it ends."""
 
 
 def counters_of(database: peewee.Database, meter: int) -> Counters:
-    """Return the counters of a meter; that of consumption is `energy`, else `energy_import`.
+    """Return the counters that are the bill of a meter.
 
-    Of both, it is the one that the meter has sent over the longer time, else `energy`.
+    That of consumption is `energy`, else `energy_import`; of both, the one that the meter has sent
+    over the longer time. Where its bill is netted, the netted counters are it, once there are any.
     """
-    names = ("energy", "energy_import")
-    days = (
-        f"SELECT {{}}(bucket) FROM rollup WHERE level = {DAY} AND meter = {meter} AND quantity = "
-        "(SELECT id FROM quantities WHERE name = '{}')"
+    edges = (
+        f"(SELECT {{}}(bucket) FROM rollup WHERE level = {DAY} AND meter = {meter} "
+        "AND quantity = (SELECT id FROM quantities WHERE name = '{}'))"
     )
-    lasts = [f"({days.format('MAX', name)}) - ({days.format('MIN', name)}) + 1" for name in names]
-    ((energy, energy_import),) = fetch(database, f"SELECT {', '.join(lasts)}")
+    names = ("energy", "energy_import")
+    lasts = [f"{edges.format('MAX', name)} - {edges.format('MIN', name)} + 1" for name in names]
+    ((energy, energy_import, netted, billing),) = fetch(
+        database,
+        f"SELECT {', '.join(lasts)}, {edges.format('MIN', NETTED_IMPORT)}, "
+        f"(SELECT COALESCE(billing, info_billing) FROM meters WHERE id = {meter})",
+    )
+    if billing == Billing.NETTED and netted is not None:
+        return Counters(NETTED_IMPORT, NETTED_EXPORT)
     if energy is None and energy_import is None:
         stored = stored_quantities(database)
         shown = [f"{name} IS NOT NULL" if name in stored else "false" for name in names]
@@ -125,10 +140,10 @@ class Advances:
             sums = found[name] = counted[: len(whole)]
             for (place, _), part in zip(parts, counted[len(whole) :], strict=True):
                 _move_earlier(sums, place, part)
-        for place, ms in enumerate(moments):
-            if ms > cuts[place] * 1000:
-                for name, (_, advances) in self._steps(cuts[place] * 1000, ms).items():
-                    _move_earlier(found[name], place, Counted(len(advances), sum(advances)))
+        for place, (ms, cut) in enumerate(zip(moments, cuts, strict=True)):
+            if ms > cut * 1000:
+                for name, computed in self._begun_at(cut, ms).items():
+                    _move_earlier(found[name], place, computed)
         for name, changes in self._waiting.items():
             for bucket, change in changes.items():
                 _add(found[name], bisect_right(cuts, bucket) - 1, change)
@@ -136,6 +151,17 @@ class Advances:
             name: [counted.advance if counted.readings else None for counted in sums]
             for name, sums in found.items()
         }
+
+    def _begun_at(self, cut: int, ms: int) -> dict[str, Counted]:
+        """Return what each counter advanced by from an edge of 5 minutes until a moment (epoch ms).
+
+        What is netted there depends on what waits to be rolled up before it.
+        """
+        end = cut + width_s(FIVE_MINUTES)
+        runs = self._runs if _READ.keys() & self._numbers.keys() else ()
+        begin = next((begin for begin, last in runs if begin <= cut < last), cut)
+        computed = self._computed(begin, end, before_ms=ms)
+        return {name: buckets[cut] for name, buckets in computed.items() if cut in buckets}
 
     def quarters(self, moments: Sequence[int]) -> "Quarters":
         """Return the advances of the quarter-hours from the first moment to the last (epoch ms).
@@ -255,21 +281,62 @@ class Advances:
         return found
 
     @cached_property
-    def _waiting(self) -> dict[str, dict[int, Counted]]:
-        """Return, by counter and bucket, how the roll-ups change that wait to be computed."""
+    def _dirty(self) -> list[int]:
+        """The buckets that wait to be computed, in order."""
         rows = fetch(
             self._database,
             "SELECT bucket FROM rollup_dirty WHERE meter = ? ORDER BY bucket DESC LIMIT ?",
             (self._meter, MOST_WAITING),
         )
+        return sorted(bucket for (bucket,) in rows)
+
+    @cached_property
+    def _runs(self) -> list[tuple[int, int]]:
+        """The times in which these buckets lie, each to be read at once."""
+        width = width_s(FIVE_MINUTES)
+        apart = [b - a > _NEAR_S for a, b in pairwise(self._dirty)]
+        cuts = [place for place, is_apart in enumerate(apart, start=1) if is_apart]
+        edges = [0, *cuts, len(self._dirty)] if self._dirty else []
+        return [(self._dirty[a], self._dirty[b - 1] + width) for a, b in pairwise(edges)]
+
+    @cached_property
+    def _waiting(self) -> dict[str, dict[int, Counted]]:
+        """Return, by counter and bucket, how the roll-ups change that wait to be computed."""
         found: dict[str, dict[int, Counted]] = {name: {} for name in self._numbers}
-        for begin, end in _runs(sorted(bucket for (bucket,) in rows)):
-            for name, (times, advances) in self._steps(begin * 1000, end * 1000).items():
-                for bucket, i, j in spans(times):
-                    found[name][bucket] = Counted(j - i, sum(advances[i:j]))
+        for begin, end in self._runs:
+            for name, computed in self._computed(begin, end).items():
+                found[name] |= computed
+        void = self._void(self._dirty)
         for name, computed in found.items():
+            for bucket in void:
+                computed.setdefault(bucket, _NOTHING)
             for bucket, stored in self._stored(name, list(computed)):
                 computed[bucket] = computed[bucket].plus(stored, -1)
+        return found
+
+    def _void(self, buckets: Sequence[int]) -> list[int]:
+        """Return the buckets in which readings are void, so that their roll-ups may disappear."""
+        spans = void_spans(self._database, self._meter) if buckets else []
+        width = width_s(FIVE_MINUTES)
+        return [
+            bucket
+            for bucket in buckets
+            if any(begin < (bucket + width) * 1000 and bucket * 1000 < end for begin, end in spans)
+        ]
+
+    def _computed(
+        self, begin: int, end: int, before_ms: int | None = None
+    ) -> dict[str, dict[int, Counted]]:
+        """Return, by counter and bucket, what the readings between two edges (epoch s) lead to."""
+        names = {raw for name in self._numbers for raw in _READ.get(name, (name,))}
+        rows = FiveMinutes(self._database).computed(
+            self._meter, begin, end, names=names, before_ms=before_ms
+        )
+        of_number = {number: name for name, number in self._numbers.items()}
+        found: dict[str, dict[int, Counted]] = {}
+        for _, _, number, bucket, readings, *_, advance in rows:
+            if number in of_number:
+                found.setdefault(of_number[number], {})[bucket] = Counted(readings, advance)
         return found
 
     def _stored(self, name: str, buckets: Sequence[int]) -> list[tuple[int, Counted]]:
@@ -282,57 +349,6 @@ class Advances:
             (FIVE_MINUTES, self._meter, self._numbers[name], *buckets),
         )
         return [(bucket, Counted(n, delta)) for bucket, n, delta in rows]
-
-    def _steps(self, begin: int, end: int) -> dict[str, tuple[Sequence[int], list[int]]]:
-        """Return times and advances of each counter's readings between two times (epoch ms)."""
-        stored = stored_quantities(self._database)
-        names = [name for name in self._numbers if name in stored]
-        rows = fetch(
-            self._database,
-            f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
-            f"WHERE meter = ? AND ts >= ? AND ts < ? {self._valid} ORDER BY ts",
-            (self._meter, begin, end),
-        )
-        found: dict[str, tuple[Sequence[int], list[int]]] = {}
-        sent = {}
-        for place, name in enumerate(names, start=1):
-            if points := [(row[0], row[place]) for row in rows if row[place] is not None]:
-                sent[name] = points
-        before = self._before(rows[0][0], list(sent)) if rows else {}
-        for name, points in sent.items():
-            times, values = zip(*points, strict=True)
-            replaced = self._events.get(self._numbers[name], self._events.get(ALL_COUNTERS, ()))
-            found[name] = times, steps(times, values, before.get(name), replaced)
-        return found
-
-    @cached_property
-    def _events(self) -> Mapping[int, Sequence[Replacement]]:
-        return replacements(self._database, self._meter)
-
-    @cached_property
-    def _valid(self) -> str:
-        return valid(self._database, self._meter)
-
-    def _before(self, ts: int, names: Sequence[str]) -> dict[str, Point]:
-        """Return each counter's last reading before a time."""
-        if not names:
-            return {}
-        row = self._last_before(ts, names)
-        found: dict[str, Point] = {}
-        for name, value in zip(names, row[1:] if row else (), strict=False):
-            if row and value is not None:
-                found[name] = (row[0], value)
-            elif earlier := self._last_before(ts, [name], f"AND {name} IS NOT NULL"):
-                found[name] = (earlier[0], earlier[1])
-        return found
-
-    def _last_before(self, ts: int, names: Sequence[str], condition: str = "") -> Row | None:
-        return fetch_one(
-            self._database,
-            f"SELECT {', '.join(['ts', *names])} FROM readings_raw "
-            f"WHERE meter = ? AND ts < ? {condition} {self._valid} ORDER BY ts DESC LIMIT 1",
-            (self._meter, ts),
-        )
 
 
 def _since_the_hour(cuts: Sequence[int]) -> Iterator[tuple[int, Range]]:
@@ -354,11 +370,3 @@ def _move_earlier(sums: list[Counted], place: int, part: Counted) -> None:
     """Move a part from the span that begins at a moment to the one that ends there."""
     _add(sums, place - 1, part)
     _add(sums, place, part, -1)
-
-
-def _runs(buckets: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield where buckets that are read together begin and end."""
-    width = width_s(FIVE_MINUTES)
-    cuts = [n for n in range(1, len(buckets)) if buckets[n] - buckets[n - 1] > _NEAR_S]
-    for begin, end in pairwise([0, *cuts, len(buckets)] if buckets else []):
-        yield buckets[begin], buckets[end - 1] + width

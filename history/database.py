@@ -9,9 +9,9 @@ import peewee
 from playhouse.migrations import Runner
 
 from contract.quantities import DERIVED, QUANTITIES
-from history.dialect import dialect_of, problem_of, run_many, transaction
+from history.dialect import dialect_of, run_many, transaction
 from history.dialect import open_database as open_database
-from history.errors import StorageError
+from history.errors import StorageError, problem_of
 from history.tables import TABLES, VIEWS, add_columns, create_views, quantity_ids
 from service.files import HISTORY, create_file
 

@@ -67,9 +67,8 @@ def periods(
     moments = edges(unit, since, until, zone)
     with dialect_of(database).snapshot():
         meter = read_meter(database, meter_id)
-        return _periods(
-            database, meter, list(pairwise(moments)), zone, _chosen(tariffs, meter_id, tariff), now
-        )
+        picked = chosen(tariffs, meter_id, tariff)
+        return _periods(database, meter, list(pairwise(moments)), zone, picked, now)
 
 
 def between(
@@ -85,8 +84,8 @@ def between(
     """Return the same between each moment and the next."""
     with dialect_of(database).snapshot():
         meter = read_meter(database, meter_id)
-        chosen = _chosen(tariffs, meter_id, tariff)
-        return _periods(database, meter, list(pairwise(moments)), zone, chosen, now)
+        picked = chosen(tariffs, meter_id, tariff)
+        return _periods(database, meter, list(pairwise(moments)), zone, picked, now)
 
 
 def compare(
@@ -113,11 +112,12 @@ def compare(
         earlier = start_of(unit, start - timedelta(seconds=1), zone)
         point = min(earlier + (end - start), start)
         spans = [(start, end), (earlier, point), (earlier, start)]
-        chosen = _chosen(tariffs, meter_id, tariff)
-        return Comparison(*_periods(database, meter, spans, zone, chosen, now))
+        picked = chosen(tariffs, meter_id, tariff)
+        return Comparison(*_periods(database, meter, spans, zone, picked, now))
 
 
-def _chosen(tariffs: Tariffs | None, meter_id: str, name: str | None) -> Tariff | None:
+def chosen(tariffs: Tariffs | None, meter_id: str, name: str | None) -> Tariff | None:
+    """Return the tariff of this name, else that of the meter."""
     if tariffs is None:
         return None
     return tariffs.named[name] if name else tariffs.of(meter_id)

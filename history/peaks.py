@@ -6,6 +6,8 @@ one before has readings, too.
 """
 
 from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,12 +16,14 @@ from zoneinfo import ZoneInfo
 import peewee
 
 from contract.times import epoch_ms, from_epoch_ms
-from history.counters import QUARTER_MS, QUARTER_S, Advances, counters_of
+from history.counters import QUARTER_MS, QUARTER_S, Advances, Counters, counters_of
 from history.dialect import dialect_of, fetch
 from history.periods import Unit, edges
 from history.rollups.buckets import steps
+from history.rollups.fresh import stale
 from history.rollups.levels import QUARTER_HOUR
 from history.tables import Meter, quantity_id, read_meter, stored_quantities
+from history.voids import valid
 
 _PER_HOUR = 3600 // QUARTER_S
 
@@ -55,49 +59,55 @@ class RunningQuarter:
     """Follows the quarter-hours of a meter, reading by reading in the order of their times."""
 
     def __init__(self) -> None:
-        self._begin = self._since = self._last_ts = 0
-        self._counter: int | None = None
+        self._begin = self._since = self.last_ts = 0
+        self._shown: Sequence[int] | None = None
         self._energy = 0
         self._powers: list[float] = []
 
-    def add(self, ts: int, counter: int | None, power: float | None) -> Demand | None:
-        """Add what a reading shows (epoch ms, Wh, W); return the demand that it completes, if any.
+    def add(
+        self, ts: int, shown: Sequence[int] | None, power: float | None = None
+    ) -> Demand | None:
+        """Add a reading (epoch ms, Wh, W), and return the demand that it completes, if any.
 
-        A reading that is not newer than the one before changes nothing.
+        `shown` is the counter of the import, and that of the export if they are netted. A reading
+        that is not newer than the one before changes nothing.
         """
-        if ts <= self._last_ts:
+        if ts <= self.last_ts:
             return None
         completed, begin = None, ts - ts % QUARTER_MS
         if begin > self._begin:
-            follows = begin - self._last_ts <= QUARTER_MS
+            follows = begin - self.last_ts <= QUARTER_MS
             completed = self._demand() if follows else None
             self._begin, self._since = begin, begin if follows else ts
-            self._counter = self._counter if follows else None
+            self._shown = self._shown if follows else None
             self._energy, self._powers = 0, []
-        if counter is not None:
-            before = None if self._counter is None else (self._last_ts, self._counter)
-            self._energy += steps([ts], [counter], before)[0]
-            self._counter = counter
+        if shown is not None:
+            advances = [
+                steps([ts], [value], (self.last_ts, before))[0]
+                for before, value in zip(self._shown or shown, shown, strict=True)
+            ]
+            self._energy += advances[0] - sum(advances[1:])
+            self._shown = shown
         if power is not None:
             self._powers.append(max(power, 0))
-        self._last_ts = ts
+        self.last_ts = ts
         return completed
 
     def state(self) -> Running | None:
         """Return the running quarter-hour, None before its first reading."""
-        if not self._powers and self._counter is None:
+        if not self._powers and self._shown is None:
             return None
-        elapsed_s = (self._last_ts - self._since) / 1000
+        elapsed_s = (self.last_ts - self._since) / 1000
         power = self._powers[-1] if self._powers else None
         energy_wh = self._energy_wh(elapsed_s)
         so_far = energy_wh * 3600 / elapsed_s if elapsed_s else power or 0.0
-        rest_s = QUARTER_S - (self._last_ts - self._begin) / 1000
+        rest_s = QUARTER_S - (self.last_ts - self._begin) / 1000
         projected = energy_wh + (so_far if power is None else power) * rest_s / 3600
-        start, until = from_epoch_ms(self._begin), from_epoch_ms(self._last_ts)
+        start, until = from_epoch_ms(self._begin), from_epoch_ms(self.last_ts)
         return Running(start, until, so_far, projected * _PER_HOUR)
 
     def _energy_wh(self, elapsed_s: float) -> float:
-        if self._counter is not None:
+        if self._shown is not None:
             return max(self._energy, 0)
         return sum(self._powers) / len(self._powers) * elapsed_s / 3600
 
@@ -106,6 +116,28 @@ class RunningQuarter:
         if self._since > self._begin:
             return None
         return Demand(from_epoch_ms(self._begin), self._energy_wh(QUARTER_S) * _PER_HOUR)
+
+
+@dataclass(slots=True)
+class Followed:
+    """A meter whose demand is followed: the counters to add, and the month's highest so far."""
+
+    counters: tuple[str, ...]
+    quarter: RunningQuarter
+    highest: Demand | None
+
+
+def follow(
+    database: peewee.Database, meter_id: str, now: datetime, zone: ZoneInfo
+) -> Followed | None:
+    """Return the demand of a meter as the history has it; None for one without history."""
+    with dialect_of(database).snapshot():
+        meter = read_meter(database, meter_id)
+        if meter is None:
+            return None
+        (month,) = months(database, meter_id, now, now, zone)
+        counters = counted_by(counters_of(database, meter.id))
+        return Followed(counters, _running(database, meter, now), month.highest)
 
 
 def months(
@@ -129,14 +161,19 @@ def months(
 def running(database: peewee.Database, meter_id: str, now: datetime) -> Running | None:
     """Return the running quarter-hour, None before its first reading."""
     begin = epoch_ms(now) // QUARTER_MS * QUARTER_MS
-    quarter = RunningQuarter()
     with dialect_of(database).snapshot():
         meter = read_meter(database, meter_id)
         if meter is None or meter.last_ts < begin:
             return None
-        for reading in _readings(database, meter, begin - QUARTER_MS):
-            quarter.add(*reading)
-    return quarter.state()
+        return _running(database, meter, now).state()
+
+
+def _running(database: peewee.Database, meter: Meter, now: datetime) -> RunningQuarter:
+    quarter = RunningQuarter()
+    begin = epoch_ms(now) // QUARTER_MS * QUARTER_MS
+    for reading in _readings(database, meter, begin - QUARTER_MS):
+        quarter.add(*reading)
+    return quarter
 
 
 def _demands(
@@ -157,25 +194,43 @@ def _demands(
 
 
 def _mean_powers(database: peewee.Database, meter: Meter, begin: int, end: int) -> dict[int, float]:
+    waiting = stale(database, meter.id, QUARTER_HOUR, begin, end)
     quarters, means = dialect_of(database).fetch_columns(
         ("bucket", "mean"),
-        "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?",
+        "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?"
+        f"{waiting.condition if waiting else ''}",
         (QUARTER_HOUR, meter.id, quantity_id(database, "power"), begin, end),
         "bucket",
     )
-    return {quarter: mean / 1000 for quarter, mean in zip(quarters, means, strict=True)}
+    sums = {quarter: (1, mean) for quarter, mean in zip(quarters, means, strict=True)}
+    is_stored = "power" in stored_quantities(database)
+    rows = waiting.rows(database, ["power"])["power"] if waiting and is_stored else ()
+    for quarter, n, total, *_ in rows:
+        before = sums.get(quarter, (0, 0))
+        sums[quarter] = (before[0] + n, before[1] + total)
+    return {quarter: total / n / 1000 for quarter, (n, total) in sums.items()}
 
 
 def _readings(
     database: peewee.Database, meter: Meter, begin: int
-) -> list[tuple[int, int | None, float | None]]:
-    """Return time, counter (Wh) and power (W) of the readings from a time on."""
-    counter = counters_of(database, meter.id).imported
+) -> list[tuple[int, Sequence[int] | None, float | None]]:
+    """Return time, counters (Wh) and power (W) of the readings from a time on."""
     stored = stored_quantities(database)
-    names = [name if name in stored else "NULL" for name in (counter, "power")]
+    names = [*counted_by(counters_of(database, meter.id)), "power"]
+    columns = ", ".join(name if name in stored else "NULL" for name in names)
     rows = fetch(
         database,
-        f"SELECT ts, {', '.join(names)} FROM readings_raw WHERE meter = ? AND ts >= ? ORDER BY ts",
+        f"SELECT ts, {columns} FROM readings_raw WHERE meter = ? AND ts >= ? "
+        f"{valid(database, meter.id)} ORDER BY ts",
         (meter.id, begin),
     )
-    return [(ts, wh, None if power is None else power / 1000) for ts, wh, power in rows]
+    return [
+        (ts, None if None in shown else shown, None if power is None else power / 1000)
+        for ts, *shown, power in rows
+    ]
+
+
+def counted_by(counters: Counters) -> tuple[str, ...]:
+    """Return the counters of readings that a demand is computed from, as `RunningQuarter` does."""
+    own = counters.registers
+    return (own.imported,) if own == counters else own

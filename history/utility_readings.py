@@ -12,14 +12,12 @@ from itertools import groupby, pairwise
 
 import peewee
 
-from contract.meter_settings import Billing
 from contract.times import epoch_ms, from_epoch_ms
-from history.counters import Advances, Counters, counters_of
+from history.counters import Advances, counters_of
 from history.dialect import Row, dialect_of, fetch, fetch_one, run, transaction
 from history.errors import StorageError
 from history.rollups.buckets import Point
 from history.rollups.levels import QUARTER_HOUR, width_s
-from history.rollups.netting import NETTED_EXPORT, NETTED_IMPORT
 from history.tables import Meter, read_meter, read_meters, stored_quantities
 from history.voids import valid
 
@@ -112,7 +110,8 @@ def comparisons(database: peewee.Database, meter_id: str | None = None) -> list[
 def _compared(
     database: peewee.Database, meter: Meter, points: Sequence[Point], *, exported: bool
 ) -> Iterator[Comparison]:
-    name = _counters(database, meter)[exported]
+    counters = counters_of(database, meter.id)
+    name, register = counters[exported], counters.registers[exported]
     ends = [ts + 1 for ts, _ in points]  # after a reading of that very moment
     advances = Advances(database, meter.id, [name]).between(ends)[name]
     counted: list[_Counted] = [(None, None, None)]
@@ -120,7 +119,7 @@ def _compared(
         counted.append(_counted(before, after, advance if before[0] >= meter.first_ts else None))
     for (ts, value), (since, by_utility, by_meter) in zip(points, counted, strict=True):
         reading = UtilityReading(meter.name, from_epoch_ms(ts), value / 1000, exported)
-        last = _last_before(database, meter, name, ts)
+        last = _last_before(database, meter, register, ts)
         measured_at, counter = (from_epoch_ms(last[0]), last[1] / 1000) if last else (None, None)
         yield Comparison(reading, counter, measured_at, since, by_utility, by_meter)
 
@@ -131,13 +130,6 @@ def _counted(before: Point, after: Point, advance: int | None) -> _Counted:
     if by_utility < 0:
         return since, None, None
     return since, by_utility / 1000, None if advance is None else advance / 1000
-
-
-def _counters(database: peewee.Database, meter: Meter) -> Counters:
-    """Return the counters that the bill of a meter is made of."""
-    if meter.billing is Billing.NETTED:
-        return Counters(NETTED_IMPORT, NETTED_EXPORT)
-    return counters_of(database, meter.id)
 
 
 def _last_before(database: peewee.Database, meter: Meter, name: str, ts: int) -> Point | None:

@@ -54,6 +54,9 @@ GROUPS = {
         "reading": _recorder_command(
             "reading", "enter a reading of the utility's meter, and compare"
         ),
+        "statement": _recorder_command(
+            "statement", "show what meters counted in a period, and what it costs"
+        ),
         "void": _recorder_command("void", "take readings out of every sum, or bring them back"),
         "replace-meter": _recorder_command(
             "replace-meter", "record that a meter was replaced by another"

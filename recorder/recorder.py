@@ -24,6 +24,7 @@ from recorder.commit_window import CommitWindow
 from recorder.inbox import BridgeMessage, Contents, Inbox, SettingsMessage
 from recorder.leader_election import LeaderElection
 from recorder.meter_infos import MeterInfos
+from recorder.peaks import Peaks
 from recorder.replays import Replays
 from recorder.settings import RecorderSettings
 from recorder.storage import Storage
@@ -89,6 +90,7 @@ class Recorder:
             manual_ack=True,
         )
         self._infos = MeterInfos(storage)
+        self._peaks = Peaks(storage, settings.zone, settings.peak_interval)
         self._replays = Replays(self._name, storage, direct=self._group is not None)
         self._election = LeaderElection(storage, self._group, self._name)
 
@@ -102,6 +104,7 @@ class Recorder:
             if self._election.is_leader():
                 if self._mqtt.connected:
                     self._request_replays(stop)
+                    self._publish_peaks()
                 self._storage.run_upkeep()
             if time.monotonic() >= self._info_due_s:
                 self._publish_info()
@@ -178,7 +181,8 @@ class Recorder:
         journaled = self._storage.journaled_meters
         urgent = not all(_may_wait(delivery.contents, journaled) for delivery in batch)
         self._window.add(held, urgent=urgent, now_s=time.monotonic())
-        readings = (reading for delivery in batch for reading in delivery.contents.readings)
+        readings = [reading for delivery in batch for reading in delivery.contents.readings]
+        self._peaks.take(readings)
         numbered = {reading.meter_id for reading in readings if reading.seq is not None}
         self._replays.handle_numbered(numbered.difference(journaled))
         if not self._commit_is_due():
@@ -208,6 +212,10 @@ class Recorder:
         for bridge, request in self._replays.due_requests():
             topic = topics.bridge(bridge, "replay")
             self._mqtt.publish(topic, request.encode(), qos=1, retain=False)
+
+    def _publish_peaks(self) -> None:
+        for topic, payload in self._peaks.due(time.monotonic(), datetime.now(UTC)):
+            self._mqtt.publish(topic, payload, qos=0, retain=True)
 
     def _store(self, batch: Sequence[Delivery], give_up: threading.Event) -> bool:
         """Commit a batch and acknowledge it; False where it could not be stored in time."""

@@ -59,6 +59,12 @@ class RecorderSettings(Settings):
         description="Time zone of days and prices, such as Europe/Berlin (default: the system's).",
     )
 
+    peak_interval: float = Field(
+        10,
+        ge=0,
+        le=900,
+        description="Shortest time in seconds between two messages on meters/<id>/peak (0 = none).",
+    )
     tariffs_file: Path = Field(
         Path("tariffs.toml"),
         description="File of energy prices; without it, no costs are computed.",

@@ -7,7 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
 import peewee
 
@@ -15,7 +17,7 @@ from contract.meter_settings import MeterSettings
 from contract.prices import PriceList
 from contract.readings import Reading
 from contract.replay import Replayed
-from history import meter_settings, prices, queries
+from history import meter_settings, peaks, prices, queries
 from history.database import FIRST_STEP, migrate, name_of, open_database, storage_errors
 from history.dialect import dialect_of
 from history.errors import StorageError
@@ -156,6 +158,12 @@ class Storage:
             return True
 
         return self._try(attempt, give_up, lambda _: True) is not None
+
+    def follow_demand(self, meter_id: str, now: datetime, zone: ZoneInfo) -> peaks.Followed | None:
+        """Return the demand of a meter; None for one without history. Raises StorageError."""
+        with storage_errors(self._database):
+            self._ready()
+            return peaks.follow(self._database, meter_id, now, zone)
 
     def settle(
         self,

@@ -5,6 +5,7 @@ from flask import Blueprint, Response, make_response, render_template
 from contract import topics
 from contract.quantities import BY_NAME, QUANTITIES
 from service import __version__
+from web.context import parts
 
 blueprint = Blueprint("pages", __name__)
 
@@ -43,8 +44,16 @@ def meter(meter_id: str) -> str | Response:
 
 
 def _page(template: str, meter_id: str | None) -> str:
+    shared = parts()
     return render_template(
-        template, catalogue=CATALOGUE, label=_label, meter_id=meter_id, version=__version__
+        template,
+        catalogue=CATALOGUE,
+        label=_label,
+        meter_id=meter_id,
+        version=__version__,
+        zone=shared.zone.key,
+        broker_host=shared.settings.mqtt_host,
+        broker_port=shared.settings.mqtt_port,
     )
 
 

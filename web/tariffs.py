@@ -158,7 +158,7 @@ def _tariffs(tariffs: Tariffs | None) -> list[dict[str, object]]:
         {
             "name": name,
             "currency": tariffs.currency,
-            "is_default": tariff is tariffs.first,
+            "is_default": tariff is tariffs.default,
             "meters": [meter for meter, own in tariffs.meters.items() if own == name],
             "dynamic": tariff.rates[-1].price_list,
         }

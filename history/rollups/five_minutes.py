@@ -1,7 +1,7 @@
 """Roll-ups of 5 minutes: what the readings lead to."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import sub
 
 import peewee
@@ -43,14 +43,25 @@ class FiveMinutes:
         self._numbers = quantity_ids(database)
         self._reported: set[tuple[int, str, int]] = set()
 
-    def computed(self, meter: int, begin: int, end: int) -> list[Row]:
-        """Return the rows between two edges of 5 minutes (epoch s).
+    def computed(
+        self,
+        meter: int,
+        begin: int,
+        end: int,
+        *,
+        names: Collection[str] | None = None,
+        before_ms: int | None = None,
+    ) -> list[Row]:
+        """Return the rows between two edges of 5 minutes (epoch s), of all or of these quantities.
 
-        A bucket without readings has no row: they may have been deleted.
+        With `before_ms`, readings from then on (epoch ms) are left out. A bucket without readings
+        has no row: they may have been deleted.
         """
         readings = MeterReadings(self._database, meter)
-        names = stored_quantities(self._database)
-        sent = readings.between(names, begin * 1000, end * 1000)
+        stored = stored_quantities(self._database)
+        wanted = [name for name in stored if names is None or name in names]
+        end_ms = end * 1000 if before_ms is None else before_ms
+        sent = readings.between(wanted, begin * 1000, end_ms)
         if not sent:
             return []
         first = min(times[0] for times, _ in sent.values())

@@ -1,4 +1,4 @@
-"""Commands for the history: its state, files, meters, prices and corrections."""
+"""Commands for the history: its state, files, meters, prices, statements and corrections."""
 
 from service.cli import Command
 
@@ -15,6 +15,9 @@ COMMANDS = {
     "prices": Command("recorder.commands.prices", "import, export or list dynamic prices"),
     "reading": Command(
         "recorder.commands.reading", "enter a reading of the utility's meter, and compare"
+    ),
+    "statement": Command(
+        "recorder.commands.statement", "show what meters counted in a period, and what it costs"
     ),
     "void": Command("recorder.commands.void", "take readings out of every sum, or bring them back"),
     "replace-meter": Command(

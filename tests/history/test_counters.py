@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import peewee
@@ -9,10 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contract.meter_settings import Billing, MeterSettings
 from contract.readings import Reading
 from contract.times import epoch_ms
+from history.corrections import void
 from history.counters import MOST_WAITING, Advances, Counters, counters_of
 from history.dialect import run
+from history.meter_settings import change
 from history.readings_table import Writer
 from history.rollups.replacements import replace_meter
 from history.rollups.rollups import Rollups
@@ -28,7 +32,7 @@ LONGEST_MS = 4 * 3_600_000
 
 
 def clear(database: peewee.Database) -> None:
-    for table in ("readings_raw", "rollup", "rollup_dirty", "meters", "meter_events"):
+    for table in ("readings_raw", "rollup", "rollup_dirty", "meters", "meter_events", "voids"):
         run(database, f"DELETE FROM {table}")
 
 
@@ -189,3 +193,69 @@ def test_consumption_is_counted_by_the_counter_of_an_import_that_goes_back_furth
 
 def test_the_export_has_a_counter_of_its_own() -> None:
     assert Counters() == ("energy", "energy_export")
+
+
+# -- netted, and void --------------------------------------------------------------------------
+
+
+def test_a_netted_bill_has_the_netted_counters(database: peewee.Database) -> None:
+    rows = [
+        Reading("1", NOON + timedelta(minutes=n), {"energy_import": n / 10, "energy_export": n / 5})
+        for n in range(60)
+    ]
+    Writer(database).write(rows[:40])
+    change(database, "1", MeterSettings(billing=Billing.NETTED))
+    assert consumption(database) == "energy_import"  # nothing is netted yet
+    assert Rollups(database).run(ALL)
+    Writer(database).write(rows[40:])
+
+    assert consumption(database) == "energy_import_netted"
+    moments = [NOON, NOON + timedelta(minutes=33, seconds=30), NOON + timedelta(hours=1)]
+    assert advances(database, moments, "energy_import_netted") == [0, 0]
+    assert advances(database, moments, "energy_export_netted") == pytest.approx([3.3, 2.6])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(seed=st.integers(0, 10**6))
+def test_netted_advances_do_not_change_when_they_are_rolled_up(
+    database: peewee.Database, seed: int
+) -> None:
+    clear(database)
+    chance, counted = Random(seed), [0, 0]
+    readings = []
+    for n in range(300):
+        for place in range(2):
+            counted[place] += chance.choice([0, 0, 10, 200])
+        values = {"energy_import": counted[0] / 1000, "energy_export": counted[1] / 1000}
+        readings.append(Reading("1", NOON + timedelta(seconds=30 * n), values))
+    Writer(database).write(readings[:200])
+    assert Rollups(database).run(ALL)
+    Writer(database).write(readings[200:])
+    moments = [NOON, *(NOON + timedelta(seconds=chance.randrange(9000)) for _ in range(4))]
+    moments.sort()
+    names = ("energy_import_netted", "energy_export_netted", "energy_import", "energy_export")
+
+    before = {name: advances(database, moments, name) for name in names}
+    assert Rollups(database).run(ALL)
+    after = {name: advances(database, moments, name) for name in names}
+
+    assert before == after
+    for netted_in, netted_out, drawn, fed in zip(*after.values(), strict=True):
+        if None not in (netted_in, netted_out, drawn, fed):
+            assert netted_in - netted_out == pytest.approx(drawn - fed)  # type: ignore[operator]
+
+
+def test_void_readings_count_nothing_before_they_are_rolled_up_again(
+    database: peewee.Database,
+) -> None:
+    fill(database, NOON, 2, every_s=60)
+    moments = [NOON + timedelta(minutes=minute) for minute in (0, 60, 63, 66, 120)]
+    assert None not in advances(database, moments)
+
+    void(database, "1", moments[1], moments[3], "tested")
+
+    before = advances(database, moments)
+    assert before[1:3] == [None, None]
+    assert before[3] == pytest.approx(0.54 + 0.06)  # it counts on across what is void
+    assert Rollups(database).run(ALL)
+    assert advances(database, moments) == before

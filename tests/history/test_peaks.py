@@ -7,9 +7,11 @@ from random import Random
 import peewee
 import pytest
 
+from contract.meter_settings import Billing, MeterSettings
 from contract.readings import Reading
 from contract.times import epoch_ms
 from history import peaks
+from history.meter_settings import change
 from history.peaks import Demand, RunningQuarter
 from history.readings_table import Writer
 from history.rollups.rollups import Rollups
@@ -146,7 +148,7 @@ def test_readings_one_by_one_complete_the_demands_of_the_history(
     quarter, demands = RunningQuarter(), []
     for reading in readings:
         wh = round(reading.values["energy"] * 1000)
-        demands.append(quarter.add(epoch_ms(reading.ts), wh, reading.values["power"]))
+        demands.append(quarter.add(epoch_ms(reading.ts), [wh], reading.values["power"]))
 
     found = [demand for demand in demands if demand]
     (month,) = peaks.months(database, "1", START, START, BERLIN)
@@ -158,14 +160,36 @@ def test_readings_one_by_one_complete_the_demands_of_the_history(
 def test_a_quarter_hour_after_a_gap_begins_with_its_first_reading() -> None:
     quarter = RunningQuarter()
     begin = epoch_ms(START)
-    quarter.add(begin, 1000, None)
-    quarter.add(begin + 10 * 900_000 + 300_000, 9000, None)
-    quarter.add(begin + 10 * 900_000 + 600_000, 9100, None)
+    quarter.add(begin, [1000])
+    quarter.add(begin + 10 * 900_000 + 300_000, [9000])
+    quarter.add(begin + 10 * 900_000 + 600_000, [9100])
 
     running = quarter.state()
 
     assert running
     assert running.so_far == pytest.approx(1200)
     assert running.projected == pytest.approx((100 + 100) * 4)
-    assert quarter.add(begin + 11 * 900_000, 9200, None) is None
-    assert quarter.add(begin + 11 * 900_000, 9999, None) is None  # not newer
+    assert quarter.add(begin + 11 * 900_000, [9200]) is None
+    assert quarter.add(begin + 11 * 900_000, [9999]) is None  # not newer
+
+
+def test_demand_is_netted_where_the_bill_is(database: peewee.Database) -> None:
+    names = ("energy_import", "energy_export")
+    Writer(database).write(
+        Reading(
+            "1",
+            START + timedelta(minutes=n, seconds=59),
+            dict(zip(names, (n / 10, n / 40), strict=True)),
+        )
+        for n in range(70)
+    )
+    assert Rollups(database).run(ALL)
+    change(database, "1", MeterSettings(billing=Billing.NETTED))
+
+    (month,) = peaks.months(database, "1", START, START, BERLIN)
+    running = peaks.running(database, "1", START + 5 * QUARTER - timedelta(minutes=5))
+
+    assert month.highest
+    assert month.highest.power == pytest.approx(4500)  # 6 kW drawn, 1.5 kW fed in
+    assert running
+    assert running.projected == pytest.approx(4500, rel=0.01)

@@ -44,7 +44,7 @@ def counted(
 ) -> Period:
     line = Line("energy", "energy", "kWh", None, 0.0, cost or 0.0)
     bill = None if cost is None else Cost((line,), has_rates=True)
-    return Period(NOON, NOON + HOUR, imported, exported, bill)
+    return Period(NOON, NOON + HOUR, imported, exported, cost, bill)
 
 
 def of(meters: list[Meter], **found: Period) -> HousePeriod:

@@ -135,6 +135,7 @@ def test_a_netted_bill_is_compared_with_netted_counters(database: peewee.Databas
     enter_at(database, 9.5, 113.5)
 
     assert drifts(database) == [None, 0]
+    assert comparisons(database)[1].counter == 18  # what the meter itself shows
 
 
 def test_nothing_is_compared_that_our_meter_has_not_seen(database: peewee.Database) -> None:

@@ -1,13 +1,15 @@
-"""Fixtures: a client of a service, and what fills its history."""
+"""Fixtures: a browser, a client of a service, and what fills its history."""
 
 from collections.abc import Callable, Iterator
 
 import peewee
 import pytest
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser, sync_playwright
 
 from contract.readings import Reading
 from history.readings_table import Writer
+from tests.support.parts import CHROMIUM_OPTIONS, require
 from tests.support.web import make_client, parts
 
 
@@ -28,3 +30,12 @@ def store(client: FlaskClient, database: peewee.Database) -> Callable[..., None]
         Writer(database).write(readings)
 
     return write
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    path = require("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()

@@ -20,13 +20,11 @@ from playwright.sync_api import (
     Request,
     Response,
     expect,
-    sync_playwright,
 )
 
 from contract.quantities import BY_NAME
 from contract.times import format_time
 from tests.support.parts import (
-    CHROMIUM_OPTIONS,
     ROOT,
     Part,
     free_port,
@@ -86,15 +84,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         web.wait_for("connected")
         wait_until(lambda: listens(settings["HTTP_PORT"]), what="the web service")
         yield House(settings["MQTT_PORT"], f"http://127.0.0.1:{settings['HTTP_PORT']}")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = require("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -7,6 +7,11 @@ const rows = new Map(
 const PHASE = /^([a-z_]+)_(l\d)$/; // no digit in the first part: voltage_l1_l2 is between phases
 const KILO_FROM = 10_000;
 
+export const PHASE_ROWS = ["voltage", "current", "power"];
+
+/** The time zone of the site: its days and its hours, wherever the reader is. */
+export const ZONE = document.documentElement.dataset.zone;
+
 export const MISSING = "–";
 
 /** The names of all quantities, in the catalogue's order. */
@@ -50,18 +55,19 @@ export function number(value, digits) {
   return formats.get(digits).format(value).replace("-", "\u2212");
 }
 
-const inKilo = (name, value) => Boolean(rows.get(name)?.kilo) && Math.abs(value) >= KILO_FROM;
+const inKilo = (name, value, from = KILO_FROM) =>
+  Boolean(rows.get(name)?.kilo) && Math.abs(value) >= from;
 
-/** The text and the unit of a value, in thousands of the unit where the value is large. */
-export function split(name, value) {
+/** The text and the unit of a value, in thousands of the unit `from` that value on. */
+export function split(name, value, from = KILO_FROM) {
   if (value === null || value === undefined) return { text: MISSING, unit: unit(name) };
-  if (inKilo(name, value)) return { text: number(value / 1000, 2), unit: `k${unit(name)}` };
+  if (inKilo(name, value, from)) return { text: number(value / 1000, 2), unit: `k${unit(name)}` };
   return { text: number(value, decimals(name)), unit: unit(name) };
 }
 
 /** Text and unit as one text; a dash where there is no value. */
-export function format(name, value) {
-  const { text, unit: shown } = split(name, value);
+export function format(name, value, from = KILO_FROM) {
+  const { text, unit: shown } = split(name, value, from);
   return shown && text !== MISSING ? `${text}\u202f${shown}` : text;
 }
 
@@ -87,23 +93,42 @@ export function age(seconds) {
   return `${Math.round(seconds / 86400)} d ago`;
 }
 
-const clockTime = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const dayAndTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-const minutes = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
-const days = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric" });
+/** The parts of an amount of money in a currency of ISO 4217, or in one of another name. */
+export function moneyParts(amount, currency) {
+  try {
+    return new Intl.NumberFormat(undefined, { style: "currency", currency }).formatToParts(amount);
+  } catch {
+    return [{ value: `${number(amount, 2)}\u202f` }, { type: "currency", value: currency }];
+  }
+}
 
-/** Local time of epoch seconds; with the day where that is not today. */
+/** An amount of money as a text. */
+export const money = (...all) => moneyParts(...all).map(({ value }) => value).join("");
+
+const formatOf = (options, locale) =>
+  new Intl.DateTimeFormat(locale, { timeZone: ZONE, ...options });
+const clockTime = formatOf({ timeStyle: "medium" });
+const dayAndTime = formatOf({ dateStyle: "medium", timeStyle: "medium" });
+const minutes = formatOf({ hour: "numeric", minute: "2-digit" });
+const days = formatOf({ weekday: "short", day: "numeric" });
+const plainDay = formatOf({ dateStyle: "short" }, "en-GB");
+const plainTime = formatOf({ timeStyle: "medium" }, "en-GB");
+
+/** The site's time of epoch seconds in hours and minutes. */
+export const clock = (at_s) => minutes.format(new Date(at_s * 1000));
+
+/** The site's time of epoch seconds; with the day where that is not today. */
 export function localTime(at_s) {
   const date = new Date(at_s * 1000);
-  const today = date.toDateString() === new Date().toDateString();
-  return (today ? clockTime : dayAndTime).format(date);
+  const isToday = plainDay.format(date) === plainDay.format(new Date());
+  return (isToday ? clockTime : dayAndTime).format(date);
 }
 
 /** The text of a tick on a time axis with ticks `step_s` apart. */
 export function timeTick(at_s, step_s) {
   const date = new Date(at_s * 1000);
-  const midnight = date.getHours() === 0 && date.getMinutes() === 0 && date.getSeconds() === 0;
-  if (step_s >= 86_400 || (midnight && step_s >= 3600)) return days.format(date);
+  const isMidnight = plainTime.format(date) === "00:00:00";
+  if (step_s >= 86_400 || (isMidnight && step_s >= 3600)) return days.format(date);
   return (step_s < 60 ? clockTime : minutes).format(date);
 }
 
@@ -129,6 +154,17 @@ export function descriptions(quantities, phase = null) {
     element("dd", {},
       element("span", { "data-quantity": phase ? `${name}_${phase}` : name }),
       element("span", { class: "unit" }))));
+}
+
+/** A table of a meter's phases, in the units of its rows. */
+export function phaseTable(meter, phases) {
+  const rows = PHASE_ROWS.filter((q) => phases.some((p) => meter.has(`${q}_${p}`)));
+  return element("table", { class: "phases" },
+    element("thead", {}, element("tr", {}, element("td"),
+      ...phases.map((p) => element("th", { scope: "col", "data-line": p }, p.toUpperCase())))),
+    element("tbody", {}, ...rows.map((q) => element("tr", {},
+      element("th", { scope: "row" }, unit(q)),
+      ...phases.map((p) => element("td", {}, element("span", { "data-quantity": `${q}_${p}` })))))));
 }
 
 /** Fill every element below `root` that names a quantity; in thousands only where it has a unit. */

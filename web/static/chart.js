@@ -1,7 +1,8 @@
 // Charts: uPlot in the page's colours, with the catalogue's labels and units.
 
 import {
-  axisTexts, decimals, element, format, isAdditive, label, phaseOf, setText, shortLabel, timeTick,
+  ZONE, axisTexts, decimals, element, format, isAdditive, label, localTime, phaseOf, setText,
+  shortLabel, timeTick,
 } from "./catalogue.js";
 
 const charts = new Set();
@@ -92,9 +93,12 @@ function zeroLine(chart) {
   chart.ctx.restore();
 }
 
+// Its local parts are those of the site's time zone: ticks are at its hours and days.
+const tzDate = (at_s) => window.uPlot.tzDate(new Date(at_s * 1000), ZONE);
+
 function place(box, options, columns) {
   const size = () => ({ width: box.clientWidth, height: box.clientHeight });
-  const chart = new window.uPlot({ ...options, ...size() }, columns, box);
+  const chart = new window.uPlot({ tzDate, ...options, ...size() }, columns, box);
   charts.add(chart);
   new ResizeObserver(() => {
     const { width, height } = size();
@@ -108,8 +112,7 @@ export function spark(box) {
   let range = [0, 1];
   const chart = place(box, {
     legend: { show: false },
-    cursor: { show: false },
-    padding: [3, 0, 3, 0],
+    cursor: { show: false }, padding: [3, 0, 3, 0],
     axes: [{ show: false }, { show: false }],
     scales: { x: { time: true, range: () => range }, y: { range: reach("power") } },
     series: [{}, total(1.75)],
@@ -138,10 +141,8 @@ export function lineChart(box, legend, head, quantities, { newest = false, onZoo
     padding: [12, 22, 0, 0],
     cursor: {
       y: false,
-      points: {
-        size: 7, width: 0,
-        fill: (_chart, index) => colours()[phaseOf(quantities[index - 1]) ?? "import"],
-      },
+      points: { size: 7, width: 0,
+        fill: (_chart, index) => colours()[phaseOf(quantities[index - 1]) ?? "import"] },
       drag: { x: Boolean(onZoom), y: false, setScale: false },
       bind: { dblclick: () => () => onZoom?.(null, null) },
     },
@@ -188,10 +189,10 @@ function legendOf(box, head, quantities, newest) {
     "span", { class: "key", "data-line": phaseOf(name) ?? "total" }, labelOf(name), values[index])));
   return (chart) => {
     const at = chart.data[0][chart.cursor.idx] === undefined ? null : chart.cursor.idx;
-    setText(time, at === null ? "" : timeTick(chart.data[0][at], 1));
+    setText(time, at === null ? "" : localTime(chart.data[0][at]));
     quantities.forEach((name, index) => {
       const column = chart.data[index + 1];
-      const row = at !== null ? at : newest ? column.length - 1 : null;
+      const row = at ?? (newest ? column.length - 1 : null);
       setText(values[index], row === null ? "" : format(name, column[row]));
     });
   };

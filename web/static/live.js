@@ -3,7 +3,9 @@
 import { setText } from "./catalogue.js";
 import { io } from "./vendor/socket.io.esm.min.js";
 
-const FILTERS = ["meters/+/reading", "meters/+/status", "meters/_bridge/+/status"];
+const FILTERS = [
+  "meters/+/reading", "meters/+/status", "meters/_bridge/+/status", "meters/_recorder/+/status",
+];
 const SETTLE_MS = 300;
 const FRESH_MS = 4000;
 const FIRST_MS = 1500;
@@ -96,6 +98,7 @@ export function connect({ first, onReading, onStatus, onChange }) {
     randomizationFactor: 0.5,
   });
   let broker = { connected: true, trouble: null };
+  let history = broker;
   let timer = null;
   let missed = false;
   const statuses = new Map();
@@ -110,7 +113,7 @@ export function connect({ first, onReading, onStatus, onChange }) {
       missed = false;
     }, SETTLE_MS);
   };
-  const show = () => showConnection(socket, broker);
+  const show = () => showConnection(socket, broker, history, statuses);
 
   const late = new Promise((resolve) => { setTimeout(resolve, FIRST_MS); });
   const ready = Promise.race([first, late]);
@@ -135,6 +138,7 @@ export function connect({ first, onReading, onStatus, onChange }) {
     broker = state;
     show();
   });
+  socket.on("history", (state) => { history = state; show(); });
   socket.on("message", ({ topic, payload }) => {
     const parts = topic.split("/");
     const leaf = parts.at(-1);
@@ -143,6 +147,7 @@ export function connect({ first, onReading, onStatus, onChange }) {
       // Sent between the page's first request and its subscription, "offline" is a change, too.
       const before = statuses.get(topic) ?? "online";
       statuses.set(topic, payload);
+      if (parts.length > 3) show();
       const isChange = parts.length === 3 && onStatus(parts[1], payload);
       if (isChange || before !== payload) changed(false);
     }
@@ -154,16 +159,42 @@ export function connect({ first, onReading, onStatus, onChange }) {
 
 let everConnected = false;
 
-function showConnection(socket, broker) {
+/** The names of a kind of service, as in "_bridge", whose status is this one. */
+const having = (statuses, kind, status) => [...statuses]
+  .filter(([topic, each]) => topic.split("/")[1] === kind && each === status)
+  .map(([topic]) => topic.split("/")[2]).sort().join(", ");
+
+/** What is missing: a word for the header's pill, if any, and a sentence that says what is lost. */
+function missing(connected, broker, history, statuses) {
+  if (!connected) {
+    return everConnected ? [["", "The web service does not respond: the values are the last known."]] : [];
+  }
+  if (!broker.connected) {
+    const why = broker.trouble ? ` (${broker.trouble})` : "";
+    return [["Broker offline", `The broker is offline${why}: no new values arrive.`]];
+  }
+  const found = [];
+  const [recorders, bridges] = ["_recorder", "_bridge"].map((k) => having(statuses, k, "offline"));
+  if (recorders && !having(statuses, "_recorder", "online")) {
+    found.push(["Recorder offline",
+      `Recorder ${recorders} is offline: readings are not stored until it runs.`]);
+  }
+  if (!history.connected) {
+    found.push(["History away", `The history is unavailable (${history.trouble}): no charts, no energy.`]);
+  }
+  if (bridges) found.push(["", `Bridge ${bridges} is offline: its meters are not read until it runs.`]);
+  return found;
+}
+
+function showConnection(socket, broker, history, statuses) {
   const target = document.getElementById("connection");
   everConnected ||= socket.connected;
-  const state = socket.connected ? (broker.connected ? "live" : "broker") : "away";
-  const texts = {
-    live: "Live",
-    broker: "Broker offline",
-    away: everConnected ? "Reconnecting…" : "Connecting…",
-  };
-  target.dataset.state = state;
-  target.title = (state === "broker" && broker.trouble) || "";
-  setText(target, texts[state]);
+  const found = missing(socket.connected, broker, history, statuses);
+  const word = found.find(([each]) => each)?.[0];
+  target.dataset.state = socket.connected ? (word ? "broker" : "live") : "away";
+  const text = socket.connected ? "Live" : everConnected ? "Reconnecting…" : "Connecting…";
+  setText(target, word ?? text);
+  const strip = document.getElementById("missing");
+  setText(strip, found.map(([, sentence]) => sentence).join(" "));
+  strip.hidden = !strip.textContent;
 }

@@ -1,5 +1,4 @@
-// A meter as the page knows it: its newest values, its state and its last minutes; and the elements
-// that show them.
+// A meter as the page knows it: its values, state and last minutes; and the elements for them.
 
 import { age, setText } from "./catalogue.js";
 
@@ -7,6 +6,8 @@ const STATES = {
   online: "Online", stale: "Stale", offline: "Offline", waiting: "No reading yet",
 };
 const WINDOW_S = 600;
+/** Seconds in which a meter without any reading is new: a bridge reports it offline at first. */
+const BEGIN_S = 15;
 const LEAST_OLD_S = 180;
 const MOST_ROWS = 12_000;
 
@@ -78,6 +79,7 @@ export class Meter {
     this.model = null;
     this.online = null;
     this.last_s = null;
+    this.known_s = null;
     this.values = new Map();
     this.trace = new Trace(quantities);
     this.known_interval_s = null;
@@ -88,9 +90,9 @@ export class Meter {
   describe(row) {
     if (row.name && row.name !== this.id) this.name = row.name;
     this.model = row.model ?? null;
-    this.online = row.online ?? null;
     this.known_interval_s = row.interval ?? null;
     if (row.latest) this.take(row.latest);
+    this.online = row.online ?? null;
   }
 
   /** Take a reading; false where it is not newer than what is known. */
@@ -99,6 +101,7 @@ export class Meter {
     if (!(ts > (this.last_s ?? -Infinity))) return false;
     if (this.last_s !== null) this.spacing_s = [...this.spacing_s.slice(-4), ts - this.last_s];
     this.last_s = ts;
+    if (this.online === false) this.online = null; // it was offline before
     for (const [name, value] of Object.entries(reading)) {
       if (typeof value === "number" && name !== "seq") this.values.set(name, { value, ts });
     }
@@ -162,7 +165,9 @@ export class Meter {
 
   /** "online", "stale" (silent for too long), "offline" (it reports so) or "waiting". */
   state(now) {
-    if (this.online === false) return "offline";
+    this.known_s ??= now;
+    const isNew = this.last_s === null && now - this.known_s < BEGIN_S;
+    if (this.online === false && !isNew) return "offline";
     if (this.last_s === null) return "waiting";
     return this.age_s(now) > this.patience_s ? "stale" : "online";
   }

@@ -1,13 +1,13 @@
 // The overview: a card for each meter.
 
 import {
-  PHASES, descriptions, element, format, label, setText, showValues, unit,
+  MISSING, PHASES, PHASE_ROWS, descriptions, element, format, label, phaseTable, setText, showValues,
 } from "./catalogue.js";
 import { spark } from "./chart.js";
+import { houseChanged, refreshHouse, showHouse, todayOf } from "./house.js";
 import { BASE, connect, getJson, notice, now_s, paced, series } from "./live.js";
 import { Meter, about, showDirection, showState } from "./meter_state.js";
 
-const ROWS = ["voltage", "current", "power"];
 const TOTALS = ["voltage", "current", "frequency"];
 const COUNTERS = ["energy_import", "energy_export"];
 
@@ -23,6 +23,7 @@ class Card {
     this.direction = element("span", { class: "direction" });
     this.chart = element("div", { class: "spark", role: "img" });
     this.extent = element("span");
+    this.today = element("b");
     this.span = element("span");
     this.facts = element("div", { class: "facts" });
     this.root = element("li", { class: "card", "data-meter": id }, ...this.parts());
@@ -38,7 +39,7 @@ class Card {
       this.direction);
     return [
       element("header", {}, element("h2", {}, this.link), state, this.about, element("time")),
-      power, this.chart,
+      power, element("p", { class: "today" }, "Today", this.today), this.chart,
       element("p", { class: "caption" }, this.span, this.extent), this.facts,
     ];
   }
@@ -46,7 +47,7 @@ class Card {
   /** Build the tables again where the meter has sent a quantity for the first time. */
   build() {
     const meter = this.meter;
-    const phases = PHASES.filter((p) => ROWS.some((q) => meter.has(`${q}_${p}`)));
+    const phases = PHASES.filter((p) => PHASE_ROWS.some((q) => meter.has(`${q}_${p}`)));
     const totals = phases.length ? [] : TOTALS.filter((q) => meter.has(q));
     const counters = COUNTERS.filter((q) => meter.has(q));
     if (!counters.length && meter.has("energy")) counters.push("energy");
@@ -65,6 +66,7 @@ class Card {
     this.build();
     setText(this.link, meter.name);
     setText(this.about, about(meter));
+    setText(this.today, todayOf(meter.id) || MISSING);
     showState(this.root, meter, now);
     showValues(this.root, meter, now);
     showDirection(this.direction, meter, now);
@@ -86,16 +88,6 @@ class Card {
   }
 }
 
-function phaseTable(meter, phases) {
-  const rows = ROWS.filter((q) => phases.some((p) => meter.has(`${q}_${p}`)));
-  return element("table", { class: "phases" },
-    element("thead", {}, element("tr", {}, element("td"),
-      ...phases.map((p) => element("th", { scope: "col", "data-line": p }, p.toUpperCase())))),
-    element("tbody", {}, ...rows.map((q) => element("tr", {},
-      element("th", { scope: "row" }, unit(q)),
-      ...phases.map((p) => element("td", {}, element("span", { "data-quantity": `${q}_${p}` })))))));
-}
-
 function cardOf(id) {
   let card = cards.get(id);
   if (!card) {
@@ -104,11 +96,13 @@ function cardOf(id) {
     const after = [...list.children].find((each) => order.compare(each.dataset.meter, id) > 0);
     list.insertBefore(card.root, after ?? null);
     watcher.observe(card.root);
+    houseChanged();
   }
   return card;
 }
 
 function summary(now) {
+  document.getElementById("house").hidden = answered && !cards.size;
   document.getElementById("empty").hidden = cards.size > 0 || !answered
     || !document.getElementById("notice").hidden;
   const states = [...cards.values()].map(({ meter }) => meter.state(now));
@@ -117,7 +111,7 @@ function summary(now) {
     cards.size ? `${online} of ${cards.size} online` : "No meter yet");
 }
 
-// Only cards on the screen are drawn, and only they fetch their last minutes.
+// Only cards on the screen are drawn at once, and only they have a chart of their last minutes.
 const watcher = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     Object.assign(cards.get(target.dataset.meter), { seen: isIntersecting, fresh: true });
@@ -134,13 +128,20 @@ const show = paced(() => {
   const ticked = now - tick_s > 0.9;
   if (ticked) tick_s = now;
   for (const card of cards.values()) {
-    if (!card.seen || !(ticked || card.fresh)) continue;
+    if (!(ticked || (card.seen && card.fresh))) continue;
     card.fresh = false;
     card.show(now);
-    card.paint(now);
+    if (card.seen) card.paint(now);
   }
+  showHouse((id) => cards.get(id)?.meter, now);
   summary(now);
+  if (ticked) refreshHouse().then((isNew) => isNew && showAll());
 });
+
+function showAll() {
+  for (const card of cards.values()) card.fresh = true;
+  show();
+}
 
 async function refresh(whole) {
   try {

@@ -34,7 +34,9 @@ export class ReadingTable {
     this.changed = true;
   }
 
+  /** Add a live reading; the history may already have returned it. */
   add(reading) {
+    if (this.rows.length && at_s(reading) <= at_s(this.rows[0])) return;
     this.rows.unshift(reading);
     this.changed = true;
   }

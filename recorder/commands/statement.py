@@ -1,0 +1,200 @@
+"""`meterflow statement`: what meters counted in a period and what it costs, to print or to send."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import peewee
+
+from contract.times import epoch_ms, format_time
+from history.database import reading
+from history.exchange.files import new_file
+from history.statements import Statement, statement
+from history.tariffs import Tariffs
+from recorder.commands.arguments import add_meters, meters, moment, parser_for
+from recorder.settings import RecorderSettings
+from recorder.statement_files import FORMATS, read, written
+from service import __version__
+from service.amounts import amount
+from service.errors import SettingsError
+from service.terminal import Screen
+from service.zones import zone_of
+
+_MORE = """The period includes the day or time --from, and ends before --to. Costs are those of the
+tariff of each meter in tariffs.toml. A statement has the hash of all figures that it rests on;
+--verify shows whether the history still says the same (exit code 1: it does not).
+
+  meterflow statement --from 2026-10-01 --to 2026-11-01 --meter 7 --output october.html
+  meterflow statement --from 2026-01-01 --to 2027-01-01 --each-meter --directory 2026
+  meterflow statement --verify october.html"""
+_QUARTER_MS = 900_000
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make statements, or verify a file of them."""
+    options = _parse(arguments)
+    settings = RecorderSettings.load()
+    if options.verify:
+        return _verify(options.verify, settings)
+    found = _statements(options, settings)
+    made_at = format_time(datetime.now(UTC))
+    if options.directory is None:
+        _write(options.output, written(options.format, found, made_at))
+        return 0
+    options.directory.mkdir(parents=True, exist_ok=True)
+    for each in found:
+        path = options.directory / f"{each.meter_id}.{options.format}"
+        _write(str(path), written(options.format, [each], made_at))
+    _write(str(options.directory / "all.csv"), written("csv", found, made_at))
+    Screen().say(
+        f"{options.directory}: {amount(len(found), 'statement')}, and all of them in all.csv"
+    )
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = parser_for(
+        "statement", "Show what meters counted in a period, and what it costs.", _MORE
+    )
+    parser.add_argument("--from", dest="since", metavar="TIME", help="first day or time")
+    parser.add_argument("--to", dest="until", metavar="TIME", help="day or time after the last")
+    add_meters(parser)
+    parser.add_argument(
+        "--tariff", metavar="NAME", help="tariff of all meters (default: their own)"
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="html",
+        help="html (to print; the default), csv or json",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", default="-", help="file to write (default: stdout)"
+    )
+    parser.add_argument(
+        "--each-meter", action="store_true", help="write a file for each meter into --directory"
+    )
+    parser.add_argument("--directory", metavar="DIR", type=Path, help="where --each-meter writes")
+    parser.add_argument(
+        "--verify", metavar="FILE", type=Path, help="compare a file of statements with the history"
+    )
+    options = parser.parse_args(arguments)
+    if options.verify is None and not (options.since and options.until):
+        parser.error("--from and --to: are missing; which period?")
+    if options.each_meter != (options.directory is not None):
+        parser.error("--each-meter and --directory: should be given together")
+    return options
+
+
+def _statements(options: argparse.Namespace, settings: RecorderSettings) -> list[Statement]:
+    since = _edge("--from", options.since, settings)
+    until = _edge("--to", options.until, settings)
+    if since >= until:
+        raise SettingsError(f"--from {options.since}: should be before --to {options.until}")
+    if until > datetime.now(UTC):
+        raise SettingsError(f"--to {options.until}: should not be in the future")
+    tariffs = _tariffs(settings)
+    _check_tariff(tariffs, options.tariff, settings)
+    with reading(settings.database_url) as database:
+        return [
+            statement(
+                database,
+                meter.name,
+                since,
+                until,
+                settings.zone,
+                tariffs=tariffs,
+                tariff=options.tariff,
+            )
+            for meter in meters(database, options.meter)
+        ]
+
+
+def _edge(option: str, text: str, settings: RecorderSettings) -> datetime:
+    ts = moment(text, settings.zone)
+    if epoch_ms(ts) % _QUARTER_MS:
+        raise SettingsError(f"{option} {text}: should be the start of a quarter-hour")
+    return ts
+
+
+def _tariffs(settings: RecorderSettings) -> Tariffs | None:
+    path = settings.tariffs_file
+    is_required = "tariffs_file" in settings.model_fields_set
+    return Tariffs.load(path) if is_required or path.exists() else None
+
+
+def _check_tariff(tariffs: Tariffs | None, name: str | None, settings: RecorderSettings) -> None:
+    known = tariffs.named if tariffs else {}
+    if name is not None and name not in known:
+        raise SettingsError(
+            f"tariff {name!r}: is not in {settings.tariffs_file}; it has: "
+            f"{', '.join(known) or 'none'}"
+        )
+
+
+def _write(name: str, text: str) -> None:
+    if name == "-":
+        sys.stdout.write(text)
+        return
+    with new_file(Path(name), text=True) as file:
+        file.write(text)
+
+
+# -- verifying ---------------------------------------------------------------------------------
+
+
+def _verify(path: Path, settings: RecorderSettings) -> int:
+    """Compare a file of statements with the history; return 1 where they differ."""
+    screen, file = Screen(), read(path)
+    tariffs = _tariffs(settings)
+    found: list[Statement] = []
+    differs = False
+    with reading(settings.database_url) as database:
+        for each in file.statements:
+            _check_tariff(tariffs, each["tariff"], settings)
+            now = _again(database, each, tariffs)
+            found.append(now)
+            parts = _changed(each, now)
+            differs |= bool(parts)
+            screen.say(f"meter {now.meter_id}: {_outcome(each, now, parts)}")
+    if file.version != __version__:
+        screen.say(f"{path}: was made by version {file.version}; its text was not compared")
+    elif not differs and written(file.form, found, file.made_at) != file.text:
+        differs = True
+        screen.say(f"{path}: its text was changed after it was made")
+    return 1 if differs else 0
+
+
+def _again(database: peewee.Database, each: dict[str, Any], tariffs: Tariffs | None) -> Statement:
+    since, until = (datetime.fromisoformat(each[name]) for name in ("since", "until"))
+    chosen = tariffs if each["tariff"] else None
+    return statement(
+        database,
+        each["meter_id"],
+        since,
+        until,
+        zone_of(each["timezone"]),
+        tariffs=chosen,
+        tariff=each["tariff"],
+    )
+
+
+def _changed(each: dict[str, Any], now: Statement) -> list[str]:
+    """Return the kinds of figures that differ from those of a file."""
+    before = each["rests_on"]
+    return [
+        part for part in {**before, **now.rests_on} if before.get(part) != now.rests_on.get(part)
+    ]
+
+
+def _outcome(each: dict[str, Any], now: Statement, parts: Sequence[str]) -> str:
+    if not parts:
+        return f"the history still says the same (SHA-256 {now.hash[:12]}…)"
+    texts = [f"the history has changed since: {', '.join(parts)}"]
+    for field, unit in (("imported", "kWh"), ("exported", "kWh"), ("total", now.currency)):
+        if field in each and each[field] != getattr(now, field):
+            texts.append(f"{field} {each[field]} is now {getattr(now, field)} {unit}")
+    return "; ".join(texts)

@@ -1,0 +1,182 @@
+"""`meterflow statement`: the files that a person prints, sends, and verifies years later."""
+
+import csv
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from contract.readings import Reading
+from history.database import migrate, open_database
+from history.readings_table import Writer
+from history.rollups.replacements import replace_meter
+from history.rollups.rollups import Rollups
+from tests.recorder.test_commands import HISTORY, Run, run, sql
+from tests.support.histories import BERLIN
+from tests.support.parts import CHROMIUM_OPTIONS, require
+
+__all__ = ["run"]  # a fixture
+
+BEGIN = datetime(2026, 10, 1, tzinfo=BERLIN).astimezone(UTC)
+OCTOBER = ("--from", "2026-10-01", "--to", "2026-10-03")
+TARIFFS = """
+[[tariff]]
+valid_from = 2026-01-01
+price = 0.25
+[[tariff.standing]]
+name = "base <price>"
+per = "day"
+price = 0.5
+[[tariff]]
+name = "other"
+valid_from = 2026-01-01
+price = 1
+"""
+
+
+@pytest.fixture(autouse=True)
+def history(tmp_path: Path) -> Path:
+    """A history of two meters: three days of a kWh an hour, the second replaced in between."""
+    database = open_database(f"sqlite:///{tmp_path / HISTORY}")
+    migrate(database)
+    Writer(database).write(
+        Reading(meter, BEGIN + timedelta(minutes=10 * n), {"energy": round(500 + n / 6, 3)})
+        for n in range(-6, 3 * 144)
+        for meter in ("1", "2")
+        if meter == "1" or n not in range(60, 90)
+    )
+    at = BEGIN + timedelta(minutes=900)
+    replace_meter(database, "2", at, {"energy": 512.0}, {"energy": 514.0})
+    assert Rollups(database).run(float("inf"))
+    database.close()
+    (tmp_path / "tariffs.toml").write_text(TARIFFS)
+    return tmp_path / HISTORY
+
+
+def test_a_page_shows_registers_costs_and_what_is_remarkable(run: Run, tmp_path: Path) -> None:
+    assert run("statement", *OCTOBER, "--meter", "2", "--output", "out.html").code == 0
+
+    page = (tmp_path / "out.html").read_text()
+    text = " ".join(re.sub(r"<[^>]+>", " ", page.partition("<script")[0]).split())
+    for shown in (
+        "2026-10-01 00:00 to 2026-10-03 00:00 (Europe/Berlin)",
+        "Energy 499.833 kWh 547.833 kWh 46.000 kWh",
+        "Energy 46.000 kWh 0.25 11.50",
+        "Base &lt;price&gt; 2 days 0.50 1.00",
+        "Total 12.50",
+        "The meter was replaced on 2026-10-01 15:00: Energy ended at 512.000 kWh and began again",
+        "No readings from 2026-10-01 10:00 to 2026-10-01 15:00",
+    ):
+        assert shown in text
+
+
+@pytest.mark.parametrize("form", ["html", "csv", "json"])
+def test_a_file_is_verified_by_the_history(run: Run, tmp_path: Path, form: str) -> None:
+    name = f"out.{form}"
+    run("statement", *OCTOBER, "--format", form, "--output", name)
+
+    verified = run("statement", "--verify", name)
+    assert (verified.code, verified.out.count("the history still says the same")) == (0, 2)
+
+    (tmp_path / "tariffs.toml").write_text(TARIFFS.replace("0.25", "0.26"))
+    changed = run("statement", "--verify", name)
+    assert changed.code == 1
+    assert "meter 1: the history has changed since: tariff" in changed.out
+    if form != "csv":
+        assert "total 13.0 is now 13.48 EUR" in changed.out
+
+
+@pytest.mark.parametrize("form", ["html", "csv", "json"])
+def test_a_file_that_was_changed_by_hand_is_found(run: Run, tmp_path: Path, form: str) -> None:
+    path = tmp_path / f"out.{form}"
+    run("statement", *OCTOBER, "--meter", "1", "--format", form, "--output", path.name)
+    path.write_text(path.read_text().replace("12.0", "11.0"))
+
+    result = run("statement", "--verify", path.name)
+
+    assert result.code == 1
+    assert "text was changed after it was made" in result.out
+
+
+def test_a_changed_history_is_named(run: Run, history: Path) -> None:
+    run("statement", *OCTOBER, "--meter", "1", "--format", "json", "--output", "out.json")
+    sql(history, "UPDATE rollup SET delta = delta + 1000 WHERE meter = 1 AND level IN (15, 60) "
+        f"AND bucket = {int(BEGIN.timestamp())}")  # fmt: skip
+
+    result = run("statement", "--verify", "out.json")
+
+    assert result.code == 1
+    assert "the history has changed since: energy" in result.out
+    assert "imported 48.0 is now 49.0 kWh" in result.out
+
+
+def test_a_landlord_gets_a_file_for_each_meter_and_a_table_of_all(run: Run, tmp_path: Path) -> None:
+    result = run("statement", *OCTOBER, "--each-meter", "--directory", "flats")
+
+    assert result.code == 0
+    assert {path.name for path in (tmp_path / "flats").iterdir()} == {"1.html", "2.html", "all.csv"}
+    with (tmp_path / "flats" / "all.csv").open() as file:
+        totals = {row["meter"]: row["amount"] for row in csv.DictReader(file)
+                  if row["kind"] == "total"}  # fmt: skip
+    assert totals == {"1": "13.0", "2": "12.5"}
+    assert run("statement", "--verify", "flats/2.html").code == 0
+    assert run("statement", "--verify", "flats/all.csv").code == 0
+
+
+def test_another_tariff_is_chosen_by_its_name(run: Run) -> None:
+    result = run("statement", *OCTOBER, "--format", "json", "--meter", "1", "--tariff", "other")
+
+    (found,) = json.loads(result.out)["statements"]
+    assert (found["tariff"], found["total"]) == ("other", 48.0)
+
+
+def test_without_tariffs_a_statement_has_energy_alone(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tariffs.toml").unlink()
+
+    run("statement", *OCTOBER, "--output", "out.html")
+
+    assert "<h2>Cost</h2>" not in (tmp_path / "out.html").read_text()
+    assert run("statement", "--verify", "out.html").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--from and --to: are missing"),
+        (("--from", "2026-10-02", "--to", "2026-10-01"), "--from 2026-10-02: should be before"),
+        (("--from", "2026-10-02", "--to", "2999-10-01"), "should not be in the future"),
+        (("--from", "2026-10-02T12:07", "--to", "2026-10-03"), "start of a quarter-hour"),
+        ((*OCTOBER, "--meter", "9"), "meter 9: has no history"),
+        ((*OCTOBER, "--tariff", "none"), "tariff 'none': is not in tariffs.toml; it has: default"),
+        ((*OCTOBER, "--each-meter"), "should be given together"),
+        (("--verify", "none.html"), "none.html: cannot be read"),
+        (("--verify", "tariffs.toml"), "tariffs.toml: is not a statement"),
+        (("--verify", HISTORY), f"{HISTORY}: is not a statement"),
+    ],
+)
+def test_a_mistake_is_one_line(run: Run, arguments: tuple[str, ...], message: str) -> None:
+    result = run("statement", *arguments)
+
+    assert result.code in {1, 2}
+    assert message in result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.browser
+def test_each_statement_prints_on_a_page_of_its_own(run: Run, tmp_path: Path) -> None:
+    run("statement", *OCTOBER, "--output", "out.html")
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=require("chromium"), args=CHROMIUM_OPTIONS
+        )
+        page = browser.new_page()
+        page.goto((tmp_path / "out.html").as_uri())
+        printed = page.pdf(prefer_css_page_size=True)
+        browser.close()
+
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 2
+    assert re.search(rb"/MediaBox \[0 0 59[45][.0-9]* 84[12]", printed)  # A4 in points
