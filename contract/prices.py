@@ -40,7 +40,7 @@ def _start(value: object) -> object:
 
 
 Start = Annotated[datetime, BeforeValidator(_start), PlainSerializer(format_time)]
-Amount = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Amount = Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)]
 
 
 class KwhPrice(NamedTuple):

@@ -20,6 +20,7 @@ from history.counters import QUARTER_MS, QUARTER_S, Advances, Counters, counters
 from history.dialect import dialect_of, fetch
 from history.periods import Unit, edges
 from history.rollups.buckets import steps
+from history.rollups.fresh import stale
 from history.rollups.levels import QUARTER_HOUR
 from history.tables import Meter, quantity_id, read_meter, stored_quantities
 from history.voids import valid
@@ -193,13 +194,21 @@ def _demands(
 
 
 def _mean_powers(database: peewee.Database, meter: Meter, begin: int, end: int) -> dict[int, float]:
+    waiting = stale(database, meter.id, QUARTER_HOUR, begin, end)
     quarters, means = dialect_of(database).fetch_columns(
         ("bucket", "mean"),
-        "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?",
+        "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?"
+        f"{waiting.condition if waiting else ''}",
         (QUARTER_HOUR, meter.id, quantity_id(database, "power"), begin, end),
         "bucket",
     )
-    return {quarter: mean / 1000 for quarter, mean in zip(quarters, means, strict=True)}
+    sums = {quarter: (1, mean) for quarter, mean in zip(quarters, means, strict=True)}
+    is_stored = "power" in stored_quantities(database)
+    rows = waiting.rows(database, ["power"])["power"] if waiting and is_stored else ()
+    for quarter, n, total, *_ in rows:
+        before = sums.get(quarter, (0, 0))
+        sums[quarter] = (before[0] + n, before[1] + total)
+    return {quarter: total / n / 1000 for quarter, (n, total) in sums.items()}
 
 
 def _readings(

@@ -20,13 +20,14 @@ import peewee
 from contract.times import epoch_ms, format_time, from_epoch_ms
 from history import energy, prices
 from history.costs import Kind
-from history.counters import QUARTER_S, Advances, Counters, counters_of
+from history.counters import QUARTER_MS, QUARTER_S, Advances, Counters, counters_of
 from history.dialect import dialect_of, fetch, fetch_one
 from history.errors import StorageError
 from history.rollups.levels import HOUR, QUARTER_HOUR, width_s
 from history.rollups.replacements import ALL_COUNTERS
 from history.tables import Meter, quantity_ids, read_meter
 from history.tariffs import Tariff, Tariffs
+from history.utility_readings import comparisons
 from history.voids import read_voids
 
 _CENT = Decimal("0.01")
@@ -92,6 +93,21 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """A reading of the utility's own meter, and what both have counted since the one before.
+
+    That of our meter is counted by whole quarter-hours. Energies are in kWh, None where unknown.
+    """
+
+    at: datetime
+    counter: str
+    value: float
+    since: datetime | None
+    by_utility: float | None
+    by_meter: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """What a meter counted in a period and what it costs.
 
@@ -117,6 +133,7 @@ class Statement:
     estimated: float
     swaps: tuple[Swap, ...]
     corrections: tuple[Correction, ...]
+    checks: tuple[Check, ...]
     gaps: tuple[Gap, ...]
     rests_on: dict[str, str]
     hash: str
@@ -152,11 +169,13 @@ def statement(
         registers = tuple(_registers(database, meter, counters.registers, span))
         swaps = tuple(_swaps(database, meter, counters.registers, span, zone))
         corrections = tuple(_corrections(database, meter, span, zone))
+        checks = tuple(_checks(database, meter, counters, span, zone))
         rests_on = {
             "energy": _hash(counted.quarters),
             "registers": _hash([asdict(register) for register in registers]),
             "replaced meters": _hash([asdict(swap) for swap in swaps]),
             "void readings": _hash([asdict(each) for each in corrections]),
+            "readings of the utility": _hash([asdict(each) for each in checks]),
         }
         if chosen:
             rests_on |= _hashes_of_tariff(database, chosen, span, zone)
@@ -179,6 +198,7 @@ def statement(
         counted.estimated,
         swaps,
         corrections,
+        checks,
         tuple(counted.gaps(zone)),
         rests_on,
         _hash(rests_on),
@@ -187,10 +207,12 @@ def statement(
 
 def _refuse_waiting(database: peewee.Database, meter: Meter, until: datetime) -> None:
     """Raise StorageError where roll-ups of the period are not what they will be."""
+    end = epoch_ms(until) // 1000
     if fetch_one(
         database,
-        "SELECT 1 FROM rollup_dirty WHERE meter = ? AND bucket < ? LIMIT 1",
-        (meter.id, epoch_ms(until) // 1000),
+        "SELECT 1 FROM rollup_dirty WHERE meter = ? AND bucket < ? UNION ALL "
+        "SELECT 1 FROM rollup_running WHERE meter = ? AND bucket + minutes * 60 <= ? LIMIT 1",
+        (meter.id, end, meter.id, end),
     ):
         raise StorageError(
             f"meter {meter.name}: readings before {format_time(until)} wait to be rolled up",
@@ -303,6 +325,23 @@ def _corrections(
     for void in read_voids(database, meter.name):
         if void.undone_at is None and void.begin < span[1] and void.end > span[0]:
             yield Correction(void.begin.astimezone(zone), void.end.astimezone(zone), void.why)
+
+
+def _checks(
+    database: peewee.Database, meter: Meter, counters: Counters, span: Span, zone: ZoneInfo
+) -> Iterator[Check]:
+    """Yield the readings of the utility's meter from the beginning to the end of a period."""
+    advances = Advances(database, meter.id, counters)
+    for each in comparisons(database, meter.name):
+        reading, by_meter, since = each.reading, None, None
+        if span[0] <= reading.ts <= span[1]:
+            if each.since and each.by_utility is not None:
+                since = each.since.astimezone(zone)
+                moments = [epoch_ms(ts) // QUARTER_MS * QUARTER_MS for ts in (since, reading.ts)]
+                (advance,) = advances.between(moments)[counters[reading.exported]]
+                by_meter = None if advance is None else advance / 1000
+            at, register = reading.ts.astimezone(zone), counters.registers[reading.exported]
+            yield Check(at, register, reading.value, since, each.by_utility, by_meter)
 
 
 # -- what it costs -----------------------------------------------------------------------------

@@ -109,6 +109,8 @@ def _rows(each: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
         yield "replaced", swap["counter"], swap["at"], "", "", ""
     for correction in each["corrections"]:
         yield "void", f"{correction['start']} to {correction['end']}", correction["why"], "", "", ""
+    for check in each["checks"]:
+        yield "utility", f"{check['counter']} at {check['at']}", check["value"], "kWh", "", ""
     for gap in each["gaps"]:
         yield "gap", f"{gap['start']} to {gap['end']}", gap["counted"], "kWh", "", ""
 
@@ -158,6 +160,7 @@ def remarks(each: dict[str, Any]) -> list[str]:
     found = [_about_swap(swap) for swap in each["swaps"]]
     found += [] if each["swaps"] else list(_about_registers(each))
     found += [_about_correction(correction) for correction in each["corrections"]]
+    found += [_about_check(check) for check in each["checks"]]
     gaps = each["gaps"]
     found += [_about_gap(gap) for gap in gaps[:_MOST_GAPS]]
     if len(gaps) > _MOST_GAPS:
@@ -193,6 +196,18 @@ def _about_registers(each: dict[str, Any]) -> Iterator[str]:
 def _about_correction(correction: dict[str, Any]) -> str:
     span = f"{_clock(correction['start'])} to {_clock(correction['end'])}"
     return f"Readings from {span} do not count: {correction['why']}"
+
+
+def _about_check(check: dict[str, Any]) -> str:
+    shown = f"{_label(check['counter'])} of the utility's meter was {_kwh(check['value'])}"
+    text = f"On {_clock(check['at'])}, {shown}"
+    if check["by_utility"] is None or check["by_meter"] is None:
+        return f"{text}."
+    drift = check["by_meter"] - check["by_utility"]
+    return (
+        f"{text}. Since {_clock(check['since'])} it has counted {_kwh(check['by_utility'])}, "
+        f"this meter {_kwh(check['by_meter'])} ({drift:+,.3f} kWh)."
+    )
 
 
 def _about_gap(gap: dict[str, Any]) -> str:

@@ -16,8 +16,7 @@ from history.rollups.replacements import replace_meter
 from history.rollups.rollups import Rollups
 from tests.recorder.test_commands import HISTORY, Run, run, sql
 from tests.support.histories import BERLIN
-from tests.support.parts import require
-from tests.web.test_dashboard import CHROMIUM_OPTIONS
+from tests.support.parts import CHROMIUM_OPTIONS, require
 
 __all__ = ["run"]  # a fixture
 
