@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from contract.quantities import BY_NAME
+from history.tariffs import Tariffs
 from meterflow.verbs import VERBS, Verb
 from service import __version__
 from tests.support.parts import ROOT, Part, free_port, listens, require, wait_until
@@ -186,3 +187,11 @@ def _run(line: str, site: dict[str, str]) -> None:
     )
 
     assert answer.returncode == 0, f"{line}\n{answer.stdout}{answer.stderr}"
+
+
+def test_the_tariffs_of_the_page_about_energy_are_valid(tmp_path: Path) -> None:
+    page = (ROOT / "docs/energy.md").read_text()
+    path = tmp_path / "tariffs.toml"
+    path.write_text(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[0])
+
+    assert set(Tariffs.load(path).named) == {"household", "spot"}
