@@ -2,7 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 import gevent
 import orjson
@@ -56,11 +56,11 @@ class TariffList(TypedDict):
     prices: list[Stored]
 
 
-class StoredPrices(TypedDict):
-    """The stored prices of a period; quarter-hours without a price are absent."""
+class Prices(TypedDict):
+    """The prices of a period, each for a quarter of an hour."""
 
-    minutes: int
-    per: str
+    minutes: Literal[15]
+    per: Literal["kWh"]
     prices: list[Price]
 
 
@@ -104,7 +104,7 @@ def list_tariffs() -> Response:
     return json_response(orjson.dumps(body))
 
 
-@api.add("GET", "/tariffs/<name>/prices", summary="Dynamic prices", response=StoredPrices)
+@api.add("GET", "/tariffs/<name>/prices", summary="Dynamic prices", response=Prices)
 def get_prices(path: TariffPath, query: PricesQuery) -> Response:
     """Prices of each quarter-hour, without a markup; quarter-hours without a price are absent."""
     since = query.since or start_of(Unit.DAY, datetime.now(UTC), parts().zone)
@@ -131,8 +131,8 @@ def get_prices(path: TariffPath, query: PricesQuery) -> Response:
     "/tariffs/<name>/prices",
     summary="Publish dynamic prices",
     responses={
-        201: {"description": "Stored; the response is the list.", "response": PriceList},
-        202: {"description": "Published, but not stored within 2 s.", "response": PriceList},
+        201: {"description": "Stored; the response is the list."},
+        202: {"description": "Published, but not stored within 2 s."},
         503: {"description": "The broker is unreachable; try again."},
     },
     examples={
