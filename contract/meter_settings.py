@@ -45,7 +45,8 @@ Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
 
 
 def _text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return str(value) if is_number else value
 
 
 Serial = Annotated[

@@ -18,8 +18,9 @@ import peewee
 from contract.times import epoch_ms, from_epoch_ms
 from history.counters import QUARTER_MS, QUARTER_S, Advances, Counters, counters_of
 from history.dialect import dialect_of, fetch
-from history.periods import Unit, edges
+from history.periods import Unit, edges, start_of
 from history.rollups.buckets import steps
+from history.rollups.fresh import stale
 from history.rollups.levels import QUARTER_HOUR
 from history.tables import Meter, quantity_id, read_meter, stored_quantities
 from history.voids import valid
@@ -134,9 +135,11 @@ def follow(
         meter = read_meter(database, meter_id)
         if meter is None:
             return None
-        (month,) = months(database, meter_id, now, now, zone)
+        begin = epoch_ms(start_of(Unit.MONTH, now, zone)) // 1000
+        running = epoch_ms(now) // QUARTER_MS * QUARTER_S
+        highest = _highest(_demands(database, meter, begin, running))
         counters = counted_by(counters_of(database, meter.id))
-        return Followed(counters, _running(database, meter, now), month.highest)
+        return Followed(counters, _running(database, meter, now), highest)
 
 
 def months(
@@ -151,10 +154,14 @@ def months(
     found = []
     for (start, end), (first, last) in zip(pairwise(moments), pairwise(seconds), strict=True):
         begin, stop = bisect_left(demands, (first,)), bisect_left(demands, (last,))
-        best = max(demands[begin:stop], key=lambda each: (each[1], -each[0]), default=None)
-        highest = Demand(from_epoch_ms(best[0] * 1000), best[1]) if best else None
+        highest = _highest(demands[begin:stop])
         found.append(Month(start.astimezone(zone), end.astimezone(zone), highest))
     return found
+
+
+def _highest(demands: Sequence[tuple[int, float]]) -> Demand | None:
+    best = max(demands, key=lambda each: (each[1], -each[0]), default=None)
+    return Demand(from_epoch_ms(best[0] * 1000), best[1]) if best else None
 
 
 def running(database: peewee.Database, meter_id: str, now: datetime) -> Running | None:
@@ -193,13 +200,21 @@ def _demands(
 
 
 def _mean_powers(database: peewee.Database, meter: Meter, begin: int, end: int) -> dict[int, float]:
+    waiting = stale(database, meter.id, QUARTER_HOUR, begin, end)
     quarters, means = dialect_of(database).fetch_columns(
         ("bucket", "mean"),
-        "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?",
+        "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?"
+        f"{waiting.condition if waiting else ''}",
         (QUARTER_HOUR, meter.id, quantity_id(database, "power"), begin, end),
         "bucket",
     )
-    return {quarter: mean / 1000 for quarter, mean in zip(quarters, means, strict=True)}
+    sums = {quarter: (1, mean) for quarter, mean in zip(quarters, means, strict=True)}
+    is_stored = "power" in stored_quantities(database)
+    rows = waiting.rows(database, ["power"])["power"] if waiting and is_stored else ()
+    for quarter, n, total, *_ in rows:
+        before = sums.get(quarter, (0, 0))
+        sums[quarter] = (before[0] + n, before[1] + total)
+    return {quarter: total / n / 1000 for quarter, (n, total) in sums.items()}
 
 
 def _readings(

@@ -18,15 +18,16 @@ from zoneinfo import ZoneInfo
 import peewee
 
 from contract.times import epoch_ms, format_time, from_epoch_ms
-from history import energy, prices
+from history import energy, prices, site
 from history.costs import Kind
-from history.counters import QUARTER_S, Advances, Counters, counters_of
+from history.counters import QUARTER_MS, QUARTER_S, Advances, Counters, counters_of
 from history.dialect import dialect_of, fetch, fetch_one
 from history.errors import StorageError
 from history.rollups.levels import HOUR, QUARTER_HOUR, width_s
 from history.rollups.replacements import ALL_COUNTERS
 from history.tables import Meter, quantity_ids, read_meter
 from history.tariffs import Tariff, Tariffs
+from history.utility_readings import comparisons
 from history.voids import read_voids
 
 _CENT = Decimal("0.01")
@@ -92,6 +93,21 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """A reading of the utility's own meter, and what both have counted since the one before.
+
+    That of our meter is counted by whole quarter-hours. Energies are in kWh, None where unknown.
+    """
+
+    at: datetime
+    counter: str
+    value: float
+    since: datetime | None
+    by_utility: float | None
+    by_meter: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """What a meter counted in a period and what it costs.
 
@@ -117,9 +133,85 @@ class Statement:
     estimated: float
     swaps: tuple[Swap, ...]
     corrections: tuple[Correction, ...]
+    checks: tuple[Check, ...]
     gaps: tuple[Gap, ...]
     rests_on: dict[str, str]
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A meter of a house and what it counted, in kWh."""
+
+    meter_id: str
+    name: str
+    role: str
+    parent: str | None
+    imported: float | None
+    exported: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the meters of a house measured together, in kWh; None where unknown.
+
+    `billed` are the meters whose statements are that of the house. `rests_on` and `hash` are as in
+    a statement.
+    """
+
+    since: datetime
+    until: datetime
+    timezone: str
+    billed: tuple[str, ...]
+    figures: dict[str, float | None]
+    meters: tuple[Share, ...]
+    rests_on: dict[str, str]
+    hash: str
+
+
+def house(database: peewee.Database, since: datetime, until: datetime, zone: ZoneInfo) -> House:
+    """Return what the meters of a house measured; raises StorageError where there is none."""
+    with dialect_of(database).snapshot():
+        meters = site.read(database)
+        (period,) = site.between(database, meters, [since, until], zone, until)
+        nodes = period.site.nodes
+        for node in nodes.values():
+            _refuse_waiting(database, node.meter, until)
+    role = period.site.measured_by
+    if role is None:
+        raise StorageError(
+            "the house: no meter measures its consumption",
+            remedy="give a meter the role grid: meterflow meter ID --role grid",
+        )
+    shares = tuple(
+        Share(
+            name,
+            node.meter.title or name,
+            node.role,
+            node.parent,
+            period.meters[name].imported,
+            period.meters[name].exported,
+        )
+        for name, node in nodes.items()
+    )
+    figures = {
+        "consumption": period.balance.consumption,
+        "imported": period.imported,
+        "exported": period.exported,
+        "production": period.balance.production,
+        "self-consumed": period.self_consumed,
+        "charged": period.charged,
+        "discharged": period.discharged,
+        "measured at consumers": period.balance.consumers,
+        "not measured at consumers": period.balance.rest,
+    }
+    rests_on = {
+        "energy": _hash([[each.meter_id, each.imported, each.exported] for each in shares]),
+        "roles": _hash([[each.meter_id, each.role, each.parent] for each in shares]),
+    }
+    billed = tuple(node.meter_id for node in period.site.tops(role))
+    local = since.astimezone(zone), until.astimezone(zone)
+    return House(*local, zone.key, billed, figures, shares, rests_on, _hash(rests_on))
 
 
 def statement(
@@ -152,11 +244,13 @@ def statement(
         registers = tuple(_registers(database, meter, counters.registers, span))
         swaps = tuple(_swaps(database, meter, counters.registers, span, zone))
         corrections = tuple(_corrections(database, meter, span, zone))
+        checks = tuple(_checks(database, meter, counters, span, zone))
         rests_on = {
             "energy": _hash(counted.quarters),
             "registers": _hash([asdict(register) for register in registers]),
             "replaced meters": _hash([asdict(swap) for swap in swaps]),
             "void readings": _hash([asdict(each) for each in corrections]),
+            "readings of the utility": _hash([asdict(each) for each in checks]),
         }
         if chosen:
             rests_on |= _hashes_of_tariff(database, chosen, span, zone)
@@ -179,6 +273,7 @@ def statement(
         counted.estimated,
         swaps,
         corrections,
+        checks,
         tuple(counted.gaps(zone)),
         rests_on,
         _hash(rests_on),
@@ -187,10 +282,12 @@ def statement(
 
 def _refuse_waiting(database: peewee.Database, meter: Meter, until: datetime) -> None:
     """Raise StorageError where roll-ups of the period are not what they will be."""
+    end = epoch_ms(until) // 1000
     if fetch_one(
         database,
-        "SELECT 1 FROM rollup_dirty WHERE meter = ? AND bucket < ? LIMIT 1",
-        (meter.id, epoch_ms(until) // 1000),
+        "SELECT 1 FROM rollup_dirty WHERE meter = ? AND bucket < ? UNION ALL "
+        "SELECT 1 FROM rollup_running WHERE meter = ? AND bucket + minutes * 60 <= ? LIMIT 1",
+        (meter.id, end, meter.id, end),
     ):
         raise StorageError(
             f"meter {meter.name}: readings before {format_time(until)} wait to be rolled up",
@@ -303,6 +400,23 @@ def _corrections(
     for void in read_voids(database, meter.name):
         if void.undone_at is None and void.begin < span[1] and void.end > span[0]:
             yield Correction(void.begin.astimezone(zone), void.end.astimezone(zone), void.why)
+
+
+def _checks(
+    database: peewee.Database, meter: Meter, counters: Counters, span: Span, zone: ZoneInfo
+) -> Iterator[Check]:
+    """Yield the readings of the utility's meter from the beginning to the end of a period."""
+    advances = Advances(database, meter.id, counters)
+    for each in comparisons(database, meter.name):
+        reading, by_meter, since = each.reading, None, None
+        if span[0] <= reading.ts <= span[1]:
+            if each.since and each.by_utility is not None:
+                since = each.since.astimezone(zone)
+                moments = [epoch_ms(ts) // QUARTER_MS * QUARTER_MS for ts in (since, reading.ts)]
+                (advance,) = advances.between(moments)[counters[reading.exported]]
+                by_meter = None if advance is None else advance / 1000
+            at, register = reading.ts.astimezone(zone), counters.registers[reading.exported]
+            yield Check(at, register, reading.value, since, each.by_utility, by_meter)
 
 
 # -- what it costs -----------------------------------------------------------------------------

@@ -268,12 +268,15 @@ class _File(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Tariffs:
-    """All tariffs of a site by name, and which of them a meter has; the first is the default."""
+    """All tariffs of a site by name, and which of them a meter has.
+
+    The others have that of the `site`, or the first.
+    """
 
     currency: str
     named: Mapping[str, Tariff]
     meters: Mapping[str, str]
-    site_name: str | None = None
+    site: str | None = None
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -294,19 +297,14 @@ class Tariffs:
         return cls(content.currency, named, content.meters, content.site)
 
     @property
-    def first(self) -> Tariff:
+    def default(self) -> Tariff:
         """The tariff of meters for which the file names no other."""
-        return next(iter(self.named.values()))
-
-    @property
-    def site(self) -> Tariff:
-        """The tariff of the site as a whole."""
-        return self.named[self.site_name] if self.site_name else self.first
+        return self.named[self.site] if self.site else next(iter(self.named.values()))
 
     def of(self, meter_id: str) -> Tariff:
         """Return the tariff of a meter."""
         name = self.meters.get(meter_id)
-        return self.named[name] if name else self.first
+        return self.named[name] if name else self.default
 
 
 def _valid_from(rates: Rates) -> date:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from typing import Any, Protocol
 
 import gevent
@@ -29,6 +30,8 @@ BATCH = 100
 MOST_FILTERS = 100
 MOST_AUDIENCES = 100_000
 KEEP_ALIVE_S = 25.0
+MOST_PINGS = 50
+"""Clients to ping in one turn: the answers of thousands would delay the next reading."""
 MOST_DELAY = timedelta(minutes=1)
 """How much earlier than its arrival a lost message may have been measured."""
 TRY_AGAIN_LATER = 1013
@@ -283,7 +286,7 @@ class Relay:
             if listener.catch_up(self._latest):
                 self._behind.pop(listener, None)
         now_s = time.monotonic()
-        for listener, due_s in list(self._listeners.items()):
+        for listener, due_s in list(islice(self._listeners.items(), MOST_PINGS)):
             if due_s > now_s:
                 break
             listener.keep_alive()

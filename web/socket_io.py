@@ -40,9 +40,7 @@ from web.websockets import (
     text_frame,
 )
 
-PING_INTERVAL_S, PING_TIMEOUT_S = 25, 20
-"""Socket.IO's defaults; a dead connection is found by the kernel sooner."""
-TICK_S = 0.5
+TICK_S = 1.0
 MOST_PACKETS_PER_POLL = 16
 """The Python client accepts no more in one response."""
 POLL_AGAIN_S = 0.05
@@ -61,8 +59,8 @@ _logger.addFilter(lambda record: record.exc_info is not None)
 OPTIONS: dict[str, Any] = {
     "async_mode": "gevent",
     "async_handlers": False,
-    "ping_interval": PING_INTERVAL_S,
-    "ping_timeout": PING_TIMEOUT_S,
+    "ping_interval": 25,
+    "ping_timeout": 20,
     "max_http_buffer_size": LARGEST_MESSAGE_BYTES,
     "http_compression": False,
     "manage_session": False,
@@ -95,6 +93,8 @@ class Session(engineio.socket.Socket):  # type: ignore[misc]  # publishes no typ
 
     last_ping: float | None
     """When a ping was sent that the client has not answered."""
+    due_s: float
+    """When the next ping is due, or at the latest its answer."""
 
     def __init__(self, server: Any, sid: str) -> None:
         super().__init__(server, sid)
@@ -138,7 +138,8 @@ class Session(engineio.socket.Socket):  # type: ignore[misc]  # publishes no typ
         Once the greenlet has written all that waited, events need it no more.
         """
         self._is_direct = self.upgraded and self.queue.empty() and not self._waiting
-        first = self._next(self.server.ping_interval + self.server.ping_timeout)
+        patience_s = self.server.ping_interval + self.server.ping_timeout
+        first = self._next(None if self.upgraded else patience_s)
         packets = [] if first is None else [first]
         while packets and len(packets) < MOST_PACKETS_PER_POLL and not self.queue.empty():
             following = self._next(0)
@@ -175,21 +176,21 @@ class Session(engineio.socket.Socket):  # type: ignore[misc]  # publishes no typ
     def schedule_ping(self) -> None:
         """Note that the client has answered."""
         self.last_ping = None
-        self._ping_due_s = time.monotonic() + self.server.ping_interval
+        self.due_s = time.monotonic() + self.server.ping_interval
 
     def check_ping_timeout(self) -> bool:
         """Close the session where the client has not answered in time; return whether it has."""
         if self.closed:
             raise SocketIsClosedError
-        answered = not self.last_ping or time.monotonic() < self.last_ping + PING_TIMEOUT_S
+        answered = not self.last_ping or time.monotonic() < self.due_s
         if not answered:
             self.close(reason=self.server.reason.PING_TIMEOUT)
         return answered
 
     def keep_alive(self, now_s: float) -> None:
-        """Ping the client when it is due, and close the session where it does not answer."""
-        if self.check_ping_timeout() and not self.last_ping and now_s >= self._ping_due_s:
-            self.last_ping = now_s
+        """Ping the client, or close the session where it has not answered."""
+        if self.check_ping_timeout():
+            self.last_ping, self.due_s = now_s, now_s + self.server.ping_timeout
             if self._is_direct and self._frames:
                 self._frames.offer(PING, _PING_FRAME)
             else:
@@ -205,7 +206,7 @@ class Session(engineio.socket.Socket):  # type: ignore[misc]  # publishes no typ
         handled: list[bytes] = super()._websocket_handler(transport)
         return handled
 
-    def _next(self, timeout_s: float) -> Packet | None:
+    def _next(self, timeout_s: float | None) -> Packet | None:
         try:
             packet = self.queue.get(timeout=timeout_s)
         except gevent.queue.Empty as error:
@@ -258,11 +259,14 @@ class EngineServer(engineio.Server):  # type: ignore[misc]  # publishes no types
         while True:
             gevent.sleep(TICK_S)
             now_s = time.monotonic()
+            # The answers of thousands that connected at once would delay the next reading.
+            most = 1 + 2 * len(self.sockets) * TICK_S / self.ping_interval
             for sid, session in list(self.sockets.items()):
                 if session.closed:
                     self.sockets.pop(sid, None)
-                else:
+                elif now_s >= session.due_s and most > 0:
                     session.keep_alive(now_s)
+                    most -= 1
 
 
 class Server(socketio.Server):  # type: ignore[misc]  # publishes no types

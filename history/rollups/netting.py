@@ -92,24 +92,26 @@ def moves(imports: Counted, exports: Counted, before: Before | None) -> Moves:
 
 def split(moves: Moves, begin: int, end: int, flow: Flow) -> tuple[int, int, Flow]:
     """Return import and export of the moves from `begin` to before `end`, and the flow then."""
-    if flow.direction >= 0 and not flow.back and min(moves.changes[begin:end]) >= 0:
-        imported = sum(moves.changes[begin:end])
+    changes = moves.changes[begin:end]
+    if flow.direction >= 0 and not flow.back and min(changes) >= 0:
+        imported = sum(changes)
         return imported, 0, Flow(1 if imported else flow.direction)
-    sums = {1: 0, -1: 0}
     direction, back = flow
-    for place in range(begin, end):
-        change = moves.changes[place]
-        direction = direction or (change > 0) - (change < 0)
-        if not direction:
+    own, other = 0, 0
+    for place, change in enumerate(changes, begin):
+        if not change:
             continue
-        sums[direction] += direction * change
-        back = max(back - direction * change, 0)
-        if back and back > _tolerance(*moves.values[place : place + 2]):
+        direction = direction or (1 if change > 0 else -1)
+        own += direction * change
+        back -= direction * change
+        if back < 0:
+            back = 0
+        elif back > 1 and back > _tolerance(*moves.values[place : place + 2]):
             # The flow has turned: all of the way back is the other's.
-            sums[direction] += back
-            sums[-direction] += back
+            own, other = other + back, own + back
             direction, back = -direction, 0
-    return sums[1], sums[-1], Flow(direction, back)
+    imported, exported = (own, other) if direction > 0 else (other, own)
+    return imported, exported, Flow(direction, back)
 
 
 def _together(imports: Counted, exports: Counted) -> tuple[list[int], list[Both], list[int]]:

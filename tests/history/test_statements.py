@@ -19,8 +19,9 @@ from history.readings_table import Writer
 from history.retention import Keep, Retention
 from history.rollups.replacements import replace_meter
 from history.rollups.rollups import Rollups
-from history.statements import Correction, Gap, Item, Register, Statement, Swap, statement
+from history.statements import Check, Correction, Gap, Item, Register, Statement, Swap, statement
 from history.tariffs import Tariffs
+from history.utility_readings import UtilityReading, enter
 from tests.support.histories import BERLIN
 from tests.support.postgresql import BOTH
 
@@ -192,6 +193,26 @@ def test_readings_that_a_person_made_void_are_named(database: peewee.Database) -
         Correction(local + 2 * HOUR, local + 4 * HOUR, "the meter was tested"),
     )
     assert [(gap.start, gap.end) for gap in found.gaps] == [(local + 2 * HOUR, local + 4 * HOUR)]
+
+
+def test_readings_of_the_utility_are_compared(database: peewee.Database) -> None:
+    write(database, BEGIN - 20 * HOUR, SHORT + HOUR)
+    roll_up(database)
+    local = BEGIN.astimezone(BERLIN)
+    for hours, value in ((-10, 500.0), (10.1, 511.9), (400, 900.0)):
+        enter(database, UtilityReading("1", local + hours * HOUR, value))
+
+    found = made(database, until=SHORT)
+
+    (check,) = found.checks
+    assert check == Check(
+        local + 10.1 * HOUR,
+        "energy",
+        511.9,
+        local - 10 * HOUR,
+        pytest.approx(11.9),
+        pytest.approx(12.0),
+    )
 
 
 # -- the hash ----------------------------------------------------------------------------------

@@ -80,23 +80,26 @@ def berlin(*parts: int) -> datetime:
     ids=str,
 )
 def test_the_price_of_a_moment(tariffs: Tariffs, moment: datetime, price: float | None) -> None:
-    assert tariffs.first.price_at(moment.astimezone(UTC), BERLIN) == price
+    assert tariffs.default.price_at(moment.astimezone(UTC), BERLIN) == price
 
 
 def test_what_is_paid_for_export(tariffs: Tariffs) -> None:
-    assert tariffs.first.feed_in_at(berlin(2026, 2, 1), BERLIN) == 0
-    assert tariffs.first.feed_in_at(berlin(2026, 4, 1), BERLIN) == 0.10
+    assert tariffs.default.feed_in_at(berlin(2026, 2, 1), BERLIN) == 0
+    assert tariffs.default.feed_in_at(berlin(2026, 4, 1), BERLIN) == 0.10
 
 
 def test_prices_change_only_at_the_moments_returned(tariffs: Tariffs) -> None:
     since, until = berlin(2026, 2, 27), berlin(2026, 4, 3)
 
-    changes = [since, *tariffs.first.changes(since, until, BERLIN), until]
+    tariff = tariffs.default
+    changes = [since, *tariff.changes(since, until, BERLIN), until]
 
     moment, at = since.astimezone(UTC), 0
     while moment < until:
         at += moment >= changes[at + 1].astimezone(UTC)
-        assert tariffs.first.price_at(moment, BERLIN) == tariffs.first.price_at(changes[at], BERLIN)
+        assert tariffs.default.price_at(moment, BERLIN) == tariffs.default.price_at(
+            changes[at], BERLIN
+        )
         moment += timedelta(minutes=15)
 
 
@@ -126,7 +129,7 @@ def test_cost_is_energy_times_the_price_of_its_time(
 
     costs = dict.fromkeys((day.start.date() for day in days), 0.0)
     for before, after in pairwise(readings):
-        tariff = tariffs.first.at(after.ts, BERLIN)
+        tariff = tariffs.default.at(after.ts, BERLIN)
         assert tariff is not None
         local = after.ts.astimezone(BERLIN)
         bought = after.values["energy"] - before.values["energy"]
@@ -184,3 +187,70 @@ def test_the_error_names_what_is_wrong_in_the_file(tmp_path: Path, text: str, me
 def test_a_missing_file_is_a_settings_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="No such file"):
         Tariffs.load(tmp_path / "none.toml")
+
+
+NAMED = """
+{site}
+[meters]
+7 = "heat-pump"
+[[tariff]]
+name = "house"
+valid_from = 2026-01-01
+price = 0.3
+[[tariff]]
+name = "heat-pump"
+valid_from = 2026-01-01
+price = 0.2
+[[tariff]]
+name = "market"
+valid_from = 2026-01-01
+dynamic = true
+"""
+
+
+@pytest.mark.parametrize(("site", "others"), [("", "house"), ("site = 'market'", "market")])
+def test_a_meter_has_the_tariff_that_it_or_the_site_picks_else_the_first(
+    tmp_path: Path, site: str, others: str
+) -> None:
+    tariffs = load(tmp_path, NAMED.format(site=site))
+
+    assert list(tariffs.named) == ["house", "heat-pump", "market"]
+    assert tariffs.of("7").name == "heat-pump"
+    assert tariffs.of("1").name == others
+
+
+BEGINNING = "[[tariff]]\nvalid_from = 2026-01-01\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dynamic = true\nprice = 1\n", "tariff.0.price: should not stand in a dynamic tariff"),
+        ("price = 1\nmarkup = 1\n", "tariff.0.dynamic: field required for a markup"),
+        ("price = 1\nfeed_in = 'dynamic'\n", "tariff.0.dynamic: field required"),
+        ("price = nan\n", "tariff.0.price: input should be a finite number (got nan)"),
+        ("price = 1\nname = 'a b'\n", "tariff.0.name: should be 1 to 32 letters"),
+        ("price = 1\n[[tariff.tax]]\npercent = 1\nper_kwh = 1\n", "tariff.0.tax.0: should have"),
+        ("price = 1\n[[tariff.standing]]\nper = 'week'\nprice = 1\n",
+         "tariff.0.standing.0.per: input should be 'day', 'month' or 'year' (got 'week')"),
+        ("price = 1\n[[tariff.tier]]\nper = 'month'\nup_to = 0\nprice = 1\n",
+         "tariff.0.tier.0.up_to: input should be greater than 0 (got 0)"),
+        ("price = 1\n" + "[[tariff.tier]]\nper = 'month'\nup_to = 5\nprice = 1\n" * 2,
+         "tariff.0.tier: up_to should rise from one to the next"),
+        ("price = 1\n" + BEGINNING + "price = 2\n",
+         "tariff.1.valid_from: another tariff of the name 'default' begins on 2026-01-01"),
+    ],
+)  # fmt: skip
+def test_the_error_names_the_place_and_what_was_expected(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, BEGINNING + text)
+
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("head", ["site = 'x'\n", "[meters]\n1 = 'x'\n"])
+def test_a_tariff_that_is_picked_must_be_there(tmp_path: Path, head: str) -> None:
+    with pytest.raises(SettingsError, match=r"should be one of default \(got 'x'\)"):
+        load(tmp_path, head + BEGINNING + "price = 1\n")

@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from contract.quantities import BY_NAME
+from history.tariffs import Tariffs
 from meterflow.verbs import VERBS, Verb
 from service import __version__
 from tests.support.parts import ROOT, Part, free_port, listens, require, wait_until
@@ -129,6 +130,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             wait_until(lambda port=port: listens(port), what="broker and web")
         wait_until(lambda: _stores_a_reading(f"http://127.0.0.1:{http}/readings/"))
         (directory / "all.csv").write_text("ts,meter_id,power\n2026-03-01T12:00:00Z,1,5\n")
+        (directory / "day-ahead.csv").write_text(
+            "from,price\n2026-11-22 00:00,81.2\n2026-11-22 01:00,-3.1\n"
+        )
         yield {
             "directory": str(directory),
             ".venv/bin/python ": f"PYTHONPATH={ROOT} {sys.executable} ",
@@ -186,3 +190,11 @@ def _run(line: str, site: dict[str, str]) -> None:
     )
 
     assert answer.returncode == 0, f"{line}\n{answer.stdout}{answer.stderr}"
+
+
+def test_the_tariffs_of_the_page_about_energy_are_valid(tmp_path: Path) -> None:
+    page = (ROOT / "docs/energy.md").read_text()
+    path = tmp_path / "tariffs.toml"
+    path.write_text(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[0])
+
+    assert set(Tariffs.load(path).named) == {"household", "spot"}

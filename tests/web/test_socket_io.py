@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,13 +12,13 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+import socketio
 import websocket
 
-from tests.support.parts import wait_until
+from tests.support.parts import Part, free_port, listens, wait_until
 from tests.web.test_live import Site
 from web.websockets import BURST_MESSAGES
 
-EVERYTHING = websocket.ABNF
 CLOSED = (websocket.WebSocketException, OSError)
 PATH = "/socket.io/?EIO=4&transport="
 
@@ -243,6 +245,68 @@ def test_malformed_frame_ends_a_raw_connection_with_its_code(
         kind, payload = connection.recv_data(control_frame=False)
     assert kind == websocket.ABNF.OPCODE_CLOSE
     assert int.from_bytes(payload[:2], "big") == code
+
+
+PATIENT = """
+import web.relay as relay, web.socket_io as socket_io
+socket_io.OPTIONS |= {"ping_interval": 1, "ping_timeout": 1}
+socket_io.TICK_S, relay.KEEP_ALIVE_S = 0.1, 0.5
+from web.__main__ import main
+main()
+"""
+"""The service with pings that a test can wait for."""
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of this service."""
+    port = free_port()
+    settings = {"HTTP_PORT": port, "MQTT_PORT": free_port()}
+    command = (sys.executable, "-c", PATIENT)
+    with Part(*command, directory=tmp_path_factory.mktemp("web"), **settings):
+        wait_until(lambda: listens(port), what="the web service")
+        yield port
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_silent_client_that_answers_pings_stays_connected(patient: int, transport: str) -> None:
+    ended: list[str] = []
+    client = socketio.Client(reconnection=False)
+    client.on("disconnect", ended.append)
+    client.connect(f"http://127.0.0.1:{patient}", transports=[transport])
+    time.sleep(4)
+
+    assert client.call("subscribe", "meters/1/#", timeout=5) == ["meters/1/#"]
+    assert ended == []
+    client.disconnect()
+
+
+def test_client_that_does_not_answer_pings_is_disconnected(patient: int) -> None:
+    client = websocket.create_connection(f"ws://127.0.0.1:{patient}{PATH}websocket", timeout=5)
+    client.send("40")
+
+    assert is_ended(client)
+    client.shutdown()
+
+
+def test_raw_connection_that_answers_pings_stays_and_another_ends(patient: int) -> None:
+    url = f"ws://127.0.0.1:{patient}/ws/silent"
+    dead = socket.create_connection(("127.0.0.1", patient), timeout=5)
+    dead.sendall(
+        b"GET /ws/silent HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+        b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    alive = websocket.create_connection(url, timeout=5)
+    for _ in range(5):
+        assert alive.recv_frame().opcode == websocket.ABNF.OPCODE_PING
+        alive.pong()
+
+    received = b"".join(iter(lambda: dead.recv(1000), b""))
+    assert received.endswith(b"\x89\x00")
+    assert received.count(b"\x89\x00") == 1
+    alive.shutdown()
+    dead.close()
 
 
 def test_sessions_of_polling_are_limited(site: Site) -> None:
