@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from importlib.util import find_spec
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -21,6 +22,7 @@ from service.errors import SettingsError
 from service.redaction import redacted_url
 
 Row = tuple[Any, ...]
+_FIRST = itemgetter(0)
 
 BUSY_TIMEOUT_S = 5
 VACUUM_PAGES = 200
@@ -65,7 +67,7 @@ def fetch_named(
     """Run a statement and return the names of its columns, and its rows."""
     cursor = database.execute_sql(_native(database, statement), parameters)
     rows: list[Row] = cursor.fetchall()
-    return tuple(column[0] for column in cursor.description), rows
+    return tuple(map(_FIRST, cursor.description)), rows
 
 
 def fetch_one(
@@ -170,6 +172,11 @@ class Dialect(ABC):
     @abstractmethod
     def schema_version(self) -> int:
         """A number that changes when another connection changes the schema."""
+
+    @property
+    @abstractmethod
+    def data_version(self) -> int | None:
+        """A number that changes when another connection commits; None where there is no such."""
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[Any]:
@@ -278,6 +285,10 @@ class _Sqlite(Dialect):
     @property
     def schema_version(self) -> int:
         return self._pragma("schema_version")
+
+    @property
+    def data_version(self) -> int:
+        return self._pragma("data_version")
 
     def transaction(self) -> AbstractContextManager[Any]:
         return cast(AbstractContextManager[Any], self._database.atomic("IMMEDIATE"))
@@ -424,6 +435,10 @@ class _Postgresql(Dialect):
     @property
     def schema_version(self) -> int:
         return 0  # all columns are there from the start
+
+    @property
+    def data_version(self) -> None:
+        return None
 
     def transaction(self) -> AbstractContextManager[Any]:
         return cast(AbstractContextManager[Any], self._database.atomic())

@@ -1,5 +1,6 @@
 """/meters/<id>/energy: energy and cost by quarter-hour, hour, day, week, month or year."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -9,11 +10,13 @@ from flask import Response
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from contract.meter_settings import Billing
 from contract.times import format_time
 from history import energy, peaks
 from history.costs import Line
 from history.dialect import dialect_of
 from history.periods import Unit, start_of
+from history.tables import read_meter
 from web import meters
 from web.context import Parts, parts
 from web.openapi import Api
@@ -59,6 +62,9 @@ class MeterEnergyQuery(EnergyQuery):
         None, description="Tariff to compute costs by (default: that of the meter)."
     )
     lines: bool = Field(False, description="Also return the lines that each cost consists of.")
+    counters: bool = Field(
+        False, description="Also return what each way of billing counts: per_phase and netted."
+    )
 
 
 @api.add("GET", "/meters/<meter_id>/energy", summary="Energy and cost")
@@ -183,6 +189,8 @@ def _body(
         running = energy.compare(
             database, meter_id, unit, now, zone, tariffs=tariffs, tariff=tariff
         )
+        more = _counters(database, meter_id, found) if query.counters else [{}] * len(found)
+        meter = read_meter(database, meter_id)
     compared = {
         "now": running.now,
         "before_so_far": running.before_so_far,
@@ -194,9 +202,29 @@ def _body(
         "timezone": zone.key,
         "currency": tariffs.currency if tariffs else None,
         "tariff": (tariff or tariffs.of(meter_id).name) if tariffs else None,
-        "periods": [_period(period, lines=query.lines) for period in found],
+        "billing": (meter and meter.billing) or Billing.PER_PHASE,
+        "periods": [
+            _period(period, lines=query.lines) | each
+            for period, each in zip(found, more, strict=True)
+        ],
         "running": {name: _period(each, lines=query.lines) for name, each in compared.items()},
     }
+
+
+def _counters(
+    database: peewee.Database, meter_id: str, found: Sequence[energy.Period]
+) -> list[dict[str, Any]]:
+    """Return what each way of billing counted in consecutive periods."""
+    moments = [*(period.start for period in found), found[-1].end]
+    each = (
+        [
+            {"imported": _rounded(imported), "exported": _rounded(exported)}
+            for imported, exported in energy.counted(database, meter_id, moments, billing)
+        ]
+        for billing in Billing
+    )
+    names = [billing.value for billing in Billing]
+    return [dict(zip(names, both, strict=True)) for both in zip(*each, strict=True)]
 
 
 def _period(period: energy.Period, *, lines: bool) -> dict[str, Any]:

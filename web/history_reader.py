@@ -6,8 +6,8 @@ thread up to 0.3 ms. Greenlets do not switch within a query, so that they can sh
 """
 
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 import gevent
 import peewee
@@ -20,6 +20,8 @@ from history.errors import StorageError
 T = TypeVar("T")
 
 THREADS = 4
+MOST_KEPT = 100
+"""Results that are kept in memory, each of a few rows."""
 CHECKED_WITHIN_S = 1.0
 CLOSED_WITHIN_S = 2.0
 
@@ -29,7 +31,10 @@ class HistoryReader:
 
     def __init__(self, url: str) -> None:
         self._database = open_database(url, read_only=True)
-        self._is_file = dialect_of(self._database).file is not None
+        self._dialect = dialect_of(self._database)
+        self._is_file = self._dialect.file is not None
+        self._results: dict[Hashable, Any] = {}
+        self._version: int | None = None
         self._pool, self._checks = ThreadPool(THREADS), ThreadPool(1)
         self._current = False
 
@@ -43,16 +48,30 @@ class HistoryReader:
             raise result
         return result
 
-    def query_now(self, query: Callable[[peewee.Database], T], *, empty: T) -> T:
-        """Return the same for a query of a few rows by their key, faster on SQLite."""
+    def query_now(self, query: Callable[[peewee.Database], T], *, key: Hashable, empty: T) -> T:
+        """Return the same for a query of a few rows by their key, faster on SQLite.
+
+        Its result is kept under `key` until a commit changes the file: clients poll.
+        """
         if self._current and self._is_file:
             try:
-                if self._database.connect(reuse_if_open=True):
-                    dialect_of(self._database).fail_fast()
-                return query(self._database)
+                return self._kept(query, key)
             except peewee.DatabaseError:  # such as a file that another program has locked
                 self._database.close()
         return self.query(query, empty=empty)
+
+    def _kept(self, query: Callable[[peewee.Database], T], key: Hashable) -> T:
+        if self._database.connect(reuse_if_open=True):
+            self._dialect.fail_fast()
+            self._results.clear()  # versions of two connections cannot be compared
+        version = self._dialect.data_version
+        if version != self._version or len(self._results) > MOST_KEPT:
+            self._results.clear()
+            self._version = version
+        if key not in self._results:
+            self._results[key] = query(self._database)
+        result: T = self._results[key]
+        return result
 
     def run(self, work: Callable[[], T]) -> T:
         """Run other long work in a thread of the pool; it must not raise."""

@@ -1,6 +1,6 @@
 """/meters/: the known meters with their latest readings, and their columns for a chart."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Literal, NotRequired, TypeVar
@@ -261,21 +261,24 @@ def find(
     query: Callable[[peewee.Database], tuple[T, bool]],
     empty: T,
     *,
-    is_short: bool = False,
+    key: Hashable = None,
 ) -> T:
     """Return what a query finds of a meter; answer 404 for a meter that has never sent anything.
 
-    A query that `is_short` reads a few rows.
+    A query with a `key` reads a few rows, and its result is the same for the same key.
     """
-    is_live = meter_id in parts().latest.meters
+    shared = parts()
+    is_live = meter_id in shared.latest.meters
 
     def found(database: peewee.Database) -> tuple[T] | None:
         result, is_found = query(database)
         return (result,) if is_found or is_live or queries.is_known(database, meter_id) else None
 
-    history = parts().history
-    run = history.query_now if is_short else history.query
-    result = run(found, empty=(empty,) if is_live else None)
+    nothing = (empty,) if is_live else None
+    if key is None:
+        result = shared.history.query(found, empty=nothing)
+    else:
+        result = shared.history.query_now(found, key=(key, is_live), empty=nothing)
     if result is None:
         abort(unknown_meter(meter_id))
     return result[0]

@@ -9,7 +9,7 @@ from typing import Any
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 Network = IPv4Network | IPv6Network
-FORWARDED = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA")
+FORWARDED = frozenset({"HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP", "HTTP_VIA"})
 """Headers by which a proxy shows that it forwards a request."""
 
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
@@ -57,7 +57,7 @@ def is_local(text: str) -> bool:
 
 def was_forwarded(environ: dict[str, Any]) -> bool:
     """Return whether a proxy that is not trusted sent a request."""
-    return any(name in environ for name in FORWARDED)
+    return not FORWARDED.isdisjoint(environ)
 
 
 def address(text: str) -> IPv4Address | IPv6Address | None:

@@ -6,11 +6,10 @@ from typing import Annotated, NamedTuple
 
 import orjson
 import peewee
-from flask import Response
+from flask import Response, request
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from contract.quantities import BY_NAME
-from contract.readings import Reading
 from history import queries
 from history.tables import stored_quantities
 from web.context import parts
@@ -109,7 +108,8 @@ def list_of_meter(path: MeterPath, query: RangeQuery) -> Response:
         return part, part.is_filled
 
     is_short = selection.limit <= FEW
-    part = find(path.meter_id, first, selection.empty, is_short=is_short)
+    key = (path.meter_id, request.query_string, selection.form) if is_short else None
+    part = find(path.meter_id, first, selection.empty, key=key)
     return _response(selection, part)
 
 
@@ -138,36 +138,34 @@ class _Selection:
         """Return the first readings, with what comes before them."""
         if self._names is None and self.form is Form.CSV:
             self._names = stored_quantities(database)
-        part = self._part(database, self.query.cursor)
-        return part._replace(text=self._opened(self._names or ()) + part.text)
+        return self._part(database, self.query.cursor, self._opened(self._names or ()))
 
     def following(self, database: peewee.Database, cursor: str) -> _Part:
         """Return the next readings."""
-        part = self._part(database, cursor)
-        return part if self.form is Form.CSV else part._replace(text=b"," + part.text)
+        return self._part(database, cursor, b"" if self.form is Form.CSV else b",")
 
     def _opened(self, names: Sequence[str]) -> bytes:
         return csv_text([(*HEAD, *names)]) if self.form is Form.CSV else b"["
 
-    def _part(self, database: peewee.Database, cursor: str | None) -> _Part:
+    def _part(self, database: peewee.Database, cursor: str | None, before: bytes) -> _Part:
+        query = self.query
         page = queries.page(
             database,
             self._meter_id,
-            since=self.query.since,
-            until=self.query.until,
+            since=query.since,
+            until=query.until,
             after=cursor,
             limit=self.limit,
-            oldest_first=self.query.order == "asc",
+            oldest_first=query.order == "asc",
             names=self._names,
         )
-        return _Part(self._text(page.readings), bool(page.readings), page.next)
-
-    def _text(self, readings: Sequence[Reading]) -> bytes:
-        rows = [reading.to_dict() for reading in readings]
+        rows = [reading.to_dict() for reading in page.readings]
         if self.form is Form.JSON:
-            return orjson.dumps(rows)[1:-1]
-        names = (*HEAD, *(self._names or ()))
-        return csv_text([row.get(name) for name in names] for row in rows)
+            text = orjson.dumps(rows)[1:-1]
+        else:
+            names = (*HEAD, *(self._names or ()))
+            text = csv_text([row.get(name) for name in names] for row in rows)
+        return _Part(before + text, bool(rows), page.next)
 
 
 def _response(selection: _Selection, part: _Part) -> Response:

@@ -25,7 +25,6 @@ from web.responses import error_response
 
 logger = logging.getLogger(__name__)
 
-_VARY = {"Vary": "Accept"}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -35,10 +34,8 @@ class Form(StrEnum):
     JSON = "json"
     CSV = "csv"
 
-    @property
-    def content_type(self) -> str:
-        """The media type of the form."""
-        return "application/json" if self is Form.JSON else "text/csv; charset=utf-8"
+
+_CONTENT_TYPES = {Form.JSON: "application/json", Form.CSV: "text/csv; charset=utf-8"}
 
 
 class FormQuery(BaseModel):
@@ -75,7 +72,7 @@ def respond(
     It has an ETag if it `is_fixed` or of a period that has ended, `until` its end. Late readings
     may change even that, so a client asks again, and gets 304 with nothing where they have not.
     """
-    response = Response(body, content_type=form.content_type, headers=_VARY)
+    response = Response(body, content_type=_CONTENT_TYPES[form])
     if is_fixed or (until is not None and until <= datetime.now(UTC)):
         # Weak: the same for the body that is compressed and the one that is not.
         response.set_etag(hashlib.blake2b(body, digest_size=12).hexdigest(), weak=True)
@@ -86,7 +83,7 @@ def respond(
 
 def stream(chunks: Iterable[bytes], form: Form) -> Response:
     """Return a response of any length, sent as it is made."""
-    return Response(_unbroken(chunks), content_type=form.content_type, headers=_VARY)
+    return Response(_unbroken(chunks), content_type=_CONTENT_TYPES[form])
 
 
 def _unbroken(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -104,15 +101,17 @@ def _unbroken(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def with_next_page(response: Response, cursor: str | None) -> Response:
     """Return the response with a link to the page that begins after `cursor`."""
     if cursor is not None:
-        address = _without_cursor(request.path, request.query_string)
-        response.headers["Link"] = f'<{address}cursor={quote(cursor)}>; rel="next"'
+        environ = request.environ
+        path = environ.get("SCRIPT_NAME", "") + environ["PATH_INFO"]
+        address = _without_cursor(path, environ["QUERY_STRING"])
+        response.headers["Link"] = f'<{address}cursor={cursor}>; rel="next"'
     return response
 
 
 @lru_cache(100)
-def _without_cursor(path: str, query: bytes) -> str:
+def _without_cursor(path: str, query: str) -> str:
     """Return the address of a request up to its cursor."""
-    parameters = parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)
+    parameters = parse_qsl(query, keep_blank_values=True)
     rest = urlencode([(name, value) for name, value in parameters if name != "cursor"])
     return f"{quote(path)}?{rest}{'&' if rest else ''}"
 
@@ -123,7 +122,7 @@ def _without_cursor(path: str, query: bytes) -> str:
 def csv_text(rows: Iterable[Sequence[Any]]) -> bytes:
     """Return lines of CSV; missing values are empty, and no text is a formula to a spreadsheet."""
     file = io.StringIO()
-    csv.writer(file).writerows(map(_cells, rows))
+    csv.writer(file, lineterminator="\n").writerows(map(_cells, rows))
     return file.getvalue().encode("utf-8", "replace")
 
 

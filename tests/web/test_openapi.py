@@ -198,17 +198,18 @@ def test_a_generated_client_reads_a_meter_and_posts_a_reading(
     assert used.stdout == "done\n", used.stderr
 
 
+@pytest.mark.timeout(300)
 def test_schemathesis_finds_nothing(url: str, tmp_path: Path) -> None:
     (tmp_path / "schemathesis.toml").write_text(SCHEMATHESIS)
     deterministic = ["--generation-deterministic"] if os.environ.get("CI") == "true" else []
     done = subprocess.run(
         [SCRIPTS / "schemathesis", "run", f"{url}/openapi.json", "--checks=all",
-         "--max-examples=15", "--request-timeout=10", "--continue-on-failure", *deterministic],
+         "--max-examples=10", "--request-timeout=10", "--continue-on-failure", *deterministic],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr

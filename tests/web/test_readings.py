@@ -192,6 +192,22 @@ def test_an_id_that_no_meter_can_have_is_invalid(
     assert [wrong["loc"] for wrong in answer.json["detail"]] == [["path", "meter_id"]]
 
 
+def test_the_newest_reading_that_a_client_polls_is_always_the_stored_one(
+    client: FlaskClient, store: Store, database: peewee.Database
+) -> None:
+    for second in range(20):
+        store(reading("1", second), reading("2", second, power=-second))
+        for _ in range(2):
+            assert client.get("/readings/1?limit=1").json[0]["power"] == second
+            assert client.get("/readings/2?limit=1").json[0]["power"] == -second
+            assert len(client.get("/readings/1?limit=2").json) == min(second + 1, 2)
+        assert client.get("/readings/1?limit=1&format=csv").text.endswith(f",{float(second)},\n")
+    database.execute_sql("DELETE FROM readings_raw WHERE ts > ?", (0,))
+
+    assert client.get("/readings/1?limit=1").json == []
+    assert client.get("/readings/nobody?limit=1").status_code == 404
+
+
 # -- CSV ---------------------------------------------------------------------------------------
 
 
