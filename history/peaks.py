@@ -18,7 +18,7 @@ import peewee
 from contract.times import epoch_ms, from_epoch_ms
 from history.counters import QUARTER_MS, QUARTER_S, Advances, Counters, counters_of
 from history.dialect import dialect_of, fetch
-from history.periods import Unit, edges
+from history.periods import Unit, edges, start_of
 from history.rollups.buckets import steps
 from history.rollups.fresh import stale
 from history.rollups.levels import QUARTER_HOUR
@@ -135,9 +135,11 @@ def follow(
         meter = read_meter(database, meter_id)
         if meter is None:
             return None
-        (month,) = months(database, meter_id, now, now, zone)
+        begin = epoch_ms(start_of(Unit.MONTH, now, zone)) // 1000
+        running = epoch_ms(now) // QUARTER_MS * QUARTER_S
+        highest = _highest(_demands(database, meter, begin, running))
         counters = counted_by(counters_of(database, meter.id))
-        return Followed(counters, _running(database, meter, now), month.highest)
+        return Followed(counters, _running(database, meter, now), highest)
 
 
 def months(
@@ -152,10 +154,14 @@ def months(
     found = []
     for (start, end), (first, last) in zip(pairwise(moments), pairwise(seconds), strict=True):
         begin, stop = bisect_left(demands, (first,)), bisect_left(demands, (last,))
-        best = max(demands[begin:stop], key=lambda each: (each[1], -each[0]), default=None)
-        highest = Demand(from_epoch_ms(best[0] * 1000), best[1]) if best else None
+        highest = _highest(demands[begin:stop])
         found.append(Month(start.astimezone(zone), end.astimezone(zone), highest))
     return found
+
+
+def _highest(demands: Sequence[tuple[int, float]]) -> Demand | None:
+    best = max(demands, key=lambda each: (each[1], -each[0]), default=None)
+    return Demand(from_epoch_ms(best[0] * 1000), best[1]) if best else None
 
 
 def running(database: peewee.Database, meter_id: str, now: datetime) -> Running | None:

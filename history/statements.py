@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import peewee
 
 from contract.times import epoch_ms, format_time, from_epoch_ms
-from history import energy, prices
+from history import energy, prices, site
 from history.costs import Kind
 from history.counters import QUARTER_MS, QUARTER_S, Advances, Counters, counters_of
 from history.dialect import dialect_of, fetch, fetch_one
@@ -137,6 +137,81 @@ class Statement:
     gaps: tuple[Gap, ...]
     rests_on: dict[str, str]
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A meter of a house and what it counted, in kWh."""
+
+    meter_id: str
+    name: str
+    role: str
+    parent: str | None
+    imported: float | None
+    exported: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the meters of a house measured together, in kWh; None where unknown.
+
+    `billed` are the meters whose statements are that of the house. `rests_on` and `hash` are as in
+    a statement.
+    """
+
+    since: datetime
+    until: datetime
+    timezone: str
+    billed: tuple[str, ...]
+    figures: dict[str, float | None]
+    meters: tuple[Share, ...]
+    rests_on: dict[str, str]
+    hash: str
+
+
+def house(database: peewee.Database, since: datetime, until: datetime, zone: ZoneInfo) -> House:
+    """Return what the meters of a house measured; raises StorageError where there is none."""
+    with dialect_of(database).snapshot():
+        meters = site.read(database)
+        (period,) = site.between(database, meters, [since, until], zone, until)
+        nodes = period.site.nodes
+        for node in nodes.values():
+            _refuse_waiting(database, node.meter, until)
+    role = period.site.measured_by
+    if role is None:
+        raise StorageError(
+            "the house: no meter measures its consumption",
+            remedy="give a meter the role grid: meterflow meter ID --role grid",
+        )
+    shares = tuple(
+        Share(
+            name,
+            node.meter.title or name,
+            node.role,
+            node.parent,
+            period.meters[name].imported,
+            period.meters[name].exported,
+        )
+        for name, node in nodes.items()
+    )
+    figures = {
+        "consumption": period.balance.consumption,
+        "imported": period.imported,
+        "exported": period.exported,
+        "production": period.balance.production,
+        "self-consumed": period.self_consumed,
+        "charged": period.charged,
+        "discharged": period.discharged,
+        "measured at consumers": period.balance.consumers,
+        "not measured at consumers": period.balance.rest,
+    }
+    rests_on = {
+        "energy": _hash([[each.meter_id, each.imported, each.exported] for each in shares]),
+        "roles": _hash([[each.meter_id, each.role, each.parent] for each in shares]),
+    }
+    billed = tuple(node.meter_id for node in period.site.tops(role))
+    local = since.astimezone(zone), until.astimezone(zone)
+    return House(*local, zone.key, billed, figures, shares, rests_on, _hash(rests_on))
 
 
 def statement(

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from contract.quantities import BY_NAME
 from history.errors import StorageError
-from history.statements import Statement
+from history.statements import House, Statement
 from service import __version__
 
 FORMATS = ("html", "csv", "json")
@@ -41,15 +41,19 @@ class File:
     form: str
     version: str
     made_at: str
+    house: dict[str, Any] | None
     statements: Sequence[dict[str, Any]]
 
 
-def written(form: str, statements: Sequence[Statement], made_at: str) -> str:
-    """Return the content of a file of statements."""
-    given = [_fields(each) for each in statements]
+def written(
+    form: str, statements: Sequence[Statement], made_at: str, house: House | None = None
+) -> str:
+    """Return the content of a file of statements, and of what the house measured."""
+    given, of_house = [_fields(each) for each in statements], _fields(house) if house else None
     if form == "csv":
-        return _csv(given, made_at)
-    data = {"version": __version__, "made_at": made_at, "statements": given}
+        return _csv(given, made_at, of_house)
+    head = {"version": __version__, "made_at": made_at}
+    data = {**head, "house": of_house, "statements": given}
     if form == "json":
         return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
@@ -73,7 +77,7 @@ def read(path: Path) -> File:
         raise StorageError(f"{path}: is not a statement of meterflow statement") from error
 
 
-def _fields(statement: Statement) -> dict[str, Any]:
+def _fields(statement: Statement | House) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(statement), default=_iso))  # type: ignore[no-any-return]
 
 
@@ -83,20 +87,36 @@ def _iso(moment: datetime) -> str:
 
 def _decoded(text: str, form: str, data: str) -> File:
     found = json.loads(data)
-    return File(text, form, found["version"], found["made_at"], found["statements"])
+    house = found["house"]
+    return File(text, form, found["version"], found["made_at"], house, found["statements"])
 
 
 # -- CSV ---------------------------------------------------------------------------------------
 
 
-def _csv(statements: Sequence[dict[str, Any]], made_at: str) -> str:
+def _csv(statements: Sequence[dict[str, Any]], made_at: str, house: dict[str, Any] | None) -> str:
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(_COLUMNS)
+    if house:
+        lines.writerows(["", *row] for row in _rows_of_house(house))
     for each in statements:
         rows = _rows({**each, "version": __version__, "made_at": made_at})
         lines.writerows([each["meter_id"], *row] for row in rows)
     return text.getvalue()
+
+
+def _rows_of_house(house: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield the same of a house, which is no meter."""
+    for field in ("since", "until", "timezone", "hash"):
+        yield field, "", house[field], "", "", ""
+    for part, value in house[_HASHES].items():
+        yield _HASHES, part, value, "", "", ""
+    for name, value in house["figures"].items():
+        yield "figure", name, value, "kWh", "", ""
+    for share in house["meters"]:
+        for field in ("imported", "exported"):
+            yield field, share["meter_id"], share[field], "kWh", "", ""
 
 
 def _rows(each: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
@@ -138,9 +158,9 @@ def _from_csv(text: str) -> File:
             each[_HASHES][name] = value
         elif kind in _HEAD:
             each[kind] = value or None
-    statements = list(found.values())
+    house, statements = found.pop("", None), list(found.values())
     first = statements[0]
-    return File(text, "csv", first["version"], first["made_at"], statements)
+    return File(text, "csv", first["version"], first["made_at"], house, statements)
 
 
 # -- HTML --------------------------------------------------------------------------------------

@@ -10,11 +10,13 @@ from flask import Response
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from contract.meter_settings import Billing
 from contract.times import format_time
 from history import energy, peaks
 from history.costs import Line
 from history.dialect import dialect_of
 from history.periods import Unit, start_of
+from history.tables import read_meter
 from web import meters
 from web.context import Parts, parts
 from web.openapi import Api
@@ -62,6 +64,9 @@ class MeterEnergyQuery(EnergyQuery, FormQuery):
         None, description="Tariff to compute costs by (default: that of the meter)."
     )
     lines: bool = Field(False, description="Also return the lines that each cost consists of.")
+    counters: bool = Field(
+        False, description="Also return what each way of billing counts: per_phase and netted."
+    )
 
 
 class BillLine(TypedDict):
@@ -75,6 +80,13 @@ class BillLine(TypedDict):
     amount: float | None
 
 
+class Counted(TypedDict):
+    """What one way of billing counts, in kWh."""
+
+    imported: float | None
+    exported: float | None
+
+
 class EnergyPeriod(TypedDict):
     """Energy of a period in kWh, and its cost; null where unknown."""
 
@@ -85,6 +97,8 @@ class EnergyPeriod(TypedDict):
     cost: float | None
     uncovered: Annotated[float | None, Field(description="Energy in kWh that has no price.")]
     lines: NotRequired[list[BillLine]]
+    per_phase: NotRequired[Counted]
+    netted: NotRequired[Counted]
 
 
 class RunningEnergy(TypedDict):
@@ -103,6 +117,7 @@ class EnergyOfMeter(TypedDict):
     timezone: str
     currency: str | None
     tariff: str | None
+    billing: Billing
     periods: list[EnergyPeriod]
     running: RunningEnergy
 
@@ -238,6 +253,8 @@ def _body(
         running = energy.compare(
             database, meter_id, unit, now, zone, tariffs=tariffs, tariff=tariff
         )
+        more = _counters(database, meter_id, found) if query.counters else [{}] * len(found)
+        meter = read_meter(database, meter_id)
     compared = {
         "now": running.now,
         "before_so_far": running.before_so_far,
@@ -249,13 +266,33 @@ def _body(
         "timezone": zone.key,
         "currency": tariffs.currency if tariffs else None,
         "tariff": (tariff or tariffs.of(meter_id).name) if tariffs else None,
-        "periods": [_period(period, lines=query.lines) for period in found],
+        "billing": (meter and meter.billing) or Billing.PER_PHASE,
+        "periods": [
+            _period(period, lines=query.lines) | each
+            for period, each in zip(found, more, strict=True)
+        ],
         "running": {name: _period(each, lines=query.lines) for name, each in compared.items()},
     }
 
 
 def _csv(periods: Sequence[Mapping[str, Any]]) -> bytes:
     return csv_text([COLUMNS, *([period[name] for name in COLUMNS] for period in periods)])
+
+
+def _counters(
+    database: peewee.Database, meter_id: str, found: Sequence[energy.Period]
+) -> list[dict[str, Any]]:
+    """Return what each way of billing counted in consecutive periods."""
+    moments = [*(period.start for period in found), found[-1].end]
+    each = (
+        [
+            {"imported": _rounded(imported), "exported": _rounded(exported)}
+            for imported, exported in energy.counted(database, meter_id, moments, billing)
+        ]
+        for billing in Billing
+    )
+    names = [billing.value for billing in Billing]
+    return [dict(zip(names, both, strict=True)) for both in zip(*each, strict=True)]
 
 
 def _period(period: energy.Period, *, lines: bool) -> dict[str, Any]:

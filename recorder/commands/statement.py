@@ -12,7 +12,7 @@ import peewee
 from contract.times import epoch_ms, format_time
 from history.database import reading
 from history.exchange.files import new_file
-from history.statements import Statement, statement
+from history.statements import House, Statement, house, statement
 from history.tariffs import Tariffs
 from recorder.commands.arguments import add_meters, meters, moment, parser_for
 from recorder.settings import RecorderSettings
@@ -29,6 +29,7 @@ tariff of each meter in tariffs.toml. A statement has the hash of all figures th
 
   meterflow statement --from 2026-10-01 --to 2026-11-01 --meter 7 --output october.html
   meterflow statement --from 2026-01-01 --to 2027-01-01 --each-meter --directory 2026
+  meterflow statement --from 2026-10-01 --to 2026-11-01 --site --output house.html
   meterflow statement --verify october.html"""
 _QUARTER_MS = 900_000
 
@@ -39,10 +40,10 @@ def main(arguments: Sequence[str]) -> int:
     settings = RecorderSettings.load()
     if options.verify:
         return _verify(options.verify, settings)
-    found = _statements(options, settings)
+    found, of_house = _statements(options, settings)
     made_at = format_time(datetime.now(UTC))
     if options.directory is None:
-        _write(options.output, written(options.format, found, made_at))
+        _write(options.output, written(options.format, found, made_at, of_house))
         return 0
     options.directory.mkdir(parents=True, exist_ok=True)
     for each in found:
@@ -62,6 +63,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--from", dest="since", metavar="TIME", help="first day or time")
     parser.add_argument("--to", dest="until", metavar="TIME", help="day or time after the last")
     add_meters(parser)
+    parser.add_argument(
+        "--site", action="store_true", help="the house: its figures, and the meters of its bill"
+    )
     parser.add_argument(
         "--tariff", metavar="NAME", help="tariff of all meters (default: their own)"
     )
@@ -84,12 +88,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.verify is None and not (options.since and options.until):
         parser.error("--from and --to: are missing; which period?")
+    if options.site and (options.meter or options.each_meter):
+        parser.error("--site: stands for the meters of the house; leave --meter, --each-meter out")
     if options.each_meter != (options.directory is not None):
         parser.error("--each-meter and --directory: should be given together")
     return options
 
 
-def _statements(options: argparse.Namespace, settings: RecorderSettings) -> list[Statement]:
+def _statements(
+    options: argparse.Namespace, settings: RecorderSettings
+) -> tuple[list[Statement], House | None]:
     since = _edge("--from", options.since, settings)
     until = _edge("--to", options.until, settings)
     if since >= until:
@@ -98,19 +106,15 @@ def _statements(options: argparse.Namespace, settings: RecorderSettings) -> list
         raise SettingsError(f"--to {options.until}: should not be in the future")
     tariffs = _tariffs(settings)
     _check_tariff(tariffs, options.tariff, settings)
+    span, zone = (since, until), settings.zone
     with reading(settings.database_url) as database:
-        return [
-            statement(
-                database,
-                meter.name,
-                since,
-                until,
-                settings.zone,
-                tariffs=tariffs,
-                tariff=options.tariff,
-            )
-            for meter in meters(database, options.meter)
+        of_house = house(database, *span, zone) if options.site else None
+        wanted = of_house.billed if of_house else options.meter
+        found = [
+            statement(database, meter.name, *span, zone, tariffs=tariffs, tariff=options.tariff)
+            for meter in meters(database, wanted)
         ]
+    return found, of_house
 
 
 def _edge(option: str, text: str, settings: RecorderSettings) -> datetime:
@@ -151,8 +155,13 @@ def _verify(path: Path, settings: RecorderSettings) -> int:
     screen, file = Screen(), read(path)
     tariffs = _tariffs(settings)
     found: list[Statement] = []
-    differs = False
+    differs, of_house = False, None
     with reading(settings.database_url) as database:
+        if file.house:
+            of_house = _house_again(database, file.house)
+            parts = _changed(file.house, of_house)
+            differs |= bool(parts)
+            screen.say(f"the house: {_outcome(file.house, of_house, parts)}")
         for each in file.statements:
             _check_tariff(tariffs, each["tariff"], settings)
             now = _again(database, each, tariffs)
@@ -162,10 +171,15 @@ def _verify(path: Path, settings: RecorderSettings) -> int:
             screen.say(f"meter {now.meter_id}: {_outcome(each, now, parts)}")
     if file.version != __version__:
         screen.say(f"{path}: was made by version {file.version}; its text was not compared")
-    elif not differs and written(file.form, found, file.made_at) != file.text:
+    elif not differs and written(file.form, found, file.made_at, of_house) != file.text:
         differs = True
         screen.say(f"{path}: its text was changed after it was made")
     return 1 if differs else 0
+
+
+def _house_again(database: peewee.Database, each: dict[str, Any]) -> House:
+    since, until = (datetime.fromisoformat(each[name]) for name in ("since", "until"))
+    return house(database, since, until, zone_of(each["timezone"]))
 
 
 def _again(database: peewee.Database, each: dict[str, Any], tariffs: Tariffs | None) -> Statement:
@@ -182,7 +196,7 @@ def _again(database: peewee.Database, each: dict[str, Any], tariffs: Tariffs | N
     )
 
 
-def _changed(each: dict[str, Any], now: Statement) -> list[str]:
+def _changed(each: dict[str, Any], now: Statement | House) -> list[str]:
     """Return the kinds of figures that differ from those of a file."""
     before = each["rests_on"]
     return [
@@ -190,11 +204,12 @@ def _changed(each: dict[str, Any], now: Statement) -> list[str]:
     ]
 
 
-def _outcome(each: dict[str, Any], now: Statement, parts: Sequence[str]) -> str:
+def _outcome(each: dict[str, Any], now: Statement | House, parts: Sequence[str]) -> str:
     if not parts:
         return f"the history still says the same (SHA-256 {now.hash[:12]}…)"
     texts = [f"the history has changed since: {', '.join(parts)}"]
-    for field, unit in (("imported", "kWh"), ("exported", "kWh"), ("total", now.currency)):
+    units = {"imported": "kWh", "exported": "kWh", "total": getattr(now, "currency", None)}
+    for field, unit in units.items():
         if field in each and each[field] != getattr(now, field):
             texts.append(f"{field} {each[field]} is now {getattr(now, field)} {unit}")
     return "; ".join(texts)

@@ -126,6 +126,32 @@ def test_a_landlord_gets_a_file_for_each_meter_and_a_table_of_all(run: Run, tmp_
     assert run("statement", "--verify", "flats/all.csv").code == 0
 
 
+@pytest.mark.parametrize("form", ["html", "csv", "json"])
+def test_the_house_has_its_figures_beside_the_statement_of_its_bill(
+    run: Run, tmp_path: Path, history: Path, form: str
+) -> None:
+    run("meter", "1", "--role", "grid")
+    run("meter", "2", "--parent", "1", "--name", "Flat")
+    name = f"house.{form}"
+
+    assert run("statement", *OCTOBER, "--site", "--format", form, "--output", name).code == 0
+    verified = run("statement", "--verify", name)
+    sql(history, "UPDATE meters SET role = 'production' WHERE name = '2'")
+    changed = run("statement", "--verify", name)
+
+    assert verified.code == 0
+    assert "the house: the history still says the same" in verified.out
+    assert "meter 1: the history still says the same" in verified.out
+    assert changed.code == 1
+    assert "the house: the history has changed since: roles" in changed.out
+    if form == "json":
+        found = json.loads((tmp_path / name).read_text())
+        assert found["house"]["billed"] == ["1"]
+        assert found["house"]["figures"]["consumption"] == pytest.approx(48, abs=0.01)
+        assert found["house"]["figures"]["not measured at consumers"] == pytest.approx(2, abs=0.01)
+        assert [each["meter_id"] for each in found["statements"]] == ["1"]
+
+
 def test_another_tariff_is_chosen_by_its_name(run: Run) -> None:
     result = run("statement", *OCTOBER, "--format", "json", "--meter", "1", "--tariff", "other")
 
@@ -152,6 +178,7 @@ def test_without_tariffs_a_statement_has_energy_alone(run: Run, tmp_path: Path) 
         ((*OCTOBER, "--meter", "9"), "meter 9: has no history"),
         ((*OCTOBER, "--tariff", "none"), "tariff 'none': is not in tariffs.toml; it has: default"),
         ((*OCTOBER, "--each-meter"), "should be given together"),
+        ((*OCTOBER, "--site", "--meter", "1"), "--site: stands for the meters of the house"),
         (("--verify", "none.html"), "none.html: cannot be read"),
         (("--verify", "tariffs.toml"), "tariffs.toml: is not a statement"),
         (("--verify", HISTORY), f"{HISTORY}: is not a statement"),

@@ -130,6 +130,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             wait_until(lambda port=port: listens(port), what="broker and web")
         wait_until(lambda: _stores_a_reading(f"http://127.0.0.1:{http}/readings/"))
         (directory / "all.csv").write_text("ts,meter_id,power\n2026-03-01T12:00:00Z,1,5\n")
+        (directory / "day-ahead.csv").write_text(
+            "from,price\n2026-11-22 00:00,81.2\n2026-11-22 01:00,-3.1\n"
+        )
         yield {
             "directory": str(directory),
             ".venv/bin/python ": f"PYTHONPATH={ROOT} {sys.executable} ",

@@ -163,6 +163,15 @@ def test_the_overview_shows_energy_and_cost_of_today_and_compares_them_with_yest
 
 
 @pytest.mark.browser
+def test_the_overview_draws_the_last_24_hours_of_the_house(open_page: OpenPage) -> None:
+    page = open_page()
+
+    chart = page.locator("#day-chart")
+    expect(chart.locator("canvas")).to_be_visible()
+    expect(chart).to_have_attribute("aria-label", re.compile(r"^Last 24 hours: .+ to 1\.00.kW$"))
+
+
+@pytest.mark.browser
 def test_a_phase_of_many_kilowatts_stays_in_the_unit_of_its_row(
     site: Site, open_page: OpenPage
 ) -> None:

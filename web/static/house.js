@@ -4,9 +4,12 @@
 import {
   MISSING, PHASES, clock, element, format, money, moneyParts, setText, split, unit,
 } from "./catalogue.js";
+import { lineChart } from "./chart.js";
 import { getJson, now_s } from "./live.js";
 
 const EVERY_S = 30;
+const DAY_S = 86_400;
+const DAY_EVERY_S = 300;
 const LEAST_KWH = 0.05;
 const ENERGY = "energy_import";
 const POWER = { import: "importing", export: "exporting", none: "" };
@@ -15,6 +18,7 @@ const box = (id) => document.getElementById(`house-${id}`);
 
 let site = null;
 let fetched_s = -Infinity;
+const day = { drawn_s: -Infinity, chart: null };
 
 function* flatten(nodes, above = []) {
   for (const node of nodes) {
@@ -104,6 +108,25 @@ export function showHouse(meterOf, now) {
   showToday();
 }
 
+/** Draw the last 24 hours of the power that the house shows as its own. */
+async function showDay(now) {
+  if (!site?.measured_by || now - day.drawn_s < DAY_EVERY_S) return;
+  day.drawn_s = now;
+  const iso = (at_s) => new Date(at_s * 1000).toISOString();
+  const query = new URLSearchParams({ from: iso(now - DAY_S), to: iso(now), points: 480 });
+  const columns = await getJson(`/site/series?${query}`);
+  const powers = columns[site.measured_by === "grid" ? "grid" : "consumption"];
+  const known = powers.filter((power) => power !== null);
+  document.getElementById("day").hidden = !known.length;
+  if (!known.length) return;
+  const chart = document.getElementById("day-chart");
+  day.chart ??= lineChart(chart, document.getElementById("day-legend"), "power", ["power"]);
+  day.chart.update([columns.ts, powers], now - DAY_S, now);
+  const ends = [Math.min(...known), Math.max(...known)].map((power) => format("power", power, 1000));
+  chart.setAttribute("aria-label", `Last 24 hours: ${[...new Set(ends)].join(" to ")}`);
+  chart.removeAttribute("aria-labelledby");
+}
+
 /** Fetch the house where the last answer is old; return whether there is a new answer. */
 export async function refreshHouse() {
   const now = now_s();
@@ -111,6 +134,7 @@ export async function refreshHouse() {
   fetched_s = now;
   try {
     site = await getJson("/site/");
+    showDay(now).catch(() => {}); // drawn again in a while
   } catch {
     site = null; // the page's own refresh shows the error
   }
