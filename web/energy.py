@@ -1,8 +1,8 @@
 """/meters/<id>/energy: energy and cost by quarter-hour, hour, day, week, month or year."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 import orjson
 import peewee
@@ -21,9 +21,11 @@ from web import meters
 from web.context import Parts, parts
 from web.openapi import Api
 from web.parameters import MeterPath, Moment
+from web.representations import Form, FormQuery, csv_text
 from web.responses import invalid_parameter
 
 MOST_PERIODS = 10_000
+COLUMNS = ("from", "to", "imported", "exported", "cost", "uncovered")
 LONGEST_OF_PEAKS = timedelta(days=10 * 366)
 _SPANS = {
     Unit.QUARTER_HOUR: timedelta(hours=23.75),
@@ -55,7 +57,7 @@ class EnergyQuery(BaseModel):
     )
 
 
-class MeterEnergyQuery(EnergyQuery):
+class MeterEnergyQuery(EnergyQuery, FormQuery):
     """Periods to return, and how to compute their costs."""
 
     tariff: str | None = Field(
@@ -67,15 +69,76 @@ class MeterEnergyQuery(EnergyQuery):
     )
 
 
-@api.add("GET", "/meters/<meter_id>/energy", summary="Energy and cost")
+class BillLine(TypedDict):
+    """A line of a cost."""
+
+    kind: str
+    name: str
+    unit: str
+    price: float | None
+    quantity: float | None
+    amount: float | None
+
+
+class Counted(TypedDict):
+    """What one way of billing counts, in kWh."""
+
+    imported: float | None
+    exported: float | None
+
+
+class EnergyPeriod(TypedDict):
+    """Energy of a period in kWh, and its cost; null where unknown."""
+
+    since: Annotated[datetime, Field(alias="from")]
+    to: datetime
+    imported: float | None
+    exported: float | None
+    cost: float | None
+    uncovered: Annotated[float | None, Field(description="Energy in kWh that has no price.")]
+    lines: NotRequired[list[BillLine]]
+    per_phase: NotRequired[Counted]
+    netted: NotRequired[Counted]
+
+
+class RunningEnergy(TypedDict):
+    """The running period, the one before up to the same point, and the whole of it."""
+
+    now: EnergyPeriod
+    before_so_far: EnergyPeriod
+    before: EnergyPeriod
+
+
+class EnergyOfMeter(TypedDict):
+    """Energy and cost of a meter by periods."""
+
+    meter_id: str
+    period: Unit
+    timezone: str
+    currency: str | None
+    tariff: str | None
+    billing: Billing
+    periods: list[EnergyPeriod]
+    running: RunningEnergy
+
+
+@api.add(
+    "GET",
+    "/meters/<meter_id>/energy",
+    summary="Energy and cost",
+    response=EnergyOfMeter | None,
+    csv=True,
+    versioned=True,
+)
 def of_meter(path: MeterPath, query: MeterEnergyQuery) -> Response:
     """Energy in kWh by periods of the site's time zone (TIMEZONE).
 
     `running` compares the current period with the one before. `cost` requires prices in
     TARIFFS_FILE; unknown values are null. It is also null where some energy has no price:
-    `uncovered` is how much. Figures include the newest stored reading.
+    `uncovered` is how much. Figures include the newest stored reading. Null while there is no
+    history. CSV has the periods alone.
     """
-    now = datetime.now(UTC)
+    now, form = datetime.now(UTC), query.form
     span = span_of(query, now)
     if isinstance(span, Response):
         return span
@@ -87,9 +150,10 @@ def of_meter(path: MeterPath, query: MeterEnergyQuery) -> Response:
 
     def encoded(database: peewee.Database) -> tuple[bytes, bool]:
         body = _body(database, shared, path.meter_id, query, span, now)
-        return orjson.dumps(body), False
+        return _csv(body["periods"]) if form is Form.CSV else orjson.dumps(body), False
 
-    return meters.of_meter(path.meter_id, encoded, b"null")
+    empty = _csv([]) if form is Form.CSV else b"null"
+    return meters.of_meter(path.meter_id, encoded, empty, form=form, until=query.until)
 
 
 class PeaksQuery(BaseModel):
@@ -209,6 +273,10 @@ def _body(
         ],
         "running": {name: _period(each, lines=query.lines) for name, each in compared.items()},
     }
+
+
+def _csv(periods: Sequence[Mapping[str, Any]]) -> bytes:
+    return csv_text([COLUMNS, *([period[name] for name in COLUMNS] for period in periods)])
 
 
 def _counters(

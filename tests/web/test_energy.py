@@ -303,3 +303,16 @@ def test_the_running_quarter_hour_is_projected(make: Make, database: peewee.Data
 )
 def test_invalid_requests_for_peaks_are_refused(make: Make, path: str, status: int) -> None:
     assert make().get(path).status_code == status
+
+
+def test_energy_comes_as_csv_that_is_sent_again_only_when_it_has_changed(make: Make) -> None:
+    client = make()
+    answer = client.get(f"/meters/1/energy?{MARCH}", headers={"Accept": "text/csv"})
+    known = {"Accept": "text/csv", "If-None-Match": answer.headers["ETag"]}
+
+    assert answer.text.splitlines()[:2] == [
+        "from,to,imported,exported,cost,uncovered",
+        "2026-03-28T00:00:00+01:00,2026-03-29T00:00:00+01:00,23.5,,,",
+    ]
+    assert len(answer.text.splitlines()) == 4
+    assert client.get(f"/meters/1/energy?{MARCH}", headers=known).status_code == 304
