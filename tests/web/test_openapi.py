@@ -228,7 +228,8 @@ json_values = st.recursive(
 @settings(max_examples=200)
 @given(body=json_values)
 def test_no_body_makes_the_service_fail(wild_client: FlaskClient, body: Any) -> None:
-    answer = wild_client.post("/readings/", json=body)
+    text = json.dumps(body)
+    answer = wild_client.post("/readings/", data=text, content_type="application/json")
 
     assert answer.status_code in {422, 503}, answer.text
     assert answer.status_code == 422 or "broker" in answer.json["detail"]
