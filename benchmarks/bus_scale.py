@@ -138,10 +138,20 @@ def _cpu(verdict: Verdict, what: str, cpu: float, rate: float, limit: float) -> 
 
 @dataclass
 class Subscriber:
-    """Notes when each meter's readings were measured, and how long they took to arrive."""
+    """Notes when each meter's readings were measured, and how long they took to arrive.
 
+    Readings that a recorder has requested again are not counted again.
+    """
+
+    begins_ms: float = 0.0
     delays_ms: list[float] = field(default_factory=list)
-    measured: dict[str, list[int]] = field(default_factory=dict)
+    measured: dict[str, set[int]] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Forget what was noted; count readings that are measured from now on."""
+        self.begins_ms = time.time() * 1000
+        self.delays_ms.clear()
+        self.measured.clear()
 
     def take(self, message: paho.MQTTMessage) -> None:
         """Note a reading."""
@@ -149,15 +159,17 @@ class Subscriber:
         if message.retain or not (found := _TS.search(message.payload)):
             return
         ts = epoch_ms(parse_time(found[1].decode()))
-        self.delays_ms.append(now_ms - ts)
-        self.measured.setdefault(message.topic, []).append(ts)
+        known = self.measured.setdefault(message.topic, set())
+        if ts >= self.begins_ms and ts not in known:
+            self.delays_ms.append(now_ms - ts)
+            known.add(ts)
 
     def missed(self) -> int:
         """Return how many readings are missing between those of the same meter."""
         return sum(
             round((after - before) / 1000) - 1
             for each in self.measured.values()
-            for before, after in itertools.pairwise(each)
+            for before, after in itertools.pairwise(sorted(each))
             if after - before > 1500
         )
 
@@ -259,8 +271,7 @@ def _gateway_text(port: int) -> str:
 
 
 def _window(parts: dict[str, Part], client: Subscriber, seconds: float) -> Window:
-    client.delays_ms.clear()
-    client.measured.clear()
+    client.begin()
     pids = {name: part.process.pid for name, part in parts.items()}
     before = {name: _cpu_s(pid) for name, pid in pids.items()}
     written, began_s = _written(pids["bridge"]), time.monotonic()

@@ -3,7 +3,8 @@
     python benchmarks/rest.py
 
 A history as dense as a user's: readings of 3 meters every 10 s over 30 days, with roll-ups, filled
-by SQL. One client with a kept connection asks for each route in turn.
+by SQL. One client with a kept connection asks for each route in turn. Then it asks for the list of
+1,000 meters with a history of their own: the first time, and from memory.
 """
 
 import argparse
@@ -36,6 +37,8 @@ ROLLED_UP = ("power", "power_l1", "energy", "energy_export")
 END = datetime.now(UTC).replace(microsecond=0)
 ROUNDS, EACH = 12, 30
 LEAST_SHARE = 0.7
+MANY, READINGS_OF_MANY = 1000, 50
+FIRST_LIST_MS, LATER_LIST_MS = 300, 100
 
 
 def filled(url: str) -> None:
@@ -100,10 +103,10 @@ class Client:
             raise RuntimeError(f"{path}: {response.status} {body[:200]!r}")
         return body
 
-    def times(self, paths: Sequence[str]) -> list[float]:
+    def times(self, paths: Sequence[str], rounds: int = ROUNDS) -> list[float]:
         """Return the median seconds of each path, asked in turn."""
         taken: list[list[float]] = [[] for _ in paths]
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for times, path in zip(taken, paths, strict=True):
                 self.get(path)
                 for _ in range(EACH):
@@ -132,6 +135,44 @@ POINTS = {1: 500, 2: 1000}
 """The points that a route has to return, by its place."""
 
 
+def many_meters(directory: Path) -> tuple[float, float]:
+    """Return the seconds for the list of a thousand meters, the first time and the next ones."""
+    url = f"sqlite:///{directory}/many.db"
+    database = open_database(url)
+    migrate(database)
+    begin = epoch_ms(END) - READINGS_OF_MANY * EVERY_MS
+    end = begin + (READINGS_OF_MANY - 1) * EVERY_MS
+    numbers = "WITH RECURSIVE n (i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+    with database.atomic():
+        add_columns(database, NAMES)
+        run(
+            database,
+            f"{numbers} INSERT INTO meters (id, name, first_ts, last_ts, snapshots) "
+            f"SELECT i + 1, 'm' || i, {begin}, {end}, 1 FROM n",
+            (MANY - 1,),
+        )
+        run(
+            database,
+            f"{numbers} INSERT INTO readings_raw (meter, ts, {', '.join(NAMES)}) "
+            f"SELECT i % {MANY} + 1, {begin} + i / {MANY} * {EVERY_MS}, "
+            f"{', '.join('i' for _ in NAMES)} FROM n",
+            (MANY * READINGS_OF_MANY - 1,),
+        )
+    database.close()
+    http = free_port()
+    settings = {"DATABASE_URL": url, "HTTP_PORT": http, "MQTT_PORT": free_port()}
+    with Part.module("web", directory=directory, **settings):
+        wait_until(lambda: listens(http), what="the web service")
+        client = Client(http)
+        client.get("/readings/m1?limit=1")
+        began_s = time.perf_counter()
+        found = json.loads(client.get("/meters/"))
+        first_s = time.perf_counter() - began_s
+        if len(found) != MANY:
+            raise RuntimeError(f"/meters/: {len(found)} meters instead of {MANY}")
+        return first_s, client.times(["/meters/"], rounds=2)[0]
+
+
 def main() -> None:
     """Fill, start, measure and print."""
     argparse.ArgumentParser(description=__doc__).parse_args()
@@ -148,6 +189,7 @@ def main() -> None:
         client = Client(http)
         empty_s, *taken = client.times([EMPTY, *(path for _, path, _ in ROUTES)])
         points = {n: len(json.loads(client.get(ROUTES[n][1]))["ts"]) for n in POINTS}
+        first_s, later_s = many_meters(directory)
     title(f"REST: {METERS} meters, a reading every {EVERY_MS / 1000:g} s, {DAYS} days, SQLite")
     line("empty route", ms(empty_s), f"{1 / empty_s:.0f} requests/s")
     verdict = Verdict()
@@ -162,6 +204,12 @@ def main() -> None:
     beside = "newest reading, of the empty route's rate"
     reach = f">= {LEAST_SHARE:.0%}"
     verdict.figure("share of the rate", f"{share:.0%}", beside, reach, ok=share >= LEAST_SHARE)
+    for what, taken_s, most_ms in (
+        (f"{MANY:,} meters, the first time", first_s, FIRST_LIST_MS),
+        (f"{MANY:,} meters from memory", later_s, LATER_LIST_MS),
+    ):
+        ok = taken_s * 1000 <= most_ms
+        verdict.figure(what, ms(taken_s), "", f"<= {most_ms} ms", ok=ok)
     verdict.end()
 
 

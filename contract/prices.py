@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -39,8 +40,16 @@ def _start(value: object) -> object:
     return ts
 
 
-Start = Annotated[datetime, BeforeValidator(_start), PlainSerializer(format_time)]
-Amount = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Start = Annotated[
+    datetime,
+    BeforeValidator(_start),
+    PlainSerializer(format_time),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]},
+        mode="validation",
+    ),
+]
+Amount = Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)]
 
 
 class KwhPrice(NamedTuple):

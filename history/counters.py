@@ -65,8 +65,8 @@ Range = tuple[int, int, int]
 """A level, a bucket of it, and the bucket before which it ends."""
 
 
-def counters_of(database: peewee.Database, meter: int) -> Counters:
-    """Return the counters that are the bill of a meter.
+def counters_of(database: peewee.Database, meter: int, billing: Billing | None = None) -> Counters:
+    """Return the counters that are the bill of a meter, or would be by another way of `billing`.
 
     That of consumption is `energy`, else `energy_import`; of both, the one that the meter has sent
     over the longer time. Where its bill is netted, the netted counters are it, once there are any.
@@ -77,12 +77,12 @@ def counters_of(database: peewee.Database, meter: int) -> Counters:
     )
     names = ("energy", "energy_import")
     lasts = [f"{edges.format('MAX', name)} - {edges.format('MIN', name)} + 1" for name in names]
-    ((energy, energy_import, netted, billing),) = fetch(
+    ((energy, energy_import, netted, own),) = fetch(
         database,
         f"SELECT {', '.join(lasts)}, {edges.format('MIN', NETTED_IMPORT)}, "
         f"(SELECT COALESCE(billing, info_billing) FROM meters WHERE id = {meter})",
     )
-    if billing == Billing.NETTED and netted is not None:
+    if (billing or own) == Billing.NETTED and netted is not None:
         return Counters(NETTED_IMPORT, NETTED_EXPORT)
     if energy is None and energy_import is None:
         stored = stored_quantities(database)

@@ -4,17 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import peewee
 
 from contract.arrival import MOST_AHEAD
+from contract.meter_settings import Billing
 from contract.times import epoch_ms, from_epoch_ms
 from history import prices
 from history.costs import Cost, Pricing, Segment
 from history.counters import Advances, Counters, counters_of
 from history.dialect import dialect_of
 from history.periods import Unit, edges, start_of, start_of_next
+from history.rollups.netting import NETTED_IMPORT
 from history.tables import Meter, read_meter
 from history.tariffs import Tariff, Tariffs
 
@@ -36,6 +39,13 @@ class Period:
     exported: float | None = None
     cost: float | None = None
     bill: Cost | None = None
+
+
+class Counted(NamedTuple):
+    """The kWh that a meter counted in a period, None where there was no reading."""
+
+    imported: float | None
+    exported: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +124,25 @@ def compare(
         spans = [(start, end), (earlier, point), (earlier, start)]
         picked = chosen(tariffs, meter_id, tariff)
         return Comparison(*_periods(database, meter, spans, zone, picked, now))
+
+
+def counted(
+    database: peewee.Database, meter_id: str, moments: Sequence[datetime], billing: Billing
+) -> list[Counted]:
+    """Return what a meter counted between each moment and the next, by one way of billing.
+
+    It is None where nothing was counted in that way.
+    """
+    nothing = [Counted(None, None)] * (len(moments) - 1)
+    with dialect_of(database).snapshot():
+        meter = read_meter(database, meter_id)
+        if meter is None:
+            return nothing
+        counters = counters_of(database, meter.id, billing)
+        if billing is Billing.NETTED and counters.imported != NETTED_IMPORT:
+            return nothing
+        sums = Advances(database, meter.id, counters).between([epoch_ms(each) for each in moments])
+    return [Counted(_kwh([a]), _kwh([b])) for a, b in zip(*map(sums.get, counters), strict=True)]
 
 
 def chosen(tariffs: Tariffs | None, meter_id: str, name: str | None) -> Tariff | None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from contract.meter_settings import Role, cycle
 from contract.times import epoch_ms
@@ -42,16 +43,28 @@ class Node:
         return None if exported is None else (imported or 0) - exported
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Site:
     """The meters of a site by id, each after its parent."""
 
     nodes: dict[str, Node]
 
+    @cached_property
+    def parts(self) -> dict[Role, list[tuple[str, list[str]]]]:
+        """The meters whose flows add up to that of each role, and those to take out of each.
+
+        What the grid's meters measure stays whole.
+        """
+        return {
+            role: [(node.meter_id, self._others_in(node)) for node in tops]
+            for role in Role
+            if (tops := self.tops(role))
+        }
+
     @property
     def measured_by(self) -> Role | None:
         """The role whose meters measure the consumption: the grid's, else the consumers'."""
-        return next((role for role in (Role.GRID, Role.CONSUMER) if self.tops(role)), None)
+        return next((role for role in (Role.GRID, Role.CONSUMER) if role in self.parts), None)
 
     def tops(self, role: Role) -> list[Node]:
         """Return the meters of a role that do not lie directly below another of that role.
@@ -72,11 +85,12 @@ class Site:
         parents = self._above(node)
         return [*parents, *(each for parent in parents for each in self._all_above(parent))]
 
-    def others_in(self, node: Node) -> list[Node]:
-        """Return the nearest meters below one that have another role."""
-        found = []
+    def _others_in(self, node: Node) -> list[str]:
+        """Return the nearest meters below one that have another role; none below the grid's."""
+        found: list[str] = []
         for child in map(self.nodes.__getitem__, node.children):
-            found += self.others_in(child) if child.role is node.role else [child]
+            if node.role is not Role.GRID:
+                found += self._others_in(child) if child.role is node.role else [child.meter_id]
         return found
 
 

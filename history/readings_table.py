@@ -5,8 +5,9 @@ The hot path is one `executemany` in a transaction; peewee's `insert_many` reach
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import peewee
 
@@ -26,6 +27,7 @@ LONGEST_BURST_MS = 60_000
 _COUNTERS = frozenset(COUNTERS)
 _MOST_SHAPES = 1000
 
+T = TypeVar("T", Stamped, Row)
 Shape = tuple[str, ...]
 """The quantities of a reading, in its order."""
 
@@ -38,6 +40,13 @@ class Rejected:
     payload: bytes
     reason: str
     detail: str
+
+
+class _Part(NamedTuple):
+    """The times of a meter's readings in a batch, and the quantities of each."""
+
+    times: Sequence[int]
+    names: Sequence[Collection[str]]
 
 
 class Writer:
@@ -85,16 +94,64 @@ class Writer:
                     for name, part in given.items()
                     if (accepted := self._accepted(part, known.get(name)))
                 }
-                stored = self._store(by_meter, known, self.sequences.joined(given, known))
+                numbers = self.sequences.joined(given, known)
+                parts = {
+                    name: _Part([ts for ts, _ in part], [r.values for _, r in part])
+                    for name, part in by_meter.items()
+                }
+                meters = self._with_new_meters(known, parts)
+                stored = self._raw.insert({meters[n].id: part for n, part in by_meter.items()})
+                snapshots = {n for n, part in by_meter.items() if _snapshots(part)}
+                self._mark(meters, parts)
+                self._update_meters(meters, parts, snapshots, numbers)
                 self._reject(list(rejected))
         except BaseException:
             self._raw.forget_columns()
             raise
-        self._snapshot_meters |= {
-            name for name in by_meter.keys() - self._snapshot_meters if _snapshots(by_meter[name])
-        }
+        self._snapshot_meters |= snapshots
         for name, meter in known.items():
             self._count_too_old(meter, len(given[name]) - len(by_meter.get(name, ())))
+        return stored
+
+    def write_rows(self, given: Mapping[str, Mapping[Shape, Sequence[Row]]]) -> int:
+        """Store rows of whole readings by meter and quantities, as `write` does with readings.
+
+        A row is a time in epoch ms, and a value in thousandths, or None, for each quantity.
+        """
+        try:
+            with transaction(self._database):
+                rows = read_meters(self._database, given, for_update=True)
+                known = {meter.name: meter for meter in rows}
+                by_meter = {
+                    name: {
+                        shape: accepted
+                        for shape, part in by_shape.items()
+                        if (accepted := self._accepted(part, known.get(name)))
+                    }
+                    for name, by_shape in given.items()
+                }
+                parts = {
+                    name: _Part(
+                        [row[0] for part in by_shape.values() for row in part],
+                        [shape for shape, part in by_shape.items() for _ in part],
+                    )
+                    for name, by_shape in by_meter.items()
+                    if by_shape
+                }
+                meters = self._with_new_meters(known, parts)
+                stored = sum(
+                    self._raw.insert_rows(meters[name].id, shape, part)
+                    for name, by_shape in by_meter.items()
+                    for shape, part in by_shape.items()
+                )
+                self._mark(meters, parts)
+                self._update_meters(meters, parts, parts.keys(), {})
+        except BaseException:
+            self._raw.forget_columns()
+            raise
+        for name, meter in known.items():
+            count = sum(len(part) for part in given[name].values())
+            self._count_too_old(meter, count - len(parts[name].times if name in parts else ()))
         return stored
 
     def _at_free_times(self, stamped: list[Stamped], meter: Meter) -> list[Stamped]:
@@ -124,15 +181,15 @@ class Writer:
             moved.append((ts, reading))
         return moved
 
-    def _accepted(self, stamped: list[Stamped], meter: Meter | None) -> list[Stamped]:
-        """Return the readings whose time has not been deleted."""
+    def _accepted(self, given: Sequence[T], meter: Meter | None) -> Sequence[T]:
+        """Return the readings or rows whose time has not been deleted."""
         watermark = meter.retention_watermark if meter else 0
-        if not stamped or meter is None or min(ts for ts, _ in stamped) >= watermark:
-            return stamped
-        old_days = {bucket_of(ts, DAY) for ts, _ in stamped if ts < watermark}
+        if not given or meter is None or min(each[0] for each in given) >= watermark:
+            return given
+        old_days = {bucket_of(each[0], DAY) for each in given if each[0] < watermark}
         open_days = self._days_without_history(meter.id, old_days) if self._fill_in else set()
         return [
-            each for each in stamped if each[0] >= watermark or bucket_of(each[0], DAY) in open_days
+            each for each in given if each[0] >= watermark or bucket_of(each[0], DAY) in open_days
         ]
 
     def _days_without_history(self, meter: int, days: Iterable[int]) -> set[int]:
@@ -142,39 +199,52 @@ class Writer:
         )
         return {day for day in days if not fetch(self._database, statement, (DAY, meter, day))}
 
-    def _store(
-        self,
-        by_meter: Mapping[str, Sequence[Stamped]],
-        known: Mapping[str, Meter],
-        numbers: Mapping[str, Numbers],
-    ) -> int:
+    def _with_new_meters(
+        self, known: Mapping[str, Meter], parts: Mapping[str, _Part]
+    ) -> dict[str, Meter]:
+        """Insert the meters that are new; return all of a batch as they were before it."""
         meters = dict(known)
-        for name, part in by_meter.items():
-            if name not in known:
-                meters[name] = self._insert_meter(name, part)
-        stored = self._raw.insert({meters[name].id: part for name, part in by_meter.items()})
+        for name in [name for name in parts if name not in known]:
+            first_ts = min(parts[name].times)
+            ((number,),) = fetch(
+                self._database,
+                "INSERT INTO meters (name, first_ts, last_ts, snapshots) VALUES (?, ?, ?, ?) "
+                "RETURNING id",
+                (name, first_ts, first_ts, False),
+            )
+            meters[name] = Meter(number, name, first_ts, first_ts, snapshots=False)
+        return meters
+
+    def _mark(self, meters: Mapping[str, Meter], parts: Mapping[str, _Part]) -> None:
+        """Mark the buckets that these readings change.
+
+        A later bucket whose readings have been deleted cannot be computed again, and stays.
+        """
         dirty: set[DirtyBucket] = set()
-        for name, part in by_meter.items():
-            dirty |= self._changed(meters[name], part)
+        for name, part in parts.items():
+            meter = meters[name]
+            dirty.update((meter.id, bucket) for bucket in {bucket_of(ts) for ts in part.times})
+            for bucket, counters in _late_runs(part, meter.last_ts):
+                later = self._dirty.changed_after(meter.id, bucket, counters)
+                dirty.update(each for each in later if each[1] * 1000 >= meter.retention_watermark)
         self._dirty.add(dirty)
-        self._update_meters(meters, by_meter, numbers)
-        return stored
 
     def _update_meters(
         self,
         meters: Mapping[str, Meter],
-        by_meter: Mapping[str, Sequence[Stamped]],
+        parts: Mapping[str, _Part],
+        snapshots: Collection[str],
         numbers: Mapping[str, Numbers],
     ) -> None:
         changes = []
         for name, meter in meters.items():
-            part, (upto, above) = by_meter.get(name, ()), (meter.seq_upto, meter.seq_above)
+            upto, above = meter.seq_upto, meter.seq_above
             before = (meter.first_ts, meter.last_ts, bool(meter.snapshots), upto, above)
-            times = [ts for ts, _ in part]
+            times = parts[name].times if name in parts else ()
             if name in numbers:
                 upto, above = numbers[name].upto, numbers[name].text
             first, last = min([meter.first_ts, *times]), max([meter.last_ts, *times])
-            after = (first, last, before[2] or _snapshots(part), upto, above)
+            after = (first, last, before[2] or name in snapshots, upto, above)
             if after != before:
                 changes.append((*after, meter.id))
         run_many(
@@ -183,28 +253,6 @@ class Writer:
             "seq_above = ? WHERE id = ?",
             changes,
         )
-
-    def _insert_meter(self, name: str, part: Sequence[Stamped]) -> Meter:
-        """Insert a new meter, and return it as it was before its first reading."""
-        first_ts = min(ts for ts, _ in part)
-        ((number,),) = fetch(
-            self._database,
-            "INSERT INTO meters (name, first_ts, last_ts, snapshots) VALUES (?, ?, ?, ?) "
-            "RETURNING id",
-            (name, first_ts, first_ts, False),
-        )
-        return Meter(number, name, first_ts, first_ts, snapshots=False)
-
-    def _changed(self, meter: Meter, stamped: Sequence[Stamped]) -> set[DirtyBucket]:
-        """Return the buckets that these readings change.
-
-        A later bucket whose readings have been deleted cannot be computed again, and stays.
-        """
-        dirty = {(meter.id, bucket) for bucket in {bucket_of(ts) for ts, _ in stamped}}
-        later: set[DirtyBucket] = set()
-        for bucket, counters in _late_runs(stamped, meter.last_ts):
-            later |= self._dirty.changed_after(meter.id, bucket, counters)
-        return dirty | {each for each in later if each[1] * 1000 >= meter.retention_watermark}
 
     def _count_too_old(self, meter: Meter, refused: int) -> None:
         """Count refused readings, and log them once for each watermark."""
@@ -256,7 +304,7 @@ class RawTable:
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
         self._thousandths = dialect_of(database).thousandths
-        self._inserts: dict[Shape, str] = {}
+        self._inserts: dict[tuple[Shape, str], str] = {}
 
     def insert(self, stamped: Mapping[int, Sequence[Stamped]]) -> int:
         """Store readings by their meter's number; return how many were new.
@@ -274,35 +322,40 @@ class RawTable:
                     shape, rows = names, by_shape.setdefault(names, [])
                 rows.append((meter, ts, *values.values()))
         return sum(
-            run_many(self._database, self._insert(shape), rows) for shape, rows in by_shape.items()
+            run_many(self._database, self._insert(shape, self._thousandths), rows)
+            for shape, rows in by_shape.items()
         )
+
+    def insert_rows(self, meter: int, shape: Shape, rows: Sequence[Row]) -> int:
+        """Store rows of a meter, with values that are thousandths; return how many were new."""
+        return run_many(self._database, self._insert(shape, "?"), [(meter, *row) for row in rows])
 
     def forget_columns(self) -> None:
         """Read again which columns there are: added ones are gone with their transaction."""
         self._inserts.clear()
 
-    def _insert(self, shape: Shape) -> str:
-        if shape not in self._inserts:
+    def _insert(self, shape: Shape, value: str) -> str:
+        if (shape, value) not in self._inserts:
             add_columns(self._database, shape)
             if len(self._inserts) >= _MOST_SHAPES:
                 self._inserts.clear()
-            self._inserts[shape] = (
+            self._inserts[shape, value] = (
                 f"INSERT INTO readings_raw ({', '.join(['meter', 'ts', *shape])}) "
-                f"VALUES (?, ?{f', {self._thousandths}' * len(shape)}) "  # quicker than in Python
+                f"VALUES (?, ?{f', {value}' * len(shape)}) "  # quicker than in Python
                 "ON CONFLICT (meter, ts) DO NOTHING"
             )
-        return self._inserts[shape]
+        return self._inserts[shape, value]
 
 
-def _late_runs(stamped: Sequence[Stamped], last_ts: int) -> list[tuple[int, set[str]]]:
+def _late_runs(part: _Part, last_ts: int) -> list[tuple[int, set[str]]]:
     """Return the last bucket of each run of buckets with readings before `last_ts`, and counters.
 
     All buckets of a run are dirty, so that only what comes after it has to be looked up.
     """
     late: dict[int, set[str]] = {}
-    for ts, reading in stamped:
+    for ts, names in zip(*part, strict=True):
         if ts < last_ts:
-            late.setdefault(bucket_of(ts), set()).update(_COUNTERS & reading.values.keys())
+            late.setdefault(bucket_of(ts), set()).update(_COUNTERS.intersection(names))
     runs: list[tuple[int, set[str]]] = []
     for bucket, counters in sorted(late.items()):
         if runs and runs[-1][0] + width_s(FIVE_MINUTES) == bucket:

@@ -5,8 +5,8 @@ them measures. The house consumes what comes from the grid and from production, 
 exported and stored. A flow that is not known is None, and so is all that depends on it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from math import ceil, inf
@@ -20,7 +20,7 @@ from contract.meter_settings import Role, cycle
 from history import energy
 from history.dialect import fetch_one
 from history.energy import Period
-from history.hierarchy import Flow, Node, Site, site_of, standing
+from history.hierarchy import Flow, Site, site_of, standing
 from history.periods import Unit, edges, start_of
 from history.rollups.levels import DAY
 from history.series import columns
@@ -63,9 +63,8 @@ def balance(site: Site, nets: Mapping[str, Flow]) -> Balance:
     Without a meter of the grid, the house consumes what the meters of its consumers measure.
     """
     flows = {
-        role: _sum(_own(site, node, nets) for node in tops)
-        for role in Role
-        if (tops := site.tops(role))
+        role: _sum(_less(nets.get(name), map(nets.get, others)) for name, others in parts)
+        for role, parts in site.parts.items()
     }
     grid, consumers = flows.get(Role.GRID), flows.get(Role.CONSUMER)
     others = [flows[role] for role in (Role.PRODUCTION, Role.STORAGE) if role in flows]
@@ -83,12 +82,6 @@ def balance(site: Site, nets: Mapping[str, Flow]) -> Balance:
             if node.children
         },
     )
-
-
-def _own(site: Site, node: Node, nets: Mapping[str, Flow]) -> Flow:
-    """Return the net flow of a meter without that of other roles below it; the grid's has all."""
-    others = [] if node.role is Role.GRID else site.others_in(node)
-    return _less(nets.get(node.meter_id), [nets.get(other.meter_id) for other in others])
 
 
 def _sum(flows: Iterable[Flow]) -> Flow:
@@ -182,9 +175,13 @@ def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Perio
         name: node.net(known[name].imported, known[name].exported)
         for name, node in site.nodes.items()
     }
-    stored = [_charges(site, node, known[node.meter_id], nets) for node in site.tops(Role.STORAGE)]
-    grid = [known[node.meter_id] for node in site.tops(Role.GRID)]
-    billed = grid or [known[node.meter_id] for node in site.tops(Role.CONSUMER)]
+    stored = [
+        _charges(known[name], _less(nets[name], map(nets.get, others)), is_whole=not others)
+        for name, others in site.parts.get(Role.STORAGE, [])
+    ]
+    grid, consumers = (
+        [known[name] for name, _ in site.parts.get(role, [])] for role in (Role.GRID, Role.CONSUMER)
+    )
     return HousePeriod(
         start,
         end,
@@ -195,27 +192,31 @@ def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Perio
         _sum(period.exported for period in grid),
         _sum(charged for charged, _ in stored),
         _sum(discharged for _, discharged in stored),
-        tuple(billed),
+        tuple(grid or consumers),
     )
 
 
-def _charges(site: Site, node: Node, period: Period, nets: Mapping[str, Flow]) -> tuple[Flow, Flow]:
+def _charges(period: Period, own: Flow, *, is_whole: bool) -> tuple[Flow, Flow]:
     """Return what was stored and released; only the difference where other meters lie below."""
-    if not site.others_in(node):
+    if is_whole:
         return period.imported, None if period.imported is None else period.exported or 0.0
-    own = _own(site, node, nets)
     return (None, None) if own is None else (max(own, 0.0), max(-own, 0.0))
 
 
-class Meters(NamedTuple):
+@dataclass(frozen=True)
+class Meters:
     """The meters of the history; those `without_export` have never counted an export."""
 
-    all: list[Meter]
-    without_export: set[str]
+    all: Sequence[Meter]
+    without_export: Collection[str] = ()
+    _sites: dict[tuple[Meter, ...], Site] = field(default_factory=dict)
 
     def site(self, since: datetime, until: datetime, now: datetime) -> Site:
         """Return the site in a period."""
-        return site_of(standing(self.all, since, until, now), self.without_export)
+        there = tuple(standing(self.all, since, until, now))
+        if there not in self._sites:
+            self._sites[there] = site_of(there, self.without_export)
+        return self._sites[there]
 
 
 def read(database: peewee.Database) -> Meters:
@@ -293,16 +294,26 @@ def compare(
 ) -> HouseComparison:
     """Return the running period beside the one before it, as `energy.compare` does for a meter."""
     now = now.astimezone(UTC)
+    found = {
+        meter.name: energy.compare(
+            database, meter.name, unit, now, zone, tariffs=tariffs, tariff=tariff
+        )
+        for meter in meters.all
+    }
     start = start_of(unit, now, zone)
     earlier = start_of(unit, start - timedelta(seconds=1), zone)
     point = min(earlier + (now - start), start)
 
-    def found(*moments: datetime) -> list[HousePeriod]:
-        return between(database, meters, moments, zone, now, tariffs=tariffs, tariff=tariff)
+    def period(begin: datetime, end: datetime, which: str) -> HousePeriod:
+        site = meters.site(begin, end, now)
+        in_period = {name: getattr(found[name], which) for name in site.nodes}
+        return house(site, begin.astimezone(zone), end.astimezone(zone), in_period)
 
-    (before,) = found(earlier, start)
-    so_far, _, running = found(earlier, point, start, now)
-    return HouseComparison(running, so_far, before)
+    return HouseComparison(
+        period(start, now, "now"),
+        period(earlier, point, "before_so_far"),
+        period(earlier, start, "before"),
+    )
 
 
 def _share(part: Flow, whole: Flow) -> float | None:

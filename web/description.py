@@ -135,7 +135,8 @@ def _responses(endpoint: Endpoint, schemas: "_Schemas") -> Iterator[tuple[int, S
     if endpoint.versioned:
         yield 304, {"description": "Unchanged since the response with this ETag."}
     for status, response in endpoint.responses.items():
-        content = schemas.of(response.get("response", Problem), "serialization")
+        kind = response.get("response", Problem if status >= 400 else Any)
+        content = schemas.of(kind, "serialization")
         yield status, _response(response["description"], content)
     for status in _errors(endpoint):
         if status not in endpoint.responses:

@@ -1,7 +1,8 @@
 """/meters/<id>/energy: energy and cost by quarter-hour, hour, day, week, month or year."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 import orjson
 import peewee
@@ -9,18 +10,22 @@ from flask import Response
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
+from contract.meter_settings import Billing
 from contract.times import format_time
 from history import energy, peaks
 from history.costs import Line
 from history.dialect import dialect_of
 from history.periods import Unit, start_of
+from history.tables import read_meter
 from web import meters
 from web.context import Parts, parts
 from web.openapi import Api
 from web.parameters import MeterPath, Moment
+from web.representations import Form, FormQuery, csv_text
 from web.responses import invalid_parameter
 
 MOST_PERIODS = 10_000
+COLUMNS = ("from", "to", "imported", "exported", "cost", "uncovered")
 LONGEST_OF_PEAKS = timedelta(days=10 * 366)
 _SPANS = {
     Unit.QUARTER_HOUR: timedelta(hours=23.75),
@@ -52,24 +57,88 @@ class EnergyQuery(BaseModel):
     )
 
 
-class MeterEnergyQuery(EnergyQuery):
+class MeterEnergyQuery(EnergyQuery, FormQuery):
     """Periods to return, and how to compute their costs."""
 
     tariff: str | None = Field(
         None, description="Tariff to compute costs by (default: that of the meter)."
     )
     lines: bool = Field(False, description="Also return the lines that each cost consists of.")
+    counters: bool = Field(
+        False, description="Also return what each way of billing counts: per_phase and netted."
+    )
 
 
-@api.add("GET", "/meters/<meter_id>/energy", summary="Energy and cost")
+class BillLine(TypedDict):
+    """A line of a cost."""
+
+    kind: str
+    name: str
+    unit: str
+    price: float | None
+    quantity: float | None
+    amount: float | None
+
+
+class Counted(TypedDict):
+    """What one way of billing counts, in kWh."""
+
+    imported: float | None
+    exported: float | None
+
+
+class EnergyPeriod(TypedDict):
+    """Energy of a period in kWh, and its cost; null where unknown."""
+
+    since: Annotated[datetime, Field(alias="from")]
+    to: datetime
+    imported: float | None
+    exported: float | None
+    cost: float | None
+    uncovered: Annotated[float | None, Field(description="Energy in kWh that has no price.")]
+    lines: NotRequired[list[BillLine]]
+    per_phase: NotRequired[Counted]
+    netted: NotRequired[Counted]
+
+
+class RunningEnergy(TypedDict):
+    """The running period, the one before up to the same point, and the whole of it."""
+
+    now: EnergyPeriod
+    before_so_far: EnergyPeriod
+    before: EnergyPeriod
+
+
+class EnergyOfMeter(TypedDict):
+    """Energy and cost of a meter by periods."""
+
+    meter_id: str
+    period: Unit
+    timezone: str
+    currency: str | None
+    tariff: str | None
+    billing: Billing
+    periods: list[EnergyPeriod]
+    running: RunningEnergy
+
+
+@api.add(
+    "GET",
+    "/meters/<meter_id>/energy",
+    summary="Energy and cost",
+    response=EnergyOfMeter | None,
+    csv=True,
+    versioned=True,
+)
 def of_meter(path: MeterPath, query: MeterEnergyQuery) -> Response:
     """Energy in kWh by periods of the site's time zone (TIMEZONE).
 
     `running` compares the current period with the one before. `cost` requires prices in
     TARIFFS_FILE; unknown values are null. It is also null where some energy has no price:
-    `uncovered` is how much. Figures include the newest stored reading.
+    `uncovered` is how much. Figures include the newest stored reading. Null while there is no
+    history. CSV has the periods alone.
     """
-    now = datetime.now(UTC)
+    now, form = datetime.now(UTC), query.form
     span = span_of(query, now)
     if isinstance(span, Response):
         return span
@@ -81,9 +150,10 @@ def of_meter(path: MeterPath, query: MeterEnergyQuery) -> Response:
 
     def encoded(database: peewee.Database) -> tuple[bytes, bool]:
         body = _body(database, shared, path.meter_id, query, span, now)
-        return orjson.dumps(body), False
+        return _csv(body["periods"]) if form is Form.CSV else orjson.dumps(body), False
 
-    return meters.of_meter(path.meter_id, encoded, b"null")
+    empty = _csv([]) if form is Form.CSV else b"null"
+    return meters.of_meter(path.meter_id, encoded, empty, form=form, until=query.until)
 
 
 class PeaksQuery(BaseModel):
@@ -183,6 +253,8 @@ def _body(
         running = energy.compare(
             database, meter_id, unit, now, zone, tariffs=tariffs, tariff=tariff
         )
+        more = _counters(database, meter_id, found) if query.counters else [{}] * len(found)
+        meter = read_meter(database, meter_id)
     compared = {
         "now": running.now,
         "before_so_far": running.before_so_far,
@@ -194,9 +266,33 @@ def _body(
         "timezone": zone.key,
         "currency": tariffs.currency if tariffs else None,
         "tariff": (tariff or tariffs.of(meter_id).name) if tariffs else None,
-        "periods": [_period(period, lines=query.lines) for period in found],
+        "billing": (meter and meter.billing) or Billing.PER_PHASE,
+        "periods": [
+            _period(period, lines=query.lines) | each
+            for period, each in zip(found, more, strict=True)
+        ],
         "running": {name: _period(each, lines=query.lines) for name, each in compared.items()},
     }
+
+
+def _csv(periods: Sequence[Mapping[str, Any]]) -> bytes:
+    return csv_text([COLUMNS, *([period[name] for name in COLUMNS] for period in periods)])
+
+
+def _counters(
+    database: peewee.Database, meter_id: str, found: Sequence[energy.Period]
+) -> list[dict[str, Any]]:
+    """Return what each way of billing counted in consecutive periods."""
+    moments = [*(period.start for period in found), found[-1].end]
+    each = (
+        [
+            {"imported": _rounded(imported), "exported": _rounded(exported)}
+            for imported, exported in energy.counted(database, meter_id, moments, billing)
+        ]
+        for billing in Billing
+    )
+    names = [billing.value for billing in Billing]
+    return [dict(zip(names, both, strict=True)) for both in zip(*each, strict=True)]
 
 
 def _period(period: energy.Period, *, lines: bool) -> dict[str, Any]:

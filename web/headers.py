@@ -122,10 +122,11 @@ class _Compression:
         known = self._cache.get(etag) if etag else None
         if known is not None:
             return known
+        level = 9 if etag else 6  # a file is compressed once
         if len(body) < LEAST_IN_THREAD_BYTES:
-            packed = gzip.compress(body, 6)
+            packed = gzip.compress(body, level)
         else:
-            packed = self._shared.history.run(lambda: gzip.compress(body, 6))
+            packed = self._shared.history.run(lambda: gzip.compress(body, level))
         if etag and len(self._cache) < MOST_CACHED:
             self._cache[etag] = packed
         return packed

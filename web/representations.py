@@ -122,7 +122,7 @@ def _without_cursor(path: str, query: str) -> str:
 def csv_text(rows: Iterable[Sequence[Any]]) -> bytes:
     """Return lines of CSV; missing values are empty, and no text is a formula to a spreadsheet."""
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(map(_cells, rows))
+    csv.writer(file).writerows(map(_cells, rows))
     return file.getvalue().encode("utf-8", "replace")
 
 

@@ -39,8 +39,8 @@ _DEFECTS = (
 _QUERY = re.compile(r"\?\S*")
 FIRST_REQUEST_S = 10.0
 """Seconds until a new connection must have sent the first line of a request."""
-IDLE_S = 60.0
-"""Seconds that a connection may wait between two requests."""
+IDLE_S = 75.0
+"""Seconds that a connection may wait between two requests: longer than nginx keeps one."""
 REQUEST_S = 20.0
 """Seconds in which the rest of a request must arrive."""
 PIECE_BYTES = 65_536

@@ -207,7 +207,7 @@ def house_now() -> Response:
         with dialect_of(database).snapshot():
             return meters, site.compare(database, meters, Unit.DAY, now, zone, tariffs=tariffs)
 
-    nothing: tuple[Meters, HouseComparison | None] = (Meters([], set()), None)
+    nothing: tuple[Meters, HouseComparison | None] = (Meters([]), None)
     meters, today = shared.history.query(stored, empty=nothing)
     meters = _with_live(meters, live, now)
     house = meters.site(now - NOW, now, now)

@@ -2,7 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 import gevent
 import orjson
@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from contract import topics
-from contract.prices import KwhPrice, PriceList
+from contract.prices import KwhPrice, Price, PriceList
 from contract.times import epoch_ms, format_time, from_epoch_ms
 from history import prices
 from history.errors import StorageError
@@ -58,6 +58,14 @@ class TariffList(TypedDict):
     prices: list[Stored]
 
 
+class Prices(TypedDict):
+    """The prices of a period, each for a quarter of an hour."""
+
+    minutes: Literal[15]
+    per: Literal["kWh"]
+    prices: list[Price]
+
+
 class TariffPath(BaseModel):
     """The tariff in the path."""
 
@@ -98,7 +106,7 @@ def list_tariffs() -> Response:
     return json_response(orjson.dumps(body))
 
 
-@api.add("GET", "/tariffs/<name>/prices", summary="Dynamic prices", response=PriceList)
+@api.add("GET", "/tariffs/<name>/prices", summary="Dynamic prices", response=Prices)
 def get_prices(path: TariffPath, query: PricesQuery) -> Response:
     """Prices of each quarter-hour, without a markup; quarter-hours without a price are absent."""
     since = query.since or start_of(Unit.DAY, datetime.now(UTC), parts().zone)

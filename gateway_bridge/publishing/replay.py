@@ -75,6 +75,7 @@ class Replay:
     async def _answer(self, request: ReplayRequest) -> None:
         """Send the requested readings, up to a slice, and publish which they were."""
         answers: dict[str, Replayed] = {}
+        batch: list[tuple[str, str]] = []
         left = SLICE
         for meter in self._meters:
             if left <= 0:
@@ -82,11 +83,16 @@ class Replay:
             after = request.after.get(meter, 0)
             self._numbering.not_below(meter, after)
             answer, readings = await self._look_up(meter, after, left)
-            if not await self._send(_topic(request, meter), readings):
-                return  # the broker is away: the recorder will ask again
             left -= len(readings)
             if answer:
                 answers[meter] = answer
+            batch += [(_topic(request, meter), kept.reading) for kept in readings]
+            whole = len(batch) - len(batch) % IN_FLIGHT  # the rest goes with the next meter's
+            if not await self._send(batch[:whole]):
+                return  # the broker is away: the recorder will ask again
+            del batch[:whole]
+        if not await self._send(batch):
+            return
         answer_to = ReplayAnswer(
             recorder=request.recorder, request=request.request, meters=answers, more=left <= 0
         )
@@ -119,12 +125,12 @@ class Replay:
             found.readings,
         )
 
-    async def _send(self, topic: str, readings: Sequence[Kept]) -> bool:
+    async def _send(self, readings: Sequence[tuple[str, str]]) -> bool:
         """Publish readings, a few at a time; return False where the broker does not take them."""
         for start in range(0, len(readings), IN_FLIGHT):
             under_way = [
-                self._client.publish(topic, kept.reading, qos=1, retain=False)
-                for kept in readings[start : start + IN_FLIGHT]
+                self._client.publish(topic, reading, qos=1, retain=False)
+                for topic, reading in readings[start : start + IN_FLIGHT]
                 if self._client.connected
             ]
             self.sent += len(under_way)

@@ -13,12 +13,10 @@ import peewee
 
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME
-from contract.readings import Reading
-from contract.times import epoch_ms, from_epoch_ms, parse_time
+from contract.times import epoch_ms, parse_time
 from contract.topics import METER_ID
 from history.dialect import Row, fetch
 from history.errors import StorageError
-from history.tables import in_units
 
 MOST_ROWS = 2000
 _TIMES = ("ts", "time", "timestamp", "datetime", "created_at")
@@ -33,12 +31,6 @@ class Batch:
     meter_id: str
     names: Sequence[str]
     rows: Sequence[Row]
-
-    def readings(self) -> Iterator[Reading]:
-        """Yield the readings; a row without any value is none."""
-        for ts, *row in self.rows:
-            if values := in_units(self.names, tuple(row)):
-                yield Reading(self.meter_id, from_epoch_ms(ts), values)
 
 
 class Source(Protocol):

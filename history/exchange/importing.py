@@ -1,14 +1,13 @@
 """Importing readings from files; importing the same again changes nothing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import peewee
 
-from contract.readings import Reading
-from contract.times import epoch_ms
-from history.exchange.batches import MOST_ROWS, Source
-from history.readings_table import Writer
+from history.dialect import Row
+from history.exchange.batches import MOST_ROWS, Batch, Source
+from history.readings_table import Shape, Writer
 from history.rollups.levels import DAY, bucket_of
 from history.rollups.rollups import Rollups
 from history.tables import read_meters
@@ -48,8 +47,9 @@ class Import:
         self._database = database
         self._writer = Writer(database, fill_in=True)
         self._watermarks = {m.name: m.retention_watermark for m in read_meters(database)}
-        self._waiting: list[Reading] = []
-        self._old_days: dict[MeterDay, list[Reading]] = {}
+        self._waiting: dict[str, dict[Shape, list[Row]]] = {}
+        self._count = 0
+        self._old_days: dict[MeterDay, list[tuple[Shape, Row]]] = {}
         self._held = 0
         self._outcome = Outcome()
 
@@ -60,8 +60,7 @@ class Import:
         """
         reported = 0.0
         for batch in source.batches():
-            for reading in batch.readings():
-                self._take(reading)
+            self._take(batch)
             if source.done >= reported + _REPORT_STEP:
                 reported = source.done
                 report(reported)
@@ -78,20 +77,22 @@ class Import:
             if number % _STEPS_PER_REPORT == 0:
                 report(max(1 - rollups.dirty_count() / max(due, 1), 0))
 
-    def _take(self, reading: Reading) -> None:
-        ts_ms = epoch_ms(reading.ts)
-        if ts_ms < self._watermarks.get(reading.meter_id, 0):
-            self._hold((reading.meter_id, bucket_of(ts_ms, DAY)), reading)
-        else:
-            self._waiting.append(reading)
-        if len(self._waiting) >= MOST_ROWS:
+    def _take(self, batch: Batch) -> None:
+        """Take the rows of a batch; one without any value is no reading."""
+        shape, watermark = tuple(batch.names), self._watermarks.get(batch.meter_id, 0)
+        rows = [row for row in batch.rows if row.count(None) < len(shape)]
+        for row in rows:
+            if row[0] < watermark:
+                self._hold((batch.meter_id, bucket_of(row[0], DAY)), shape, row)
+        self._add(batch.meter_id, shape, [row for row in rows if row[0] >= watermark])
+        if self._count >= MOST_ROWS:
             self._write()
 
-    def _hold(self, day: MeterDay, reading: Reading) -> None:
-        """Hold a reading of an old day until one of the meter's next day arrives."""
+    def _hold(self, day: MeterDay, shape: Shape, row: Row) -> None:
+        """Hold a row of an old day until one of the meter's next day arrives."""
         if day not in self._old_days:
             self._release([other for other in self._old_days if other[0] == day[0]])
-        self._old_days.setdefault(day, []).append(reading)
+        self._old_days.setdefault(day, []).append((shape, row))
         self._held += 1
         if self._held >= _MOST_HELD:
             self._release(self._old_days)
@@ -100,9 +101,15 @@ class Import:
         for day in list(days):
             part = self._old_days.pop(day)
             self._held -= len(part)
-            self._waiting += part
+            for shape, row in part:
+                self._add(day[0], shape, [row])
+
+    def _add(self, meter_id: str, shape: Shape, rows: Sequence[Row]) -> None:
+        if rows:
+            self._waiting.setdefault(meter_id, {}).setdefault(shape, []).extend(rows)
+            self._count += len(rows)
 
     def _write(self) -> None:
-        self._outcome.given += len(self._waiting)
-        self._outcome.stored += self._writer.write(self._waiting)
-        self._waiting.clear()
+        self._outcome.given += self._count
+        self._outcome.stored += self._writer.write_rows(self._waiting)
+        self._waiting, self._count = {}, 0

@@ -103,7 +103,7 @@ def _price_list(
         except PayloadError as error:
             raise ValueError(f"line {number}: from: {error.problems[0][1]}") from error
     prices = [
-        fields | {"from": start.isoformat()}
+        {name: _number(text) for name, text in fields.items()} | {"from": start.isoformat()}
         for (_, fields), start in zip(rows, starts, strict=True)
     ]
     try:
@@ -117,6 +117,14 @@ def _price_list(
             _, place, name = problem["loc"]
             text = f"line {rows[int(place)][0]}: {name}: {text} (got {problem['input']!r:.60})"
         raise ValueError(text) from error
+
+
+def _number(text: str) -> float | str:
+    """Return a text as a number; one that is none as it is, for the error message."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _start(text: str, zone: ZoneInfo, before: datetime | None) -> datetime:

@@ -1,14 +1,25 @@
 """Journal and replay together: gaps in the history close again, however they arose."""
 
+import asyncio
+import contextlib
 import json
 import shutil
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contract.readings import Reading
+from contract.replay import ReplayRequest
+from gateway_bridge.publishing import replay as replay_module
+from gateway_bridge.publishing.journal import Journal
+from gateway_bridge.publishing.numbering import Numbering
+from gateway_bridge.publishing.replay import Replay
+from service.mqtt import MqttClient
+from service.settings import Settings
 from tests.support.bridged import Site, rows
 from tests.support.parts import wait_until
 from tests.support.plain_client import PlainClient
@@ -86,6 +97,39 @@ def test_live_readings_come_between_replayed_ones(site: Site) -> None:
     seqs = [json.loads(m.payload)["seq"] for m in client.messages if m.topic == "meters/1/reading"]
     assert set(range(first, last + 1)) <= set(seqs)
     assert len(seqs) > len(set(seqs))
+
+
+def test_many_meters_with_a_reading_each_are_replayed_as_fast_as_one_with_many(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_module, "PAUSE_S", 0.5)
+    names = [f"m{n}" for n in range(50)]
+    journal, numbering = Journal(tmp_path / "journal.db", 3600, 10**8, 30), Numbering()
+    journal.start(numbering, names)
+    for name in names:
+        reading = Reading(name, datetime.now(UTC), {"power": 1.0}, 1)
+        journal.add(reading, reading.encode())
+    request = ReplayRequest(recorder="me", request="7").encode().encode()
+
+    async def answered(client: MqttClient) -> None:
+        replay = Replay("gateway", names, client, numbering, journal)
+        replay.handle(request)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(replay.run(), 4)  # a pause for each meter would take 25 s
+
+    with site.broker(), PlainClient(site.mqtt) as subscriber:
+        subscriber.subscribe("meters/#")
+        client = MqttClient(Settings(mqtt_port=site.mqtt), "bridge")
+        client.start()
+        assert client.wait_connected(10)
+        asyncio.run(answered(client))
+        client.stop()
+    journal.stop()
+
+    topics = [message.topic for message in subscriber.messages]
+    assert topics == [f"meters/{name}/reading" for name in names] + [
+        "meters/_bridge/gateway/replayed"
+    ]
 
 
 def test_a_conversation_continues_after_the_answer_to_the_last_request_only(site: Site) -> None:

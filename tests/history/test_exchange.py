@@ -300,18 +300,29 @@ def test_old_days_of_several_meters_are_filled_in_while_a_recorder_rolls_them_up
     minutes = [at(200 - minute / 1440, 0).ts.isoformat() for minute in range(3 * 1440)]
     lines = [f"{ts},{meter_id},5" for ts in minutes for meter_id in "12"]
     path.write_text("\n".join(["ts,meter_id,power", *lines]))
-    store = Writer.write
+    store = Writer.write_rows
 
     def and_roll_up(writer: Writer, *batch: Any) -> int:
         stored = store(writer, *batch)
         assert Rollups(database).run(float("inf"))
         return stored
 
-    monkeypatch.setattr(Writer, "write", and_roll_up)
+    monkeypatch.setattr(Writer, "write_rows", and_roll_up)
 
     outcome = bring_in(database, path)
 
     assert (outcome.stored, outcome.too_old) == (len(lines), 0)
+
+
+def test_a_line_without_any_value_is_no_reading(database: peewee.Database, tmp_path: Path) -> None:
+    path = tmp_path / "gaps.csv"
+    path.write_text("ts,meter_id,power,energy\n1700000000,1,5,\n1700000001,1,,\n1700000002,1,,7\n")
+
+    outcome = bring_in(database, path)
+
+    assert (outcome.given, outcome.stored) == (2, 2)
+    found = [each.values for each in queries.readings(database, "1")]
+    assert sorted(found, key=str) == [{"energy": 7.0}, {"power": 5.0}]
 
 
 def test_imported_readings_are_not_deleted_before_they_are_rolled_up(

@@ -87,7 +87,8 @@ def test_of_meters_of_one_role_below_one_another_the_outer_one_counts() -> None:
 
     assert [node.meter_id for node in site.tops(Role.GRID)] == ["a"]
     assert [node.meter_id for node in site.tops(Role.CONSUMER)] == ["b", "f"]
-    assert [node.meter_id for node in site.others_in(site.nodes["b"])] == ["c", "e"]
+    assert site.parts[Role.GRID] == [("a", [])]
+    assert site.parts[Role.CONSUMER] == [("b", ["c", "e"]), ("f", [])]
 
 
 @given(st.lists(st.tuples(st.sampled_from([None, *Role]), st.sampled_from([None, *NAMES]))))

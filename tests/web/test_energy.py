@@ -9,7 +9,9 @@ import peewee
 import pytest
 from flask.testing import FlaskClient
 
+from contract.meter_settings import Billing, MeterSettings
 from contract.readings import Reading
+from history.meter_settings import change
 from history.readings_table import Writer
 from history.rollups.rollups import Rollups
 from service.errors import SettingsError
@@ -85,6 +87,40 @@ def test_prices_of_a_file_make_costs(make: Make, tmp_path: Path) -> None:
 
     assert answer["currency"] == "EUR"
     assert [period["cost"] for period in answer["periods"]] == [11.75, 11.5, 12.0]
+
+
+def test_the_bill_of_a_meter_is_netted_if_it_is_set_so_and_both_counts_are_there(
+    make: Make, database: peewee.Database, tmp_path: Path
+) -> None:
+    (tmp_path / "tariffs.toml").write_text("[[tariff]]\nvalid_from = 2026-01-01\nprice = 0.5\n")
+    start = datetime(2026, 3, 28, 11, tzinfo=UTC)
+    Writer(database).write(
+        Reading(
+            "house",
+            start + timedelta(minutes=5 * n),
+            # Each 5 minutes one phase draws 0.2 kWh, and another exports 0.05 kWh.
+            {"energy": n / 5, "energy_import": n / 5, "energy_export": n / 20},
+        )
+        for n in range(25)
+    )
+    assert Rollups(database).run(float("inf"))
+    path = "/meters/house/energy?period=hour&counters=true&from=2026-03-28T12:00:00Z"
+    path += "&to=2026-03-28T13:00:00Z"
+
+    def hour() -> dict[str, Any]:
+        answer = make().get(path).json
+        return {"billing": answer["billing"], **answer["periods"][0]}
+
+    own = hour()
+    change(database, "house", MeterSettings(billing=Billing.NETTED))
+    netted = hour()
+
+    assert (own["billing"], own["imported"], own["exported"]) == ("per_phase", 2.4, 0.6)
+    assert (netted["billing"], netted["imported"], netted["exported"]) == ("netted", 1.8, 0.0)
+    for found in (own, netted):
+        assert found["per_phase"] == {"imported": 2.4, "exported": 0.6}
+        assert found["netted"] == {"imported": 1.8, "exported": 0.0}
+    assert (own["cost"], netted["cost"]) == (1.2, 0.9)
 
 
 TWO = """
@@ -267,3 +303,16 @@ def test_the_running_quarter_hour_is_projected(make: Make, database: peewee.Data
 )
 def test_invalid_requests_for_peaks_are_refused(make: Make, path: str, status: int) -> None:
     assert make().get(path).status_code == status
+
+
+def test_energy_comes_as_csv_that_is_sent_again_only_when_it_has_changed(make: Make) -> None:
+    client = make()
+    answer = client.get(f"/meters/1/energy?{MARCH}", headers={"Accept": "text/csv"})
+    known = {"Accept": "text/csv", "If-None-Match": answer.headers["ETag"]}
+
+    assert answer.text.splitlines()[:2] == [
+        "from,to,imported,exported,cost,uncovered",
+        "2026-03-28T00:00:00+01:00,2026-03-29T00:00:00+01:00,23.5,,,",
+    ]
+    assert len(answer.text.splitlines()) == 4
+    assert client.get(f"/meters/1/energy?{MARCH}", headers=known).status_code == 304

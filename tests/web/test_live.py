@@ -21,6 +21,8 @@ import socketio
 import websocket
 
 from contract.quantities import BY_NAME
+from history.database import migrate, open_database
+from tests.support import postgresql
 from tests.support.parts import Part, free_port, listens, require, wait_until
 
 CURL_BODY = '{"meter_id": 1, "voltage": 230.5, "current": 5.2, "power": 1200.0, "energy": 1500.0}'
@@ -106,9 +108,11 @@ class Browser:
     def __init__(self, port: int) -> None:
         self.messages: list[dict[str, Any]] = []
         self.broker: list[dict[str, Any]] = []
+        self.history: list[dict[str, Any]] = []
         self.client = socketio.Client(reconnection=False)
         self.client.on("message", self.messages.append)
         self.client.on("broker", self.broker.append)
+        self.client.on("history", self.history.append)
         self.client.connect(f"http://127.0.0.1:{port}", transports=["websocket"])
 
     def subscribe(self, wanted: object) -> Any:
@@ -487,6 +491,41 @@ def test_broker_that_comes_back_is_reported_and_received_again(site: Site) -> No
     assert states[0]
     assert False in states
     assert states[-1]
+
+
+def test_history_that_begins_is_reported(site: Site, tmp_path: Path) -> None:
+    settings = {"DATABASE_URL": f"sqlite:///{tmp_path}/later.db"}
+    port = free_port()
+    with site.start("web", HTTP_PORT=port, **settings) as web:
+        web.wait_for("connected")
+        browser = Browser(port)
+        wait_until(lambda: browser.history, what="the state of the history")
+        assert not browser.history[-1]["connected"]
+        assert "recorder" in browser.history[-1]["trouble"]
+
+        with site.start("recorder", RECORDER_NAME="second", **settings):
+            wait_until(lambda: browser.history[-1]["connected"], what="the history")
+        browser.client.disconnect()
+
+
+def test_database_server_that_stops_is_reported_and_readings_stay_live(site: Site) -> None:
+    port = free_port()
+    with ExitStack() as stack:
+        with postgresql.server() as url:
+            database = open_database(url)
+            migrate(database)
+            database.close()
+            web = stack.enter_context(site.start("web", HTTP_PORT=port, DATABASE_URL=url))
+            web.wait_for("connected")
+            browser = Browser(port)
+            stack.callback(browser.client.disconnect)
+            browser.subscribe("meters/nodb/reading")
+            wait_until(lambda: browser.history == [{"connected": True, "trouble": None}])
+
+        wait_until(lambda: not browser.history[-1]["connected"], what="the outage to be reported")
+        site.read("nodb", 3)
+        wait_until(lambda: browser.payloads("meters/nodb/reading"), what="a live reading")
+    assert "Traceback" not in web.output
 
 
 def test_port_in_use_is_reported_in_one_sentence(site: Site) -> None:

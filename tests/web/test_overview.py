@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -153,7 +154,8 @@ def test_the_overview_shows_energy_and_cost_of_today_and_compares_them_with_yest
     energy = f"{today['consumption']:.2f}"
     expect(page.locator("#house-energy")).to_have_text(energy)
     expect(page.locator("#house-energy-unit")).to_have_text("kWh")
-    expect(page.locator("#house-cost")).to_have_text(re.compile(rf"^CHF.{today['cost']:.2f}"))
+    cost = Decimal(str(today["cost"])).quantize(Decimal("0.01"), ROUND_HALF_UP)  # as browsers do
+    expect(page.locator("#house-cost")).to_have_text(re.compile(rf"^CHF.{cost}"))
     expect(page.locator("#house-comparison")).to_have_text(
         re.compile(r"^1[123].% less than yesterday by 1[23]:\d\d$")
     )

@@ -201,7 +201,7 @@ def test_the_newest_reading_that_a_client_polls_is_always_the_stored_one(
             assert client.get("/readings/1?limit=1").json[0]["power"] == second
             assert client.get("/readings/2?limit=1").json[0]["power"] == -second
             assert len(client.get("/readings/1?limit=2").json) == min(second + 1, 2)
-        assert client.get("/readings/1?limit=1&format=csv").text.endswith(f",{float(second)},\n")
+        assert client.get("/readings/1?limit=1&format=csv").text.endswith(f",{float(second)},\r\n")
     database.execute_sql("DELETE FROM readings_raw WHERE ts > ?", (0,))
 
     assert client.get("/readings/1?limit=1").json == []
@@ -417,8 +417,9 @@ def test_a_year_streams_in_constant_memory(year: Path, tmp_path: Path, encoding:
         client.close()
 
     assert count == MINUTES
-    assert len(sizes) > 5
-    assert max(sizes) - min(sizes) < MOST_GROWN_KB
+    later = sizes[len(sizes) // 2 :]  # before, SQLite fills the cache of each thread
+    assert len(later) > 2
+    assert max(later) - min(later) < MOST_GROWN_KB
 
 
 def test_a_stream_holds_no_query_open_while_the_client_waits(year: Path, tmp_path: Path) -> None:

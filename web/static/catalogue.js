@@ -1,11 +1,12 @@
-// The catalogue of quantities, and how values and times are written. Labels, units and decimals
-// come with the page from the server's catalogue; no file here repeats one of them.
+// The catalogue of quantities, and how and how often values and times are written. Labels, units and
+// decimals come with the page from the server's catalogue; no file here repeats one of them.
 
 const rows = new Map(
   JSON.parse(document.getElementById("catalogue").textContent).map((row) => [row.name, row]),
 );
 const PHASE = /^([a-z_]+)_(l\d)$/; // no digit in the first part: voltage_l1_l2 is between phases
 const KILO_FROM = 10_000;
+const FRAME_MS = 250;
 
 export const PHASE_ROWS = ["voltage", "current", "power"];
 
@@ -178,4 +179,19 @@ export function showValues(root, meter, now_s) {
     if (unitBox) setText(unitBox, shown);
     target.classList.toggle("old", meter.isOld(name, now_s));
   }
+}
+
+/** Return a function that schedules `draw`: at most four times a second, while the page is visible. */
+export function paced(draw) {
+  let waiting = false;
+  let last = -Infinity;
+  return () => {
+    if (waiting || document.hidden) return;
+    waiting = true;
+    setTimeout(() => requestAnimationFrame((at) => {
+      waiting = false;
+      last = at;
+      draw();
+    }), Math.max(0, last + FRAME_MS - performance.now()));
+  };
 }

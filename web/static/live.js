@@ -9,7 +9,9 @@ const FILTERS = [
 const SETTLE_MS = 300;
 const FRESH_MS = 4000;
 const FIRST_MS = 1500;
-const FRAME_MS = 250;
+const ASLEEP_MS = 10_000;
+/** When to query what was missed: it is stored up to 30 s later. */
+const FILL_MS = [0, 5000, 15_000, 40_000];
 
 /** The path below which a reverse proxy serves all this, such as /meterflow; mostly empty. */
 export const BASE = document.documentElement.dataset.base;
@@ -62,43 +64,22 @@ export function notice(text) {
 }
 
 /**
- * Return a function that schedules a call of `draw`: at most four times a second, in step with the
- * screen, and not at all while the page is hidden.
- */
-export function paced(draw) {
-  let waiting = false;
-  let last = -Infinity;
-  return () => {
-    if (waiting || document.hidden) return;
-    waiting = true;
-    setTimeout(() => requestAnimationFrame((at) => {
-      waiting = false;
-      last = at;
-      draw();
-    }), Math.max(0, last + FRAME_MS - performance.now()));
-  };
-}
-
-/**
- * Stay connected. Calls `onReading(meterId, reading)` for each live reading, `onStatus(meterId,
- * text)` for each status of a meter (it returns whether that is a change), and `onChange(whole)`
- * when REST must be queried again: for the meters after a change of status, also for what was missed
- * (`whole`) after a new connection and when the page becomes visible. Returns a function that does
- * the latter.
+ * Stay connected. Calls `onReading(meterId, reading)`, `onStatus(meterId, text)`, which returns
+ * whether the status is a change, and `onChange(whole)` when REST must be queried again: for the
+ * meters, and if `whole` also for readings that were missed. Returns a function that does so.
  *
- * `first` is the page's first REST request; the subscription waits for it, but not for long. The
- * server answers a subscription with the latest messages, so that nothing is lost between the two.
+ * The subscription waits for `first`, the page's first request, but not for long. The latest
+ * messages answer it, so that nothing is lost between the two.
  */
 export function connect({ first, onReading, onStatus, onChange }) {
   const socket = io({
     path: `${BASE}/socket.io`,
     transports: ["websocket"],
     reconnectionDelay: 500,
-    reconnectionDelayMax: 5000,
-    randomizationFactor: 0.5,
+    reconnectionDelayMax: 3000,
+    randomizationFactor: 0.3,
   });
-  let broker = { connected: true, trouble: null };
-  let history = broker;
+  const states = { broker: { connected: true }, history: { connected: true } };
   let timer = null;
   let missed = false;
   const statuses = new Map();
@@ -113,7 +94,8 @@ export function connect({ first, onReading, onStatus, onChange }) {
       missed = false;
     }, SETTLE_MS);
   };
-  const show = () => showConnection(socket, broker, history, statuses);
+  const fill = () => FILL_MS.forEach((ms) => setTimeout(changed, ms, true));
+  const show = () => showConnection(socket, states, statuses);
 
   const late = new Promise((resolve) => { setTimeout(resolve, FIRST_MS); });
   const ready = Promise.race([first, late]);
@@ -122,7 +104,7 @@ export function connect({ first, onReading, onStatus, onChange }) {
     ready.then(() => socket.emit("subscribe", FILTERS));
     show();
     // A page that has just been loaded has just requested it.
-    if (performance.now() - began > FRESH_MS) changed(true);
+    if (performance.now() - began > FRESH_MS) fill();
   });
   socket.on("disconnect", (reason) => {
     show();
@@ -133,12 +115,14 @@ export function connect({ first, onReading, onStatus, onChange }) {
     // A browser does not say why a WebSocket was refused.
     fetch(`${BASE}/meters/`, { method: "HEAD" }).then(logInWhereRequired, () => {});
   });
-  socket.on("broker", (state) => {
-    if (state.connected && !broker.connected) changed(true);
-    broker = state;
-    show();
-  });
-  socket.on("history", (state) => { history = state; show(); });
+  for (const name of Object.keys(states)) {
+    socket.on(name, (state) => {
+      if (state.connected && !states[name].connected) fill();
+      states[name] = state;
+      show();
+    });
+  }
+  socket.on("missed", fill);
   socket.on("message", ({ topic, payload }) => {
     const parts = topic.split("/");
     const leaf = parts.at(-1);
@@ -153,6 +137,14 @@ export function connect({ first, onReading, onStatus, onChange }) {
     }
   });
   document.addEventListener("visibilitychange", () => changed(true));
+  // After a laptop's sleep the connection is dead.
+  const renew = () => socket.disconnect().connect();
+  addEventListener("online", renew);
+  let awake = Date.now();
+  setInterval(() => {
+    if (Date.now() - awake > ASLEEP_MS && !document.hidden) renew();
+    awake = Date.now();
+  }, 1000);
   show();
   return changed;
 }
@@ -186,7 +178,7 @@ function missing(connected, broker, history, statuses) {
   return found;
 }
 
-function showConnection(socket, broker, history, statuses) {
+function showConnection(socket, { broker, history }, statuses) {
   const target = document.getElementById("connection");
   everConnected ||= socket.connected;
   const found = missing(socket.connected, broker, history, statuses);

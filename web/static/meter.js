@@ -1,11 +1,11 @@
 // The page of one meter: now, the last minutes, the history, the readings.
 
 import {
-  descriptions, family, format, label, phaseOf, setText, showValues,
+  descriptions, family, format, label, paced, phaseOf, setText, showValues,
 } from "./catalogue.js";
 import { lineChart } from "./chart.js";
 import { History } from "./history.js";
-import { connect, getJson, notice, now_s, paced, series } from "./live.js";
+import { connect, getJson, notice, now_s, series } from "./live.js";
 import { Meter, about, showDirection, showState } from "./meter_state.js";
 import { showPhases } from "./phases.js";
 import { QuantityTable, ReadingTable } from "./tables.js";

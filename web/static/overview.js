@@ -1,11 +1,11 @@
 // The overview: a card for each meter.
 
 import {
-  MISSING, PHASES, PHASE_ROWS, descriptions, element, format, label, phaseTable, setText, showValues,
+  MISSING, PHASES, PHASE_ROWS, descriptions, element, format, label, paced, phaseTable, setText, showValues,
 } from "./catalogue.js";
 import { spark } from "./chart.js";
 import { houseChanged, refreshHouse, showHouse, todayOf } from "./house.js";
-import { BASE, connect, getJson, notice, now_s, paced, series } from "./live.js";
+import { BASE, connect, getJson, notice, now_s, series } from "./live.js";
 import { Meter, about, showDirection, showState } from "./meter_state.js";
 
 const TOTALS = ["voltage", "current", "frequency"];
