@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from contract.times import epoch_ms, from_epoch_ms
 from history.counters import QUARTER_S, Counters, Quarters
 from history.periods import midnight_of
-from history.prices import Prices
+from history.prices import SCALE, Column
 from history.tariffs import Rates, Tariff
 
 Kind = Literal["energy", "standing", "tax", "feed_in"]
@@ -104,7 +104,8 @@ class Bill:
 class Pricing:
     """The prices of a tariff over the quarter-hours of a span.
 
-    `prices` are the price lists by their names. Standing charges accrue until `now`.
+    `prices` are those of each price list and column, as `history.prices` stores them. Standing
+    charges accrue until `now`.
     """
 
     def __init__(
@@ -113,11 +114,12 @@ class Pricing:
         zone: ZoneInfo,
         counters: Counters,
         quarters: Quarters,
-        prices: Mapping[str, Prices],
+        prices: Mapping[tuple[str, Column], Mapping[int, int]],
         now: datetime,
     ) -> None:
         self._tariff, self._zone, self._counters = tariff, zone, counters
         self._quarters, self._prices, self._now = quarters, prices, now
+        self._dense: dict[tuple[str, Column], list[int | None]] = {}
         self._windows: dict[date, list[int]] = {}
 
     def cost(self, segments: Iterable[Segment]) -> Cost:
@@ -149,10 +151,9 @@ class Pricing:
 
     def _add_energy(self, bill: Bill, rates: Rates, segment: Segment) -> float:
         if rates.price_list:
-            prices = self._prices[rates.price_list].price
-            priced = self._dynamic(bill, self._counters.imported, prices, segment)
-            amount = priced.amount + rates.markup * priced.kwh
-            return bill.add("energy", "dynamic price", "kWh", None, priced.kwh, amount)
+            kwh, amount = self._dynamic(bill, rates.price_list, "price", segment)
+            amount += rates.markup * kwh
+            return bill.add("energy", "dynamic price", "kWh", None, kwh, amount)
         parts = self._by_window(rates, segment) if rates.windows else _by_tier(rates, segment)
         return sum(
             bill.add("energy", name, "kWh", price, advance / 1000, price * advance / 1000)
@@ -164,38 +165,43 @@ class Pricing:
         if not segment.exported:
             return
         if rates.price_list and rates.feed_in == "dynamic":
-            prices = self._prices[rates.price_list].feed_in
-            priced = self._dynamic(bill, self._counters.exported, prices, segment)
-            bill.add("feed_in", "feed-in", "kWh", None, priced.kwh, -priced.amount)
+            kwh, amount = self._dynamic(bill, rates.price_list, "feed_in", segment)
+            bill.add("feed_in", "feed-in", "kWh", None, kwh, -amount)
         else:
             kwh, price = segment.exported / 1000, -rates.fixed_feed_in
             bill.add("feed_in", "feed-in", "kWh", price, kwh, price * kwh)
 
     def _dynamic(
-        self, bill: Bill, counter: str, prices: Mapping[int, float], segment: Segment
-    ) -> "_Priced":
-        """Return what a segment's quarter-hours cost; those without a price are uncovered."""
-        quarters, advances = self._within(counter, segment)
-        found = list(map(prices.get, quarters))
-        if None in found:
-            known = [pair for pair in zip(advances, found, strict=True) if pair[1] is not None]
+        self, bill: Bill, price_list: str, column: Column, segment: Segment
+    ) -> tuple[float, float]:
+        """Return the energy of a segment in kWh, and what it costs; without a price, neither."""
+        counter = self._counters.imported if column == "price" else self._counters.exported
+        span = epoch_ms(segment.start), epoch_ms(segment.end)
+        advances = self._quarters.within(counter, *span)
+        prices = self._quarters.marks(self._dense_prices(price_list, column), *span)
+        if None in prices:
+            known = [pair for pair in zip(advances, prices, strict=True) if pair[1] is not None]
             bill.add_uncovered(sum(advances) - sum(advance for advance, _ in known))
-            advances, found = [list(column) for column in zip(*known, strict=True)] or ([], [])
-        return _Priced(sum(advances) / 1000, sum(map(mul, advances, found)) / 1000)
+            advances, prices = [list(each) for each in zip(*known, strict=True)] or ([], [])
+        return sum(advances) / 1000, sum(map(mul, advances, prices)) / (1000 * SCALE)
+
+    def _dense_prices(self, price_list: str, column: Column) -> list[int | None]:
+        key = price_list, column
+        if key not in self._dense:
+            self._dense[key] = list(map(self._prices[key].get, self._quarters.starts))
+        return self._dense[key]
 
     def _by_window(self, rates: Rates, segment: Segment) -> list[tuple[str, float, int]]:
         """Return name, price and energy (thousandths) of each window, and of all other times."""
-        windows = self._windows_of(rates)
+        span = epoch_ms(segment.start), epoch_ms(segment.end)
         totals = [0] * (len(rates.windows) + 1)
-        begin = self._quarters.begin
-        for quarter, advance in zip(*self._within(self._counters.imported, segment), strict=True):
-            totals[windows[(quarter - begin) // QUARTER_S]] += advance
+        places = self._quarters.marks(self._windows_of(rates), *span)
+        advances = self._quarters.within(self._counters.imported, *span)
+        for place, advance in zip(places, advances, strict=True):
+            totals[place] += advance
         labels = [(window.text, window.price) for window in rates.windows]
         labels.append(("other times", rates.fixed))
         return [(*label, total) for label, total in zip(labels, totals, strict=True)]
-
-    def _within(self, counter: str, segment: Segment) -> tuple[list[int], list[int]]:
-        return self._quarters.within(counter, epoch_ms(segment.start), epoch_ms(segment.end))
 
     def _windows_of(self, rates: Rates) -> list[int]:
         """Return the place of each quarter-hour's window; that after the last for all other times.
@@ -204,12 +210,11 @@ class Pricing:
         """
         if rates.valid_from not in self._windows:
             begin = from_epoch_ms(self._quarters.begin * 1000)
-            number = len(self._quarters.advances[self._counters.imported])
             day, by_weekday = begin.astimezone(self._zone).date(), dict[int, list[int]]()
             midnight = midnight_of(day, self._zone)
             skipped = (begin - midnight) // _QUARTER
             found: list[int] = []
-            while len(found) < skipped + number:
+            while len(found) < skipped + self._quarters.number:
                 day += _DAY
                 following = midnight_of(day, self._zone)
                 usual = by_weekday.get(day.weekday()) if following - midnight == _DAY else None
@@ -218,7 +223,7 @@ class Pricing:
                     by_weekday[day.weekday()] = windows
                 found += windows
                 midnight = following
-            self._windows[rates.valid_from] = found[skipped : skipped + number]
+            self._windows[rates.valid_from] = found[skipped : skipped + self._quarters.number]
         return self._windows[rates.valid_from]
 
     # -- standing charges ----------------------------------------------------------------------
@@ -240,11 +245,6 @@ class Pricing:
         for charge in rates.standing:
             if units[charge.per]:
                 yield charge.name, charge.per, charge.price, units[charge.per]
-
-
-class _Priced(NamedTuple):
-    kwh: float
-    amount: float
 
 
 _DAYS: dict[str, Callable[[date], int]] = {

@@ -9,8 +9,8 @@ roll-ups.
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import chain, pairwise
-from typing import NamedTuple
+from itertools import chain, pairwise, repeat
+from typing import NamedTuple, TypeVar
 
 import peewee
 
@@ -29,6 +29,9 @@ _NEAR_S = width_s(HOUR)
 _MOST_PER_QUERY = 4000
 QUARTER_S = width_s(QUARTER_HOUR)
 QUARTER_MS = QUARTER_S * 1000
+
+
+T = TypeVar("T")
 
 
 class Counters(NamedTuple):
@@ -90,32 +93,40 @@ def counters_of(database: peewee.Database, meter: int, billing: Billing | None =
 
 
 class Quarters(NamedTuple):
-    """The advances of counters by quarter-hour, from the one that begins at `begin` (epoch s) on.
+    """The advances of counters by quarter-hour, `number` of them from `begin` (epoch s) on.
 
     `begun` has what they advanced by from the beginning of a quarter-hour to a moment (epoch ms)
     within it. The energy of the quarter-hours in `spread` is known by the hour alone.
     """
 
     begin: int
+    number: int
     advances: Mapping[str, Sequence[int]]
     begun: Mapping[int, Mapping[str, int]]
     spread: Collection[int]
 
-    def within(self, name: str, since: int, until: int) -> tuple[list[int], list[int]]:
-        """Return the quarter-hours between two moments (epoch ms), and the advance in each.
+    @property
+    def starts(self) -> range:
+        """The starts of the quarter-hours in epoch seconds."""
+        return range(self.begin, self.begin + self.number * QUARTER_S, QUARTER_S)
+
+    def within(self, name: str, since: int, until: int) -> list[int]:
+        """Return the advances of the quarter-hours between two moments (epoch ms).
 
         The part of a quarter-hour on this side of a moment within it comes last, negative for the
         first moment.
         """
-        first, last = (ms // QUARTER_MS * QUARTER_S for ms in (since, until))
-        quarters = list(range(first, last, QUARTER_S))
-        begin = (first - self.begin) // QUARTER_S
-        advances = list(self.advances[name][begin : begin + len(quarters)])
-        for ms, sign in ((since, -1), (until, 1)):
-            if ms in self.begun:
-                quarters.append(ms // QUARTER_MS * QUARTER_S)
-                advances.append(sign * self.begun[ms][name])
-        return quarters, advances
+        ends = ((since, -1), (until, 1))
+        begun = [sign * self.begun[ms][name] for ms, sign in ends if ms in self.begun]
+        return [*self.advances[name][self._place(since) : self._place(until)], *begun]
+
+    def marks(self, column: Sequence[T], since: int, until: int) -> list[T]:
+        """Return what a column has for each of these quarter-hours, in the same order."""
+        begun = [column[self._place(ms)] for ms in (since, until) if ms in self.begun]
+        return [*column[self._place(since) : self._place(until)], *begun]
+
+    def _place(self, ms: int) -> int:
+        return (ms // QUARTER_MS * QUARTER_S - self.begin) // QUARTER_S
 
 
 class Advances:
@@ -125,6 +136,7 @@ class Advances:
         self._database = database
         self._meter = meter
         self._numbers = quantity_ids(database, names)
+        self._begun_at_moments: dict[int, dict[str, Counted]] = {}
 
     def between(self, moments: Sequence[int]) -> dict[str, list[int | None]]:
         """Return each counter's advance between each moment (epoch ms) and the next.
@@ -157,32 +169,40 @@ class Advances:
 
         What is netted there depends on what waits to be rolled up before it.
         """
-        end = cut + width_s(FIVE_MINUTES)
-        runs = self._runs if _READ.keys() & self._numbers.keys() else ()
-        begin = next((begin for begin, last in runs if begin <= cut < last), cut)
-        computed = self._computed(begin, end, before_ms=ms)
-        return {name: buckets[cut] for name, buckets in computed.items() if cut in buckets}
+        if ms not in self._begun_at_moments:
+            end = cut + width_s(FIVE_MINUTES)
+            runs = self._runs if _READ.keys() & self._numbers.keys() else ()
+            begin = next((begin for begin, last in runs if begin <= cut < last), cut)
+            computed = self._computed(begin, end, before_ms=ms)
+            self._begun_at_moments[ms] = {
+                name: buckets[cut] for name, buckets in computed.items() if cut in buckets
+            }
+        return self._begun_at_moments[ms]
 
-    def quarters(self, moments: Sequence[int]) -> "Quarters":
+    def quarters(self, moments: Sequence[int], names: Collection[str] | None = None) -> Quarters:
         """Return the advances of the quarter-hours from the first moment to the last (epoch ms).
 
-        An hour of which only the sum is left is spread evenly over its quarter-hours.
+        An hour of which only the sum is left is spread evenly over its quarter-hours. With `names`
+        only these counters are read.
         """
         begin = start_of(moments[0] // 1000, QUARTER_HOUR)
         end = start_of(-(-moments[-1] // 1000) + QUARTER_S - 1, QUARTER_HOUR)
         hours = start_of(begin, HOUR), start_of(end + width_s(HOUR) - 1, HOUR)
+        whole = self._rolled_up([(HOUR, *hours)])
         found: dict[str, list[int]] = {}
         spread: set[int] = set()
-        for name in self._numbers:
-            dense = found[name] = [0] * ((end - begin) // QUARTER_S)
+        for name in self._numbers if names is None else names:
             stored = self._buckets(QUARTER_HOUR, name, *hours)
-            undivided = self._undivided(stored, name, *hours)
-            spread.update(undivided)
-            for bucket, advance in chain(stored.items(), undivided.items(), self._changes(name)):
+            undivided: dict[int, int] = {}
+            if sum(stored.values()) != whole[name][0].advance:
+                undivided = self._undivided(stored, name, *hours)
+                spread.update(undivided)
+            dense = found[name] = list(map(stored.get, range(begin, end, QUARTER_S), repeat(0)))
+            for bucket, advance in chain(undivided.items(), self._changes(name)):
                 if begin <= bucket < end:
                     dense[(bucket - begin) // QUARTER_S] += advance
-        begun = {ms: self._begun(ms) for ms in moments if ms % QUARTER_MS}
-        return Quarters(begin, found, begun, spread)
+        begun = self._begun([ms for ms in moments if ms % QUARTER_MS])
+        return Quarters(begin, (end - begin) // QUARTER_S, found, begun, spread)
 
     def measured_quarters(self, name: str, since: int, until: int) -> dict[int, int]:
         """Return the advance of each quarter-hour between two of them (epoch s) with readings."""
@@ -193,9 +213,18 @@ class Advances:
                 found[quarter] = found.get(quarter, 0) + change
         return found
 
-    def _begun(self, ms: int) -> dict[str, int]:
-        found = self.between([ms - ms % QUARTER_MS, ms])
-        return {name: advance or 0 for name, (advance,) in found.items()}
+    def _begun(self, moments: Sequence[int]) -> dict[int, dict[str, int]]:
+        """Return what each counter advanced by from the beginning of a quarter to each moment."""
+        cuts = sorted({*moments, *(ms - ms % QUARTER_MS for ms in moments)})
+        sums = self.between(cuts) if cuts else {}
+        found = {}
+        for ms in moments:
+            part = slice(cuts.index(ms - ms % QUARTER_MS), cuts.index(ms))
+            found[ms] = {
+                name: sum(advance or 0 for advance in advances[part])
+                for name, advances in sums.items()
+            }
+        return found
 
     def _changes(self, name: str) -> Iterator[tuple[int, int]]:
         return ((bucket, change.advance) for bucket, change in self._waiting[name].items())
@@ -324,12 +353,16 @@ class Advances:
             if any(begin < (bucket + width) * 1000 and bucket * 1000 < end for begin, end in spans)
         ]
 
+    @cached_property
+    def _five_minutes(self) -> FiveMinutes:
+        return FiveMinutes(self._database)
+
     def _computed(
         self, begin: int, end: int, before_ms: int | None = None
     ) -> dict[str, dict[int, Counted]]:
         """Return, by counter and bucket, what the readings between two edges (epoch s) lead to."""
         names = {raw for name in self._numbers for raw in _READ.get(name, (name,))}
-        rows = FiveMinutes(self._database).computed(
+        rows = self._five_minutes.computed(
             self._meter, begin, end, names=names, before_ms=before_ms
         )
         of_number = {number: name for name, number in self._numbers.items()}

@@ -202,12 +202,17 @@ def _pricing(
     """Return the prices of a tariff, with all that they depend on."""
     rates = tariff.within(cuts[0], cuts[-1], zone)
     lists = {each.price_list for each in rates if each.price_list}
-    by_quarter = lists or any(each.windows for each in rates)
-    ends = [epoch_ms(cut) for cut in (cuts if by_quarter else cuts[:1])]
-    quarters = advances.quarters(ends)
+    columns: dict[str, prices.Column] = {}
+    if lists or any(each.windows for each in rates):
+        columns[counters.imported] = "price"
+    if any(each.feed_in == "dynamic" for each in rates):
+        columns[counters.exported] = "feed_in"
+    quarters = advances.quarters([epoch_ms(cut) for cut in cuts], columns)
+    span = quarters.begin, epoch_ms(cuts[-1]) // 1000 + 1
     known = {
-        name: prices.read(database, name, quarters.begin, epoch_ms(cuts[-1]) // 1000 + 1)
+        (name, column): prices.read_scaled(database, name, column, *span)
         for name in lists
+        for column in columns.values()
     }
     return Pricing(tariff, zone, counters, quarters, known, now)
 

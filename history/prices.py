@@ -1,18 +1,22 @@
 """Dynamic prices: a row for each tariff and quarter-hour, in the currency of the tariffs file.
 
 A price of an hour is four equal rows, so that prices of another width replace it where they lie.
-A quarter-hour without a row has no price.
+A quarter-hour without a row has no price. Prices are integers of a hundred-millionth, which a year
+of them is read as twice as fast as floats.
 """
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import peewee
 
 from contract.prices import QUARTER_S, KwhPrice
 from contract.times import from_epoch_ms
 from history.dialect import dialect_of, fetch, run_many, transaction
+
+SCALE = 10**8
+Column = Literal["price", "feed_in"]
 
 
 class Prices(NamedTuple):
@@ -44,20 +48,38 @@ def store(database: peewee.Database, tariff: str, quarters: Mapping[int, KwhPric
             "INSERT INTO tariff_prices (tariff, quarter, price, feed_in) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (tariff, quarter) DO UPDATE SET price = excluded.price, "
             "feed_in = excluded.feed_in",
-            [(tariff, quarter, *price) for quarter, price in sorted(quarters.items())],
+            [
+                (tariff, quarter, *map(_scaled, price))
+                for quarter, price in sorted(quarters.items())
+            ],
         )
+
+
+def _scaled(price: float | None) -> int | None:
+    return None if price is None else round(price * SCALE)
 
 
 def read(database: peewee.Database, tariff: str, begin: int, end: int) -> Prices:
     """Return the prices of the quarter-hours that begin between two times (epoch s)."""
-    quarters, prices, feed_ins = dialect_of(database).fetch_columns(
-        ("quarter", "price", "feed_in"),
-        "tariff_prices WHERE tariff = ? AND quarter >= ? AND quarter < ?",
+    price, feed_in = (
+        {quarter: each / SCALE for quarter, each in scaled.items()}
+        for name in get_args(Column)
+        for scaled in [read_scaled(database, tariff, name, begin, end)]
+    )
+    return Prices(price, feed_in)
+
+
+def read_scaled(
+    database: peewee.Database, tariff: str, column: Column, begin: int, end: int
+) -> dict[int, int]:
+    """Return the known prices, of what is drawn or fed in, by quarter-hour, as they are stored."""
+    quarters, prices = dialect_of(database).fetch_columns(
+        ("quarter", column),
+        f"tariff_prices WHERE tariff = ? AND quarter >= ? AND quarter < ? AND {column} IS NOT NULL",
         (tariff, begin, end),
         "quarter",
     )
-    paid = {q: paid for q, paid in zip(quarters, feed_ins, strict=True) if paid is not None}
-    return Prices(dict(zip(quarters, prices, strict=True)), paid)
+    return dict(zip(quarters, prices, strict=True))
 
 
 def stored(database: peewee.Database) -> list[Stored]:

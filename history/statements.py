@@ -443,10 +443,11 @@ def _hashes_of_tariff(
     rates = tariff.within(*span, zone)
     begin, end = (epoch_ms(moment) // 1000 for moment in span)
     lists = sorted({each.price_list for each in rates if each.price_list})
+    columns: tuple[prices.Column, ...] = ("price", "feed_in")
     known = [
-        [name, *({q: round(price, 9) for q, price in each.items()} for each in found)]
+        [name, column, prices.read_scaled(database, name, column, begin, end)]
         for name in lists
-        for found in [prices.read(database, name, begin, end)]
+        for column in columns
     ]
     return {
         "tariff": _hash([each.model_dump(mode="json") for each in rates]),

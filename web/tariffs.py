@@ -25,6 +25,8 @@ from web.posting import LOOK_EVERY_S, STORED_WITHIN_S, confirmed
 from web.responses import error_response, invalid_parameter, json_response
 
 LONGEST = timedelta(days=62)
+DECIMALS = 8
+"""Decimals to which a price is stored."""
 
 api = Api("tariffs", "tariffs", "Tariffs and their dynamic prices")
 
@@ -189,7 +191,10 @@ def _wait_until_stored(name: str, quarters: dict[int, KwhPrice]) -> bool:
 
     def is_there(database: peewee.Database) -> bool:
         found = prices.read(database, name, min(quarters), max(quarters) + 1)
-        return all(found.price.get(each) == price.price for each, price in quarters.items())
+        return all(
+            found.price.get(quarter) == round(each.price, DECIMALS)
+            for quarter, each in quarters.items()
+        )
 
     deadline_s = time.monotonic() + STORED_WITHIN_S
     while time.monotonic() < deadline_s:

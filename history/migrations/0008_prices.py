@@ -10,8 +10,8 @@ def up(_migrator, db):
     class TariffPrice(db.Model):
         tariff = peewee.CharField(max_length=32)
         quarter = peewee.BigIntegerField()
-        price = peewee.DoubleField()
-        feed_in = peewee.DoubleField(null=True)
+        price = peewee.BigIntegerField()
+        feed_in = peewee.BigIntegerField(null=True)
 
         class Meta:
             table_name = "tariff_prices"

@@ -63,10 +63,12 @@ def test_a_history_from_before_there_were_prices_is_migrated(tmp_path: Path) -> 
     database.close()
 
 
-@pytest.mark.parametrize("price", [0.1, 1 / 3, -0.000123456, 123456.789, 1e-9])
-def test_a_price_is_stored_exactly(database: peewee.Database, price: float) -> None:
-    prices.store(database, "spot", {NOON_S: KwhPrice(price)})
+@pytest.mark.parametrize("price", [0.1, -0.00012345, 123456.78901234, 1e-8, 0.087321, 1e6, -1e6])
+def test_a_price_of_eight_decimals_is_stored_exactly(
+    database: peewee.Database, price: float
+) -> None:
+    prices.store(database, "spot", {NOON_S: KwhPrice(price, price)})
 
-    assert prices.read(database, "spot", NOON_S, NOON_S + 1).price[NOON_S] == pytest.approx(
-        price, rel=1e-14
-    )
+    found = prices.read(database, "spot", NOON_S, NOON_S + 1)
+
+    assert found == ({NOON_S: price}, {NOON_S: price})

@@ -15,7 +15,7 @@ from tests.support.plain_client import PlainClient
 
 __all__ = ["run"]  # a fixture
 
-STORED = "SELECT tariff, quarter, price, feed_in FROM tariff_prices ORDER BY tariff, quarter"
+STORED = "SELECT tariff, quarter, price / 1e8, feed_in FROM tariff_prices ORDER BY tariff, quarter"
 NOON_S = 1_795_348_800
 TOPIC = "meters/_tariff/spot/prices"
 
