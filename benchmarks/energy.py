@@ -120,43 +120,46 @@ def newest(database: peewee.Database) -> object:
     )
 
 
+def measure(database: peewee.Database, tariffs: Tariffs, verdict: Verdict) -> None:
+    """Run each query beside the least that has to be read for it."""
+    now = END + timedelta(hours=13)
+
+    def year(unit: Unit, tariff: str) -> Query:
+        return lambda db: energy.periods(
+            db, "1", unit, START, END, BERLIN, tariffs=tariffs, tariff=tariff
+        )
+
+    def running(db: peewee.Database) -> object:
+        return energy.compare(db, "1", Unit.DAY, now, BERLIN, tariffs=tariffs)
+
+    for what, query, most_ms, least, most in (
+        ("a year by dynamic prices", year(Unit.MONTH, "spot"), 60, joined, 1.8),
+        ("each of its days", year(Unit.DAY, "spot"), 90, joined, 3),
+        ("the same by windows", year(Unit.DAY, "windows"), 90, joined, 2.2),
+        ("highest demand of each month",
+         lambda db: peaks.months(db, "1", START, END, BERLIN), 60, joined, 1.6),
+        ("the running day beside yesterday", running, 5, newest, 9),
+    ):  # fmt: skip
+        taken, floor = interleaved([partial(each, database) for each in (query, least)])
+        beside = f"{taken / floor:.2f} of reading it row by row ({ms(floor)})"
+        ok = taken * 1000 <= most_ms or taken / floor <= most  # the machine may be slow or busy
+        verdict.figure(what, ms(taken), beside, f"<= {most_ms} ms, or {most}", ok=ok)
+
+
 def main() -> None:
     """Fill a history and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", nargs="?", help="an empty PostgreSQL database to measure instead")
     given = parser.parse_args()
+    verdict = Verdict()
+    title(f"Energy and cost, on {'PostgreSQL' if given.url else 'SQLite'}")
     with tempfile.TemporaryDirectory(dir=".") as name:
         path = Path(name) / "tariffs.toml"
         path.write_text(TARIFF)
-        tariffs, now = Tariffs.load(path), END + timedelta(hours=13)
         database = filled(given.url or f"sqlite:///{name}/energy.db")
-
-        def year(unit: Unit, tariff: str | None) -> Query:
-            chosen = tariffs if tariff else None
-            return lambda db: energy.periods(
-                db, "1", unit, START, END, BERLIN, tariffs=chosen, tariff=tariff
-            )
-
-        def running(db: peewee.Database) -> object:
-            return energy.compare(db, "1", Unit.DAY, now, BERLIN, tariffs=tariffs)
-
-        verdict = Verdict()
-        title(f"Energy and cost, on {'PostgreSQL' if given.url else 'SQLite'}")
-        for what, query, most_ms, least, most in (
-            ("a year by dynamic prices", year(Unit.MONTH, "spot"), 60, joined, 1.8),
-            ("each of its days", year(Unit.DAY, "spot"), 90, joined, 3),
-            ("the same by windows", year(Unit.DAY, "windows"), 90, joined, 2.2),
-            ("highest demand of each month",
-             lambda db: peaks.months(db, "1", START, END, BERLIN), 60, joined, 1.6),
-            ("the running day beside yesterday", running, 5, newest, 9),
-        ):  # fmt: skip
-            taken, floor = interleaved([partial(each, database) for each in (query, least)])
-            ratio = taken / floor
-            beside = f"{ratio:.2f} of reading it row by row ({ms(floor)})"
-            ok = taken * 1000 <= most_ms or ratio <= most  # the machine may be slow or busy
-            verdict.figure(what, ms(taken), beside, f"<= {most_ms} ms, or {most}", ok=ok)
+        measure(database, Tariffs.load(path), verdict)
         database.close()
-        verdict.end()
+    verdict.end()
 
 
 if __name__ == "__main__":

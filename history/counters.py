@@ -355,16 +355,14 @@ class Advances:
 
     @cached_property
     def _five_minutes(self) -> FiveMinutes:
-        return FiveMinutes(self._database)
+        names = {raw for name in self._numbers for raw in _READ.get(name, (name,))}
+        return FiveMinutes(self._database, names)
 
     def _computed(
         self, begin: int, end: int, before_ms: int | None = None
     ) -> dict[str, dict[int, Counted]]:
         """Return, by counter and bucket, what the readings between two edges (epoch s) lead to."""
-        names = {raw for name in self._numbers for raw in _READ.get(name, (name,))}
-        rows = self._five_minutes.computed(
-            self._meter, begin, end, names=names, before_ms=before_ms
-        )
+        rows = self._five_minutes.computed(self._meter, begin, end, before_ms=before_ms)
         of_number = {number: name for name, number in self._numbers.items()}
         found: dict[str, dict[int, Counted]] = {}
         for _, _, number, bucket, readings, *_, advance in rows:

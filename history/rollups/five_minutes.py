@@ -34,32 +34,35 @@ _MOST_REPORTED = 1000
 class FiveMinutes:
     """Computes the rows of 5 minutes from readings; it stores none.
 
-    With `logs_steps_back` it logs once a day that a counter has gone back.
+    With `names`, it computes those of these quantities alone. With `logs_steps_back` it logs once a
+    day that a counter has gone back.
     """
 
-    def __init__(self, database: peewee.Database, *, logs_steps_back: bool = False) -> None:
+    def __init__(
+        self,
+        database: peewee.Database,
+        names: Collection[str] | None = None,
+        *,
+        logs_steps_back: bool = False,
+    ) -> None:
         self._database = database
+        self._names = names
         self._logs_steps_back = logs_steps_back
-        self._numbers = quantity_ids(database)
+        known = None if names is None else {*names, NETTED_IMPORT, NETTED_EXPORT}
+        self._numbers = quantity_ids(database, known)
         self._reported: set[tuple[int, str, int]] = set()
 
     def computed(
-        self,
-        meter: int,
-        begin: int,
-        end: int,
-        *,
-        names: Collection[str] | None = None,
-        before_ms: int | None = None,
+        self, meter: int, begin: int, end: int, *, before_ms: int | None = None
     ) -> list[Row]:
-        """Return the rows between two edges of 5 minutes (epoch s), of all or of these quantities.
+        """Return the rows between two edges of 5 minutes (epoch s).
 
         With `before_ms`, readings from then on (epoch ms) are left out. A bucket without readings
         has no row: they may have been deleted.
         """
         readings = MeterReadings(self._database, meter)
         stored = stored_quantities(self._database)
-        wanted = [name for name in stored if names is None or name in names]
+        wanted = [name for name in stored if self._names is None or name in self._names]
         end_ms = end * 1000 if before_ms is None else before_ms
         sent = readings.between(wanted, begin * 1000, end_ms)
         if not sent:
