@@ -63,6 +63,7 @@ _ERRORS: dict[int, tuple[str, type[BaseModel]]] = {
     406: ("The response comes as JSON or as CSV alone.", Problem),
     413: ("The body is too large.", Problem),
     415: ("The body has another Content-Type than application/json.", Problem),
+    421: ("The service has another host name; see WEB_HOSTS.", Problem),
     422: ("Some fields are invalid.", InvalidFields),
     503: ("The history or the broker is unavailable; try again.", Problem),
 }
@@ -163,7 +164,7 @@ def _response(description: str, schema: Schema) -> Schema:
 
 def _errors(endpoint: Endpoint) -> Iterator[int]:
     models = endpoint.models
-    yield from (401, 403, 503)
+    yield from (401, 403, 421, 503)
     yield from (400, 413, 415) if "body" in models else ()
     yield from (404,) if "path" in models else ()
     yield from (406,) if endpoint.csv else ()

@@ -126,7 +126,7 @@ def test_errors_are_described_as_they_are(document: dict[str, Any]) -> None:
         return reference.rpartition("/")[2]
 
     responses = document["paths"]["/readings/"]["post"]["responses"]
-    problems = ("400", "401", "403", "409", "413", "415", "503")
+    problems = ("400", "401", "403", "409", "413", "415", "421", "503")
     assert {schema(responses[status]) for status in problems} == {"Problem"}
     assert {
         schema(operation["responses"]["422"])
