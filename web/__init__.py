@@ -5,6 +5,7 @@ from flask import Flask
 import history  # noqa: F401  # before peewee: see there
 from web import (
     access,
+    assets,
     energy,
     headers,
     health,
@@ -38,6 +39,7 @@ APIS = (
     tariffs.api,
 )
 BLUEPRINTS = (
+    assets.blueprint,
     login.blueprint,
     pages.blueprint,
     health.blueprint,

@@ -81,7 +81,7 @@ class Access:
         host = environ.get("HTTP_HOST", "")
         if not (self._hosts.knows(host) or is_older_than_host(environ)):
             return _unknown_host(host)
-        if request.path in _OPEN or request.path.startswith("/static/"):
+        if request.path in _OPEN or request.path.startswith(("/static/", "/assets/")):
             return None
         caller = environ[CALLER] = self.caller(environ)
         if request.method == "OPTIONS":

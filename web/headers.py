@@ -7,6 +7,7 @@ from functools import partial
 
 from flask import Flask, Response, request
 
+from web.assets import FOR_EVER
 from web.context import Parts
 
 CSP = (
@@ -39,7 +40,7 @@ def _with_security(response: Response) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    if not _is_versioned(response):
+    if not _is_cacheable(response):
         response.headers["Cache-Control"] = _cache_control(request.path)
     return response
 
@@ -50,9 +51,13 @@ def _vary(response: Response, header: str) -> None:
     response.headers["Vary"] = f"{others}, {header}" if others else header
 
 
-def _is_versioned(response: Response) -> bool:
+def _is_of_rest(response: Response) -> bool:
     """Return whether it is one that REST has given an ETag."""
     return response.headers.get("Cache-Control", "").startswith("private")
+
+
+def _is_cacheable(response: Response) -> bool:
+    return _is_of_rest(response) or response.headers.get("Cache-Control") == FOR_EVER
 
 
 def _cache_control(path: str) -> str:
@@ -98,7 +103,7 @@ class _Compression:
         if len(body) < LEAST_COMPRESSED_BYTES:
             return response
         etag, _ = response.get_etag()
-        response.set_data(self._compressed(None if _is_versioned(response) else etag, body))
+        response.set_data(self._compressed(None if _is_of_rest(response) else etag, body))
         response.headers["Content-Encoding"] = "gzip"
         response.headers.remove("Accept-Ranges")
         if etag:

@@ -34,7 +34,13 @@ from web.users import remove, set_token, set_user
 PASSWORD = "correct horse"
 NETWORK = {"REMOTE_ADDR": "192.168.1.7"}
 READING = {"meter_id": 1, "power": 1.0}
-OPEN = {"/healthz", "/login", "/logout", "/static/<path:filename>"}
+OPEN = {
+    "/healthz",
+    "/login",
+    "/logout",
+    "/static/<path:filename>",
+    "/assets/<names>.<content_hash>.<kind>",
+}
 
 
 @pytest.fixture
