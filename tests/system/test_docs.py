@@ -75,7 +75,7 @@ def test_every_quantity_is_listed() -> None:
 
 def test_every_endpoint_is_explained() -> None:
     rules = {rule.rule for rule in create_app(WebSettings()).url_map.iter_rules()}
-    parts_of_pages = {rule for rule in rules if rule.startswith(("/static/", "/docs/"))}
+    parts_of_pages = {rule for rule in rules if rule.startswith(("/static/", "/assets/", "/docs/"))}
 
     assert {rule for rule in rules - parts_of_pages if f"`{rule}`" not in EVERYTHING} == set()
 

@@ -16,7 +16,15 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
 from contract.quantities import BY_NAME, DEFAULT_SET
-from tests.support.parts import ROOT, Part, free_port, listens, require, wait_until
+from tests.support.parts import (
+    ROOT,
+    Part,
+    free_port,
+    listens,
+    require,
+    simulated_gateway,
+    wait_until,
+)
 from web.latest import Latest, Message
 from web.metrics import SILENT_S, Scrape
 
@@ -47,7 +55,12 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     found = Site()
     settings = {"HTTP_PORT": found.http, "MQTT_PORT": free_port(), "COMMIT_INTERVAL": 0}
-    with Part.module("meterflow", "run", directory=tmp_path_factory.mktemp("site"), **settings):
+    settings["POLL_INTERVAL"] = 1
+    directory = tmp_path_factory.mktemp("site")
+    with (
+        simulated_gateway(directory, "1,2,3") as modbus,
+        Part.module("meterflow", "run", directory=directory, **settings, **modbus),
+    ):
         wait_until(lambda: listens(found.http), what="the pages")
         wait_until(lambda: len(values(found.scrape(), "meterflow_power_watts")) == 3)
         wait_until(lambda: values(found.scrape(), "meterflow_bridge_online"))
@@ -287,7 +300,11 @@ def test_prometheus_answers_every_query_of_the_dashboard(site: Site, tmp_path: P
     configuration = configuration.replace("15s", "1s").replace(":8000", f":{site.http}")
     (tmp_path / "prometheus.yml").write_text(configuration)
     (tmp_path / "meterflow.rules.yml").write_text((PROMETHEUS / "meterflow.rules.yml").read_text())
-    arguments = ("--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{port}")
+    arguments = (
+        "--config.file=prometheus.yml",
+        "--storage.tsdb.path=data",
+        f"--web.listen-address=127.0.0.1:{port}",
+    )
 
     def answer(query: str) -> list[Any]:
         url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
