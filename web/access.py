@@ -41,7 +41,7 @@ CHECK_S = 1.0
 """Seconds after which a connection whose caller may no longer read is closed, at the latest."""
 POLICY_VIOLATION = 1008
 """Close code of a WebSocket whose caller may no longer read."""
-_OPEN = frozenset({"/healthz", "/login", "/logout"})
+_OPEN = frozenset({"/healthz", "/login", "/logout", "/offline", "/service-worker.js"})
 _READING = frozenset({"GET", "HEAD"})
 _CHALLENGE = 'Bearer realm="Meterflow"'
 
@@ -152,7 +152,7 @@ class Access:
         return name, stamp
 
     def _must_log_in(self) -> Response:
-        if _is_page(request.headers.get("Accept", "")):
+        if accepts_page(request.headers.get("Accept", "")):
             back = request.full_path.removesuffix("?")
             return redirect(url_for("login.page", next=back))  # type: ignore[return-value]
         if not self.users.accounts().has_users and not self._is_open:
@@ -207,7 +207,8 @@ def _is_on_this_machine(environ: dict[str, Any]) -> bool:
     return is_local(environ.get("REMOTE_ADDR", "")) and not was_forwarded(environ)
 
 
-def _is_page(accepted: str) -> bool:
+def accepts_page(accepted: str) -> bool:
+    """Return whether the current request is that of a browser for a page, by its header Accept."""
     return request.method in _READING and "text/html" in accepted
 
 

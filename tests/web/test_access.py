@@ -38,6 +38,8 @@ OPEN = {
     "/healthz",
     "/login",
     "/logout",
+    "/offline",
+    "/service-worker.js",
     "/static/<path:filename>",
     "/assets/<names>.<content_hash>.<kind>",
 }
