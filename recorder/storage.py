@@ -36,6 +36,10 @@ FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 10.0
 UPKEEP_S = 0.05
 """Seconds of upkeep between two batches."""
+LOOK_S = 1.0
+"""Seconds between looks at whether the file of the history is still the same."""
+REPLACED_S = 0.5
+"""Seconds to wait before opening a new file: whoever deletes a history deletes three files."""
 T = TypeVar("T")
 
 
@@ -61,6 +65,10 @@ class Storage:
         self._history: _History | None = None
         self.opened = 0
         """Counts how often a history was opened: its file may have been replaced."""
+        self.replaced = 0
+        """Counts how often another history than before was opened."""
+        self._last_file: tuple[int, int] | None = None
+        self._look_due_s = 0.0
         self._too_old = 0
         self.on_change: Callable[[], None] = lambda: None
         """Called when trouble begins, changes and ends: the caller waits for its write then."""
@@ -97,6 +105,14 @@ class Storage:
         Raises StorageError where waiting does not help: a person must act.
         """
         return self._try(self._open, give_up, lambda error: error.transient) is not None
+
+    def follow_file(self, give_up: threading.Event) -> None:
+        """Open the history again, where its file was deleted or replaced; looks once a second."""
+        now_s = time.monotonic()
+        if self._history and now_s >= self._look_due_s:
+            self._look_due_s = now_s + LOOK_S
+            if self._history.file != self._file_now():
+                self._try(self._ready, give_up, lambda _: True)
 
     def meters(self) -> list[str]:
         """Return the meters that have readings."""
@@ -188,6 +204,11 @@ class Storage:
         with storage_errors(self._database):
             return self._ready().writer.sequences.numbers(bridge)
 
+    def unclaimed(self, most: int) -> dict[str, Numbers]:
+        """Return the numbers of meters with gaps that belong to no bridge; raises StorageError."""
+        with storage_errors(self._database):
+            return self._ready().writer.sequences.unclaimed(most)
+
     def bridges(self) -> list[str]:
         """Return the bridges that can be asked for readings; raises StorageError."""
         with storage_errors(self._database):
@@ -259,9 +280,12 @@ class Storage:
         else:
             for step in steps:
                 logger.info("database %s: schema brought up to date: %s", self.name, step)
+        file = self._file_now()
+        self.replaced += bool(self.opened and (FIRST_STEP in steps or file != self._last_file))
         self.opened += 1
+        self._last_file = file
         self._history = _History(
-            self._file_now(),
+            file,
             Writer(self._database),
             Leases(self._database),
             Upkeep(self._database, self._keep, self._archive),
@@ -275,6 +299,7 @@ class Storage:
             return history
         if history:
             logger.warning("database %s: the file was replaced; opening the new one", self.name)
+            time.sleep(REPLACED_S)
         return self._open()
 
     def _file_now(self) -> tuple[int, int] | None:

@@ -15,8 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from contract.readings import EARLIEST, Reading
-from contract.replay import HIGHEST_SEQ
+from contract.readings import EARLIEST, HIGHEST_SEQ, Reading
 from contract.times import epoch_ms
 from gateway_bridge.publishing.journal_file import JournalFile, Kept
 from gateway_bridge.publishing.numbering import Numbering
