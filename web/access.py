@@ -20,6 +20,7 @@ from simple_websocket import ConnectionClosed
 from werkzeug.http import parse_cookie
 
 from service.errors import SettingsError
+from service.files import replacing
 from web.attempts import Attempts
 from web.origins import KnownHosts, is_cross_origin, is_older_than_host
 from web.proxies import is_local, was_forwarded
@@ -228,19 +229,27 @@ def _new_secret(path: Path) -> bytes:
 
     Raises SettingsError where that is impossible.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_hex(32))
-        with contextlib.suppress(FileExistsError):  # of an earlier session, or another process
-            path.hardlink_to(draft)
-        draft.unlink()
+        if not path.exists():
+            _create_secret(path)
         secret = _read_secret(path)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; sessions need this file") from error
     if not secret:
         raise SettingsError(f"{path}: too short for a key; delete it, and a new one is made")
     return secret
+
+
+def _create_secret(path: Path) -> None:
+    """Create the file of a key, whole and on the disk, unless another process does it first."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with replacing(draft, text=True) as file:
+        file.write(secrets.token_hex(32))
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink()
 
 
 def _read_secret(path: Path) -> bytes:
