@@ -26,7 +26,7 @@ from web.origins import KnownHosts, is_cross_origin, is_older_than_host
 from web.proxies import is_local, was_forwarded
 from web.responses import error_response
 from web.settings import WebSettings
-from web.users import Account, Role, UsersFile
+from web.users import Account, Accounts, Role, UsersFile
 from web.websockets import WebSocket, open_sockets
 
 logger = logging.getLogger(__name__)
@@ -78,29 +78,31 @@ class Access:
 
     def check(self) -> Response | None:
         """Return why the current request is refused; None where it is allowed."""
-        environ = request.environ
-        host = environ.get("HTTP_HOST", "")
+        environ, path = request.environ, request.path  # each look-up of `request` takes a while
+        host, method = environ.get("HTTP_HOST", ""), environ["REQUEST_METHOD"]
         if not (self._hosts.knows(host) or is_older_than_host(environ)):
             return _unknown_host(host)
-        if request.path in _OPEN or request.path.startswith("/static/"):
+        if path in _OPEN or path.startswith("/static/"):
             return None
         caller = environ[CALLER] = self.caller(environ)
-        if request.method == "OPTIONS":
+        if method == "OPTIONS":
             return None  # a preflight, which browsers send without cookie and token
         if caller is None:
             return self._must_log_in()
-        if request.method in _READING or request.path.startswith(SOCKETIO):
+        if method in _READING or path.startswith(SOCKETIO):
             return None
         return self._must_not_write(caller)
 
     def caller(self, environ: dict[str, Any]) -> Caller | None:
         """Return who sent a request; None where they must log in first."""
         accounts = self.users.accounts()
-        scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() == "bearer":
-            account = accounts.token(token.strip())
-            return Caller(account.name, account.role, by_token=True) if account else None
-        account = self._session(environ.get("HTTP_COOKIE", ""))
+        authorization = environ.get("HTTP_AUTHORIZATION")
+        if authorization:
+            scheme, _, token = authorization.partition(" ")
+            if scheme.lower() == "bearer":
+                account = accounts.token(token.strip())
+                return Caller(account.name, account.role, by_token=True) if account else None
+        account = self._session(environ.get("HTTP_COOKIE", ""), accounts)
         if account:
             return Caller(account.name, account.role)
         if not accounts.has_users and _is_on_this_machine(environ):
@@ -131,19 +133,19 @@ class Access:
                     if self.caller(socket.environ) is None:
                         gevent.spawn(_close, socket)
 
-    def _session(self, cookies: str) -> Account | None:
-        value = parse_cookie(cookies).get(COOKIE) if COOKIE in cookies else None
-        if not value:
+    def _session(self, cookies: str, accounts: Accounts) -> Account | None:
+        if COOKIE not in cookies:
             return None
         try:
-            name, stamp = self._signed(value, int(time.time()) // CACHED_S)
+            name, stamp = self._signed(cookies, int(time.time()) // CACHED_S)
         except BadSignature:
             return None
-        account = self.users.accounts().user(name)
+        account = accounts.user(name)
         return account if account and hmac.compare_digest(account.stamp, stamp) else None
 
-    def _verified(self, value: str, _hour: int) -> tuple[str, str]:
-        """Return name and stamp of a session; a signature is checked once an hour."""
+    def _verified(self, cookies: str, _hour: int) -> tuple[str, str]:
+        """Return name and stamp of the session in a header; it is checked once an hour."""
+        value = parse_cookie(cookies).get(COOKIE, "")
         if self._signer is None:
             secret = _read_secret(self._secret_file)
             if not secret:
