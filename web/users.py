@@ -12,6 +12,7 @@ import re
 import secrets
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -49,7 +50,12 @@ class Account(NamedTuple):
     @property
     def stamp(self) -> str:
         """What a session must name: it changes with the password."""
-        return hashlib.sha256(self.hashed.encode()).hexdigest()[:32]
+        return _stamp(self.hashed)
+
+
+@lru_cache(100)
+def _stamp(hashed: str) -> str:
+    return hashlib.sha256(hashed.encode()).hexdigest()[:32]
 
 
 class Accounts:
