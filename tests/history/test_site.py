@@ -384,6 +384,10 @@ def test_points_last_until_the_next_and_gaps_stay_gaps() -> None:
     ]  # fmt: skip
 
 
+def test_a_point_that_begins_before_the_slices_counts_for_what_lies_in_them() -> None:
+    assert resampled([-5.0, 1.0, 7.0], [4.0, 10.0, 10.0], 0.0, 12.0, 1) == [9.5]
+
+
 @given(
     step=st.integers(1, 60),
     width=st.integers(1, 60),
