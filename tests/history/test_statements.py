@@ -113,6 +113,28 @@ def test_a_statement_has_registers_consumption_and_cost(
     assert (found.gaps, found.swaps, found.estimated) == ((), (), 0)
 
 
+def test_a_percentage_is_that_of_the_lines_as_they_are_shown(
+    database: peewee.Database, tmp_path: Path
+) -> None:
+    """Three charges of 10.004 are shown as 10.00 each, and their tax is that of 30.00."""
+    path, charges = tmp_path / "more.toml", ""
+    for name in ("meter", "service", "network"):
+        charges += f"[[tariff.standing]]\nname = '{name}'\nper = 'month'\nprice = 10.004\n"
+    path.write_text(
+        "[[tariff]]\nvalid_from = 2026-01-01\nprice = 0\n"
+        f"{charges}[[tariff.tax]]\nname = 'VAT'\npercent = 50\n"
+    )
+    write(database, BEGIN - HOUR, END + HOUR)
+    roll_up(database)
+
+    found = made(database, Tariffs.load(path))
+
+    shown = {item.name: (item.quantity, item.amount) for item in found.items}
+    assert shown["VAT"] == (30.0, 15.0)
+    assert [shown[name][1] for name in ("meter", "service", "network")] == [10.0, 10.0, 10.0]
+    assert found.total == 45.0
+
+
 def test_without_tariffs_there_is_no_cost(database: peewee.Database) -> None:
     write(database, BEGIN, END)
     roll_up(database)
