@@ -428,7 +428,8 @@ def _checks(
                 since = each.since.astimezone(zone)
                 moments = [epoch_ms(ts) // QUARTER_MS * QUARTER_MS for ts in (since, reading.ts)]
                 (advance,) = advances.between(moments)[counters[reading.exported]]
-                by_meter = None if advance is None else advance / 1000
+                is_whole = epoch_ms(since) >= meter.first_ts
+                by_meter = advance / 1000 if is_whole and advance is not None else None
             at, register = reading.ts.astimezone(zone), counters.registers[reading.exported]
             yield Check(at, register, reading.value, since, each.by_utility, by_meter)
 

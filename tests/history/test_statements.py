@@ -217,6 +217,19 @@ def test_readings_that_a_person_made_void_are_named(database: peewee.Database) -
     assert [(gap.start, gap.end) for gap in found.gaps] == [(local + 2 * HOUR, local + 4 * HOUR)]
 
 
+def test_what_the_utility_counted_before_our_first_reading_is_not_compared(
+    database: peewee.Database,
+) -> None:
+    write(database, BEGIN + 10 * HOUR, SHORT)
+    roll_up(database)
+    for hours, value in ((0, 100.0), (20, 112.0)):
+        enter(database, UtilityReading("1", BEGIN + hours * HOUR, value))
+
+    *_, check = made(database, until=SHORT).checks
+
+    assert (check.by_utility, check.by_meter) == (12, None)
+
+
 def test_readings_of_the_utility_are_compared(database: peewee.Database) -> None:
     write(database, BEGIN - 20 * HOUR, SHORT + HOUR)
     roll_up(database)
