@@ -14,7 +14,7 @@ DEVELOPMENT := $(VENV)/.development-$(VERSION)
 PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet \
 	--disable-pip-version-check --no-warn-script-location -c constraints.txt
 
-.PHONY: help run test test-slow chaos check fix bench docs lock fresh clean set-up
+.PHONY: help run test test-slow chaos power-cuts check fix bench docs lock fresh clean set-up
 
 # For tools/fresh-machine: the part of `make run` before it runs.
 set-up: $(RUNTIME)
@@ -46,6 +46,10 @@ fix: $(DEVELOPMENT) ## repair style automatically
 chaos: $(DEVELOPMENT) ## kill parts in random order, then compare readings; ARGS='--seed 7'
 	@tools/install-test-packages
 	@$(BIN)/python -m tests.system.chaos $(ARGS)
+
+power-cuts: $(DEVELOPMENT) ## cut the power hundreds of times, then look for what was acknowledged; ARGS='--seed 7'
+	@tools/install-test-packages
+	@$(BIN)/python -m tests.system.power_cuts $(ARGS)
 
 bench: $(DEVELOPMENT) ## measure, each figure beside its reference
 	@missed=0; for each in benchmarks/*.py; do \

@@ -5,8 +5,8 @@ What it stores is in a directory of its own, so that none of it is ever in a rea
 
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import IO
 
 from contract.errors import MeterflowError
 from meterflow.parts import Part, service
@@ -75,19 +75,19 @@ def write_meters_file(port: int) -> None:
 
 def store_past() -> None:
     """Store what the meters would have measured. Raises MeterflowError where that fails."""
-    from simulator.load import HOMESTEAD  # here: `meterflow run` needs only the rest
-    from simulator.past import rows
-
-    ids = dict(zip(HOMESTEAD, IDS, strict=True))
     readings = DIRECTORY / "past.csv"
-    with replacing(readings, text=True) as file:
-        file.writelines(f"{row}\n" for row in rows(ids, DAYS, time.time(), -time.timezone))
-    command = (sys.executable, "-m", "recorder", "import", str(readings))
-    done = subprocess.run(command, capture_output=True, check=False)
+    with replacing(readings) as file:
+        _run("simulator.past", str(DAYS), *IDS, output=file)
+    _run("recorder", "import", str(readings), output=subprocess.DEVNULL)
     readings.unlink()
+    sys.stdout.write("the past year of the demo's meters is stored\n")
+
+
+def _run(module: str, *arguments: str, output: IO[bytes] | int) -> None:
+    command = (sys.executable, "-m", module, *arguments)
+    done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, check=False)
     if done.returncode:
         raise MeterflowError(f"the demo has no past: {done.stderr.decode().strip()}")
-    sys.stdout.write("the past year of the demo's meters is stored\n")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """The past of the homestead: what its meters would have measured, with seasons and weather.
 
+`python -m simulator.past DAYS ID ID ID ID` prints it as CSV until now, for meters of these ids.
+
 The week that the simulator repeats is today's. Further back its curves grow and shrink with the
 season and the weather of the day, and the counters lead to those that the simulator shows now.
 """
 
 import math
 import random
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -124,3 +128,9 @@ def _first_counters(begin_s: int, end_s: int, shift_s: int) -> dict[str, list[fl
 def _count(counted: list[float], phases: tuple[float, float, float], step_s: int) -> None:
     for phase in phases:
         counted[phase < 0] += abs(phase) * step_s / 3_600_000
+
+
+if __name__ == "__main__":
+    _, days, *ids = sys.argv
+    past = rows(dict(zip(HOMESTEAD, ids, strict=True)), int(days), time.time(), -time.timezone)
+    sys.stdout.writelines(f"{row}\n" for row in past)

@@ -21,7 +21,10 @@ from web import (
     readings,
     responses,
     site,
+    statements,
     tariffs,
+    utility_readings,
+    voids,
 )
 from web.context import KEY, Parts
 from web.proxies import TrustedProxies
@@ -33,6 +36,9 @@ APIS = (
     meter_settings.api,
     energy.api,
     site.api,
+    statements.api,
+    utility_readings.api,
+    voids.api,
     readings.api,
     posting.api,
     quantities.api,

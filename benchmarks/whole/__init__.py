@@ -81,8 +81,7 @@ def running(broker: str, settle_s: float, **settings: object) -> Iterator[Whole]
         for name in ONLY_FOR_TESTS:
             Path(missing, f"{name}.py").write_text("raise ImportError\n")
         settings["PYTHONPATH"] = f"{ROOT}:{missing}"
-        gateway = simulated_gateway(Path(place), "1,2,3", PYTHONPATH=str(ROOT))
-        with gateway as modbus:
+        with simulated_gateway(Path(place), "1,2,3") as modbus:
             settings = {"POLL_INTERVAL": 1, **settings, **modbus}
             whole = Whole(Path(place), sys.executable, broker, settings)
             with whole.part:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterable
 
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.modbus.frames import INPUT, SMALLEST_READ, Framing, other
-from gateway_bridge.modbus.transport import Transport
+from gateway_bridge.modbus.transport import Second, Transport
 from gateway_bridge.site.site import Gateway
 
 logger = logging.getLogger(__name__)
@@ -110,9 +110,12 @@ class Connection:
         function: int = INPUT,
         *,
         patience_s: float | None = None,
+        second: Second | None = None,
     ) -> Awaitable[bytes]:
         """Return registers of a unit; waits and raises as Transport.read does."""
-        reading = self.transport.read(unit, address, count, function, patience_s=patience_s)
+        reading = self.transport.read(
+            unit, address, count, function, patience_s=patience_s, second=second
+        )
         return reading if self._is_well else self._watched(reading)
 
     async def _watched(self, reading: Awaitable[bytes]) -> bytes:

@@ -17,6 +17,7 @@ from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.modbus.connection import Connection
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterRefusal, MeterTimeout
 from gateway_bridge.modbus.frames import REFUSED
+from gateway_bridge.modbus.transport import Late, Second
 from gateway_bridge.polling.attribution import Attribution, Claim, Verdict
 from gateway_bridge.polling.breaker import OFFLINE_AFTER_S, RETRY_S, Breaker, Step
 from gateway_bridge.polling.events import Events, Listener
@@ -29,6 +30,10 @@ WHOLE_TIMEOUT_EVERY = 8
 """One probe of this many waits for the whole timeout: the network may have become slower."""
 REPLACED_S = 30.0
 """Seconds without its gateway after which a meter is identified before its next reading."""
+PATIENCE = 3.0
+"""Times as long as usual for which a meter that has just failed is waited for."""
+LATE_AFTER = 2.0
+"""Times as long as usual after which a request is sent a second time, if answers bear ids."""
 NEXT_S = 0.05
 """Seconds after a probe within which a request may still be delayed by it."""
 AMBIGUOUS = "cannot tell our response from another client's"
@@ -169,9 +174,15 @@ class GatewayPoller:
             raise MeterFault(f"{AMBIGUOUS}: it requests the same number of registers")
         breaker = self._breakers[meter.config.meter_id]
         patience_s = self._patience_s(meter, request.count) if breaker.timeouts else None
+        second = None if breaker.timeouts else self._second(meter, block, request)
         try:
             answer = await self.connection.read(
-                unit, request.address, request.count, function, patience_s=patience_s
+                unit,
+                request.address,
+                request.count,
+                function,
+                patience_s=patience_s,
+                second=second,
             )
         except MeterFault as error:
             if error.code not in REFUSED or not meter.limits.learns_of(request):
@@ -228,6 +239,16 @@ class GatewayPoller:
             self._end_silence()
         self._schedule.start(meter, time.monotonic())
 
+    def _second(self, meter: PolledMeter, block: Block, request: Block) -> Second | None:
+        """Return what to request if the answer to a request is late; None where it may not be."""
+        if self._transport.echoes_ids is None or self.line.gateway.is_serial:
+            return None
+        unit, requests = meter.config.unit, meter.requests_for(block)
+        second = self._attribution.alternative(unit, requests, time.monotonic())
+        if second is None:
+            return None
+        return Second(LATE_AFTER * self._usual_s(meter, request.count), second.count)
+
     def _patience_s(self, meter: PolledMeter, count: int) -> float | None:
         """Return how long to wait for a meter that has just failed: three times the usual.
 
@@ -238,10 +259,13 @@ class GatewayPoller:
         breaker = self._breakers[meter.config.meter_id]
         if self._is_silent or breaker.probes % WHOLE_TIMEOUT_EVERY == WHOLE_TIMEOUT_EVERY - 1:
             return None
+        return PATIENCE * self._usual_s(meter, count)
+
+    def _usual_s(self, meter: PolledMeter, count: int) -> float:
+        """Return how long the slowest of the latest answers would have taken for this request."""
         request_ms = meter.cost.request_ms(count)
         longest_ms = meter.cost.request_ms(max((block.count for block in meter.live), default=0))
-        usual_ms = max(request_ms, 1000 * self._transport.pace_s - (longest_ms - request_ms))
-        return 3 * usual_ms / 1000
+        return max(request_ms / 1000, self._transport.pace_s - (longest_ms - request_ms) / 1000)
 
     def _pay_for_probes(self, job: Job, meter: PolledMeter, began_s: float, done_s: float) -> None:
         """Charge a probe for its time, and for the delay of the response after it.
@@ -266,9 +290,18 @@ class GatewayPoller:
         """Take in what has happened on the line."""
         for event in self._transport.take_events():
             self._attribution.note(event)
+            if isinstance(event, Late):
+                self._responds_late(event.frame.unit)
         if self._attribution.shared and not self.line.shared:
             self.line.shared = True
             self._events.shared()
+
+    def _responds_late(self, unit: int) -> None:
+        """Probe a silent meter at once: it has answered an earlier request."""
+        for meter_id, meter in self.meters.items():
+            if meter.config.unit == unit and self._breakers[meter_id].opened:
+                probe = self._schedule.probe_first if self._is_silent else self._schedule.probe
+                probe(meter, time.monotonic())
 
     def _claim(self, meter: PolledMeter) -> Claim | None:
         self._observe()
@@ -342,6 +375,7 @@ class GatewayPoller:
             self._schedule.probe_first(meter, time.monotonic() + self.connection.delay_s())
         elif breaker.opened:
             self._schedule.probe(meter, time.monotonic() + breaker.probe_delay_s())
+        self._observe()
 
     def _timed_out(self, job: Job, meter: PolledMeter, error: MeterTimeout) -> None:
         meter.state.timeouts += 1

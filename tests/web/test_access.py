@@ -1,7 +1,9 @@
 """Who may do what: logins, tokens, and the one check of pages, REST, `/ws` and Socket.IO."""
 
 import contextlib
+import errno
 import http.client
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -251,6 +253,39 @@ def test_no_header_opens_the_service(
         )
         assert answer.status_code in (302, 401, 421)
         assert answer.status_code != 302 or answer.location == "/login?next=/meters/"
+
+
+def test_the_key_of_sessions_is_on_the_disk_before_it_has_its_name(
+    client: FlaskClient, users_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bytes] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda n: (synced.append(_content(n)), sync(n)))
+
+    log_in(client, "anna")
+
+    secret = users_file.with_name("web-secret")
+    assert synced == [secret.read_bytes()]
+    assert {each.name for each in users_file.parent.iterdir()} == {"web-users", secret.name}
+
+
+def _content(descriptor: int) -> bytes:
+    return Path(f"/proc/self/fd/{descriptor}").read_bytes()
+
+
+def test_a_key_that_cannot_be_made_opens_no_session_and_leaves_nothing(
+    client: FlaskClient, users_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+
+    answer = log_in(client, "anna")
+
+    assert answer.status_code == 503
+    assert "web-secret: Operation not permitted; sessions need this file" in answer.text
+    assert [each.name for each in users_file.parent.iterdir()] == ["web-users"]
 
 
 @pytest.mark.parametrize("content", ["", "short"])
