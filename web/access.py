@@ -138,7 +138,7 @@ class Access:
             return None
         try:
             name, stamp = self._signed(cookies, int(time.time()) // CACHED_S)
-        except BadSignature:
+        except (BadSignature, UnicodeDecodeError):
             return None
         account = accounts.user(name)
         return account if account and hmac.compare_digest(account.stamp, stamp) else None

@@ -232,6 +232,18 @@ def test_a_forged_or_foreign_cookie_opens_nothing(
     assert client.get("/meters/").status_code == 401
 
 
+@pytest.mark.parametrize("value", ["\xff\xfe", "", "\xe9.x.y", '"', "a; meterflow_session=\x80"])
+def test_a_cookie_that_is_no_text_opens_nothing_and_is_no_error(
+    client: FlaskClient, value: str
+) -> None:
+    plain = client.application.test_client(use_cookies=False)
+    cookie = {"HTTP_COOKIE": f"{COOKIE}={value}"}
+
+    assert plain.get("/meters/", environ_overrides=cookie).status_code == 401
+    assert plain.get("/socket.io/?EIO=4", environ_overrides=cookie).status_code == 401
+    assert "Log in" in plain.get("/login", environ_overrides=cookie).text
+
+
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
