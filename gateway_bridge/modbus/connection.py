@@ -46,8 +46,10 @@ class Connection:
         self.framing: Framing | None = None if gateway.framing == "auto" else gateway.framing
         self.trouble: str | None = None
         self.connects = 0
-        longest_s = gateway.cost.request_ms(max(m.model.limit for m in gateway.meters)) / 1000
-        self.timeout_s = max(gateway.timeout_s, longest_s + SLACK_S)
+        most = max(meter.model.limit for meter in gateway.meters)
+        self.longest_s = gateway.cost.request_ms(most) / 1000
+        """Time that the longest request takes on the line."""
+        self.timeout_s = max(gateway.timeout_s, self.longest_s + SLACK_S)
         self.transport = Transport(gateway.where, self.framing or "tcp", timeout_s=self.timeout_s)
         self._losses = 0
         self._lost_at_s = time.monotonic()

@@ -114,10 +114,13 @@ LineEvent = Sent | Answered | Stray | Late | Unanswered
 
 
 class Second(NamedTuple):
-    """A second request, for `length` registers, sent if the first is not answered `after_s`."""
+    """A second request, sent if the first is not answered `after_s`.
+
+    `choose` returns its number of registers, or None where there should be none.
+    """
 
     after_s: float
-    length: int
+    choose: Callable[[], int | None]
 
 
 @dataclass(slots=True)
@@ -148,8 +151,15 @@ class _Pending:
     address: int
     sent_s: float
     until_s: float
+    patience_s: float
+    second_is_due: bool = False
+    """Whether the timer is that of the second request."""
     second: _Sent | None = None
     misfit: str | None = None
+    answered: int = 0
+    """The id of its answer."""
+    delayed: bool = False
+    """Whether an earlier request was answered first, which the gateway may have waited for."""
     timer: asyncio.TimerHandle | None = None
 
     def second_of(self, frame: Frame) -> _Sent | None:
@@ -187,6 +197,7 @@ class Transport:
         self._reconnects = False
         self._quiet_until_s = 0.0
         self._gateway_waits_until_s = 0.0
+        self._rest: asyncio.Future[None] | None = None
         self._events: deque[LineEvent] = deque(maxlen=EVENTS_KEPT)
 
     @property
@@ -212,6 +223,20 @@ class Transport:
             self._client.close()
         self._client = None
 
+    async def rest(self, seconds: float) -> None:
+        """Wait, but no longer than until a late answer arrives."""
+        loop = asyncio.get_running_loop()
+        self._rest = loop.create_future()
+        timer = loop.call_later(seconds, self._end_rest)
+        try:
+            await self._rest
+        finally:
+            timer.cancel()
+
+    def _end_rest(self) -> None:
+        if self._rest and not self._rest.done():
+            self._rest.set_result(None)
+
     def take_events(self) -> Iterator[LineEvent]:
         """Return what has happened since the last call, the oldest first."""
         while self._events:
@@ -229,10 +254,10 @@ class Transport:
     ) -> bytes:
         """Return the bytes of `count` registers of a unit.
 
-        Two options are for responses that bear the ids of their requests, where a late one harms
-        nothing. `patience_s` may be shorter than the timeout; the request after it waits for as
-        much longer, because the gateway may still wait for the meter. A `second` request is sent
-        if the first is not answered soon: then the registers are those of the first response.
+        Where responses bear the ids of their requests, `patience_s` may be shorter than the
+        timeout: a late response harms nothing. The request after it waits for as much longer,
+        because the gateway may still wait for the meter. A `second` request is sent if the first
+        is not answered soon, and the first response to either counts; `sent_at` shows to which.
 
         Raises MeterTimeout where no answer came (or the gateway reports that), MeterFault where
         the answer is an exception or does not fit the request, GatewayError where the connection
@@ -246,8 +271,9 @@ class Transport:
         began_s = time.monotonic()
         longer_s = max(self._gateway_waits_until_s - began_s, 0.0)
         self._gateway_waits_until_s = began_s + self._timeout_s
-        until_s = began_s + longer_s + ((self.echoes_ids and patience_s) or self._timeout_s)
-        pending = _Pending(Request(unit, function, count), address, began_s, until_s)
+        waits_s = min((self.echoes_ids and patience_s) or self._timeout_s, self._timeout_s)
+        until_s = began_s + longer_s + waits_s
+        pending = _Pending(Request(unit, function, count), address, began_s, until_s, waits_s)
         self._begin(client, pending, second, longer_s)
         timed_out = False
         try:
@@ -264,7 +290,8 @@ class Transport:
             self.close()
             raise
         else:
-            took_s = 0.0 if longer_s else time.monotonic() - pending.sent_s
+            took_s = time.monotonic() - pending.sent_s
+            took_s = 0.0 if longer_s or pending.delayed else took_s
             return self._answered(cast(_Response, response).frame, took_s)
         finally:
             self._end(client, pending, timed_out=timed_out)
@@ -277,8 +304,9 @@ class Transport:
         self.sent_at = datetime.now(UTC)
         self._events.append(Sent(pending.request, self.echoes_ids))
         waits_s = pending.until_s - pending.sent_s
-        if second and second.after_s + longer_s < waits_s:
-            self._call_later(second.after_s + longer_s, self._send_second, client, second.length)
+        pending.second_is_due = second is not None and second.after_s + longer_s < waits_s
+        if second and pending.second_is_due:
+            self._call_later(second.after_s + longer_s, self._send_second, client, second)
         else:
             self._call_later(waits_s, self._fail, client, TimeoutError())
 
@@ -288,13 +316,14 @@ class Transport:
             loop = asyncio.get_running_loop()
             self._pending.timer = loop.call_later(delay_s, do, *arguments)
 
-    def _send_second(self, client: Client, count: int) -> None:
+    def _send_second(self, client: Client, second: Second) -> None:
         """Send a second request, unless the answer to the first has begun to arrive."""
         pending = self._pending
-        if pending is None:
+        if pending is None or client.ctx.response_future.done():
             return
-        now_s = time.monotonic()
-        if client.connected and not client.ctx.recv_buffer:
+        now_s, pending.second_is_due = time.monotonic(), False
+        count = second.choose()
+        if count and client.connected and not client.ctx.recv_buffer:
             request = replace(pending.request, count=count)
             sent_id = client.ctx.getNextTID()
             pdu = struct.pack(">B2H", request.function, pending.address, count)
@@ -313,9 +342,9 @@ class Transport:
             misfit = pending.misfit is not None
             self._events.append(Unanswered(pending.request, timed_out, misfit, self.echoes_ids))
         if self.echoes_ids and (timed_out or pending.second):
-            self._late[client.ctx.request_transaction_id] = pending.request.unit
-            if pending.second:
-                self._late[pending.second.transaction] = pending.request.unit
+            second_id = pending.second.transaction if pending.second else 0
+            missing = {client.ctx.request_transaction_id, second_id} - {pending.answered, 0}
+            self._late |= dict.fromkeys(missing, pending.request.unit)
             while len(self._late) > IDS_KEPT:
                 del self._late[next(iter(self._late))]
 
@@ -372,7 +401,7 @@ class Transport:
             or frame.unit != pending.request.unit
             or (frame.transaction not in ids and not second)
         ):
-            self._unmatched(frame)
+            self._unmatched(client, frame)
             return
         if second and frame.exception is not None:
             return  # some gateways refuse a request while they wait for the first answer
@@ -386,6 +415,7 @@ class Transport:
                 pending.sent_s, self.sent_at = second.sent_s, second.sent_at
             self.echoes_ids = frame.transaction != 0
             self._events.append(Answered(frame, self.echoes_ids))
+            pending.answered = frame.transaction
             waiting.set_result(_Response(frame, frame.unit))
         elif self.echoes_ids:
             waiting.set_exception(MeterFault(misfit))
@@ -393,7 +423,7 @@ class Transport:
             pending.misfit = misfit
             self._stray(frame)
 
-    def _unmatched(self, frame: Frame) -> None:
+    def _unmatched(self, client: Client, frame: Frame) -> None:
         """Handle an answer to no pending request: a late one of ours is known by its id."""
         if self._late.get(frame.transaction) != frame.unit:
             self._stray(frame)
@@ -401,6 +431,21 @@ class Transport:
         del self._late[frame.transaction]
         if frame.exception not in NO_ANSWER:
             self._events.append(Late(frame, self.echoes_ids))
+            self._end_rest()
+            if self._pending:
+                self._delayed(client, self._pending)
+
+    def _delayed(self, client: Client, pending: _Pending) -> None:
+        """Wait for an answer as long as if its request were sent now, up to the timeout.
+
+        The gateway may have begun with it only after the late answer to an earlier one.
+        """
+        pending.delayed = True
+        now_s, latest_s = time.monotonic(), pending.sent_s + self._timeout_s
+        pending.until_s = max(pending.until_s, min(now_s + pending.patience_s, latest_s))
+        if pending.timer and not pending.second_is_due:
+            pending.timer.cancel()
+            self._call_later(pending.until_s - now_s, self._fail, client, TimeoutError())
 
     def _stray(self, frame: Frame) -> None:
         self._events.append(Stray(frame, time.monotonic(), self.echoes_ids))

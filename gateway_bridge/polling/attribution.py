@@ -107,7 +107,8 @@ class Attribution:
         taken = self._chosen | {self._sent_count, self._answered_count}
         for request in requests:
             is_others = not self._ids and self._is_others(unit, request, now_s)
-            if not (request.count in taken or is_others or self._is_owed(unit, request)):
+            is_owed = not self._ids and self._is_owed(unit, request)
+            if not (request.count in taken or is_others or is_owed):
                 self._chosen.add(request.count)
                 return request
         return None
