@@ -300,8 +300,9 @@ def _refuse_waiting(database: peewee.Database, meter: Meter, until: datetime) ->
     if fetch_one(
         database,
         "SELECT 1 FROM rollup_dirty WHERE meter = ? AND bucket < ? UNION ALL "
-        "SELECT 1 FROM rollup_running WHERE meter = ? AND bucket + minutes * 60 <= ? LIMIT 1",
-        (meter.id, end, meter.id, end),
+        "SELECT 1 FROM rollup_running WHERE meter = ? AND bucket + minutes * 60 <= ? UNION ALL "
+        "SELECT 1 FROM meters WHERE id = ? AND (backfill_from < ? OR quarters_from < ?) LIMIT 1",
+        (meter.id, end, meter.id, end, meter.id, end * 1000, end),
     ):
         raise WaitingError(
             f"meter {meter.name}: readings before {format_time(until)} wait to be rolled up",
