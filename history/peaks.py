@@ -158,10 +158,10 @@ def months(
     """
     moments = edges(Unit.MONTH, since, until, zone)
     seconds = [epoch_ms(moment) // 1000 for moment in moments]
-    end = min(seconds[-1], epoch_ms(now) // QUARTER_MS * QUARTER_S)
+    over = min(seconds[-1], epoch_ms(now) // QUARTER_MS * QUARTER_S)
     with dialect_of(database).snapshot():
         meter = read_meter(database, meter_id)
-        demands = _demands(database, meter, seconds[0], end) if meter else []
+        demands = _demands(database, meter, seconds[0], over) if meter else []
     found = []
     for (start, end), (first, last) in zip(pairwise(moments), pairwise(seconds), strict=True):
         begin, stop = bisect_left(demands, (first,)), bisect_left(demands, (last,))
