@@ -447,7 +447,7 @@ def _items(period: energy.Period) -> tuple[tuple[Item, ...], float | None]:
     net, exact = sum(_cents(line.amount) for line in taxed), sum(line.amount for line in taxed)
     items, total = [], Decimal(0)
     for line in lines:
-        quantity, amount = round(line.quantity, 6), _cents(line.amount)
+        quantity, amount = round(line.quantity, 8), _cents(line.amount)
         price = None if line.price is None else round(line.price, 8)
         if line.unit == "%" and line.price is not None:
             # Of all lines it is the percentage of what they show.

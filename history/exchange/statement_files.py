@@ -266,7 +266,7 @@ def _quantity(item: dict[str, Any]) -> str:
         return _money(item["quantity"])
     if item["unit"] == "kWh":
         return _kwh(item["quantity"])
-    number = f"{item['quantity']:,.4f}".rstrip("0").rstrip(".")
+    number = f"{item['quantity']:,.8f}".rstrip("0").rstrip(".")
     return f"{number} {item['unit']}{'' if number == '1' else 's'}"
 
 

@@ -74,6 +74,18 @@ def test_a_page_shows_registers_costs_and_what_is_remarkable(run: Run, tmp_path:
         assert shown in text
 
 
+def test_the_share_of_a_yearly_charge_can_be_multiplied_by_hand(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tariffs.toml").write_text(
+        TARIFFS.replace('"day"', '"year"').replace("0.5", "1200")
+    )
+    run("statement", *OCTOBER, "--meter", "1", "--output", "out.html")
+
+    page = (tmp_path / "out.html").read_text().partition("<script")[0]
+    row = re.findall(r"<td>Base.*?</td>(.*?)</tr>", page)[0]
+    quantity, price, amount = re.findall(r'class="number">([0-9.,]+)', row)
+    assert round(float(quantity) * float(price.replace(",", "")), 2) == float(amount) == 6.58
+
+
 @pytest.mark.parametrize("form", ["html", "csv", "json"])
 def test_a_file_is_verified_by_the_history(run: Run, tmp_path: Path, form: str) -> None:
     name = f"out.{form}"
