@@ -211,6 +211,26 @@ def test_the_house_has_its_figures_beside_the_statement_of_its_bill(
         assert [each["meter_id"] for each in found["statements"]] == ["1"]
 
 
+@pytest.mark.parametrize(
+    ("since", "until", "why"),
+    [
+        ("2026-09-01", "2026-09-02", "There are no readings in the period"),
+        ("2026-10-02", "2026-10-03", "The tariff has no prices in the period yet"),
+    ],
+)
+def test_a_total_that_is_not_known_has_a_reason(
+    run: Run, tmp_path: Path, since: str, until: str, why: str
+) -> None:
+    valid_from = "2026-01-01" if since < "2026-10" else "2027-01-01"
+    (tmp_path / "tariffs.toml").write_text(TARIFFS.replace("2026-01-01", valid_from))
+    run("statement", "--from", since, "--to", until, "--meter", "1", "--output", "out.html")
+
+    page = (tmp_path / "out.html").read_text().partition("<script")[0]
+
+    assert "not known</td>" in page
+    assert why in page
+
+
 def test_another_tariff_is_chosen_by_its_name(run: Run) -> None:
     result = run("statement", *OCTOBER, "--format", "json", "--meter", "1", "--tariff", "other")
 
