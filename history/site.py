@@ -303,7 +303,12 @@ def _share(part: Flow, whole: Flow) -> float | None:
 
 def notes(meters: Sequence[Meter], found: Sequence[HousePeriod]) -> list[Note]:
     """Return what a person should look at: parents and figures that do not fit."""
-    return [*_about_parents(meters), *_about_children(found), *_about_directions(found)]
+    return [
+        *_about_parents(meters),
+        *_about_children(found),
+        *_about_directions(found),
+        *_about_exports(found),
+    ]
 
 
 def _about_parents(meters: Sequence[Meter]) -> list[Note]:
@@ -355,6 +360,21 @@ def _about_directions(found: Sequence[HousePeriod]) -> list[Note]:
         )
         for name, net in nets.items()
         if net > 1.0
+    ]
+
+
+def _about_exports(found: Sequence[HousePeriod]) -> list[Note]:
+    """Return a note for each meter of the grid that cannot count what a house feeds in."""
+    sites = {id(period.site): period for period in found}
+    return [
+        Note(
+            node.meter_id,
+            "it counts no export; what the house feeds in, if it does, is shown as consumption",
+        )
+        for period in sites.values()
+        if {Role.PRODUCTION, Role.STORAGE} & {*period.site.parts}
+        for node in period.site.tops(Role.GRID)
+        if not node.counts_export and period.meters[node.meter_id].imported is not None
     ]
 
 

@@ -262,6 +262,19 @@ def test_a_producer_that_imports_is_noted() -> None:
     assert "it imported 7.90 kWh more than it exported" in note.text
 
 
+def test_a_meter_of_the_grid_that_counts_no_export_is_noted_beside_a_roof() -> None:
+    meters = [meter("a", "grid"), meter("b", "production", "a")]
+    found = {"a": counted(1.0), "b": counted(0.0, 8.0)}
+
+    def noted(*without_export: str, given: list[Meter] = meters) -> list[str]:
+        period = house(site_of(given, without_export), NOON, NOON + HOUR, found)
+        return [note.meter_id for note in notes(given, [period])]
+
+    assert noted("a") == ["a"]
+    assert noted() == []
+    assert noted("a", given=meters[:1]) == []
+
+
 def test_parents_that_do_not_fit_are_noted() -> None:
     meters = [meter("a", None, "x"), meter("b", None, "c"), meter("c", None, "b")]
 

@@ -1,5 +1,6 @@
 """Statements: their figures, what is remarked, and that they can be verified for ever."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,17 @@ from history.readings_table import Writer
 from history.retention import Keep, Retention
 from history.rollups.replacements import replace_meter
 from history.rollups.rollups import Rollups
-from history.statements import Check, Correction, Gap, Item, Register, Statement, Swap, statement
+from history.statements import (
+    Check,
+    Correction,
+    Gap,
+    Item,
+    Register,
+    Statement,
+    Swap,
+    WaitingError,
+    statement,
+)
 from history.tariffs import Tariffs
 from history.utility_readings import UtilityReading, enter
 from tests.support.histories import BERLIN
@@ -248,6 +259,20 @@ def test_readings_of_the_utility_are_compared(database: peewee.Database) -> None
         pytest.approx(11.9),
         pytest.approx(12.0),
     )
+
+
+@pytest.mark.parametrize(("column", "factor"), [("backfill_from", 1000), ("quarters_from", 1)])
+def test_a_statement_waits_until_an_older_history_is_rolled_up(
+    database: peewee.Database, column: str, factor: int
+) -> None:
+    write(database, BEGIN - HOUR, SHORT + HOUR)
+    roll_up(database)
+
+    for at, is_refused in ((BEGIN, True), (SHORT, False)):
+        value = int(at.timestamp()) * factor
+        run(database, f"UPDATE meters SET {column} = ?", (value,))
+        with pytest.raises(WaitingError) if is_refused else nullcontext():
+            made(database, until=SHORT)
 
 
 # -- the hash ----------------------------------------------------------------------------------

@@ -74,6 +74,18 @@ def test_a_page_shows_registers_costs_and_what_is_remarkable(run: Run, tmp_path:
         assert shown in text
 
 
+def test_the_share_of_a_yearly_charge_can_be_multiplied_by_hand(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tariffs.toml").write_text(
+        TARIFFS.replace('"day"', '"year"').replace("0.5", "1200")
+    )
+    run("statement", *OCTOBER, "--meter", "1", "--output", "out.html")
+
+    page = (tmp_path / "out.html").read_text().partition("<script")[0]
+    row = re.findall(r"<td>Base.*?</td>(.*?)</tr>", page)[0]
+    quantity, price, amount = re.findall(r'class="number">([0-9.,]+)', row)
+    assert round(float(quantity) * float(price.replace(",", "")), 2) == float(amount) == 6.58
+
+
 @pytest.mark.parametrize("form", ["html", "csv", "json"])
 def test_a_file_is_verified_by_the_history(run: Run, tmp_path: Path, form: str) -> None:
     name = f"out.{form}"
@@ -197,6 +209,26 @@ def test_the_house_has_its_figures_beside_the_statement_of_its_bill(
         assert found["house"]["figures"]["consumption"] == pytest.approx(48, abs=0.01)
         assert found["house"]["figures"]["not measured at consumers"] == pytest.approx(2, abs=0.01)
         assert [each["meter_id"] for each in found["statements"]] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "why"),
+    [
+        ("2026-09-01", "2026-09-02", "There are no readings in the period"),
+        ("2026-10-02", "2026-10-03", "The tariff has no prices in the period yet"),
+    ],
+)
+def test_a_total_that_is_not_known_has_a_reason(
+    run: Run, tmp_path: Path, since: str, until: str, why: str
+) -> None:
+    valid_from = "2026-01-01" if since < "2026-10" else "2027-01-01"
+    (tmp_path / "tariffs.toml").write_text(TARIFFS.replace("2026-01-01", valid_from))
+    run("statement", "--from", since, "--to", until, "--meter", "1", "--output", "out.html")
+
+    page = (tmp_path / "out.html").read_text().partition("<script")[0]
+
+    assert "not known</td>" in page
+    assert why in page
 
 
 def test_another_tariff_is_chosen_by_its_name(run: Run) -> None:
