@@ -32,7 +32,13 @@ class View:
     title: str
 
 
-VIEWS = (View("overview", "/", "Overview"),)
+VIEWS = (
+    View("overview", "/", "Overview"),
+    View("readings", "/view/readings", "Readings"),
+    View("meters", "/view/meters", "Meters"),
+    View("prices", "/view/prices", "Prices"),
+    View("statements", "/view/statements", "Statements"),
+)
 """The navigation, in its order. The titles are English: templates translate them."""
 
 
@@ -59,6 +65,7 @@ def _page(name: str, **values: Any) -> str:
         zone=shared.zone.key,
         broker_host=shared.settings.mqtt_host,
         broker_port=shared.settings.mqtt_port,
+        tariffs_file=shared.settings.tariffs_file,
         **values,
     )
 

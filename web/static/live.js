@@ -34,18 +34,26 @@ function logInWhereRequired(response) {
   location.assign(`${BASE}/login?next=${encodeURIComponent(here)}`);
 }
 
-/** Fetch JSON; throws an Error with the server's message where it refuses. */
-export async function getJson(path) {
-  const response = await fetch(BASE + path, { headers: { Accept: "application/json" } });
+/**
+ * Send a request; throws an Error with the server's message where it refuses. The error has the
+ * `status` of the response, and `problems` are the invalid fields of the request.
+ */
+export async function request(path, { headers = {}, ...options } = {}) {
+  const response = await fetch(BASE + path, {
+    ...options, headers: { Accept: "application/json", ...headers },
+  });
   learnOffset(response);
   logInWhereRequired(response);
-  if (!response.ok) {
-    const body = await response.json().catch(() => ({}));
-    const detail = typeof body.detail === "string" ? body.detail : `error ${response.status}`;
-    throw new Error(detail);
-  }
-  return response.json();
+  if (response.ok) return response;
+  const { detail } = await response.json().catch(() => ({}));
+  const problems = Array.isArray(detail) ? detail : [];
+  const named = problems.map(({ loc, msg }) => `${loc.at(-1)} ${msg}`).join("; ");
+  const text = typeof detail === "string" ? detail : named || `error ${response.status}`;
+  throw Object.assign(new Error(text), { status: response.status, problems });
 }
+
+/** Fetch JSON; throws like `request`. */
+export const getJson = async (path) => (await request(path)).json();
 
 /** Columns of some quantities of a meter, from and to in epoch seconds. */
 export function series(meterId, quantities, from_s, to_s, points) {
@@ -64,14 +72,14 @@ export function notice(text) {
 }
 
 /**
- * Stay connected. Calls `onReading(meterId, reading)`, `onStatus(meterId, text)`, which returns
+ * Stay connected. Calls `onReading(meterId, reading)`, if given, `onStatus(meterId, text)`, which returns
  * whether the status is a change, and `onChange(whole)` when REST must be queried again: for the
  * meters, and if `whole` also for readings that were missed. Returns a function that does so.
  *
  * The subscription waits for `first`, the page's first request, but not for long. The latest
  * messages answer it, so that nothing is lost between the two.
  */
-export function connect({ first, onReading, onStatus, onChange }) {
+export function connect({ first, onReading = null, onStatus = () => false, onChange }) {
   const socket = io({
     path: `${BASE}/socket.io`,
     transports: ["websocket"],
@@ -84,6 +92,7 @@ export function connect({ first, onReading, onStatus, onChange }) {
   let missed = false;
   const statuses = new Map();
   const began = performance.now();
+  const filters = FILTERS.filter((filter) => onReading || !filter.endsWith("/reading"));
 
   const changed = (whole) => {
     missed ||= whole;
@@ -101,7 +110,7 @@ export function connect({ first, onReading, onStatus, onChange }) {
   const ready = Promise.race([first, late]);
 
   socket.on("connect", () => {
-    ready.then(() => socket.emit("subscribe", FILTERS));
+    ready.then(() => socket.emit("subscribe", filters));
     show();
     // A page that has just been loaded has just requested it.
     if (performance.now() - began > FRESH_MS) fill();
