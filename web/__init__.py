@@ -22,7 +22,10 @@ from web import (
     readings,
     responses,
     site,
+    statements,
     tariffs,
+    utility_readings,
+    voids,
 )
 from web.context import KEY, Parts
 from web.proxies import TrustedProxies
@@ -35,6 +38,9 @@ APIS = (
     diagnostics.api,
     energy.api,
     site.api,
+    statements.api,
+    utility_readings.api,
+    voids.api,
     readings.api,
     posting.api,
     quantities.api,

@@ -36,7 +36,7 @@ def init_app(app: Flask, shared: Parts) -> None:
 
 def _with_security(response: Response) -> Response:
     docs = request.path.startswith("/docs")
-    response.headers["Content-Security-Policy"] = DOCS_CSP if docs else CSP
+    response.headers.setdefault("Content-Security-Policy", DOCS_CSP if docs else CSP)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"

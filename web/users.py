@@ -6,7 +6,6 @@ salt. A token has 256 random bits, which nobody can guess: one SHA-256 of it is 
 
 import hashlib
 import logging
-import os
 import re
 import secrets
 from pathlib import Path
@@ -16,7 +15,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 from contract.topics import METER_ID
 from service.errors import SettingsError
-from service.files import make_directory, replacing
+from service.files import make_directory, replacing, stamp_of
 from service.reporting import Reporter
 
 logger = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ class UsersFile:
             logger, f"WEB_USERS_FILE {path}", advice="keeping the users read before"
         )
         self._name = str(path)
-        self._stamp = self._stamp_now()
+        self._stamp = stamp_of(self._name)
         self._accounts = read_accounts(path)
 
     def accounts(self) -> Accounts:
@@ -89,7 +88,7 @@ class UsersFile:
 
         An invalid file or none after a valid one changes nothing: it must not open the service.
         """
-        stamp = self._stamp_now()
+        stamp = stamp_of(self._name)
         if stamp != self._stamp:
             self._stamp = stamp
             self._read_again()
@@ -105,13 +104,6 @@ class UsersFile:
             self._reporter.failed(str(error).partition(": ")[2])
         else:
             self._reporter.works()
-
-    def _stamp_now(self) -> tuple[int, int, int] | None:
-        try:
-            status = os.stat(self._name)  # noqa: PTH116  # a third of the time of Path.stat
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def read_accounts(path: Path) -> Accounts:

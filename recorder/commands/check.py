@@ -14,7 +14,7 @@ from history.dialect import dialect_of
 from history.tables import Meter
 from history.voids import Void, read_voids
 from recorder.commands.arguments import add_json, add_meters, meters, parser_for
-from recorder.commands.void import show_voids, void_facts
+from recorder.commands.void import show_voids
 from recorder.settings import RecorderSettings
 from service.amounts import amount, span
 from service.terminal import Screen, table
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
             "file_problems": problems,
             "rollups": rollups,
             "gaps": [_facts(day) for day in missing],
-            "voids": [void_facts(each) for each in voids],
+            "voids": [each.to_dict() for each in voids],
         }
     )
     return 0 if sound else 1

@@ -168,6 +168,32 @@ def test_without_tariffs_a_statement_has_energy_alone(run: Run, tmp_path: Path) 
     assert run("statement", "--verify", "out.html").code == 0
 
 
+def test_a_name_is_no_formula_to_a_spreadsheet(run: Run, tmp_path: Path) -> None:
+    run("meter", "1", "--name", "=HYPERLINK(1)")
+    run("statement", *OCTOBER, "--format", "csv", "--output", "out.csv")
+
+    with (tmp_path / "out.csv").open() as file:
+        names = {row["value"] for row in csv.DictReader(file) if row["kind"] == "name"}
+    assert names == {"'=HYPERLINK(1)", "2"}
+    assert run("statement", "--verify", "out.csv").code == 0
+
+
+@pytest.mark.parametrize("form", ["html", "csv", "json"])
+def test_a_history_without_meters_has_no_statements(
+    run: Run, tmp_path: Path, history: Path, form: str
+) -> None:
+    history.unlink()
+    database = open_database(f"sqlite:///{history}")
+    migrate(database)
+    database.close()
+
+    result = run("statement", *OCTOBER, "--format", form, "--output", "out")
+
+    assert result.code == 1
+    assert "there are no meters in the history" in result.err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -421,6 +421,8 @@ def test_the_interface_describes_itself_with_the_catalogue(client: FlaskClient) 
         "/meters/{meter_id}/energy", "/readings/", "/readings/{meter_id}", "/quantities/",
         "/site/", "/site/energy", "/site/series", "/meters/{meter_id}/peaks", "/tariffs/",
         "/tariffs/{name}/prices",
+        "/statements/", "/statements/{meter_id}", "/utility-readings/",
+        "/utility-readings/{meter_id}", "/voids/", "/voids/{meter_id}",
     }  # fmt: skip
     reading = description["components"]["schemas"]["Reading"]["properties"]
     assert reading["voltage_l1"]["description"] == "Voltage L1 in V"
