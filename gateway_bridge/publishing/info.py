@@ -59,9 +59,9 @@ def _link(meter: PolledMeter) -> dict[str, int]:
 
 
 def _wiring_check(meter: PolledMeter) -> dict[str, Any] | None:
-    """Return what the last values say about the wiring; None before the first ones."""
+    """Return what the last values say about the wiring; None where they cannot tell."""
     values = meter.state.values
-    if not values:
+    if not {"reactive_power", "reactive_power_l1"} & values.keys():
         return None
     found = suspicions(values, wiring=meter.wiring)
     return {

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Browser, Page, Request
@@ -26,6 +26,7 @@ PHONE = {"width": 390, "height": 844}
 SMALL_PHONE = {"width": 320, "height": 640}
 ZONE = "Europe/Berlin"
 DAYS = 75
+PASSWORD = "correct horse"
 TARIFFS = """
 currency = "EUR"
 
@@ -74,12 +75,13 @@ def midnight(days: int = 0) -> datetime:
 
 
 def fill(url: str) -> None:
-    """Store 75 days of a main meter at 1,000 W until an hour ago, with an oven that draws half.
+    """Store 75 days of a main meter at 1,000 W until now, with an oven that draws half of it.
 
     An hour of the oven yesterday is void. The prices of today are known from 10:00 on and those of
     tomorrow from 10:00 to 12:00 are not.
     """
-    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    now = datetime.now(UTC)
+    end = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
     readings = []
     for step in range(DAYS * 96):
         ts, kwh = end - timedelta(minutes=15 * step), (DAYS * 96 - step) / 4
@@ -139,7 +141,8 @@ class FilledSite(House):
 def opener(chromium: Browser, url: str) -> Iterator[OpenPage]:
     """Open pages that must cause no error, no violation of the CSP and no foreign request.
 
-    `expected` is part of a line of the console that a page may cause.
+    `expected` is part of a line of the console that a page may cause, `user` logs in first, and
+    `before` gets the page before it opens.
     """
     troubles: list[str] = []
 
@@ -159,6 +162,8 @@ def opener(chromium: Browser, url: str) -> Iterator[OpenPage]:
             viewport: dict[str, int] = DESK,
             locale: str = "en-GB",
             expected: str = "",
+            user: str = "",
+            before: Callable[[Page], object] = id,
             **options: Any,
         ) -> Page:
             context = chromium.new_context(
@@ -169,7 +174,14 @@ def opener(chromium: Browser, url: str) -> Iterator[OpenPage]:
             page.on("console", lambda line: note(f"{line.type}: {line.text}", expected))
             page.on("pageerror", lambda error: note(f"error: {error}", expected))
             page.on("request", note_request)
-            page.goto(url + path)
+            before(page)
+            if user:
+                page.goto(f"{url}/login?next={quote(path)}")
+                page.get_by_label("Name").fill(user)
+                page.get_by_label("Password").fill(PASSWORD)
+                page.get_by_role("button", name="Log in").click()
+            else:
+                page.goto(url + path)
             return page
 
         yield opened

@@ -101,7 +101,7 @@ export function stepChart(box, prices, { span, currency, now }, onPoint) {
   const high = top > low ? top + (top - low) * 0.08 : low + 1;
   const x = (at) => at - begin;
   const y = (price) => (HEIGHT * (high - price)) / (high - low);
-  const left = (at) => `${(100 * x(at)) / (end - begin)}%`;
+  const share = (at) => x(at) / (end - begin);
   const all = runs(prices);
 
   const drawing = svg("svg", { viewBox: `0 0 ${end - begin} ${HEIGHT}`, preserveAspectRatio: "none" });
@@ -117,13 +117,13 @@ export function stepChart(box, prices, { span, currency, now }, onPoint) {
 
   const place = (attributes, at, ...content) => {
     const made = element("span", attributes, ...content);
-    made.style.left = left(at);
+    made.style.setProperty("--at", share(at));
     return made;
   };
   const marks = gapsOf(prices, span).map(({ from, to }) => {
-    const wide = (to - from) / (end - begin) > LEAST_LABEL;
+    const wide = share(to) - share(from) > LEAST_LABEL;
     const made = place({ class: "gap" }, from, wide ? t("no price") : "");
-    made.style.width = `${(100 * (to - from)) / (end - begin)}%`;
+    made.style.setProperty("--width", share(to) - share(from));
     return made;
   });
   const dayNames = [dayOf(begin), daysAfter(dayOf(begin), 1)];
@@ -139,7 +139,7 @@ export function stepChart(box, prices, { span, currency, now }, onPoint) {
   const plot = element("div", { class: "plot" }, drawing, ...marks, cursor);
   const levels = axis.map((tick) => {
     const made = element("span", { class: "level" }, priceText(tick, currency));
-    made.style.top = `${y(tick) / 10}%`;
+    made.style.setProperty("--at", y(tick) / HEIGHT);
     return made;
   });
   box.replaceChildren(element("div", { class: "levels" }, ...levels), plot,

@@ -8,6 +8,7 @@ const WEEK = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const MONDAY_MS = Date.UTC(2024, 0, 1, 12);
 const PER = { day: "a day", month: "a month", year: "a year" };
 
+const percents = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 4 });
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeZone: "UTC" });
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "short", timeZone: "UTC" });
 const dayName = (day) => weekday.format(MONDAY_MS + WEEK.indexOf(day) * 86_400_000);
@@ -47,7 +48,7 @@ function* lines(rates, currency) {
     yield [name, `${priceText(amount, currency)} ${t(PER[per])}`];
   }
   for (const { name, percent, per_kwh: each } of rates.tax) {
-    yield [name, percent === null ? price(each) : `${percent}\u202f%`];
+    yield [name, percent === null ? price(each) : percents.format(percent / 100)];
   }
 }
 
