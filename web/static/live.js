@@ -3,7 +3,7 @@
 import { setText } from "./catalogue.js";
 import { io } from "./vendor/socket.io.esm.min.js";
 
-const FILTERS = [
+const FILTERS = [ // the first one only for pages that show readings
   "meters/+/reading", "meters/+/status", "meters/_bridge/+/status", "meters/_recorder/+/status",
 ];
 const SETTLE_MS = 300;
@@ -34,25 +34,20 @@ function logInWhereRequired(response) {
   location.assign(`${BASE}/login?next=${encodeURIComponent(here)}`);
 }
 
-/**
- * Send a request; throws an Error with the server's message where it refuses. The error has the
- * `status` of the response, and `problems` are the invalid fields of the request.
- */
+/** Send a request; an error has the `status` of the response, and its invalid fields: `problems`. */
 export async function request(path, { headers = {}, ...options } = {}) {
-  const response = await fetch(BASE + path, {
-    ...options, headers: { Accept: "application/json", ...headers },
-  });
+  const accepting = { Accept: "application/json", ...headers };
+  const response = await fetch(BASE + path, { ...options, headers: accepting });
   learnOffset(response);
   logInWhereRequired(response);
   if (response.ok) return response;
-  const { detail } = await response.json().catch(() => ({}));
+  const { status } = response, { detail } = await response.json().catch(() => ({}));
   const problems = Array.isArray(detail) ? detail : [];
-  const named = problems.map(({ loc, msg }) => `${loc.at(-1)} ${msg}`).join("; ");
-  const text = typeof detail === "string" ? detail : named || `error ${response.status}`;
-  throw Object.assign(new Error(text), { status: response.status, problems });
+  const text = problems.map(({ loc, msg }) => `${loc.at(-1)} ${msg}`).join("; ") || detail;
+  throw Object.assign(new Error(text || `error ${status}`), { status, problems });
 }
 
-/** Fetch JSON; throws like `request`. */
+/** Fetch JSON; throws an Error with the server's message where it refuses. */
 export const getJson = async (path) => (await request(path)).json();
 
 /** Columns of some quantities of a meter, from and to in epoch seconds. */
@@ -92,7 +87,6 @@ export function connect({ first, onReading = null, onStatus = () => false, onCha
   let missed = false;
   const statuses = new Map();
   const began = performance.now();
-  const filters = FILTERS.filter((filter) => onReading || !filter.endsWith("/reading"));
 
   const changed = (whole) => {
     missed ||= whole;
@@ -110,7 +104,7 @@ export function connect({ first, onReading = null, onStatus = () => false, onCha
   const ready = Promise.race([first, late]);
 
   socket.on("connect", () => {
-    ready.then(() => socket.emit("subscribe", filters));
+    ready.then(() => socket.emit("subscribe", FILTERS.slice(onReading ? 0 : 1)));
     show();
     // A page that has just been loaded has just requested it.
     if (performance.now() - began > FRESH_MS) fill();

@@ -1,24 +1,21 @@
 // The page of the readings: a page of them, newest first, as the filter in the address says.
 
-import {
-  ZONE, element, formatPlain, isKnown, label, names, setText, shortLabel, unit,
-} from "./catalogue.js";
+import { ZONE, element, label, setText } from "./catalogue.js";
 import { t } from "./language.js";
-import { BASE, connect, getJson, notice, now_s, request } from "./live.js";
+import { connect, getJson, notice, now_s, request } from "./live.js";
 import { at_s } from "./meter_state.js";
-import { dayOf, daysAfter, epoch, iso } from "./site_time.js";
+import { showList } from "./reading_list.js";
+import {
+  PERIODS, addressWith, asked, csvAddress, offered, query, shown,
+} from "./reading_query.js";
+import { dayOf } from "./site_time.js";
 
 const LENGTH = 100;
-const MOST = 10_000;
-const USUAL = ["voltage", "current", "power", "energy"];
-const PART = /_(l\d|import|export)$/;
 
 const box = (id) => document.getElementById(id);
 const filter = box("filter");
 const table = box("readings");
 const order = new Intl.Collator(undefined, { numeric: true });
-const days = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeZone: ZONE });
-const times = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", timeZone: ZONE });
 const moments = new Intl.DateTimeFormat(undefined, {
   dateStyle: "medium", timeStyle: "short", timeZone: ZONE,
 });
@@ -28,76 +25,11 @@ let voids = [];
 let rows = [];
 let next = null;
 
-/** What the address asks for. */
-const asked = () => new URLSearchParams(location.search);
-const chosenMeters = () => meters.filter(({ meter_id: id }) => [id, null].includes(asked().get("meter")));
 const nameOf = (id) => meters.find((meter) => meter.meter_id === id)?.name ?? id;
-
-/** The family of a quantity by which the table's columns are grouped. */
-function headOf(name) {
-  const base = name.replace(PART, "");
-  return isKnown(base) ? base : name;
-}
-
-/** The quantities that the chosen meters send, in the catalogue's order. */
-function offered() {
-  const sent = new Set(chosenMeters().flatMap(({ latest }) => Object.keys(latest ?? {})));
-  return names.filter((name) => sent.has(name) || asked().get("show")?.split(",").includes(name));
-}
-
-/** The quantities to show: those in the address, else the usual ones. */
-function shown() {
-  const listed = asked().get("show");
-  if (listed !== null) return names.filter((name) => listed.split(",").includes(name));
-  const all = offered();
-  const usual = all.filter((name) => USUAL.includes(headOf(name))
-    && !(name === "energy" && all.includes("energy_import")));
-  return usual.length ? usual : all;
-}
-
-/** The query of REST for the readings of the filter; empty quantities mean all of them. */
-function query(fields) {
-  const { meter, from, to } = Object.fromEntries(asked());
-  const found = new URLSearchParams();
-  if (meter) found.set("meter", meter);
-  for (const [name, text] of Object.entries({ from, to })) {
-    if (Number.isFinite(epoch(text ?? ""))) found.set(name, iso(epoch(text)));
-  }
-  if (fields.length) found.set("fields", fields.join(","));
-  return found;
-}
-
-/** All readings of the filter as a file; without a period there are only the newest ones. */
-function csvAddress() {
-  const wanted = query(shown());
-  if (!wanted.has("from") && !wanted.has("to")) wanted.set("limit", MOST);
-  else if (!wanted.has("from")) wanted.set("from", iso(0));
-  else if (!wanted.has("to")) wanted.set("to", iso(Math.ceil(now_s())));
-  wanted.set("format", "csv");
-  return `${BASE}/readings/?${wanted}`;
-}
-
 const voidOf = (reading) => voids.find((each) => each.meter_id === reading.meter_id
   && at_s(reading) >= Date.parse(each.from) / 1000 && at_s(reading) < Date.parse(each.to) / 1000);
 
-/** The address of this page with some parameters changed; null takes one away. */
-function addressWith(changes) {
-  const found = asked();
-  for (const [name, value] of Object.entries(changes)) {
-    if (value) found.set(name, value);
-    else found.delete(name);
-  }
-  return `${location.pathname}${found.size ? "?" : ""}${found}`;
-}
-
 // -- the filter ---------------------------------------------------------------------------------
-
-const PERIODS = {
-  newest: () => [null, null],
-  today: (today) => [`${today}T00:00`, null],
-  yesterday: (today) => [`${daysAfter(today, -1)}T00:00`, `${today}T00:00`],
-  week: (today) => [`${daysAfter(today, -6)}T00:00`, null],
-};
 
 function showFilter() {
   const { meter: select } = filter.elements;
@@ -122,8 +54,8 @@ function showFilter() {
 }
 
 function showChoice() {
-  const all = offered();
-  const chosen = shown();
+  const all = offered(meters);
+  const chosen = shown(meters);
   setText(box("chosen"), t("{count} of {all} shown", { count: chosen.length, all: all.length }));
   box("choice").hidden = !all.length;
   box("quantities").replaceChildren(...all.map((name) => {
@@ -161,56 +93,7 @@ box("usual").addEventListener("click", () => {
   load();
 });
 
-// -- the table ----------------------------------------------------------------------------------
-
-/** Groups of columns by family; those with several members have a second row of heads. */
-function groups(columns) {
-  return [...Map.groupBy(columns, headOf)].map(([head, members]) => ({
-    head, members, heads: members.length > 1 ? members.map((name) => shortLabel(name, head)) : [],
-  }));
-}
-
-function head(grouped, withMeter) {
-  const two = { scope: "col", rowspan: 2 };
-  return element("thead", {},
-    element("tr", {},
-      element("th", two, t("Time")),
-      ...(withMeter ? [element("th", { ...two, class: "meter" }, t("Meter"))] : []),
-      ...grouped.map(({ head: name, members }) => element(
-        "th", members.length > 1 ? { scope: "colgroup", colspan: members.length } : two,
-        label(members.length > 1 ? name : members[0]), element("span", { class: "unit" }, unit(name))))),
-    element("tr", {}, ...grouped.flatMap(({ heads }) => heads.map((text, index) =>
-      element("th", { scope: "col", class: index ? null : "first" }, text)))));
-}
-
-/** "void" where no sum counts the reading, "counts again" where a person has undone that. */
-function mark(found) {
-  if (!found) return [];
-  const text = found.undone ? t("counts again") : t("void");
-  return [element("span", { class: "mark", title: found.why }, text)];
-}
-
-function row(reading, grouped, withMeter) {
-  const found = voidOf(reading);
-  return element("tr", { class: found && !found.undone ? "void" : null },
-    element("th", { scope: "row" }, times.format(at_s(reading) * 1000), ...mark(found)),
-    ...(withMeter ? [element("td", { class: "meter" }, nameOf(reading.meter_id))] : []),
-    ...grouped.flatMap(({ members }) => members.map((name, index) => element(
-      "td", { class: index ? null : "first" }, formatPlain(name, reading[name])))));
-}
-
-function showTable() {
-  const columns = shown();
-  const grouped = groups(columns);
-  const withMeter = !asked().get("meter");
-  const width = 1 + withMeter + columns.length;
-  const byDay = Map.groupBy(rows, (reading) => dayOf(at_s(reading)));
-  table.replaceChildren(...(rows.length ? [head(grouped, withMeter)] : []),
-    ...[...byDay.values()].map((some) => element("tbody", {},
-      element("tr", { class: "day" }, element(
-        "th", { scope: "rowgroup", colspan: width }, days.format(at_s(some[0]) * 1000))),
-      ...some.map((reading) => row(reading, grouped, withMeter)))));
-}
+// -- the list ----------------------------------------------------------------------------------
 
 /** What stands in place of a table without rows: why, and what to do. */
 function emptyText() {
@@ -228,14 +111,14 @@ function voidText() {
 
 function showResult() {
   table.setAttribute("aria-busy", "false");
-  showTable();
+  showList(table, rows, shown(meters), voidOf, asked().get("meter") ? null : nameOf);
   const [newest, oldest] = [rows[0], rows.at(-1)];
   setText(box("summary"), rows.length ? t("{count} readings, {span}", {
     count: rows.length, span: moments.formatRange(at_s(oldest) * 1000, at_s(newest) * 1000),
   }) : "");
   setText(box("nothing"), rows.length ? voidText() : emptyText());
   box("nothing").hidden = !box("nothing").textContent;
-  box("download").href = csvAddress();
+  box("download").href = csvAddress(shown(meters));
   box("download").hidden = !rows.length;
   const depth = history.state?.depth ?? 0;
   link("newest", asked().get("cursor") ? { cursor: null } : null);
@@ -269,7 +152,7 @@ let latest = 0;
 async function load() {
   const own = (latest += 1);
   table.setAttribute("aria-busy", "true");
-  const wanted = query(shown());
+  const wanted = query(shown(meters));
   wanted.set("limit", LENGTH);
   if (asked().get("cursor")) wanted.set("cursor", asked().get("cursor"));
   try {
@@ -298,7 +181,8 @@ function showPage() {
 async function refresh() {
   const [known, marked] = await Promise.allSettled([getJson("/meters/"), getJson("/voids/")]);
   if (known.status === "fulfilled") meters = known.value;
-  if (marked.status === "fulfilled") voids = marked.value;
+  // Of two that overlap, one that counts comes before one that was undone.
+  if (marked.status === "fulfilled") voids = marked.value.toSorted((a, b) => !b.undone - !a.undone);
   await (filter.contains(document.activeElement) ? load() : showPage());
 }
 
