@@ -6,6 +6,7 @@ import history  # noqa: F401  # before peewee: see there
 from web import (
     access,
     assets,
+    diagnostics,
     energy,
     headers,
     health,
@@ -34,6 +35,7 @@ LARGEST_BODY_BYTES = 65536
 APIS = (
     meters.api,
     meter_settings.api,
+    diagnostics.api,
     energy.api,
     site.api,
     statements.api,

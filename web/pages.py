@@ -28,7 +28,13 @@ class View(NamedTuple):
     title: str
 
 
-VIEWS = (View("overview", "/", "Overview"),)
+VIEWS = (
+    View("overview", "/", "Overview"),
+    View("readings", "/view/readings", "Readings"),
+    View("meters", "/view/meters", "Meters"),
+    View("prices", "/view/prices", "Prices"),
+    View("statements", "/view/statements", "Statements"),
+)
 """The navigation, in its order, with English titles."""
 
 
@@ -82,6 +88,7 @@ def _page(name: str, **values: Any) -> str:
         zone=shared.zone.key,
         broker_host=shared.settings.mqtt_host,
         broker_port=shared.settings.mqtt_port,
+        tariffs_file=shared.settings.tariffs_file,
         **values,
     )
 

@@ -17,7 +17,7 @@ from contract.times import epoch_ms, format_time, from_epoch_ms
 from history import prices
 from history.errors import StorageError
 from history.periods import Unit, start_of
-from history.tariffs import Tariffs
+from history.tariffs import Rates, Tariffs
 from web.context import parts
 from web.openapi import Api
 from web.parameters import A_DAY, MeterId, Moment
@@ -39,6 +39,7 @@ class Tariff(TypedDict):
     is_default: bool
     meters: list[str]
     dynamic: str | None
+    rates: Annotated[list[Rates], Field(description="As in the file; each until the next.")]
 
 
 class Stored(TypedDict):
@@ -176,6 +177,7 @@ def _tariffs(tariffs: Tariffs | None) -> list[dict[str, object]]:
             "is_default": tariff is tariffs.default,
             "meters": [meter for meter, own in tariffs.meters.items() if own == name],
             "dynamic": tariff.rates[-1].price_list,
+            "rates": [rates.model_dump(mode="json", by_alias=True) for rates in tariff.rates],
         }
         for name, tariff in (tariffs.named.items() if tariffs else ())
         if tariffs

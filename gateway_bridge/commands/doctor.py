@@ -15,7 +15,7 @@ from gateway_bridge.commands.checks.gateway import check_clients, check_speed
 from gateway_bridge.commands.checks.line import Line, check_framing, check_network
 from gateway_bridge.commands.checks.meter import check_meter
 from gateway_bridge.commands.meter_read import read_meter
-from gateway_bridge.commands.wiring import COUNTERS, counter_mismatch
+from gateway_bridge.meter.wiring import COUNTERS, counter_mismatch
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.settings import BridgeSettings
 from gateway_bridge.site.site import Gateway, Meter

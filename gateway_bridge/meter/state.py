@@ -103,6 +103,8 @@ class MeterState:
     faults: int = 0
     held: int = 0
     """Values held back."""
+    values: dict[str, float] = field(default_factory=dict)
+    """The last value of each quantity."""
     events: deque[str] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
     changed_s: float = field(default_factory=time.monotonic)
     """Time at which `online` changed last."""
@@ -233,6 +235,7 @@ class PolledMeter:
             values |= self._slow_values
         self._slow_values = {}
         ordered = {name: round(values[name], 3) + 0.0 for name in self.registers if name in values}
+        self.state.values |= ordered
         return ordered, (*events, *self._refusals())
 
     def take_slow(self, block: Block, answer: bytes, now_s: float) -> tuple[str, ...]:

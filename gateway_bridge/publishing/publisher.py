@@ -57,6 +57,7 @@ class Publisher:
         self._lines = lines
         self._meters = [meter for line in lines for meter in line.meters.values()]
         self._meter_ids = [meter.config.meter_id for meter in self._meters]
+        self._gateways = {each: line.gateway.name for line in lines for each in line.meters}
         self._topics = {meter.config.meter_id: _value_topics(meter) for meter in self._meters}
         self._started = datetime.now(UTC)
         self._loop = asyncio.get_running_loop()
@@ -109,12 +110,15 @@ class Publisher:
         self._client.stop(FLUSH_S)
 
     async def run(self) -> None:
-        """Publish the bridge's info regularly, and what recorders ask for, until cancelled."""
+        """Publish the infos regularly, and what recorders ask for, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._replay.run(), name="replay")
             while True:
                 await asyncio.sleep(INFO_INTERVAL_S)
                 self._publish_info()
+                for meter in self._meters:
+                    self._publish_meter_info(meter)
+                    await asyncio.sleep(0)
 
     def reading(self, meter: PolledMeter, ts: datetime, values: dict[str, float]) -> None:
         """Publish a reading, first as a whole and then value by value, and keep it."""
@@ -178,8 +182,13 @@ class Publisher:
         meter_id = meter.config.meter_id
         status = topics.ONLINE if meter.state.online else topics.OFFLINE
         self._publish(topics.status(meter_id), status)
-        self._publish(topics.info(meter_id), _encode(meter_info(meter, self._name)))
+        self._publish_meter_info(meter)
         self._publish(*discovery.meter_message(announced(meter, self._scalars), self._name))
+
+    def _publish_meter_info(self, meter: PolledMeter) -> None:
+        meter_id = meter.config.meter_id
+        info = meter_info(meter, self._name, self._gateways[meter_id])
+        self._publish(topics.info(meter_id), _encode(info))
 
     def _announce(self) -> None:
         self._publish(*discovery.bridge_message(self._name))

@@ -122,6 +122,9 @@ def test_meter_and_bridge_publish_their_identity(
     assert (meter["manufacturer"], meter["unit_id"], meter["bridge"]) == ("Eastron", 1, "house")
     assert meter["wiring"] == "3p4w"
     assert "energy_import" in meter["quantities"]
+    assert meter["gateway"] == "house"
+    assert meter["blocks"][0] == {"address": 0, "count": 76, "interval": 0.2}
+    assert meter["link"].keys() == {"readings", "timeouts", "faults", "held"}
     info = json.loads(subscriber.of("meters/_bridge/house/info")[-1])
     assert info["meters"] == ["1", "2"]
     assert info["gateways"][0]["address"] == f"127.0.0.1:{modbus_port}"

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from gateway_bridge.commands.wiring import counter_mismatch, counter_step, idle_phases, suspicions
+from gateway_bridge.meter.wiring import counter_mismatch, counter_step, idle_phases, suspicions
 from gateway_bridge.models import MODELS
 from simulator.device import SimulatedMeter, miswiring
 from simulator.faults import Faults

@@ -57,6 +57,9 @@ def test_the_tariffs_of_the_file_are_listed(site: Site) -> None:
     status, answer = site.get("/tariffs/")
 
     assert status == 200
+    rates = [tariff.pop("rates") for tariff in answer["tariffs"]]
+    assert [[each["valid_from"] for each in some] for some in rates] == [["2026-01-01"]] * 2
+    assert (rates[0][0]["price"], rates[1][0]["dynamic"]) == (0.3, "spot")
     assert answer["tariffs"] == [
         {
             "name": "fixed",

@@ -4,7 +4,7 @@ import { setText } from "./catalogue.js";
 import { t } from "./language.js";
 import { io } from "./vendor/socket.io.esm.min.js";
 
-const FILTERS = [
+const FILTERS = [ // the first one only for pages that show readings
   "meters/+/reading", "meters/+/status", "meters/_bridge/+/status", "meters/_recorder/+/status",
 ];
 const SETTLE_MS = 300;
@@ -35,18 +35,21 @@ function logInWhereRequired(response) {
   location.assign(`${BASE}/login?next=${encodeURIComponent(here)}`);
 }
 
-/** Fetch JSON; throws an Error with the server's message where it refuses. */
-export async function getJson(path) {
-  const response = await fetch(BASE + path, { headers: { Accept: "application/json" } });
+/** Send a request; an error has the `status` of the response, and its invalid fields: `problems`. */
+export async function request(path, { headers = {}, ...options } = {}) {
+  const accepting = { Accept: "application/json", ...headers };
+  const response = await fetch(BASE + path, { ...options, headers: accepting });
   learnOffset(response);
   logInWhereRequired(response);
-  if (!response.ok) {
-    const body = await response.json().catch(() => ({}));
-    const detail = typeof body.detail === "string" ? body.detail : t("error {status}", { status: response.status });
-    throw new Error(detail);
-  }
-  return response.json();
+  if (response.ok) return response;
+  const { status } = response, { detail } = await response.json().catch(() => ({}));
+  const problems = Array.isArray(detail) ? detail : [];
+  const text = problems.map(({ loc, msg }) => `${loc.at(-1)} ${msg}`).join("; ") || detail;
+  throw Object.assign(new Error(text || t("error {status}", { status })), { status, problems });
 }
+
+/** Fetch JSON; throws an Error with the server's message where it refuses. */
+export const getJson = async (path) => (await request(path)).json();
 
 /** Columns of some quantities of a meter, from and to in epoch seconds. */
 export function series(meterId, quantities, from_s, to_s, points) {
@@ -65,14 +68,14 @@ export function notice(text) {
 }
 
 /**
- * Stay connected. Calls `onReading(meterId, reading)`, `onStatus(meterId, text)`, which returns
+ * Stay connected. Calls `onReading(meterId, reading)`, if given, `onStatus(meterId, text)`, which returns
  * whether the status is a change, and `onChange(whole)` when REST must be queried again: for the
  * meters, and if `whole` also for readings that were missed. Returns a function that does so.
  *
  * The subscription waits for `first`, the page's first request, but not for long. The latest
  * messages answer it, so that nothing is lost between the two.
  */
-export function connect({ first, onReading, onStatus, onChange }) {
+export function connect({ first, onReading = null, onStatus = () => false, onChange }) {
   const socket = io({
     path: `${BASE}/socket.io`,
     transports: ["websocket"],
@@ -102,7 +105,7 @@ export function connect({ first, onReading, onStatus, onChange }) {
   const ready = Promise.race([first, late]);
 
   socket.on("connect", () => {
-    ready.then(() => socket.emit("subscribe", FILTERS));
+    ready.then(() => socket.emit("subscribe", FILTERS.slice(onReading ? 0 : 1)));
     show();
     // A page that has just been loaded has just requested it.
     if (performance.now() - began > FRESH_MS) fill();

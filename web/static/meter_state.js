@@ -75,7 +75,8 @@ export class Trace {
 export class Meter {
   constructor(id, quantities) {
     this.id = id;
-    this.name = /^\d+$/.test(id) ? `Meter ${id}` : id;
+    this.unnamed = /^\d+$/.test(id) ? `Meter ${id}` : id;
+    this.name = this.unnamed;
     this.model = null;
     this.online = null;
     this.last_s = null;
@@ -88,7 +89,7 @@ export class Meter {
 
   /** Take a row of GET /meters/. */
   describe(row) {
-    if (row.name && row.name !== this.id) this.name = row.name;
+    this.name = row.name && row.name !== this.id ? row.name : this.unnamed;
     this.model = row.model ?? null;
     this.known_interval_s = row.interval ?? null;
     if (row.latest) this.take(row.latest);

@@ -8,8 +8,8 @@ from gateway_bridge.commands.checks.findings import Finding, Level
 from gateway_bridge.commands.checks.line import Line
 from gateway_bridge.commands.meter_read import MeterRead, read_meter, reported_model
 from gateway_bridge.commands.probe import Outcome, Response
-from gateway_bridge.commands.wiring import idle_phases, suspicions
 from gateway_bridge.meter.identity import HIGHEST_HERTZ, LOWEST_HERTZ
+from gateway_bridge.meter.wiring import idle_phases, suspicions
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.modbus.frames import EXCEPTIONS, HOLDING, NO_ANSWER
 from gateway_bridge.models import MODELS
