@@ -21,6 +21,7 @@ from web import (
     readings,
     responses,
     site,
+    summary,
     tariffs,
 )
 from web.context import KEY, Parts
@@ -32,6 +33,7 @@ APIS = (
     meters.api,
     meter_settings.api,
     energy.api,
+    summary.api,
     site.api,
     readings.api,
     posting.api,

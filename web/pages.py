@@ -32,7 +32,10 @@ class View:
     title: str
 
 
-VIEWS = (View("overview", "/", "Overview"),)
+VIEWS = (
+    View("overview", "/", "Overview"),
+    View("history", "/view/history", "History"),
+)
 """The navigation, in its order. The titles are English: templates translate them."""
 
 
@@ -57,6 +60,7 @@ def _page(name: str, **values: Any) -> str:
         label=_label,
         version=__version__,
         zone=shared.zone.key,
+        currency=shared.tariffs.currency if shared.tariffs else None,
         broker_host=shared.settings.mqtt_host,
         broker_port=shared.settings.mqtt_port,
         **values,

@@ -27,6 +27,8 @@ from web.meters import DEFAULT_SPAN
 from web.openapi import Api
 from web.parameters import A_DAY, Moment
 from web.responses import invalid_parameter, json_response
+from web.summary import SummaryQuery
+from web.summary import span_of as span_of_summary
 
 NOW = timedelta(seconds=60)
 """Age up to which a reading is the power of now, or three intervals of its meter if longer."""
@@ -141,6 +143,12 @@ class HouseEnergy(TypedDict):
     notes: list[NoteBody]
 
 
+class HouseSummary(HousePeriodBody):
+    """Energy and cost of a house between two times."""
+
+    currency: str | None
+
+
 _Column = list[float | None]
 
 
@@ -248,7 +256,9 @@ def house_energy(query: HouseQuery) -> Response:
         return invalid_parameter("tariff", f"should be one of {', '.join(known) or 'none'}")
 
     def encoded(database: peewee.Database) -> bytes:
-        prices: dict[str, Any] = {"tariffs": tariffs, "tariff": query.tariff}
+        prices: dict[str, Any] = {}
+        if query.costs:
+            prices = {"tariffs": tariffs, "tariff": query.tariff}
         with dialect_of(database).snapshot():
             meters = site.read(database)
             found = site.periods(database, meters, unit, *span, zone, now, **prices)
@@ -262,6 +272,32 @@ def house_energy(query: HouseQuery) -> Response:
             "notes": _notes(meters, found),
         }
         return orjson.dumps(body)
+
+    return json_response(shared.history.query(encoded, empty=b"null"))
+
+
+@api.add(
+    "GET",
+    "/site/summary",
+    summary="Energy and cost of the house between two times",
+    operation_id="get_site_summary",
+    response=HouseSummary | None,
+)
+def house_summary(query: SummaryQuery) -> Response:
+    """Any two times, as a person drags them over a chart. Null while there is no history."""
+    now, shared = datetime.now(UTC), parts()
+    span = span_of_summary(query, now)
+    if isinstance(span, Response):
+        return span
+
+    def encoded(database: peewee.Database) -> bytes:
+        with dialect_of(database).snapshot():
+            meters = site.read(database)
+            (found,) = site.between(
+                database, meters, span, shared.zone, now, tariffs=shared.tariffs
+            )
+        currency = shared.tariffs.currency if shared.tariffs else None
+        return orjson.dumps({"currency": currency, **_period(found)})
 
     return json_response(shared.history.query(encoded, empty=b"null"))
 

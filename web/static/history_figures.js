@@ -1,0 +1,169 @@
+// The figures of a period: energy, cost, average, peak and base load, of one subject as cards beside
+// those of the period before, of several as a table.
+
+import { MISSING, element, format, isAdditive, money, number, unit } from "./catalogue.js";
+import { ENERGY } from "./history_bars.js";
+import { fetchSeries, fetchSummary } from "./history_data.js";
+import { POWER } from "./history_lines.js";
+import { HOUSE, beforeOf, periodOf } from "./history_state.js";
+import { DAY_S, clock, moment } from "./history_time.js";
+import { t } from "./language.js";
+
+const LEAST_KWH = 0.05;
+const QUARTER_S = 900;
+const BASE_SHARE = 0.05;
+
+/** Energy without the digits that nobody reads in a sum of thousands. */
+const kwh = (value) => (Math.abs(value) >= 1000
+  ? `${number(value, 0)}\u202f${unit(ENERGY)}` : format(ENERGY, value));
+const watts = (value) => format(POWER, value, 1000);
+const percents = new Intl.NumberFormat(undefined, { style: "percent" });
+const percent = (share) => (share === null ? MISSING : percents.format(share));
+
+/** Peak and base load of the house, which no meter has by itself, from its mean powers. */
+async function houseLoad({ from, to }, now) {
+  const length = Math.min(to, now) - from;
+  const width = length > 1000 * QUARTER_S ? 4 * QUARTER_S : QUARTER_S;
+  const points = Math.ceil(length / width);
+  if (!(length > QUARTER_S) || points > 1000) return { peak: null, base_load: null };
+  const whole = { from, to: from + points * width };
+  const { ts, columns } = await fetchSeries(HOUSE, [], whole, Infinity, points);
+  const known = columns.get("consumption").mean.map((power, row) => ({ power, at: ts[row] }))
+    .filter(({ power }) => power !== null).sort((a, b) => a.power - b.power);
+  const highest = known.at(-1);
+  return {
+    peak: highest ? { power: highest.power, at: new Date(highest.at * 1000), mean_of: width } : null,
+    base_load: known[Math.floor(known.length * BASE_SHARE)]?.power ?? null,
+  };
+}
+
+async function load(id, period, now) {
+  const [summary, more] = await Promise.all([
+    fetchSummary(id, period, now), id === HOUSE ? houseLoad(period, now) : {},
+  ]);
+  return summary && { marks: [], ...summary, ...more };
+}
+
+/** Fetch the figures of each subject; of a single one also those of the period before, so far. */
+export async function fetchFigures(state, subjects, now) {
+  const period = periodOf(state, now);
+  const before = beforeOf(state, now);
+  const soFar = period.to > now ? Math.min(before.to, before.from + now - period.from) : before.to;
+  const [{ id, first_s }] = subjects;
+  const isComparable = subjects.length === 1 && first_s !== null && first_s <= before.from + QUARTER_S;
+  const [earlier, ...figures] = await Promise.all([
+    isComparable && state.before ? fetchSummary(id, { from: before.from, to: soFar }, now) : null,
+    ...subjects.map((each) => load(each.id, period, now)),
+  ]);
+  return { period, figures, earlier };
+}
+
+const used = (figures) => figures.consumption ?? figures.imported;
+
+/** Mean power in W while the subject had readings; null where no energy is known. */
+function average(figures, { first_s, last_s }, { from, to }, now) {
+  if (used(figures) === null) return null;
+  const begin = Math.max(from, first_s ?? from);
+  const end = Math.min(to, now, last_s ?? now);
+  if (!(end - begin > 60)) return null;
+  const net = figures.consumption ?? figures.imported - (figures.exported ?? 0);
+  return (net * 3_600_000) / (end - begin);
+}
+
+/** "12 % less than before"; empty where one of both is not known. */
+function compared(now, before) {
+  if (typeof now !== "number" || typeof before !== "number" || Math.abs(before) < LEAST_KWH) return "";
+  const change = Math.round(100 * (now / before - 1)) / 100;
+  if (change === 0) return t("as much as before");
+  const share = percent(Math.abs(change));
+  return change < 0 ? t("{share} less than before", { share }) : t("{share} more than before", { share });
+}
+
+function peakText(peak) {
+  const at = Date.parse(peak.at) / 1000 || peak.at / 1000;
+  if (peak.mean_of) return t("{when}, mean of {minutes} min", { when: moment(at), minutes: peak.mean_of / 60 });
+  const until = peak.exact_to >= 3600 && peak.exact_to < DAY_S ? `–${clock(at + peak.exact_to)}` : "";
+  return moment(at) + until;
+}
+
+function* cardsOf(subject, figures, earlier, period, now) {
+  const isHouse = subject.id === HOUSE;
+  const before = earlier ?? {};
+  const main = isHouse ? "consumption" : "imported";
+  const days = (Math.min(period.to, now) - period.from) / DAY_S;
+  const mean = average(figures, subject, period, now);
+  yield [isHouse ? t("Used") : t("Imported"), kwh(figures[main]), compared(figures[main], before[main])];
+  if (isHouse && figures.production !== null) {
+    yield [t("Produced"), kwh(figures.production), compared(figures.production, before.production)];
+    yield [t("Imported"), kwh(figures.imported), compared(figures.imported, before.imported)];
+  }
+  if (figures.exported) yield [t("Exported"), kwh(figures.exported), compared(figures.exported, before.exported)];
+  if (isHouse && figures.self_consumption !== null) {
+    yield [t("Self-consumption"), percent(figures.self_consumption),
+      figures.self_sufficiency === null ? "" : t("{share} of the use is own", { share: percent(figures.self_sufficiency) })];
+  }
+  if (figures.currency) {
+    const unpriced = figures.cost === null && figures.uncovered > 0;
+    yield [t("Cost"), figures.cost === null ? MISSING : money(figures.cost, figures.currency),
+      unpriced ? t("no price for {energy}", { energy: kwh(figures.uncovered) }) : compared(figures.cost, before.cost)];
+  }
+  if (mean !== null) {
+    yield [t("Average"), watts(mean), days > 1.5 ? t("{energy} a day", { energy: kwh((mean * 24) / 1000) }) : ""];
+  }
+  if (figures.peak) yield [t("Peak"), watts(figures.peak.power), peakText(figures.peak)];
+  if (figures.base_load !== null) yield [t("Base load"), watts(figures.base_load), t("drawn practically always")];
+}
+
+/** Show the figures as cards, or in a table where there are several subjects. */
+export function showFigures(box, subjects, { period, figures, earlier }, now) {
+  if (subjects.length > 1) return showTable(box, subjects, period, figures, now);
+  const cards = figures[0] ? [...cardsOf(subjects[0], figures[0], earlier, period, now)] : [];
+  return show(box, cards);
+}
+
+function show(box, cards) {
+  const list = element("dl", {}, ...cards.map(([title, value, more]) =>
+    element("div", {}, element("dt", {}, title), element("dd", {}, value),
+      element("dd", { class: "more" }, more))));
+  list.style.setProperty("--columns", cards.length > 7 ? Math.ceil(cards.length / 2) : cards.length);
+  box.replaceChildren(...(cards.length ? [list] : []));
+}
+
+function showTable(box, subjects, period, figures, now) {
+  const hasCost = figures.some((each) => each?.currency);
+  const heads = [t("Used"), t("Exported"), ...(hasCost ? [t("Cost")] : []), t("Average"), t("Peak"), t("Base load")];
+  const rows = subjects.map((subject, place) => {
+    const own = figures[place];
+    const cells = own ? [
+      kwh(used(own)), own.exported ? kwh(own.exported) : MISSING,
+      ...(hasCost ? [own.cost === null ? MISSING : money(own.cost, own.currency)] : []),
+      watts(average(own, subject, period, now)),
+      own.peak ? `${watts(own.peak.power)} · ${peakText(own.peak)}` : MISSING, watts(own.base_load),
+    ] : heads.map(() => MISSING);
+    return element("tr", {}, element("th", { scope: "row", "data-paint": `c${place + 1}` }, subject.name),
+      ...cells.map((text) => element("td", {}, text)));
+  });
+  box.replaceChildren(element("div", { class: "scroll panel", tabindex: 0, role: "region", "aria-label": t("Figures") },
+    element("table", { class: "readings" },
+      element("thead", {}, element("tr", {}, element("td"),
+        ...heads.map((text) => element("th", { scope: "col" }, text)))),
+      element("tbody", {}, ...rows))));
+}
+
+/** Show mean, lowest and highest of another quantity, from its data set. */
+export function showExtremes(box, { columns, ts, format: written, head }) {
+  const cards = columns.flatMap(({ label, values, low, high }) => {
+    const known = values.filter((value) => typeof value === "number");
+    if (!known.length || isAdditive(head)) return [];
+    const find = (list, best) => list.reduce((found, value, row) =>
+      (typeof value === "number" && (found === null || best(value, list[found])) ? row : found), null);
+    const [least, most] = [find(low ?? values, (a, b) => a < b), find(high ?? values, (a, b) => a > b)];
+    const mean = known.reduce((a, b) => a + b) / known.length;
+    return [
+      [t("{name}, mean", { name: label }), written(mean), ""],
+      [t("{name}, lowest", { name: label }), written((low ?? values)[least]), moment(ts[least])],
+      [t("{name}, highest", { name: label }), written((high ?? values)[most]), moment(ts[most])],
+    ];
+  });
+  show(box, cards);
+}
