@@ -7,7 +7,8 @@ import {
 import { selectByTouch } from "./chart_zoom.js";
 import { uPlot } from "./vendor/uPlot.iife.min.js";
 
-const charts = new Set();
+/** Each chart with the observer of its size. */
+const charts = new Map();
 export const FONT = "500 12px Figtree, system-ui, sans-serif";
 export const AXIS = {
   stroke: () => colour("quiet"), font: FONT, ticks: { show: false },
@@ -29,7 +30,7 @@ export function colour(name) {
 
 function redrawAll() {
   palette.clear();
-  for (const chart of charts) chart.redraw(false, true);
+  for (const chart of charts.keys()) chart.redraw(false, true);
 }
 document.addEventListener("themechange", redrawAll);
 document.fonts.ready.then(redrawAll);
@@ -52,9 +53,7 @@ function signed(chart, above, below) {
 
 function total(width) {
   return {
-    width,
-    points: { show: false },
-    fillTo: 0,
+    width, points: { show: false }, fillTo: 0,
     stroke: (chart) => signed(chart, colour("import"), colour("export")),
     fill: (chart) => signed(chart, faint(colour("import"), 0.12), faint(colour("export"), 0.16)),
   };
@@ -100,16 +99,17 @@ const tzDate = (at_s) => uPlot.tzDate(new Date(at_s * 1000), ZONE);
 export function place(box, options, columns) {
   const size = () => ({ width: box.clientWidth, height: box.clientHeight });
   const chart = new uPlot({ tzDate, ...options, ...size() }, columns, box);
-  charts.add(chart);
-  new ResizeObserver(() => {
+  charts.set(chart, new ResizeObserver(() => {
     const { width, height } = size();
     if (width && (width !== chart.width || height !== chart.height)) chart.setSize({ width, height });
-  }).observe(box);
+  }));
+  charts.get(chart).observe(box);
   return chart;
 }
 
 /** Take a chart away. */
 export function remove(chart) {
+  charts.get(chart)?.disconnect();
   charts.delete(chart);
   chart.destroy();
 }

@@ -1,16 +1,18 @@
 // The history page: energy, cost, power and any other quantity of a period, of the house, a meter or
 // several meters. The address holds all that is chosen.
 
-import { isKnown, setText } from "./catalogue.js";
+import { setText } from "./catalogue.js";
 import { HistoryChart } from "./history_chart.js";
 import { fetchMeters } from "./history_data.js";
 import { fetchFigures, showExtremes, showFigures } from "./history_figures.js";
 import { HeatMap, hasHeat } from "./history_heat.js";
-import { showLegend, showMarks, showNothing, summaryOf } from "./history_legend.js";
+import { holesWith, showLegend, showMarks, showNothing, summaryOf } from "./history_legend.js";
 import { PHASES, POWER, fetchData, isBars } from "./history_lines.js";
-import { listenToKeys, listenToPickers, showMore, showSubjects } from "./history_pickers.js";
 import {
-  HOUSE, moved, periodOf, ranged, read, spanOf, spanned, unzoomed, write, zoomedIn, zoomedOut,
+  listenToKeys, listenToPickers, showMore, showSubjects, shownOf, subjectsOf,
+} from "./history_pickers.js";
+import {
+  moved, periodOf, ranged, read, spanOf, spanned, unzoomed, write, zoomedIn, zoomedOut,
 } from "./history_state.js";
 import { csvOf, download, showTable } from "./history_table.js";
 import { periodText } from "./history_time.js";
@@ -41,24 +43,6 @@ function go(changed) {
   draw();
 }
 
-/** The meters that are shown, the house among them; the only meter of a house stands for it. */
-function subjects() {
-  const [only] = meters.size === 1 ? meters.values() : [];
-  if (only) return [only];
-  const firsts = [...meters.values()].map(({ first_s }) => first_s ?? Infinity);
-  const house = { id: HOUSE, name: t("House"), first_s: Math.min(...firsts), last_s: null, has: new Set() };
-  return state.of.map((id) => (id === HOUSE ? house
-    : meters.get(id) ?? { id, name: id, first_s: null, last_s: null, has: new Set(), isUnknown: true }));
-}
-
-/** What is shown where the address does not say: energy, and power of an hour or without counters. */
-function shown(chosen) {
-  const counts = chosen.some(({ id, has }) => id === HOUSE || has.has("energy") || has.has("energy_import"));
-  const known = ["energy", "cost", POWER, PHASES];
-  if (state.show && (known.includes(state.show) || isKnown(state.show))) return state.show;
-  return counts && spanOf(state) !== "hour" ? "energy" : POWER;
-}
-
 async function draw() {
   const request = (requests += 1);
   const now = now_s();
@@ -66,8 +50,8 @@ async function draw() {
   showPeriod(now);
   try {
     meters ??= await fetchMeters();
-    const chosen = subjects();
-    const show = shown(chosen);
+    const chosen = subjectsOf(state, meters);
+    const show = shownOf(state, chosen);
     showControls(chosen, show);
     const fetched = await fetchData(state, show, chosen, meters, now, box("chart").clientWidth);
     if (request !== requests) return;
@@ -116,6 +100,7 @@ function showData(chosen, now) {
   showMarks(box("marks"), data);
   box("before").closest("label").hidden = !data.canCompare;
   box("chart").setAttribute("aria-label", summaryOf(data, chosen, box("when").textContent));
+  box("figures").hidden = data.isEmpty;
   box("csv").disabled = data.isEmpty;
   box("table-panel").hidden = data.isEmpty;
   if (box("table-panel").open && !data.isEmpty) showTable(box("table"), data);
@@ -126,14 +111,16 @@ async function showRest(request, chosen, show, now) {
   const isLoad = isBars(show) || show === POWER || show === PHASES;
   const answer = isLoad && !data.isEmpty ? await fetchFigures(state, chosen, now) : null;
   if (request !== requests) return;
-  if (data.isEmpty) box("figures").replaceChildren();
-  else if (answer) {
+  if (answer) {
     showFigures(box("figures"), chosen, answer, now);
     data.marks = answer.figures.flatMap((each) => each?.marks ?? []).map((mark) => (
       { ...mark, from: Date.parse(mark.from) / 1000, to: Date.parse(mark.to) / 1000 }));
-    if (data.ticks && data.marks.length) chart.show(data);
+    if (data.ticks && data.marks.length) {
+      data.holes = holesWith(data.marks, data.holes);
+      chart.show(data);
+    }
     showMarks(box("marks"), data);
-  } else showExtremes(box("figures"), data);
+  } else if (!data.isEmpty) showExtremes(box("figures"), data);
   await showHeat(chosen, now);
   box("past").dataset.ready = write(state);
 }

@@ -29,11 +29,13 @@ function energyColumns(id, rows) {
   const { up, own, down } = flowsOf(id, rows);
   const isHouse = id === HOUSE;
   const text = isHouse && rows.every((row) => row.measured_by !== "grid") ? t("Used") : t("Imported");
-  return [
+  const columns = [
     { key: "up", group: "one", label: text, values: up, paint: "import" },
     { key: "own", group: "one", label: t("From the roof"), values: own, paint: "own" },
     { key: "down", group: "one", label: t("Exported"), values: negative(down), paint: "export", sign: -1 },
-  ].filter(({ key, values }) => key === "up" || some(values));
+  ];
+  const flowing = columns.filter(({ values }) => some(values));
+  return flowing.length ? flowing : columns.slice(0, 1);
 }
 
 function comparedColumns(subjects, answers, show) {

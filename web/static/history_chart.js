@@ -124,7 +124,7 @@ export class HistoryChart {
   drawAbove(chart) {
     const { kind, ts, columns, marks } = this.data;
     if (kind === "lines") for (const each of columns) drawDots(chart, ts, each);
-    drawMarks(chart, marks);
+    drawMarks(chart, marks.filter(({ kind: each }) => each !== "void"));
   }
 
   point(chart) {

@@ -9,7 +9,8 @@ import { HOUSE, beforeOf, periodOf } from "./history_state.js";
 import { DAY_S, clock, moment } from "./history_time.js";
 import { t } from "./language.js";
 
-const LEAST_KWH = 0.05;
+/** Energy or cost of the period before from which a share of it says something. */
+const LEAST = 0.05;
 const QUARTER_S = 900;
 const BASE_SHARE = 0.05;
 
@@ -72,7 +73,7 @@ function average(figures, { first_s, last_s }, { from, to }, now) {
 
 /** "12 % less than before"; empty where one of both is not known. */
 function compared(now, before) {
-  if (typeof now !== "number" || typeof before !== "number" || Math.abs(before) < LEAST_KWH) return "";
+  if (typeof now !== "number" || typeof before !== "number" || now < 0 || before < LEAST) return "";
   const change = Math.round(100 * (now / before - 1)) / 100;
   if (change === 0) return t("as much as before");
   const share = percent(Math.abs(change));
@@ -86,32 +87,47 @@ function peakText(peak) {
   return moment(at) + until;
 }
 
+/** Whether a subject gives more than it takes, such as a solar plant: its power has no peak of use. */
+const isSource = ({ imported, exported, production }) => production === undefined && exported > (imported ?? 0);
+
 function* cardsOf(subject, figures, earlier, period, now) {
-  const isHouse = subject.id === HOUSE;
   const before = earlier ?? {};
-  const main = isHouse ? "consumption" : "imported";
-  const days = (Math.min(period.to, now) - period.from) / DAY_S;
-  const mean = average(figures, subject, period, now);
-  yield [isHouse ? t("Used") : t("Imported"), kwh(figures[main]), compared(figures[main], before[main])];
-  if (isHouse && figures.production !== null) {
-    yield [t("Produced"), kwh(figures.production), compared(figures.production, before.production)];
-    yield [t("Imported"), kwh(figures.imported), compared(figures.imported, before.imported)];
-  }
-  if (figures.exported) yield [t("Exported"), kwh(figures.exported), compared(figures.exported, before.exported)];
+  const energy = (title, name) => [title, kwh(figures[name]), compared(figures[name], before[name])];
+  const isHouse = subject.id === HOUSE;
+  if (isHouse) yield energy(t("Used"), "consumption");
+  if (isHouse && figures.production !== null) yield energy(t("Produced"), "production");
+  if (isSource(figures)) yield energy(t("Exported"), "exported");
+  if (!isHouse || figures.production !== null) yield energy(t("Imported"), "imported");
+  if (figures.exported && !isSource(figures)) yield energy(t("Exported"), "exported");
   if (isHouse && figures.self_consumption !== null) {
+    const share = percent(figures.self_sufficiency);
     yield [t("Self-consumption"), percent(figures.self_consumption),
-      figures.self_sufficiency === null ? "" : t("{share} of the use is own", { share: percent(figures.self_sufficiency) })];
+      figures.self_sufficiency === null ? "" : t("{share} of the use is own", { share })];
   }
-  if (figures.currency) {
-    const unpriced = figures.cost === null && figures.uncovered > 0;
-    yield [t("Cost"), figures.cost === null ? MISSING : money(figures.cost, figures.currency),
-      unpriced ? t("no price for {energy}", { energy: kwh(figures.uncovered) }) : compared(figures.cost, before.cost)];
-  }
+  if (figures.currency) yield costCard(figures, before);
+  yield* loadCards(subject, figures, period, now);
+}
+
+function costCard(figures, before) {
+  const text = figures.cost === null ? MISSING : money(figures.cost, figures.currency);
+  const isUnpriced = figures.cost === null && figures.uncovered > 0;
+  const more = isUnpriced ? t("no price for {energy}", { energy: kwh(figures.uncovered) })
+    : compared(figures.cost, before.cost);
+  return [t("Cost"), text, more];
+}
+
+function* loadCards(subject, figures, period, now) {
+  const mean = average(figures, subject, period, now);
+  const days = (Math.min(period.to, now) - period.from) / DAY_S;
   if (mean !== null) {
-    yield [t("Average"), watts(mean), days > 1.5 ? t("{energy} a day", { energy: kwh((mean * 24) / 1000) }) : ""];
+    const energy = kwh((mean * 24) / 1000);
+    yield [t("Average"), watts(mean), days > 1.5 ? t("{energy} a day", { energy }) : ""];
   }
+  if (isSource(figures)) return;
   if (figures.peak) yield [t("Peak"), watts(figures.peak.power), peakText(figures.peak)];
-  if (figures.base_load !== null) yield [t("Base load"), watts(figures.base_load), t("drawn practically always")];
+  if (figures.base_load !== null) {
+    yield [t("Base load"), watts(figures.base_load), t("drawn practically always")];
+  }
 }
 
 /** Show the figures as cards, or in a table where there are several subjects. */
@@ -143,7 +159,7 @@ function showTable(box, subjects, period, figures, now) {
     return element("tr", {}, element("th", { scope: "row", "data-paint": `c${place + 1}` }, subject.name),
       ...cells.map((text) => element("td", {}, text)));
   });
-  box.replaceChildren(element("div", { class: "scroll panel", tabindex: 0, role: "region", "aria-label": t("Figures") },
+  box.replaceChildren(element("div", { class: "scroll panel", tabindex: 0, role: "region", "aria-label": t("Comparison") },
     element("table", { class: "readings" },
       element("thead", {}, element("tr", {}, element("td"),
         ...heads.map((text) => element("th", { scope: "col" }, text)))),

@@ -7,7 +7,12 @@ import { t } from "./language.js";
 
 const isKnown = (value) => typeof value === "number";
 
-function valueText(data, { values, low, high }, row) {
+/** Rows in which another subject's times can lie between two of a line. */
+const NEAR = 6;
+
+function valueText(data, { values, low, high }, at) {
+  let row = at;
+  while (values[row] === undefined && row > 0 && at - row < NEAR) row -= 1;
   const value = values[row];
   if (!isKnown(value)) return MISSING;
   const text = data.format(value);
@@ -78,6 +83,12 @@ export function showMarks(list, { marks, late = [] }) {
     ...marks.map(({ kind, from, to, why }) => element("li", { class: "warn" }, kind === "void"
       ? t("Readings from {from} to {to} are void: {why}", { from: moment(from), to: moment(to), why })
       : t("The meter was replaced: {when}", { when: moment(from) }))));
+}
+
+/** The times without readings, of which some have readings that are void. */
+export function holesWith(marks, holes) {
+  const voids = marks.filter(({ kind }) => kind === "void").map(({ from, to }) => ({ from, to, text: t("void") }));
+  return [...holes.filter(({ from, to }) => !voids.some((each) => each.from <= to && each.to >= from)), ...voids];
 }
 
 /** Say what an empty period is empty of, and lead to where there is something. */

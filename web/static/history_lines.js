@@ -7,7 +7,7 @@ import {
 import { fetchBars, paintOf } from "./history_bars.js";
 import { fetchSeries, holesOf } from "./history_data.js";
 import { HOUSE, beforeOf, periodOf } from "./history_state.js";
-import { DAY_S, moment, ticksOf } from "./history_time.js";
+import { DAY_S, fineMoment, moment, ticksOf } from "./history_time.js";
 import { t } from "./language.js";
 
 export const POWER = "power";
@@ -106,6 +106,7 @@ async function fetchLines(state, show, subjects, meters, now, width) {
   const isEmpty = !columns.some(({ values }) => values.some((value) => typeof value === "number"));
   const found = isOne && !isEmpty ? holesOf(answers[0], period, now) : [];
   const holes = found.flatMap((hole) => split(hole, first));
+  const isFine = answers.some(({ step }) => step < 55);
   const ghostName = subjects[0].id === HOUSE ? columns[0]?.key : head;
   return {
     kind: "lines", isEmpty, show, head, canCompare, ts, columns, holes, marks: [], ...period,
@@ -114,7 +115,7 @@ async function fetchLines(state, show, subjects, meters, now, width) {
     ticks: (pixels) => ticksOf(period.from, period.to, pixels),
     axis: (splits, step) => axisTexts(head, splits, step),
     format: (value) => format(head, value),
-    textOf: (row) => moment(ts[row]),
+    textOf: (row) => (isFine ? fineMoment(ts[row]) : moment(ts[row], true)),
   };
 }
 

@@ -3,8 +3,26 @@
 import { element, family, isKnown, label, names as catalogue, phaseOf, unit } from "./catalogue.js";
 import { ENERGY, paintOf } from "./history_bars.js";
 import { PHASES, POWER } from "./history_lines.js";
-import { HOUSE, MOST_SUBJECTS } from "./history_state.js";
+import { HOUSE, MOST_SUBJECTS, spanOf } from "./history_state.js";
 import { t } from "./language.js";
+
+/** The meters that are shown, the house among them; the only meter of a house stands for it. */
+export function subjectsOf(state, meters) {
+  const [only] = meters.size === 1 ? meters.values() : [];
+  if (only) return [only];
+  const firsts = [...meters.values()].map(({ first_s }) => first_s ?? Infinity);
+  const house = { id: HOUSE, name: t("House"), first_s: Math.min(...firsts), last_s: null, has: new Set() };
+  return state.of.map((id) => (id === HOUSE ? house
+    : meters.get(id) ?? { id, name: id, first_s: null, last_s: null, has: new Set(), isUnknown: true }));
+}
+
+/** What is shown where the address does not say: energy, and power of an hour or without counters. */
+export function shownOf(state, chosen) {
+  const counts = chosen.some(({ id, has }) => id === HOUSE || has.has("energy") || has.has("energy_import"));
+  const known = ["energy", "cost", POWER, PHASES];
+  if (state.show && (known.includes(state.show) || isKnown(state.show))) return state.show;
+  return counts && spanOf(state) !== "hour" ? "energy" : POWER;
+}
 
 const order = new Intl.Collator(undefined, { numeric: true });
 const option = (value, text, isChosen = false) => {

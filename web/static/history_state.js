@@ -117,7 +117,8 @@ export function spanned(state, span, now, at = null) {
 }
 
 /** The state of any period; of a span where it is exactly one. */
-export function ranged(state, from, to, now) {
+export function ranged(state, begin, end, now) {
+  const [from, to] = [begin, end].map(Math.round);
   const span = SPAN_NAMES.find((name) => startOf(name, from) === from && startOf(name, from, 1) === to);
   if (span) return spanned(state, span, now, from);
   if (!(to - from >= LEAST_S)) return state;

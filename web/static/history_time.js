@@ -62,7 +62,7 @@ export function startOf(span, at_s, more = 0) {
 
 const isMidnight = (at_s) => startOf("day", at_s) === at_s;
 const text = (at_s, options) => formatOf(options).format(new Date(at_s * 1000));
-const CLOCK = { hour: "2-digit", minute: "2-digit" };
+const CLOCK = { hour: "numeric", minute: "2-digit" };
 const DATE = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
 
 /** The site's clock in hours and minutes. */
@@ -71,6 +71,9 @@ export const clock = (at_s) => text(at_s, CLOCK);
 /** A day and a time; without the time where it is midnight's, unless it `isTime`. */
 export const moment = (at_s, isTime = false) =>
   text(at_s, isMidnight(at_s) && !isTime ? DATE : { ...DATE, ...CLOCK });
+
+/** A day and a time with its seconds. */
+export const fineMoment = (at_s) => text(at_s, { ...DATE, ...CLOCK, second: "2-digit" });
 
 /** The name of a time's zone, where the clocks change between it and another time. */
 function change(at_s, other_s) {
@@ -105,6 +108,9 @@ const STEPS = [
   ["day", 5, 64], ["day", 10, 64], ["month", 1, 64], ["month", 3, 72], ["year", 1, 56], ["year", 5, 56],
 ];
 const EDGE_PX = 16;
+/** Pixels that "2:00 PM" needs more than "14:00". */
+const HALF_DAY_PX = text(0, { hour: "numeric", minute: "2-digit" }).length > 6 ? 20 : 0;
+const isClock = (unit) => unit === "minute" || unit === "hour" || unit === "quarter_hour";
 const SECONDS = { minute: 60, hour: HOUR_S, day: DAY_S, month: 30.4 * DAY_S, year: 365.25 * DAY_S };
 
 /** The starts of every `step`th unit in a period. */
@@ -141,8 +147,8 @@ function tickText(unit, at_s, isFirst, isLong) {
 
 /** The ticks of a time axis of `width` pixels: `at` and `text` of each. */
 export function ticksOf(from, to, width) {
-  const fits = ([unit, step, pixels]) =>
-    ((to - from) / (SECONDS[unit] * step)) * pixels <= width;
+  const fits = ([unit, step, pixels]) => ((to - from) / (SECONDS[unit] * step))
+    * (pixels + (isClock(unit) ? HALF_DAY_PX : 0)) <= width;
   const [unit, step] = STEPS.find(fits) ?? STEPS.at(-1);
   const edge = to - ((to - from) * EDGE_PX) / width; // the text of a later one would be cut off
   const found = [...new Set(starts(unit, step, from, to))].filter((at) => at >= from && at <= edge);
@@ -153,7 +159,7 @@ export function ticksOf(from, to, width) {
 /** The ticks of bars, one below the middle of every bar that has room for it. */
 export function slotTicks(unit, slots, width) {
   const pixels = { quarter_hour: 56, hour: 56, day: 60, week: 64, month: 62, year: 56 }[unit];
-  const every = Math.max(1, Math.ceil(pixels / (width / slots.length)));
+  const every = Math.max(1, Math.ceil((pixels + (isClock(unit) ? HALF_DAY_PX : 0)) / (width / slots.length)));
   const kind = { quarter_hour: "minute", week: "day" }[unit] ?? unit;
   const isLong = unit === "week" || slots.length > 31;
   return slots.map(({ from, to }, index) => ({
