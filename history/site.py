@@ -21,7 +21,7 @@ from history import energy
 from history.dialect import fetch_one
 from history.energy import Period
 from history.hierarchy import Flow, Site, site_of, standing
-from history.periods import Unit, edges, start_of
+from history.periods import Unit, start_of
 from history.rollups.levels import DAY
 from history.series import columns
 from history.tables import Meter, quantity_id, read_meters, stored_quantities
@@ -179,9 +179,7 @@ def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Perio
         _charges(known[name], _less(nets[name], map(nets.get, others)), is_whole=not others)
         for name, others in site.parts.get(Role.STORAGE, [])
     ]
-    grid, consumers = (
-        [known[name] for name, _ in site.parts.get(role, [])] for role in (Role.GRID, Role.CONSUMER)
-    )
+    grid = [known[name] for name, _ in site.parts.get(Role.GRID, [])]
     return HousePeriod(
         start,
         end,
@@ -192,7 +190,7 @@ def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Perio
         _sum(period.exported for period in grid),
         _sum(charged for charged, _ in stored),
         _sum(discharged for _, discharged in stored),
-        tuple(grid or consumers),
+        tuple(known[name] for name, _ in _billed(site)),
     )
 
 
@@ -245,41 +243,44 @@ def between(
     *,
     tariffs: Tariffs | None = None,
     tariff: str | None = None,
+    each_cost: bool = True,
 ) -> list[HousePeriod]:
     """Return energy and cost of the house between each moment and the next.
 
     `tariff` is the name of another tariff than those of the meters. Standing charges accrue until
-    `now`.
+    `now`. Without `each_cost`, only the meters of the house's own cost have one: that is faster.
     """
+    spans = list(pairwise(moments))
+    sites = [meters.site(start, end, now) for start, end in spans]
+    unpriced = set() if each_cost else _without_bill(meters, sites)
     found = {
         meter.name: energy.between(
-            database, meter.name, moments, zone, tariffs=tariffs, tariff=tariff, now=now
+            database,
+            meter.name,
+            moments,
+            zone,
+            tariffs=None if meter.name in unpriced else tariffs,
+            tariff=tariff,
+            now=now,
         )
         for meter in meters.all
     }
     result = []
-    for place, (start, end) in enumerate(pairwise(moments)):
-        site = meters.site(start, end, now)
+    for place, (site, (start, end)) in enumerate(zip(sites, spans, strict=True)):
         in_period = {name: found[name][place] for name in site.nodes}
         result.append(house(site, start.astimezone(zone), end.astimezone(zone), in_period))
     return result
 
 
-def periods(
-    database: peewee.Database,
-    meters: Meters,
-    unit: Unit,
-    since: datetime,
-    until: datetime,
-    zone: ZoneInfo,
-    now: datetime,
-    *,
-    tariffs: Tariffs | None = None,
-    tariff: str | None = None,
-) -> list[HousePeriod]:
-    """Return energy and cost of the house in each period that `since` to `until` touches."""
-    moments = edges(unit, since, until, zone)
-    return between(database, meters, moments, zone, now, tariffs=tariffs, tariff=tariff)
+def _without_bill(meters: Meters, sites: Iterable[Site]) -> set[str]:
+    """Return the meters whose cost is no part of that of the house."""
+    billed = {name for site in sites for name, _ in _billed(site)}
+    return {meter.name for meter in meters.all} - billed
+
+
+def _billed(site: Site) -> Sequence[tuple[str, list[str]]]:
+    """Return the meters of the house's bill: those of the grid, else those of consumers."""
+    return site.parts.get(Role.GRID) or site.parts.get(Role.CONSUMER, [])
 
 
 def compare(
@@ -291,17 +292,26 @@ def compare(
     *,
     tariffs: Tariffs | None = None,
     tariff: str | None = None,
+    each_cost: bool = True,
 ) -> HouseComparison:
     """Return the running period beside the one before it, as `energy.compare` does for a meter."""
     now = now.astimezone(UTC)
+    start = start_of(unit, now, zone)
+    earlier = start_of(unit, start - timedelta(seconds=1), zone)
+    sites = [meters.site(start, now, now), meters.site(earlier, start, now)]
+    unpriced = set() if each_cost else _without_bill(meters, sites)
     found = {
         meter.name: energy.compare(
-            database, meter.name, unit, now, zone, tariffs=tariffs, tariff=tariff
+            database,
+            meter.name,
+            unit,
+            now,
+            zone,
+            tariffs=None if meter.name in unpriced else tariffs,
+            tariff=tariff,
         )
         for meter in meters.all
     }
-    start = start_of(unit, now, zone)
-    earlier = start_of(unit, start - timedelta(seconds=1), zone)
     point = min(earlier + (now - start), start)
 
     def period(begin: datetime, end: datetime, which: str) -> HousePeriod:

@@ -17,7 +17,7 @@ from history import site
 from history.dialect import dialect_of
 from history.energy import Period
 from history.hierarchy import Flow, Node, Site
-from history.periods import Unit
+from history.periods import Unit, edges
 from history.site import HouseComparison, HousePeriod, Meters
 from history.tables import Meter
 from web.context import parts
@@ -86,7 +86,7 @@ class HousePeriodBody(TypedDict):
     self_sufficiency: _Share
     cost: float | None
     uncovered: _Kwh
-    meters: dict[str, MeterPeriod]
+    meters: NotRequired[dict[str, MeterPeriod]]
 
 
 class Compared(TypedDict):
@@ -171,6 +171,7 @@ class HouseQuery(EnergyQuery):
     tariff: str | None = Field(
         None, description="Tariff to compute costs by (default: those of the meters)."
     )
+    meters: bool = Field(True, description="Also return each meter, which takes longer.")
 
 
 class SeriesQuery(BaseModel):
@@ -258,17 +259,17 @@ def house_energy(query: HouseQuery) -> Response:
     def encoded(database: peewee.Database) -> bytes:
         prices: dict[str, Any] = {}
         if query.costs:
-            prices = {"tariffs": tariffs, "tariff": query.tariff}
+            prices = {"tariffs": tariffs, "tariff": query.tariff, "each_cost": query.meters}
         with dialect_of(database).snapshot():
             meters = site.read(database)
-            found = site.periods(database, meters, unit, *span, zone, now, **prices)
+            found = site.between(database, meters, edges(unit, *span, zone), zone, now, **prices)
             running = site.compare(database, meters, unit, now, zone, **prices)
         body = {
             "period": unit,
             "timezone": zone.key,
             "currency": tariffs.currency if tariffs else None,
-            "periods": [_period(period) for period in found],
-            "running": _comparison(running),
+            "periods": [_period(period, meters=query.meters) for period in found],
+            "running": _comparison(running, meters=query.meters),
             "notes": _notes(meters, found),
         }
         return orjson.dumps(body)
@@ -398,15 +399,15 @@ def _powers(balance: site.Balance) -> dict[str, Flow]:
 # -- energy ------------------------------------------------------------------------------------
 
 
-def _comparison(found: HouseComparison) -> dict[str, Any]:
+def _comparison(found: HouseComparison, *, meters: bool = True) -> dict[str, Any]:
     return {
-        "now": _period(found.now),
-        "before_so_far": _period(found.before_so_far),
-        "before": _period(found.before),
+        "now": _period(found.now, meters=meters),
+        "before_so_far": _period(found.before_so_far, meters=meters),
+        "before": _period(found.before, meters=meters),
     }
 
 
-def _period(found: HousePeriod) -> dict[str, Any]:
+def _period(found: HousePeriod, *, meters: bool = True) -> dict[str, Any]:
     flows = found.balance
     figures = {
         "consumption": flows.consumption,
@@ -428,7 +429,7 @@ def _period(found: HousePeriod) -> dict[str, Any]:
         **{name: _rounded(value) for name, value in figures.items()},
         "self_consumption": found.self_consumption,
         "self_sufficiency": found.self_sufficiency,
-        "meters": {name: _of_meter(found, name) for name in found.meters},
+        **({"meters": {name: _of_meter(found, name) for name in found.meters}} if meters else {}),
     }
 
 

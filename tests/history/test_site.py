@@ -16,15 +16,15 @@ from history.costs import Cost, Line
 from history.energy import Period
 from history.hierarchy import site_of
 from history.meter_settings import change
-from history.periods import Unit
+from history.periods import Unit, edges
 from history.readings_table import Writer
 from history.rollups.rollups import Rollups
 from history.site import (
     HousePeriod,
+    between,
     compare,
     house,
     notes,
-    periods,
     powers,
     read,
     resampled,
@@ -319,7 +319,8 @@ def test_periods_of_a_house_add_up_also_on_a_day_of_23_hours(
     meters = read(solar_house)
 
     def found(unit: Unit) -> list[HousePeriod]:
-        return periods(solar_house, meters, unit, MIDNIGHT, end, BERLIN, now=end)
+        moments = edges(unit, MIDNIGHT, end, BERLIN)
+        return between(solar_house, meters, moments, BERLIN, now=end)
 
     days, hours = found(Unit.DAY), found(Unit.HOUR)
 
@@ -371,7 +372,8 @@ def test_a_meter_that_is_silent_is_a_gap_and_not_nothing(solar_house: peewee.Dat
     solar_house.execute_sql("DELETE FROM rollup WHERE meter = 2")
 
     meters, now = read(solar_house), since + 22 * HOUR
-    (day,) = periods(solar_house, meters, Unit.DAY, since, since + HOUR, BERLIN, now)
+    moments = edges(Unit.DAY, since, since + HOUR, BERLIN)
+    (day,) = between(solar_house, meters, moments, BERLIN, now)
 
     assert day.balance.grid is not None
     assert (day.balance.production, day.balance.consumption) == (None, None)

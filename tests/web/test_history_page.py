@@ -305,6 +305,8 @@ def test_a_week_whose_fine_levels_are_gone_is_drawn_from_what_is_kept(open_page:
     page.locator("#history canvas").wait_for()
     expect(page.locator("#history-empty")).to_be_hidden()
     assert painted(page, "import", "#history") > 800
+    page.get_by_role("link", name="All periods, with costs").click()
+    expect(page.locator("#subject")).to_have_value("main")
 
 
 @pytest.mark.browser
@@ -442,6 +444,11 @@ def test_the_house_shows_what_of_its_production_it_uses(open_page: OpenPage) -> 
     expect(figure(page, "Produced")).to_contain_text(f"360.00{SPACE}kWh")
     expect(figure(page, "Self-consumption")).to_contain_text("100%")
     expect(figure(page, "Self-consumption")).to_contain_text("32% of the use is own")
+    expect(figure(page, "Peak")).to_contain_text(f"3.50{SPACE}kW")
+    expect(figure(page, "Peak")).to_contain_text(
+        re.compile(rf"\w+, \d+ Nov {YEAR}, 18:00, mean of 60 min")
+    )
+    expect(figure(page, "Base load")).to_contain_text(f"1.50{SPACE}kW")
     assert painted(page, "own") > 2000
 
 

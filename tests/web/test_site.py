@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import peewee
@@ -137,6 +138,27 @@ def test_the_energy_of_the_house_comes_by_periods_with_that_of_each_meter(
         assert hour["rest"] == pytest.approx(0.36, abs=0.06)
         assert hour["meters"]["main"]["rest"] == pytest.approx(hour["rest"], abs=0.001)
     assert found["running"]["now"]["from"] <= now.isoformat()
+
+
+@pytest.mark.usefixtures("solar_house")
+def test_the_house_costs_the_same_where_its_meters_are_left_out(
+    database: peewee.Database, tmp_path: Path
+) -> None:
+    tariffs = tmp_path / "tariffs.toml"
+    tariffs.write_text("[[tariff]]\nvalid_from = 2020-01-01\nprice = 0.5\nfeed_in = 0.1\n")
+    url = f"sqlite:///{database.database}"
+    client = make_client(url, timezone="UTC", tariffs_file=tariffs)
+
+    whole = client.get("/site/energy").json
+    alone = client.get("/site/energy?meters=false").json
+    parts(client).history.close()
+
+    known = [period for period in whole["periods"] if period["imported"] is not None]
+    assert known[-1]["cost"] < 0
+    assert known[-1]["meters"]["pump"]["cost"] > 0
+    for period in whole["periods"]:
+        del period["meters"]
+    assert alone["periods"] == whole["periods"]
 
 
 @pytest.mark.usefixtures("solar_house")

@@ -4,7 +4,7 @@
 import { setText } from "./catalogue.js";
 import { HistoryChart } from "./history_chart.js";
 import { fetchMeters } from "./history_data.js";
-import { fetchFigures, showExtremes, showFigures } from "./history_figures.js";
+import { fetchFigures, fetchHouseLoad, showExtremes, showFigures } from "./history_figures.js";
 import { HeatMap, hasHeat } from "./history_heat.js";
 import { holesWith, showLegend, showMarks, showNothing, summaryOf } from "./history_legend.js";
 import { PHASES, POWER, fetchData, isBars } from "./history_lines.js";
@@ -12,7 +12,7 @@ import {
   listenToKeys, listenToPickers, showMore, showSubjects, shownOf, subjectsOf,
 } from "./history_pickers.js";
 import {
-  moved, periodOf, ranged, read, spanOf, spanned, unzoomed, write, zoomedIn, zoomedOut,
+  HOUSE, moved, periodOf, ranged, read, spanOf, spanned, unzoomed, write, zoomedIn, zoomedOut,
 } from "./history_state.js";
 import { csvOf, download, showTable } from "./history_table.js";
 import { periodText } from "./history_time.js";
@@ -121,8 +121,16 @@ async function showRest(request, chosen, show, now) {
     }
     showMarks(box("marks"), data);
   } else if (!data.isEmpty) showExtremes(box("figures"), data);
-  await showHeat(chosen, now);
+  await Promise.all([showHeat(chosen, now), showHouseLoad(request, chosen, answer, now)]);
   box("past").dataset.ready = write(state);
+}
+
+/** Add the peak and the base load of the house, which take longer than all else. */
+async function showHouseLoad(request, chosen, answer, now) {
+  const place = chosen.findIndex(({ id }) => id === HOUSE);
+  if (!answer?.figures[place]) return;
+  Object.assign(answer.figures[place], await fetchHouseLoad(periodOf(state, now), now));
+  if (request === requests) showFigures(box("figures"), chosen, answer, now);
 }
 
 async function showHeat(chosen, now) {

@@ -3,7 +3,7 @@
 import { axisTexts, format, money, number } from "./catalogue.js";
 import { fetchEnergy } from "./history_data.js";
 import { HOUSE, beforeOf, periodOf, unitOf } from "./history_state.js";
-import { periodText, slotTicks } from "./history_time.js";
+import { DAY_S, HOUR_S, periodText, slotTicks } from "./history_time.js";
 import { t } from "./language.js";
 
 export const ENERGY = "energy_import";
@@ -56,10 +56,10 @@ function comparedColumns(subjects, answers, show) {
 
 /** The values of the period before, each below the bar of the same place, or hour of the day. */
 function ghostOf(id, show, slots, unit, before) {
-  const byClock = unit === "hour" || unit === "quarter_hour";
-  const isDay = slots.at(-1).to - slots[0].from < 100_000;
+  const length = slots.at(-1).to - slots[0].from;
+  const byClock = unit === "hour" && Math.abs(length - DAY_S) <= HOUR_S;
   const rowOf = (slot, place) =>
-    (byClock && isDay ? before.find((row) => row.clock === slot.clock) : before[place]);
+    (byClock ? before.find((row) => row.clock === slot.clock) : before[place]);
   const rows = slots.map((slot, place) => rowOf(slot, place) ?? {});
   if (show === "cost") return [{ values: rows.map((row) => row.cost ?? null) }];
   const { up, own, down } = flowsOf(id, rows);

@@ -28,6 +28,7 @@ export async function fetchMeters() {
 /** Rows of energy in kWh by periods, with `costs` also what they cost, and the currency. */
 export async function fetchEnergy(id, unit, { from, to }, costs = false) {
   const query = new URLSearchParams({ period: unit, from: iso(from), to: iso(to), costs });
+  if (id === HOUSE) query.set("meters", "false");
   const answer = await getJson(`${pathOf(id)}/energy?${query}`);
   const rows = (answer?.periods ?? []).map((row) => ({
     ...row, from: Date.parse(row.from) / 1000, to: Date.parse(row.to) / 1000, clock: row.from.slice(11, 16),

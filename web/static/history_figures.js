@@ -12,6 +12,10 @@ import { t } from "./language.js";
 /** Energy or cost of the period before from which a share of it says something. */
 const LEAST = 0.05;
 const QUARTER_S = 900;
+/** Points of one answer that are exact, and the longest period whose hours are worth many answers. */
+const MOST_POINTS = 500;
+const LONGEST_LOAD_S = 367 * DAY_S;
+const KEPT_S = 600;
 const BASE_SHARE = 0.05;
 
 /** Energy without the digits that nobody reads in a sum of thousands. */
@@ -21,28 +25,37 @@ const watts = (value) => format(POWER, value, 1000);
 const percents = new Intl.NumberFormat(undefined, { style: "percent" });
 const percent = (share) => (share === null ? MISSING : percents.format(share));
 
-/** Peak and base load of the house, which no meter has by itself, from its mean powers. */
-async function houseLoad({ from, to }, now) {
-  const length = Math.min(to, now) - from;
-  const width = length > 1000 * QUARTER_S ? 4 * QUARTER_S : QUARTER_S;
-  const points = Math.ceil(length / width);
-  if (!(length > QUARTER_S) || points > 1000) return { peak: null, base_load: null };
-  const whole = { from, to: from + points * width };
-  const { ts, columns } = await fetchSeries(HOUSE, [], whole, Infinity, points);
-  const known = columns.get("consumption").mean.map((power, row) => ({ power, at: ts[row] }))
-    .filter(({ power }) => power !== null).sort((a, b) => a.power - b.power);
-  const highest = known.at(-1);
-  return {
-    peak: highest ? { power: highest.power, at: new Date(highest.at * 1000), mean_of: width } : null,
-    base_load: known[Math.floor(known.length * BASE_SHARE)]?.power ?? null,
-  };
+const kept = { key: "", at: -Infinity, load: null };
+
+/** Peak and base load of the house, which no meter has by itself; of a running period not each time. */
+export async function fetchHouseLoad(period, now) {
+  const key = `${period.from} ${period.to}`;
+  if (kept.key !== key || now - kept.at > KEPT_S) {
+    Object.assign(kept, { key, at: now, load: await houseLoad(period, now) });
+  }
+  return kept.load;
 }
 
-async function load(id, period, now) {
-  const [summary, more] = await Promise.all([
-    fetchSummary(id, period, now), id === HOUSE ? houseLoad(period, now) : {},
-  ]);
-  return summary && { marks: [], ...summary, ...more };
+async function houseLoad(period, now) {
+  const length = Math.min(period.to, now) - period.from;
+  const width = length > MOST_POINTS * QUARTER_S ? 4 * QUARTER_S : QUARTER_S;
+  if (!(length > QUARTER_S) || length > LONGEST_LOAD_S) return { isPending: false };
+  const known = [];
+  for (let from = period.from; from < period.from + length; from += MOST_POINTS * width) {
+    const points = Math.min(MOST_POINTS, Math.ceil((period.from + length - from) / width));
+    const part = { from, to: from + points * width };
+    const { ts, columns } = await fetchSeries(HOUSE, [], part, Infinity, points);
+    columns.get("consumption").mean.forEach((power, row) => {
+      if (power !== null) known.push({ power, at: ts[row] });
+    });
+  }
+  known.sort((one, other) => one.power - other.power);
+  const highest = known.at(-1);
+  return highest ? {
+    isPending: false,
+    peak: { power: highest.power, at: new Date(highest.at * 1000), mean_of: width },
+    base_load: known[Math.floor(known.length * BASE_SHARE)].power,
+  } : { isPending: false };
 }
 
 /** Fetch the figures of each subject; of a single one also those of the period before, so far. */
@@ -54,9 +67,11 @@ export async function fetchFigures(state, subjects, now) {
   const isComparable = subjects.length === 1 && first_s !== null && first_s <= before.from + QUARTER_S;
   const [earlier, ...figures] = await Promise.all([
     isComparable && state.before ? fetchSummary(id, { from: before.from, to: soFar }, now) : null,
-    ...subjects.map((each) => load(each.id, period, now)),
+    ...subjects.map((each) => fetchSummary(each.id, period, now)),
   ]);
-  return { period, figures, earlier };
+  const nothing = (place) => (
+    { marks: [], peak: null, base_load: null, isPending: subjects[place].id === HOUSE });
+  return { period, earlier, figures: figures.map((each, place) => each && { ...nothing(place), ...each }) };
 }
 
 const used = (figures) => figures.consumption ?? figures.imported;
@@ -124,10 +139,9 @@ function* loadCards(subject, figures, period, now) {
     yield [t("Average"), watts(mean), days > 1.5 ? t("{energy} a day", { energy }) : ""];
   }
   if (isSource(figures)) return;
-  if (figures.peak) yield [t("Peak"), watts(figures.peak.power), peakText(figures.peak)];
-  if (figures.base_load !== null) {
-    yield [t("Base load"), watts(figures.base_load), t("drawn practically always")];
-  }
+  const { peak, base_load: base, isPending } = figures;
+  if (peak || isPending) yield [t("Peak"), watts(peak?.power ?? null), peak ? peakText(peak) : ""];
+  if (base !== null || isPending) yield [t("Base load"), watts(base), t("drawn practically always")];
 }
 
 /** Show the figures as cards, or in a table where there are several subjects. */

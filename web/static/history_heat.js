@@ -35,12 +35,14 @@ async function fetchDays(id, period) {
 
 export class HeatMap {
   constructor(box, readout, scale) {
-    Object.assign(this, { box, readout, scale, days: [], range: [0, 1], most: 1, least: 0 });
+    Object.assign(this, { box, readout, scale, days: [], range: [0, 1], most: 1, least: 0, requests: 0 });
   }
 
   /** Fetch and draw the heat map of a subject. */
   async show(period, id) {
+    const request = (this.requests += 1);
     const days = await fetchDays(id, period);
+    if (request !== this.requests) return; // a later one is on its way
     const known = days.flatMap(({ cells }) => cells.filter((value) => value !== undefined));
     this.days = days;
     this.range = [period.from, period.to];

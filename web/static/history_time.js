@@ -62,11 +62,12 @@ export function startOf(span, at_s, more = 0) {
 
 const isMidnight = (at_s) => startOf("day", at_s) === at_s;
 const text = (at_s, options) => formatOf(options).format(new Date(at_s * 1000));
-const CLOCK = { hour: "numeric", minute: "2-digit" };
+const CLOCK = { hour: "2-digit", minute: "2-digit" };
+const SHORT_CLOCK = { timeStyle: "short" };
 const DATE = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
 
 /** The site's clock in hours and minutes. */
-export const clock = (at_s) => text(at_s, CLOCK);
+export const clock = (at_s) => text(at_s, SHORT_CLOCK);
 
 /** A day and a time; without the time where it is midnight's, unless it `isTime`. */
 export const moment = (at_s, isTime = false) =>
@@ -109,7 +110,7 @@ const STEPS = [
 ];
 const EDGE_PX = 16;
 /** Pixels that "2:00 PM" needs more than "14:00". */
-const HALF_DAY_PX = text(0, { hour: "numeric", minute: "2-digit" }).length > 6 ? 20 : 0;
+const HALF_DAY_PX = clock(0).length > 6 ? 20 : 0;
 const isClock = (unit) => unit === "minute" || unit === "hour" || unit === "quarter_hour";
 const SECONDS = { minute: 60, hour: HOUR_S, day: DAY_S, month: 30.4 * DAY_S, year: 365.25 * DAY_S };
 
