@@ -59,6 +59,7 @@ class EnergyQuery(BaseModel):
     until: Moment | None = Field(
         None, alias="to", description="The last period ends at this time or later (default: now)."
     )
+    costs: bool = Field(True, description="Also compute costs, which takes longer.")
 
 
 class MeterEnergyQuery(EnergyQuery, FormQuery):
@@ -246,13 +247,14 @@ def span_of(query: EnergyQuery, now: datetime) -> tuple[datetime, datetime] | Re
 def _body(
     database: peewee.Database,
     zone: ZoneInfo,
-    tariffs: Tariffs | None,
+    known: Tariffs | None,
     meter_id: str,
     query: MeterEnergyQuery,
     span: tuple[datetime, datetime],
     now: datetime,
 ) -> dict[str, Any]:
     unit, tariff = query.period, query.tariff
+    tariffs = known if query.costs else None
     with dialect_of(database).snapshot():
         found = energy.periods(
             database, meter_id, unit, *span, zone, tariffs=tariffs, tariff=tariff, now=now
@@ -271,8 +273,8 @@ def _body(
         "meter_id": meter_id,
         "period": unit,
         "timezone": zone.key,
-        "currency": tariffs.currency if tariffs else None,
-        "tariff": (tariff or tariffs.of(meter_id).name) if tariffs else None,
+        "currency": known.currency if known else None,
+        "tariff": (tariff or known.of(meter_id).name) if known else None,
         "billing": (meter and meter.billing) or Billing.PER_PHASE,
         "periods": [
             _period(period, lines=query.lines) | each

@@ -30,6 +30,7 @@ class View(NamedTuple):
 
 VIEWS = (
     View("overview", "/", "Overview"),
+    View("history", "/view/history", "History"),
     View("readings", "/view/readings", "Readings"),
     View("meters", "/view/meters", "Meters"),
     View("prices", "/view/prices", "Prices"),
@@ -86,6 +87,7 @@ def _page(name: str, **values: Any) -> str:
         label=_label,
         version=__version__,
         zone=shared.zone.key,
+        currency=shared.tariffs.currency if shared.tariffs else None,
         broker_host=shared.settings.mqtt_host,
         broker_port=shared.settings.mqtt_port,
         tariffs_file=shared.settings.tariffs_file,

@@ -28,6 +28,8 @@ from web.openapi import Api
 from web.parameters import A_DAY, Moment
 from web.representations import Form, FormQuery, csv_text, respond
 from web.responses import invalid_parameter, json_response
+from web.summary import SummaryQuery
+from web.summary import span_of as span_of_summary
 
 NOW = timedelta(seconds=60)
 """Age up to which a reading is the power of now, or three intervals of its meter if longer."""
@@ -85,7 +87,7 @@ class HousePeriodBody(TypedDict):
     self_sufficiency: _Share
     cost: float | None
     uncovered: _Kwh
-    meters: dict[str, MeterPeriod]
+    meters: NotRequired[dict[str, MeterPeriod]]
 
 
 _COLUMNS = ("from", *(name for name in HousePeriodBody.__annotations__ if name != "since"))
@@ -145,6 +147,12 @@ class HouseEnergy(TypedDict):
     notes: list[NoteBody]
 
 
+class HouseSummary(HousePeriodBody):
+    """Energy and cost of a house between two times."""
+
+    currency: str | None
+
+
 _Column = list[float | None]
 
 
@@ -167,6 +175,7 @@ class HouseQuery(EnergyQuery, FormQuery):
     tariff: str | None = Field(
         None, description="Tariff to compute costs by (default: those of the meters)."
     )
+    meters: bool = Field(True, description="Also return each meter, which takes longer.")
 
 
 class SeriesQuery(BaseModel):
@@ -255,12 +264,14 @@ def house_energy(query: HouseQuery) -> Response:
         return invalid_parameter("tariff", f"should be one of {', '.join(known) or 'none'}")
 
     def encoded(database: peewee.Database) -> bytes:
-        prices: dict[str, Any] = {"tariffs": tariffs, "tariff": query.tariff}
+        prices: dict[str, Any] = {}
+        if query.costs:
+            prices = {"tariffs": tariffs, "tariff": query.tariff}
         with dialect_of(database).snapshot():
             meters = site.read(database)
             of_house = site.HouseEnergy(database, meters, zone, now, **prices)
             found, running = of_house.periods(unit, *span), of_house.compare(unit)
-        periods = [_period(period) for period in found]
+        periods = [_period(period, meters=query.meters) for period in found]
         if form is Form.CSV:
             return _csv(periods)
         body = {
@@ -268,13 +279,38 @@ def house_energy(query: HouseQuery) -> Response:
             "timezone": zone.key,
             "currency": tariffs.currency if tariffs else None,
             "periods": periods,
-            "running": _comparison(running),
+            "running": _comparison(running, meters=query.meters),
             "notes": _notes(meters, found),
         }
         return orjson.dumps(body)
 
     empty = _csv([]) if form is Form.CSV else b"null"
     return respond(shared.history.query(encoded, empty=empty), form, until=query.until)
+
+
+@api.add(
+    "GET",
+    "/site/summary",
+    summary="Energy and cost of the house between two times",
+    operation_id="get_site_summary",
+    response=HouseSummary | None,
+)
+def house_summary(query: SummaryQuery) -> Response:
+    """Any two times, as a person drags them over a chart. Null while there is no history."""
+    now, shared = datetime.now(UTC), parts()
+    span = span_of_summary(query, now)
+    if isinstance(span, Response):
+        return span
+
+    def encoded(database: peewee.Database) -> bytes:
+        with dialect_of(database).snapshot():
+            meters = site.read(database)
+            of_house = site.HouseEnergy(database, meters, shared.zone, now, tariffs=shared.tariffs)
+            (found,) = of_house.between(span)
+        currency = shared.tariffs.currency if shared.tariffs else None
+        return orjson.dumps({"currency": currency, **_period(found)})
+
+    return json_response(shared.history.query(encoded, empty=b"null"))
 
 
 @api.add(
@@ -379,16 +415,16 @@ def _powers(balance: site.Balance) -> dict[str, Flow]:
 # -- energy ------------------------------------------------------------------------------------
 
 
-def _comparison(found: HouseComparison) -> dict[str, Any]:
+def _comparison(found: HouseComparison, *, meters: bool = True) -> dict[str, Any]:
     return {
-        "now": _period(found.now),
-        "before_so_far": _period(found.before_so_far),
-        "before": _period(found.before),
+        "now": _period(found.now, meters=meters),
+        "before_so_far": _period(found.before_so_far, meters=meters),
+        "before": _period(found.before, meters=meters),
     }
 
 
-def _period(found: HousePeriod) -> dict[str, Any]:
-    flows, rests = found.balance, found.balance.rests
+def _period(found: HousePeriod, *, meters: bool = True) -> dict[str, Any]:
+    flows = found.balance
     figures = {
         "consumption": flows.consumption,
         "imported": found.imported,
@@ -409,21 +445,25 @@ def _period(found: HousePeriod) -> dict[str, Any]:
         **{name: _rounded(value) for name, value in figures.items()},
         "self_consumption": found.self_consumption,
         "self_sufficiency": found.self_sufficiency,
-        "meters": {
-            name: _of_meter(figures, rests.get(name)) for name, figures in found.meters.items()
-        },
+        **(_of_meters(found) if meters else {}),
     }
+
+
+def _of_meters(found: HousePeriod) -> dict[str, Any]:
+    rests = found.balance.rests
+    each = {name: _of_meter(figures, rests.get(name)) for name, figures in found.meters.items()}
+    return {"meters": each}
 
 
 def _csv(periods: Sequence[Mapping[str, Any]]) -> bytes:
     """Return periods as CSV; the columns of a meter begin with its id."""
-    ids = dict.fromkeys(meter_id for period in periods for meter_id in period["meters"])
+    ids = dict.fromkeys(meter_id for period in periods for meter_id in period.get("meters", {}))
     names = [name for name in _COLUMNS if name != "meters"]
     of_meters = [(meter_id, name) for meter_id in ids for name in MeterPeriod.__annotations__]
     rows = (
         [
             *map(period.get, names),
-            *(period["meters"].get(meter_id, {}).get(name) for meter_id, name in of_meters),
+            *(period.get("meters", {}).get(meter_id, {}).get(name) for meter_id, name in of_meters),
         ]
         for period in periods
     )

@@ -89,6 +89,20 @@ def test_prices_of_a_file_make_costs(make: Make, tmp_path: Path) -> None:
     assert [period["cost"] for period in answer["periods"]] == [11.75, 11.5, 12.0]
 
 
+@pytest.mark.parametrize("address", ["/meters/1/energy", "/site/energy"])
+def test_costs_can_be_left_out(make: Make, tmp_path: Path, address: str) -> None:
+    (tmp_path / "tariffs.toml").write_text("[[tariff]]\nvalid_from = 2026-01-01\nprice = 0.5\n")
+    client = make()
+
+    with_costs = client.get(f"{address}?{MARCH}").json
+    without = client.get(f"{address}?{MARCH}&costs=false").json
+
+    assert with_costs["periods"][0]["cost"] == 11.75
+    assert without["currency"] == "EUR"
+    assert [period["cost"] for period in without["periods"]] == [None, None, None]
+    assert [period["imported"] for period in without["periods"]] == [23.5, 23.0, 24.0]
+
+
 def test_the_bill_of_a_meter_is_netted_if_it_is_set_so_and_both_counts_are_there(
     make: Make, database: peewee.Database, tmp_path: Path
 ) -> None:

@@ -38,7 +38,7 @@ hooks = "tests.support.schemathesis_hooks"
 
 # A period that ends before it begins, or a reading without any value, has valid fields.
 [[operations]]
-include-path-regex = "/(series|energy|peaks|prices)$"
+include-path-regex = "/(series|energy|peaks|prices|summary)$"
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", "404", "422"]
 
@@ -203,7 +203,8 @@ queries = st.lists(
 paths = st.sampled_from(
     ["/meters/", "/meters/{}", "/meters/{}/series", "/meters/{}/energy", "/meters/{}/peaks",
      "/readings/", "/readings/{}", "/quantities/", "/site/", "/site/energy", "/site/series",
-     "/tariffs/", "/tariffs/{}/prices", "/statements/", "/statements/{}", "/utility-readings/",
+     "/site/summary", "/meters/{}/summary", "/tariffs/", "/tariffs/{}/prices", "/statements/",
+      "/statements/{}", "/utility-readings/",
      "/utility-readings/{}", "/voids/", "/voids/{}"]
 )  # fmt: skip
 ids = st.sampled_from(["1", "2", "%00", "%ED%A0%80", "%2e%2e", "x" * 40]) | st.text(

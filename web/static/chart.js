@@ -4,35 +4,38 @@ import {
   ZONE, axisTexts, decimals, element, format, isAdditive, label, localTime, phaseOf, setText,
   shortLabel, timeTick,
 } from "./catalogue.js";
+import { selectByTouch } from "./chart_zoom.js";
 import { uPlot } from "./vendor/uPlot.iife.min.js";
 
-const charts = new Set();
-const FONT = "500 12px Figtree, system-ui, sans-serif";
+/** Each chart with the observer of its size. */
+const charts = new Map();
+export const FONT = "500 12px Figtree, system-ui, sans-serif";
+export const AXIS = {
+  stroke: () => colour("quiet"), font: FONT, ticks: { show: false },
+  grid: { stroke: () => colour("line"), width: 1 },
+};
 const DASHES = { l2: [7, 3], l3: [2, 3] };
-let palette = null;
+const palette = new Map();
 
-/** The colours of the style sheet in the current theme. */
-function colours() {
-  if (palette) return palette;
-  const probe = document.body.appendChild(element("i", { hidden: "" }));
-  const read = (name) => {
+/** A colour of the style sheet, by its name, in the current theme. */
+export function colour(name) {
+  if (!palette.has(name)) {
+    const probe = document.body.appendChild(element("i", { hidden: "" }));
     probe.style.color = `var(--${name})`;
-    return getComputedStyle(probe).color;
-  };
-  const names = ["ink", "quiet", "line", "import", "export", "l1", "l2", "l3"];
-  palette = Object.fromEntries(names.map((name) => [name, read(name)]));
-  probe.remove();
-  return palette;
+    palette.set(name, getComputedStyle(probe).color);
+    probe.remove();
+  }
+  return palette.get(name);
 }
 
 function redrawAll() {
-  palette = null;
-  for (const chart of charts) chart.redraw(false, true);
+  palette.clear();
+  for (const chart of charts.keys()) chart.redraw(false, true);
 }
 document.addEventListener("themechange", redrawAll);
 document.fonts.ready.then(redrawAll);
 
-const faint = (colour, alpha) => colour.replace(/^rgb\((.*)\)$/, `rgba($1, ${alpha})`);
+export const faint = (colour, alpha) => colour.replace(/^rgb\((.*)\)$/, `rgba($1, ${alpha})`);
 
 /** A paint that changes at zero: import in one colour, export in another. */
 function signed(chart, above, below) {
@@ -50,25 +53,20 @@ function signed(chart, above, below) {
 
 function total(width) {
   return {
-    width,
-    points: { show: false },
-    fillTo: 0,
-    stroke: (chart) => signed(chart, colours().import, colours().export),
-    fill: (chart) => signed(chart, faint(colours().import, 0.12), faint(colours().export, 0.16)),
+    width, points: { show: false }, fillTo: 0,
+    stroke: (chart) => signed(chart, colour("import"), colour("export")),
+    fill: (chart) => signed(chart, faint(colour("import"), 0.12), faint(colour("export"), 0.16)),
   };
 }
 
 function phaseLine(phase) {
   return {
-    width: 1.5,
-    points: { show: false },
-    dash: DASHES[phase],
-    stroke: () => colours()[phase] ?? colours().import,
+    width: 1.5, points: { show: false }, dash: DASHES[phase], stroke: () => colour(phase),
   };
 }
 
 /** The range of a value axis: with zero where values add up, otherwise the values alone. */
-function reach(quantity) {
+export function reach(quantity) {
   const least = 40 / 10 ** decimals(quantity);
   const fromZero = isAdditive(quantity);
   return (_chart, low, high) => {
@@ -79,13 +77,13 @@ function reach(quantity) {
   };
 }
 
-function zeroLine(chart) {
+export function zeroLine(chart) {
   const { min, max } = chart.scales.y;
   if (!(min < 0 && max >= 0)) return;
   const { left, width } = chart.bbox;
   const y = Math.round(chart.valToPos(0, "y", true)) + 0.5;
   chart.ctx.save();
-  chart.ctx.strokeStyle = colours().quiet;
+  chart.ctx.strokeStyle = colour("quiet");
   chart.ctx.globalAlpha = 0.5;
   chart.ctx.beginPath();
   chart.ctx.moveTo(left, y);
@@ -97,15 +95,23 @@ function zeroLine(chart) {
 // Its local parts are those of the site's time zone: ticks are at its hours and days.
 const tzDate = (at_s) => uPlot.tzDate(new Date(at_s * 1000), ZONE);
 
-function place(box, options, columns) {
+/** Make a chart that fills a box, in the site's time zone and the colours of the theme. */
+export function place(box, options, columns) {
   const size = () => ({ width: box.clientWidth, height: box.clientHeight });
   const chart = new uPlot({ tzDate, ...options, ...size() }, columns, box);
-  charts.add(chart);
-  new ResizeObserver(() => {
+  charts.set(chart, new ResizeObserver(() => {
     const { width, height } = size();
     if (width && (width !== chart.width || height !== chart.height)) chart.setSize({ width, height });
-  }).observe(box);
+  }));
+  charts.get(chart).observe(box);
   return chart;
+}
+
+/** Take a chart away. */
+export function remove(chart) {
+  charts.get(chart)?.disconnect();
+  charts.delete(chart);
+  chart.destroy();
 }
 
 /** A small trace of power without axes; `update(columns, from, to)` redraws it. */
@@ -132,10 +138,6 @@ export function spark(box) {
  */
 export function lineChart(box, legend, head, quantities, { newest = false, onZoom = null } = {}) {
   let range = [0, 1];
-  const axis = {
-    stroke: () => colours().quiet, font: FONT, ticks: { show: false },
-    grid: { stroke: () => colours().line, width: 1 },
-  };
   const readout = legendOf(legend, head, quantities, newest);
   const chart = place(box, {
     legend: { show: false },
@@ -143,7 +145,7 @@ export function lineChart(box, legend, head, quantities, { newest = false, onZoo
     cursor: {
       y: false,
       points: { size: 7, width: 0,
-        fill: (_chart, index) => colours()[phaseOf(quantities[index - 1]) ?? "import"] },
+        fill: (_chart, index) => colour(phaseOf(quantities[index - 1]) ?? "import") },
       drag: { x: Boolean(onZoom), y: false, setScale: false },
       bind: { dblclick: () => () => onZoom?.(null, null) },
     },
@@ -152,9 +154,9 @@ export function lineChart(box, legend, head, quantities, { newest = false, onZoo
       y: { range: reach(head) },
     },
     axes: [
-      { ...axis, grid: { show: false }, space: 84, gap: 6, size: 28,
+      { ...AXIS, grid: { show: false }, space: 84, gap: 6, size: 28,
         values: (_chart, splits, _axis, _space, step) => splits.map((at) => timeTick(at, step)) },
-      { ...axis, size: 62, gap: 8, space: 36,
+      { ...AXIS, size: 62, gap: 8, space: 36,
         values: (_chart, splits, _axis, _space, step) => axisTexts(head, splits, step) },
     ],
     series: [{}, ...quantities.map((name) => (phaseOf(name) ? phaseLine(phaseOf(name)) : total(2)))],
@@ -170,15 +172,13 @@ export function lineChart(box, legend, head, quantities, { newest = false, onZoo
     },
   }, [[], ...quantities.map(() => [])]);
 
+  if (onZoom) selectByTouch(chart);
   return {
     update(columns, from, to) {
       range = [from, to];
       chart.setData(columns);
     },
-    destroy() {
-      charts.delete(chart);
-      chart.destroy();
-    },
+    destroy: () => remove(chart),
   };
 }
 

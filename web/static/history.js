@@ -1,140 +1,193 @@
-// The history chart: the last hour, day or week, or a period that a person dragged over. The page's
-// address holds what is shown, so that it can be kept as a bookmark and sent.
+// The history page: energy, cost, power and any other quantity of a period, of the house, a meter or
+// several meters. The address holds all that is chosen.
 
-import { family, label, localTime, phaseOf, setText } from "./catalogue.js";
-import { lineChart } from "./chart.js";
-import { now_s, series } from "./live.js";
-import { withGaps } from "./meter_state.js";
+import { setText } from "./catalogue.js";
+import { HistoryChart } from "./history_chart.js";
+import { fetchMeters } from "./history_data.js";
+import { fetchFigures, fetchHouseLoad, showExtremes, showFigures } from "./history_figures.js";
+import { HeatMap, hasHeat } from "./history_heat.js";
+import { holesWith, showLegend, showMarks, showNothing, summaryOf } from "./history_legend.js";
+import { PHASES, POWER, fetchData, isBars } from "./history_lines.js";
+import {
+  listenToKeys, listenToPickers, showMore, showSubjects, shownOf, subjectsOf,
+} from "./history_pickers.js";
+import {
+  HOUSE, moved, periodOf, ranged, read, spanOf, spanned, unzoomed, write, zoomedIn, zoomedOut,
+} from "./history_state.js";
+import { csvOf, download, showTable } from "./history_table.js";
+import { periodText } from "./history_time.js";
+import { t } from "./language.js";
+import { connect, notice, now_s } from "./live.js";
 
-const SPANS_S = { hour: 3600, day: 86_400, week: 7 * 86_400 };
-const MOST_POINTS = 600;
-const SHORTEST_S = 30;
-const DEFAULT = "power";
+const AGAIN_MS = 60_000;
+const box = (id) => document.getElementById(id);
 
-/** The quantities that the page has a button for. */
-const shows = [...document.querySelectorAll("[data-show]")].map((button) => button.dataset.show);
+let state = read(location.search, now_s());
+let meters = null;
+let data = null;
+let requests = 0;
 
-/** The lines that show a quantity: its phases where there are any; of power the total, too. */
-function linesOf(quantity, meter) {
-  const phases = family(quantity).filter((name) => phaseOf(name) && meter.has(name));
-  return quantity === DEFAULT || !phases.length ? [quantity, ...phases] : phases;
+const chart = new HistoryChart(box("chart"), {
+  onZoom: (from, to) => go(ranged(state, from, to, now_s())),
+  onReset: () => go(unzoomed(state)),
+  onPick: ({ from, to }) => go(ranged(state, from, to, now_s())),
+  onCursor: (row) => { if (data && !data.isEmpty) showLegend(box("legend"), data, row); },
+});
+const heat = new HeatMap(box("heat-chart"), box("heat-readout"), box("heat-scale"));
+
+/** Show another state, and write it into the address. */
+function go(changed) {
+  state = changed;
+  const address = write(state);
+  if (address !== location.search) history.pushState(null, "", address);
+  draw();
 }
 
-export class History {
-  constructor(meter) {
-    this.meter = meter;
-    this.box = document.getElementById("history");
-    this.requests = 0;
-    this.built = "";
-    this.read();
-    for (const button of document.querySelectorAll("[data-range]")) {
-      button.addEventListener("click", () => this.go({ range: button.dataset.range, from: null }));
-    }
-    for (const button of document.querySelectorAll("[data-show]")) {
-      button.addEventListener("click", () => this.go({ show: button.dataset.show }));
-    }
-    this.press("earlier", () => this.move(-1));
-    this.press("later", () => this.move(1));
-    this.press("reset", () => this.go({ from: null }));
-    addEventListener("popstate", () => { this.read(); this.refresh(); });
-    addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.from !== null) this.go({ from: null });
-    });
-    setInterval(() => { if (!document.hidden && this.from === null) this.refresh(); }, 20_000);
-  }
-
-  press(id, action) {
-    document.getElementById(id).addEventListener("click", action);
-  }
-
-  /** Read from the address what to show; the default replaces anything invalid. */
-  read() {
-    const query = new URLSearchParams(location.search);
-    const [from, to] = ["from", "to"].map((name) => Number(query.get(name) ?? NaN));
-    this.range = query.get("range") in SPANS_S ? query.get("range") : "hour";
-    this.show = shows.includes(query.get("show")) ? query.get("show") : DEFAULT;
-    const fixed = from > 0 && to - from >= SHORTEST_S;
-    [this.from, this.to] = fixed ? [from, to] : [null, null];
-  }
-
-  /** Show something else and write it into the address; `from: null` means up to now. */
-  go(change) {
-    Object.assign(this, change);
-    const query = new URLSearchParams({ range: this.range });
-    if (this.show !== DEFAULT) query.set("show", this.show);
-    if (this.from !== null) {
-      query.set("from", Math.round(this.from));
-      query.set("to", Math.round(this.to));
-    }
-    history.pushState(null, "", `?${query}`);
-    this.refresh();
-  }
-
-  period() {
-    if (this.from !== null) return [this.from, this.to];
-    const now = now_s();
-    return [now - SPANS_S[this.range], now];
-  }
-
-  move(direction) {
-    const [from, to] = this.period();
-    const step = direction * (to - from);
-    if (to + step >= now_s()) this.go({ from: null });
-    else this.go({ from: from + step, to: to + step });
-  }
-
-  zoom(from, to) {
-    if (from === null) this.go({ from: null });
-    else if (to - from >= SHORTEST_S) this.go({ from, to });
-  }
-
-  async refresh() {
-    this.showControls();
-    const names = linesOf(this.show, this.meter);
-    if (!names.some((name) => this.meter.has(name))) return this.showEmpty(true);
-    const request = ++this.requests;
-    const [from, to] = this.period();
-    const points = Math.min(MOST_POINTS, Math.ceil(this.box.clientWidth / 2));
-    let columns;
-    try {
-      columns = await series(this.meter.id, names, from, to, points);
-    } catch {
-      return; // the page's own refresh shows the error
-    }
-    if (request !== this.requests) return; // a later one is on its way
-    const gap_s = Math.max(this.meter.gap_s, 2.1 * ((to - from) / points));
-    const drawn = withGaps([columns.ts, ...names.map((name) => columns[name])], gap_s);
-    this.chartOf(names).update(drawn, from, to);
-    this.showEmpty(columns.ts.length === 0);
-  }
-
-  chartOf(names) {
-    if (names.join() !== this.built) {
-      this.built = names.join();
-      this.chart?.destroy();
-      const legend = document.getElementById("history-legend");
-      const onZoom = (from, to) => this.zoom(from, to);
-      this.chart = lineChart(this.box, legend, this.show, names, { onZoom });
-    }
-    return this.chart;
-  }
-
-  showEmpty(isEmpty) {
-    document.getElementById("history-empty").hidden = !isEmpty;
-  }
-
-  showControls() {
-    for (const [key, chosen] of [["range", this.range], ["show", this.show]]) {
-      for (const button of document.querySelectorAll(`[data-${key}]`)) {
-        const here = button.dataset[key] === chosen && (key === "show" || this.from === null);
-        button.setAttribute("aria-pressed", String(here));
-      }
-    }
-    document.getElementById("later").disabled = this.from === null;
-    document.getElementById("reset").disabled = this.from === null;
-    const [from, to] = this.period();
-    const period = this.from === null ? `Last ${this.range}` : `${localTime(from)} to ${localTime(to)}`;
-    setText(document.getElementById("period"), this.from === null ? "" : period);
-    this.box.setAttribute("aria-label", `${label(this.show)}, ${period}`);
+async function draw() {
+  const request = (requests += 1);
+  const now = now_s();
+  box("past").setAttribute("aria-busy", "true");
+  showPeriod(now);
+  try {
+    meters ??= await fetchMeters();
+    const chosen = subjectsOf(state, meters);
+    const show = shownOf(state, chosen);
+    showControls(chosen, show);
+    const fetched = await fetchData(state, show, chosen, meters, now, box("chart").clientWidth);
+    if (request !== requests) return;
+    data = fetched;
+    showData(chosen, now);
+    notice("");
+    box("past").setAttribute("aria-busy", "false");
+    await showRest(request, chosen, show, now);
+  } catch (error) {
+    if (request !== requests) return;
+    notice(t("The history is unavailable: {why}", { why: error.message }));
+    setTimeout(() => { if (request === requests) draw(); }, 5000);
   }
 }
+
+function showPeriod(now) {
+  const { from, to, isRunning } = periodOf(state, now);
+  const span = spanOf(state);
+  setText(box("when"), periodText(span, from, to));
+  document.title = `${periodText(span, from, to)} · ${t("History")}`;
+  box("later").disabled = to >= now;
+  box("now").disabled = isRunning && span !== null;
+  for (const button of document.querySelectorAll("[data-span]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.span === span));
+  }
+  box("out").disabled = span === "year";
+}
+
+function showControls(chosen, show) {
+  showSubjects(box("subject"), box("compared"), box("compare"), meters, chosen);
+  for (const button of document.querySelectorAll("[data-show]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.show === show));
+  }
+  showMore(box("more"), chosen, show);
+  box("before").checked = state.before;
+}
+
+function showData(chosen, now) {
+  if (data.ticks) chart.show(data);
+  box("chart").toggleAttribute("data-away", !data.ticks);
+  showNothing(box("nothing"), { data, chosen, period: periodOf(state, now), now }, {
+    showPower: () => go({ ...state, show: POWER }),
+    goTo: (at) => go(spanned(state, state.span, now, at)),
+  });
+  showLegend(box("legend"), data, null);
+  showMarks(box("marks"), data);
+  box("before").closest("label").hidden = !data.canCompare;
+  box("chart").setAttribute("aria-label", summaryOf(data, chosen, box("when").textContent));
+  box("figures").hidden = data.isEmpty;
+  box("csv").disabled = data.isEmpty;
+  box("table-panel").hidden = data.isEmpty;
+  if (box("table-panel").open && !data.isEmpty) showTable(box("table"), data);
+}
+
+/** Fetch and show what the chart need not wait for: figures, marks and the heat map. */
+async function showRest(request, chosen, show, now) {
+  const isLoad = isBars(show) || show === POWER || show === PHASES;
+  const answer = isLoad && !data.isEmpty ? await fetchFigures(state, chosen, now) : null;
+  if (request !== requests) return;
+  if (answer) {
+    showFigures(box("figures"), chosen, answer, now);
+    data.marks = answer.figures.flatMap((each) => each?.marks ?? []).map((mark) => (
+      { ...mark, from: Date.parse(mark.from) / 1000, to: Date.parse(mark.to) / 1000 }));
+    if (data.ticks && data.marks.length) {
+      data.holes = holesWith(data.marks, data.holes);
+      chart.show(data);
+    }
+    showMarks(box("marks"), data);
+  } else if (!data.isEmpty) showExtremes(box("figures"), data);
+  await Promise.all([showHeat(chosen, now), showHouseLoad(request, chosen, answer, now)]);
+  box("past").dataset.ready = write(state);
+}
+
+/** Add the peak and the base load of the house, which take longer than all else. */
+async function showHouseLoad(request, chosen, answer, now) {
+  const place = chosen.findIndex(({ id }) => id === HOUSE);
+  if (!answer?.figures[place]) return;
+  Object.assign(answer.figures[place], await fetchHouseLoad(periodOf(state, now), now));
+  if (request === requests) showFigures(box("figures"), chosen, answer, now);
+}
+
+async function showHeat(chosen, now) {
+  const period = periodOf(state, now);
+  const isPossible = chosen.length === 1 && hasHeat(period) && data.kind === "bars" && !data.isEmpty;
+  box("heat-panel").hidden = !isPossible;
+  box("heat-body").hidden = !state.heat;
+  setText(box("heat"), state.heat ? t("Hide") : t("Show"));
+  box("heat").setAttribute("aria-expanded", String(state.heat));
+  if (isPossible && state.heat) await heat.show(period, chosen[0].id);
+}
+
+// -- what a person does ------------------------------------------------------------------------
+
+for (const button of document.querySelectorAll("[data-span]")) {
+  button.addEventListener("click", () => go(spanned(state, button.dataset.span, now_s())));
+}
+for (const button of document.querySelectorAll("[data-show]")) {
+  button.addEventListener("click", () => go({ ...state, show: button.dataset.show }));
+}
+const actions = {
+  earlier: () => go(moved(state, -1, now_s())),
+  later: () => go(moved(state, 1, now_s())),
+  now: () => go({ ...unzoomed(state), at: null }),
+  in: () => go(zoomedIn(state, now_s(), chart.cursor_s)),
+  out: () => go(zoomedOut(state, now_s())),
+  heat: () => go({ ...state, heat: !state.heat }),
+  csv: () => download(`meterflow${write(state).replace(/[^\w*-]+/g, "-")}.csv`, csvOf(data)),
+};
+for (const [id, action] of Object.entries(actions)) box(id).addEventListener("click", action);
+box("before").addEventListener("change", ({ target }) => go({ ...state, before: target.checked }));
+box("table-panel").addEventListener("toggle", () => {
+  if (box("table-panel").open && data && !data.isEmpty) showTable(box("table"), data);
+});
+listenToPickers(box("subject"), box("compared"), box("compare"), box("more"), {
+  choose: (id) => go({ ...state, of: [id, ...state.of.slice(1).filter((each) => each !== id)] }),
+  add: (id) => go({ ...state, of: [...state.of, id] }),
+  leave: (id) => go({ ...state, of: state.of.filter((each) => each !== id) }),
+  show: (name) => go({ ...state, show: name }),
+});
+listenToKeys({
+  ArrowLeft: actions.earlier,
+  ArrowRight: () => { if (!box("later").disabled) actions.later(); },
+  "+": actions.in,
+  "-": actions.out,
+  Escape: () => { if (state.from !== null) go(unzoomed(state)); },
+});
+addEventListener("popstate", () => {
+  state = read(location.search, now_s());
+  draw();
+});
+
+/** Fetch again what is still running. */
+function again() {
+  if (document.hidden || !periodOf(state, now_s()).isRunning) return;
+  meters = null;
+  draw();
+}
+setInterval(again, AGAIN_MS);
+connect({ first: draw(), onReading: () => {}, onStatus: () => false, onChange: again });

@@ -4,7 +4,7 @@ import {
   descriptions, family, format, label, paced, phaseOf, setText, showValues,
 } from "./catalogue.js";
 import { lineChart } from "./chart.js";
-import { History } from "./history.js";
+import { History } from "./meter_history.js";
 import { connect, getJson, notice, now_s, series } from "./live.js";
 import { Meter, about, showDirection, showState } from "./meter_state.js";
 import { showPhases } from "./phases.js";
