@@ -52,6 +52,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def test_a_recorder_that_is_offline_is_named_until_it_runs_again(site: Site) -> None:
     recorder = site.start("recorder")
+    recorder.wait_for("connected")
     wait_until(lambda: site.ready() == (200, {"status": "ready"}), what="readiness")
 
     recorder.process.kill()
