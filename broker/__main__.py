@@ -64,7 +64,7 @@ def run_embedded(settings: BrokerSettings) -> NoReturn:
     listener = (
         *(settings.mqtt_host, settings.mqtt_port),
         *(str(path) if path else None for path in files),
-        settings.log_level,
+        *(str(settings.broker_state), settings.log_level),
     )
     arguments = [sys.executable, "-m", "broker.server", json.dumps(listener)]
     os.execv(sys.executable, arguments)

@@ -103,6 +103,7 @@ class Recorder:
             self._take(self._next_batch())
             if self._commit_is_due():
                 self._commit(stop)
+            self._storage.sync()
             if self._election.is_leader():
                 if self._mqtt.connected:
                     self._request_replays(stop)

@@ -40,6 +40,9 @@ LOOK_S = 1.0
 """Seconds between looks at whether the file of the history is still the same."""
 REPLACED_S = 0.5
 """Seconds to wait before opening a new file: whoever deletes a history deletes three files."""
+SYNC_S = 30.0
+"""Seconds for which a power cut may cost what was committed; a sync at each commit would wear out
+an SD card."""
 T = TypeVar("T")
 
 
@@ -70,6 +73,7 @@ class Storage:
         self._last_file: tuple[int, int] | None = None
         self._look_due_s = 0.0
         self._too_old = 0
+        self._unsynced_s: float | None = None
         self.on_change: Callable[[], None] = lambda: None
         """Called when trouble begins, changes and ends: the caller waits for its write then."""
         subject = f"database {self.name}"
@@ -81,6 +85,12 @@ class Storage:
         )
         self._upkeep_troubles = Reporter(
             logger, subject, advice="its roll-ups wait", level=logging.ERROR
+        )
+        self._sync_troubles = Reporter(
+            logger,
+            f"{subject}: sync",
+            advice="a power cut may cost readings",
+            level=logging.ERROR,
         )
 
     @property
@@ -135,9 +145,12 @@ class Storage:
         give_up: threading.Event,
     ) -> int | None:
         """Store a batch and return how many rows were new; None where `give_up` came first."""
-        return self._try(
+        stored = self._try(
             lambda: self._ready().writer.write(readings, rejected), give_up, lambda _: True
         )
+        if self._unsynced_s is None:
+            self._unsynced_s = time.monotonic()
+        return stored
 
     def store_infos(
         self, infos: Mapping[str, MeterSettings], give_up: threading.Event
@@ -239,6 +252,20 @@ class Storage:
         else:
             if not self._history.upkeep.due():
                 self._upkeep_troubles.works("roll-ups go on")
+
+    def sync(self, after_s: float = SYNC_S) -> None:
+        """Wait for the disk where commits of so many seconds ago would not survive a power cut."""
+        if self._unsynced_s is None or time.monotonic() - self._unsynced_s < after_s:
+            return
+        self._unsynced_s = None
+        try:
+            dialect_of(self._database).sync()
+        except FileNotFoundError:
+            return  # the file was replaced: the next write opens the new one
+        except OSError as error:
+            self._sync_troubles.failed(str(error))
+        else:
+            self._sync_troubles.works()
 
     def close(self) -> None:
         """Release the database."""

@@ -107,6 +107,11 @@ class MqttClient:
         return self._up.is_set()
 
     @property
+    def subscribed(self) -> bool:
+        """Whether the broker has acknowledged all subscriptions: from then on nothing is missed."""
+        return self.connected and not self._requested
+
+    @property
     def trouble(self) -> str | None:
         """Why there is no connection, as an error message; None where there is one."""
         return None if self.connected else self._reporter.trouble or "not connected yet"

@@ -5,6 +5,7 @@ from flask import Flask
 import history  # noqa: F401  # before peewee: see there
 from web import (
     access,
+    assets,
     energy,
     headers,
     health,
@@ -20,7 +21,10 @@ from web import (
     readings,
     responses,
     site,
+    statements,
     tariffs,
+    utility_readings,
+    voids,
 )
 from web.context import KEY, Parts
 from web.proxies import TrustedProxies
@@ -32,12 +36,16 @@ APIS = (
     meter_settings.api,
     energy.api,
     site.api,
+    statements.api,
+    utility_readings.api,
+    voids.api,
     readings.api,
     posting.api,
     quantities.api,
     tariffs.api,
 )
 BLUEPRINTS = (
+    assets.blueprint,
     login.blueprint,
     pages.blueprint,
     health.blueprint,

@@ -7,6 +7,7 @@ from functools import partial
 
 from flask import Flask, Response, request
 
+from web.assets import FOR_EVER
 from web.context import Parts
 
 CSP = (
@@ -23,6 +24,8 @@ MOST_CACHED = 100
 STREAM_LEVEL = 1
 """A third of the time of level 6, for a tenth more bytes."""
 _VARY = dict.fromkeys(("application/json", "text/csv"), "Accept, Accept-Encoding")
+_CORS_METHODS = "GET, POST, PATCH"
+_CORS_HEADERS = "Authorization, Content-Type, If-None-Match"
 _TEXTS = ("text/", "application/json", "application/javascript", "image/svg+xml")
 
 
@@ -35,11 +38,11 @@ def init_app(app: Flask, shared: Parts) -> None:
 
 def _with_security(response: Response) -> Response:
     docs = request.path.startswith("/docs")
-    response.headers["Content-Security-Policy"] = DOCS_CSP if docs else CSP
+    response.headers.setdefault("Content-Security-Policy", DOCS_CSP if docs else CSP)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    if not _is_versioned(response):
+    if not _is_cacheable(response):
         response.headers["Cache-Control"] = _cache_control(request.path)
     return response
 
@@ -50,9 +53,13 @@ def _vary(response: Response, header: str) -> None:
     response.headers["Vary"] = f"{others}, {header}" if others else header
 
 
-def _is_versioned(response: Response) -> bool:
+def _is_of_rest(response: Response) -> bool:
     """Return whether it is one that REST has given an ETag."""
     return response.headers.get("Cache-Control", "").startswith("private")
+
+
+def _is_cacheable(response: Response) -> bool:
+    return _is_of_rest(response) or response.headers.get("Cache-Control") == FOR_EVER
 
 
 def _cache_control(path: str) -> str:
@@ -69,8 +76,8 @@ def _with_cors(origins: tuple[str, ...]) -> Callable[[Response], Response]:
             response.headers["Access-Control-Allow-Origin"] = request.origin
             response.headers["Access-Control-Expose-Headers"] = "ETag, Link"
             if request.method == "OPTIONS":
-                response.headers["Access-Control-Allow-Methods"] = "GET, POST"
-                response.headers["Access-Control-Allow-Headers"] = "Content-Type, Authorization"
+                response.headers["Access-Control-Allow-Methods"] = _CORS_METHODS
+                response.headers["Access-Control-Allow-Headers"] = _CORS_HEADERS
                 response.headers["Access-Control-Max-Age"] = "3600"
         return response
 
@@ -98,7 +105,7 @@ class _Compression:
         if len(body) < LEAST_COMPRESSED_BYTES:
             return response
         etag, _ = response.get_etag()
-        response.set_data(self._compressed(None if _is_versioned(response) else etag, body))
+        response.set_data(self._compressed(None if _is_of_rest(response) else etag, body))
         response.headers["Content-Encoding"] = "gzip"
         response.headers.remove("Accept-Ranges")
         if etag:

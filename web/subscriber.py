@@ -42,13 +42,13 @@ class Subscriber:
 
     @property
     def connected(self) -> bool:
-        """Whether the client is connected to the broker."""
+        """Whether the client is connected to the broker, and can publish."""
         return self._mqtt.connected
 
     @property
     def trouble(self) -> str | None:
-        """Why there is no connection; None where there is one."""
-        return self._mqtt.trouble
+        """Why there is no connection or it may miss messages; None where all is well."""
+        return self._mqtt.trouble or (None if self._mqtt.subscribed else "not subscribed yet")
 
     @property
     def waiting(self) -> int:

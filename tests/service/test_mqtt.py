@@ -21,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from service.mqtt import MqttClient, Subscription
 from service.settings import Settings
 from tests.support.parts import Part, free_port, listens, require, wait_until
+from tests.support.slow_broker import SlowBroker
 
 STAYS_ONLINE = """
 from service.mqtt import MqttClient
@@ -67,7 +68,7 @@ def clients() -> Iterator[Callable[..., MqttClient]]:
 def subscribed(client: MqttClient) -> MqttClient:
     """Wait until the broker has confirmed what a client subscribes to: only then it delivers."""
     assert client.wait_connected(10)
-    wait_until(lambda: not client._requested, what="the subscriptions")
+    wait_until(lambda: client.subscribed, what="the subscriptions")
     return client
 
 
@@ -131,6 +132,22 @@ def test_a_listener_that_is_not_a_broker_is_reported(
             wait_until(lambda: "no MQTT response; check that this is a broker" in caplog.text)
         finally:
             server.shutdown()
+
+
+def test_a_client_is_subscribed_when_the_broker_has_acknowledged_that(
+    clients: Callable[..., MqttClient],
+) -> None:
+    with SlowBroker() as broker:
+        subscriptions = (Subscription("meters/#", 0),)
+        client = clients(broker.port, "patient", subscriptions=subscriptions)
+        assert broker.subscribed.wait(30)
+        assert client.wait_connected(30)
+        assert not client.subscribed
+
+        broker.acknowledge()
+
+        wait_until(lambda: client.subscribed)
+        client.stop()
 
 
 def test_two_programs_with_one_client_id_log_why_they_lose_their_connections(

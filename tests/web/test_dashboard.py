@@ -38,7 +38,7 @@ STATIC = ROOT / "web" / "static"
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 MOST_BYTES = 75_000
-MOST_FILES = 12
+MOST_REQUESTS = 15
 THREE_PHASES = {
     "voltage_l1": 231.25, "voltage_l2": 229.5, "voltage_l3": 230.75,
     "current_l1": 3.5, "current_l2": 1.25, "current_l3": 0.5,
@@ -301,12 +301,17 @@ def test_first_load_is_light(house: House, chromium: Browser) -> None:
     answers: list[Response] = []
     page.on("response", lambda answer: answers.append(answer))
     page.goto(house.url, wait_until="networkidle")
-    files = [a for a in answers if "/static/" in a.url or urlsplit(a.url).path == "/"]
-    sizes = {urlsplit(each.url).path: each.request.sizes()["responseBodySize"] for each in files}
+    sizes = {
+        urlsplit(each.url).path: each.request.sizes()["responseBodySize"]
+        for each in answers
+        if each.status == 200
+    }
     context.close()
 
-    assert sum(sizes.values()) <= MOST_BYTES, sizes
-    assert len(sizes) <= MOST_FILES, sizes
+    files = {path: size for path, size in sizes.items() if path == "/" or "." in path}
+    assert len(files) == 5, files
+    assert sum(files.values()) <= MOST_BYTES, files
+    assert len(answers) <= MOST_REQUESTS, [answer.url for answer in answers]
 
 
 @pytest.mark.browser

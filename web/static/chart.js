@@ -4,6 +4,7 @@ import {
   ZONE, axisTexts, decimals, element, format, isAdditive, label, localTime, phaseOf, setText,
   shortLabel, timeTick,
 } from "./catalogue.js";
+import { uPlot } from "./vendor/uPlot.iife.min.js";
 
 const charts = new Set();
 const FONT = "500 12px Figtree, system-ui, sans-serif";
@@ -94,11 +95,11 @@ function zeroLine(chart) {
 }
 
 // Its local parts are those of the site's time zone: ticks are at its hours and days.
-const tzDate = (at_s) => window.uPlot.tzDate(new Date(at_s * 1000), ZONE);
+const tzDate = (at_s) => uPlot.tzDate(new Date(at_s * 1000), ZONE);
 
 function place(box, options, columns) {
   const size = () => ({ width: box.clientWidth, height: box.clientHeight });
-  const chart = new window.uPlot({ tzDate, ...options, ...size() }, columns, box);
+  const chart = new uPlot({ tzDate, ...options, ...size() }, columns, box);
   charts.add(chart);
   new ResizeObserver(() => {
     const { width, height } = size();
