@@ -35,11 +35,11 @@ class Numbers(NamedTuple):
     def read(cls, upto: int, text: str) -> "Numbers":
         """Return what the columns `seq_upto` and `seq_above` of a meter hold.
 
-        Numbers that no message may have, which earlier versions stored, are as if there were none.
+        Numbers that no bridge reaches, which earlier versions believed, are as if not there.
         """
         runs = json.loads(text) if text else ()
-        above = tuple((first, last) for first, last in runs if last <= HIGHEST_SEQ)
-        return cls(upto if upto <= HIGHEST_SEQ else 0, above)
+        above = tuple((first, last) for first, last in runs if last < HIGHEST_SEQ)
+        return cls(upto if upto < HIGHEST_SEQ else 0, above)
 
     @property
     def text(self) -> str:

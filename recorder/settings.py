@@ -37,7 +37,10 @@ class RecorderSettings(Settings):
         "all other readings, and those of a group, are committed at once.",
     )
     new_meters_per_hour: int = Field(
-        1000, ge=0, description="Number of new meter ids to accept per hour."
+        1000,
+        ge=0,
+        description="Number of new meter ids to accept per hour; as many more that have a status "
+        "or info, and as many more that a bridge lists.",
     )
     keep_readings_days: Days = Field(
         30, description="Days to keep readings at full resolution (0 = forever)."

@@ -60,6 +60,12 @@ def test_runs_above_a_gap_are_bounded() -> None:
     assert len(numbers.above) == MOST_RUNS
 
 
+@pytest.mark.parametrize("number", [2**53, 2**63 - 1])
+def test_numbers_that_no_bridge_reaches_are_as_if_they_were_not_there(number: int) -> None:
+    assert Numbers.read(number, f"[[{number},{number}]]") == Numbers()
+    assert Numbers.read(7, f"[[9,9],[{number},{number}]]") == Numbers(7, ((9, 9),))
+
+
 @pytest.fixture
 def writer(database: peewee.Database) -> Writer:
     return Writer(database)
