@@ -50,6 +50,7 @@ chaos: $(DEVELOPMENT) ## kill parts in random order, then compare readings; ARGS
 power-cuts: $(DEVELOPMENT) ## cut the power hundreds of times, then look for what was acknowledged; ARGS='--seed 7'
 	@tools/install-test-packages
 	@$(BIN)/python -m tests.system.power_cuts $(ARGS)
+	@DAMAGE_FLIPS=400 $(BIN)/python -m pytest -q --timeout 3600 tests/system/test_rotten_bits.py
 
 bench: $(DEVELOPMENT) ## measure, each figure beside its reference
 	@missed=0; for each in benchmarks/*.py; do \

@@ -64,22 +64,18 @@ class Pipeline:
         *,
         small_disk: bool = True,
         journal_s: float = JOURNAL_S,
+        port: int | None = None,
     ) -> None:
         self.directory = directory
         self._journal_s = journal_s
         self.meters = Meters()
-        self.mqtt = free_port()
+        self.mqtt = port or free_port()
         self.kind = broker
         self.parts: dict[str, Part] = {}
         self.clock = directory / "clock"
         self.set_clock(0)
-        self.history.parent.mkdir(parents=True)
+        self.history.parent.mkdir(parents=True, exist_ok=True)
         self.disk = small_disk and mount(self.history.parent, DISK_BYTES)
-        self.log = Part(
-            *(require("mosquitto_sub"), "-p", str(self.mqtt), "-i", "log", "-c", "-q", "1"),
-            *("-t", "meters/+/reading"),
-            directory=directory,
-        )
 
     @property
     def history(self) -> Path:
@@ -173,7 +169,13 @@ class Pipeline:
             return database.execute(query).fetchall()
 
     def __enter__(self) -> Self:
-        for name in ("broker", "gateway_bridge", "recorder"):
+        self.start("broker")
+        self.log = Part(  # it ends at once where there is no broker yet
+            *(require("mosquitto_sub"), "-p", str(self.mqtt), "-i", "log", "-c", "-q", "1"),
+            *("-t", "meters/+/reading"),
+            directory=self.directory,
+        )
+        for name in ("gateway_bridge", "recorder"):
             self.start(name)
         return self
 

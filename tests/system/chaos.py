@@ -148,7 +148,7 @@ class Chaos:
         for key in received.keys() - journal.keys() - rows.keys():
             if self._two_died(key[1] / 1000):
                 outcome.died_with_two += 1
-            elif key[1] / 1000 < time.time() - NEAR_S:
+            elif key[1] / 1000 < time.time() - NEAR_S - self._clock_s:
                 outcome.lost.append(key)
         known = {
             key: journal.get(key, set()) | received.get(key, set())
