@@ -1,6 +1,7 @@
 """`meterflow check`: whether the history is sound."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ from history.checks import (
 from history.database import name_of, reading
 from history.day_checksums import DayChecksums
 from history.dialect import dialect_of
+from history.errors import StorageError
 from history.exchange.archive import Archive
 from history.tables import Meter
 from history.voids import Void, read_voids
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     screen = Screen(as_json=options.json)
     settings = RecorderSettings.load()
-    with reading(settings.database_url) as database:
+    with reading(settings.database_url) as database, _values_as_written(database):
         chosen = meters(database, options.meter)
         problems = _check_file(screen, database)
         damaged = _check_archive(screen, settings.archive())
@@ -65,6 +67,18 @@ def main(arguments: Sequence[str]) -> int:
         }
     )
     return 0 if sound else 1
+
+
+@contextlib.contextmanager
+def _values_as_written(database: peewee.Database) -> Iterator[None]:
+    """Turn errors by values that no program has written, such as a text for a number."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        raise StorageError(
+            f"database {name_of(database)}: holds a value that no program has written: {error}",
+            remedy="the file is damaged: restore a backup",
+        ) from error
 
 
 def _check_file(screen: Screen, database: peewee.Database) -> list[str] | None:
