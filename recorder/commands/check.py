@@ -44,8 +44,8 @@ def main(arguments: Sequence[str]) -> int:
     screen = Screen(as_json=options.json)
     settings = RecorderSettings.load()
     with reading(settings.database_url) as database, _values_as_written(database):
-        chosen = meters(database, options.meter)
         problems = _check_file(screen, database)
+        chosen = [] if problems else meters(database, options.meter)
         damaged = _check_archive(screen, settings.archive())
         changed = _check_days(screen, database, chosen)
         days, wrong = _check_rollups(screen, database, chosen)
@@ -74,7 +74,7 @@ def _values_as_written(database: peewee.Database) -> Iterator[None]:
     """Turn errors by values that no program has written, such as a text for a number."""
     try:
         yield
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
         raise StorageError(
             f"database {name_of(database)}: holds a value that no program has written: {error}",
             remedy="the file is damaged: restore a backup",
@@ -91,7 +91,7 @@ def _check_file(screen: Screen, database: peewee.Database) -> list[str] | None:
     for problem in problems:
         screen.say(f"{name_of(database)}: {problem}")
     if problems:
-        screen.say("the file is damaged: export what can be read, and restore a backup")
+        screen.say("the file is damaged, the rest unchecked: export what can be read, restore a backup")
     else:
         screen.say(f"{name_of(database)}: sound")
     return problems
