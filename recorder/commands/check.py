@@ -91,7 +91,9 @@ def _check_file(screen: Screen, database: peewee.Database) -> list[str] | None:
     for problem in problems:
         screen.say(f"{name_of(database)}: {problem}")
     if problems:
-        screen.say("the file is damaged, the rest unchecked: export what can be read, restore a backup")
+        screen.say(
+            "the file is damaged, the rest unchecked: export what can be read, restore a backup"
+        )
     else:
         screen.say(f"{name_of(database)}: sound")
     return problems
