@@ -14,7 +14,8 @@ DEVELOPMENT := $(VENV)/.development-$(VERSION)
 PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet \
 	--disable-pip-version-check --no-warn-script-location -c constraints.txt
 
-.PHONY: help run test test-slow chaos power-cuts check fix bench docs screenshots lock fresh clean set-up
+.PHONY: help run test test-slow chaos chaos-long power-cuts check fix bench docs screenshots \
+	lock fresh clean set-up
 
 # For tools/fresh-machine: the part of `make run` before it runs.
 set-up: $(RUNTIME)
@@ -47,9 +48,16 @@ chaos: $(DEVELOPMENT) ## kill parts in random order, then compare readings; ARGS
 	@tools/install-test-packages
 	@$(BIN)/python -m tests.system.chaos $(ARGS)
 
+chaos-long: $(DEVELOPMENT) ## the same for half an hour: both brokers, PostgreSQL, a group of recorders
+	@tools/install-test-packages
+	@$(BIN)/python -m tests.system.chaos --seconds 450 $(ARGS)
+	@$(BIN)/python -m tests.system.chaos --seconds 450 --broker mosquitto --group $(ARGS)
+	@$(BIN)/python -m tests.system.chaos --seconds 450 --broker mosquitto --group --database postgresql $(ARGS)
+
 power-cuts: $(DEVELOPMENT) ## cut the power hundreds of times, then look for what was acknowledged; ARGS='--seed 7'
 	@tools/install-test-packages
 	@$(BIN)/python -m tests.system.power_cuts $(ARGS)
+	@DAMAGE_FLIPS=400 $(BIN)/python -m pytest -q --timeout 3600 tests/system/test_rotten_bits.py
 
 bench: $(DEVELOPMENT) ## measure, each figure beside its reference
 	@missed=0; for each in benchmarks/*.py; do \

@@ -85,6 +85,9 @@ class RetainedMessages:
         except sqlite3.Error:
             database.close()
             raise
+        except UnicodeDecodeError as error:  # of the text of an error
+            database.close()
+            raise sqlite3.DatabaseError("its tables have damaged names") from error
         return database
 
     def _read(self, database: sqlite3.Connection) -> None:

@@ -101,7 +101,7 @@ def storage_errors(database: peewee.Database) -> Iterator[None]:
     """Turn the driver's errors into StorageError, with the name of the database and a remedy."""
     try:
         yield
-    except (peewee.DatabaseError, peewee.InterfaceError, OSError) as error:
+    except (peewee.DatabaseError, peewee.InterfaceError, OSError, UnicodeDecodeError) as error:
         problem = problem_of(error)
         text = " ".join(str(problem.error).split())
         raise StorageError(

@@ -46,7 +46,10 @@ _SQLITE_PROBLEMS = {
         False,
         "the file is damaged: replace it with a backup; bridges send what came since",
     ),
-    sqlite3.SQLITE_NOTADB: (False, "DATABASE_URL names another program's file"),
+    sqlite3.SQLITE_NOTADB: (
+        False,
+        "DATABASE_URL names another program's file, or the file is damaged: restore a backup",
+    ),
 }
 _POSTGRESQL_PROBLEMS = {
     "08": (True, "check the server and the network"),

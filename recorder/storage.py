@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import random
 import threading
 import time
@@ -41,8 +42,8 @@ LOOK_S = 1.0
 REPLACED_S = 0.5
 """Seconds to wait before opening a new file: whoever deletes a history deletes three files."""
 SYNC_S = 30.0
-"""Seconds for which a power cut may cost what was committed; a sync at each commit would wear out
-an SD card."""
+"""Seconds between syncs, and of commits that a power cut may cost at most: a sync at each commit
+would wear out an SD card."""
 T = TypeVar("T")
 
 
@@ -73,7 +74,7 @@ class Storage:
         self._last_file: tuple[int, int] | None = None
         self._look_due_s = 0.0
         self._too_old = 0
-        self._unsynced_s: float | None = None
+        self._unsynced, self._synced_s = False, -math.inf
         self.on_change: Callable[[], None] = lambda: None
         """Called when trouble begins, changes and ends: the caller waits for its write then."""
         subject = f"database {self.name}"
@@ -148,8 +149,8 @@ class Storage:
         stored = self._try(
             lambda: self._ready().writer.write(readings, rejected), give_up, lambda _: True
         )
-        if self._unsynced_s is None:
-            self._unsynced_s = time.monotonic()
+        self._unsynced = True
+        self.sync()
         return stored
 
     def store_infos(
@@ -253,11 +254,12 @@ class Storage:
             if not self._history.upkeep.due():
                 self._upkeep_troubles.works("roll-ups go on")
 
-    def sync(self, after_s: float = SYNC_S) -> None:
-        """Wait for the disk where commits of so many seconds ago would not survive a power cut."""
-        if self._unsynced_s is None or time.monotonic() - self._unsynced_s < after_s:
+    def sync(self, every_s: float = SYNC_S) -> None:
+        """Wait until commits survive a power cut, at most every so many seconds."""
+        now_s = time.monotonic()
+        if not self._unsynced or now_s < self._synced_s + every_s:
             return
-        self._unsynced_s = None
+        self._unsynced, self._synced_s = False, now_s
         try:
             dialect_of(self._database).sync()
         except FileNotFoundError:

@@ -301,7 +301,10 @@ class JournalFile:
         return self._database
 
     def _run(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        return self._connection.execute(statement, parameters).fetchall()
+        try:
+            return self._connection.execute(statement, parameters).fetchall()
+        except UnicodeDecodeError as error:  # of the text of an error
+            raise sqlite3.DatabaseError("its tables have damaged names") from error
 
 
 def _numbers(block: Sequence[Kept]) -> str:

@@ -1,6 +1,7 @@
 """`meterflow check`: whether the history is sound."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ from history.checks import (
 from history.database import name_of, reading
 from history.day_checksums import DayChecksums
 from history.dialect import dialect_of
+from history.errors import StorageError
 from history.exchange.archive import Archive
 from history.tables import Meter
 from history.voids import Void, read_voids
@@ -41,9 +43,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     screen = Screen(as_json=options.json)
     settings = RecorderSettings.load()
-    with reading(settings.database_url) as database:
-        chosen = meters(database, options.meter)
+    with reading(settings.database_url) as database, _values_as_written(database):
         problems = _check_file(screen, database)
+        chosen = [] if problems else meters(database, options.meter)
         damaged = _check_archive(screen, settings.archive())
         changed = _check_days(screen, database, chosen)
         days, wrong = _check_rollups(screen, database, chosen)
@@ -67,6 +69,18 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if sound else 1
 
 
+@contextlib.contextmanager
+def _values_as_written(database: peewee.Database) -> Iterator[None]:
+    """Turn errors by values that no program has written, such as a text for a number."""
+    try:
+        yield
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+        raise StorageError(
+            f"database {name_of(database)}: holds a value that no program has written: {error}",
+            remedy="the file is damaged: restore a backup",
+        ) from error
+
+
 def _check_file(screen: Screen, database: peewee.Database) -> list[str] | None:
     """Return the problems of the file; None where a server checks its own files."""
     dialect = dialect_of(database)
@@ -77,7 +91,9 @@ def _check_file(screen: Screen, database: peewee.Database) -> list[str] | None:
     for problem in problems:
         screen.say(f"{name_of(database)}: {problem}")
     if problems:
-        screen.say("the file is damaged: export what can be read, and restore a backup")
+        screen.say(
+            "the file is damaged, the rest unchecked: export what can be read, restore a backup"
+        )
     else:
         screen.say(f"{name_of(database)}: sound")
     return problems

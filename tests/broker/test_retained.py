@@ -113,3 +113,17 @@ def test_changed_values_are_written_seldom_and_changed_topics_soon(
     assert asyncio.run(changed_after_writing("t", b"2")), "another value"
     assert not asyncio.run(changed_after_writing("t", b"")), "a topic that is gone"
     messages.close()
+
+
+def test_messages_of_an_older_version_get_checksums(tmp_path: Path) -> None:
+    path = tmp_path / "kept.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(
+            "CREATE TABLE retained (topic TEXT PRIMARY KEY, payload BLOB NOT NULL, "
+            "qos INTEGER NOT NULL) WITHOUT ROWID"
+        )
+        database.execute("INSERT INTO retained VALUES ('t', x'31', 1)")
+        database.commit()
+
+    assert topics_in(path) == ["t"]
+    assert topics_in(path) == ["t"]

@@ -430,3 +430,13 @@ def test_what_leaves_the_table_can_still_be_exported(
 
     assert result.out == "all.csv: 500 readings of 1 meter\n"
     assert len((tmp_path / "all.csv").read_text().splitlines()) == 501
+
+
+def test_check_reports_a_value_of_another_type(run: Run, history: Path) -> None:
+    sql(history, "UPDATE meters SET retention_watermark = x'00' WHERE id = 1")
+
+    result = run("check")
+
+    assert result.code == 1
+    assert "holds a value that no program has written" in result.err
+    assert "restore a backup" in result.err

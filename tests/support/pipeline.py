@@ -1,6 +1,7 @@
 """The whole pipeline as real processes, for the chaos test: to be killed, frozen and damaged."""
 
 import asyncio
+import contextlib
 import shutil
 import signal
 import sqlite3
@@ -11,6 +12,8 @@ from collections import deque
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
+
+import psycopg
 
 from simulator.bus import LineTiming
 from simulator.simulator import Simulator
@@ -64,22 +67,27 @@ class Pipeline:
         *,
         small_disk: bool = True,
         journal_s: float = JOURNAL_S,
+        port: int | None = None,
+        database_url: str | None = None,
+        group: bool = False,
     ) -> None:
         self.directory = directory
         self._journal_s = journal_s
+        self._url = database_url
+        self.recorders = ("recorder", "recorder_2") if group else ("recorder",)
         self.meters = Meters()
-        self.mqtt = free_port()
+        self.mqtt = port or free_port()
         self.kind = broker
         self.parts: dict[str, Part] = {}
         self.clock = directory / "clock"
         self.set_clock(0)
-        self.history.parent.mkdir(parents=True)
-        self.disk = small_disk and mount(self.history.parent, DISK_BYTES)
-        self.log = Part(
-            *(require("mosquitto_sub"), "-p", str(self.mqtt), "-i", "log", "-c", "-q", "1"),
-            *("-t", "meters/+/reading"),
-            directory=directory,
-        )
+        self.history.parent.mkdir(parents=True, exist_ok=True)
+        self.disk = small_disk and not database_url and mount(self.history.parent, DISK_BYTES)
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the history is a file, which can be replaced and whose disk can be full."""
+        return self._url is None
 
     @property
     def history(self) -> Path:
@@ -106,6 +114,10 @@ class Pipeline:
                 "QUANTITIES": "power,energy",
                 "JOURNAL_INTERVAL": self._journal_s,
             }
+        if name in self.recorders:
+            settings["DATABASE_URL"] = self._url or f"sqlite:///{self.history}"
+        if name in self.recorders and len(self.recorders) > 1:
+            settings |= {"RECORDER_GROUP": "house", "RECORDER_NAME": name.replace("_", "-")}
         if name != "broker" and _FAKETIME:
             settings |= {
                 "LD_PRELOAD": _FAKETIME,
@@ -115,7 +127,7 @@ class Pipeline:
                 "NO_FAKE_STAT": 1,
             }
         place = self.directory / name.replace("gateway_", "")
-        self.parts[name] = Part.module(name, directory=place, **settings)
+        self.parts[name] = Part.module(name.removesuffix("_2"), directory=place, **settings)
         if name == "broker":
             wait_until(lambda: listens(self.mqtt), what="the broker")
 
@@ -167,13 +179,27 @@ class Pipeline:
     def has_clock(self) -> bool:
         return _FAKETIME is not None
 
-    def rows(self, path: Path, query: str) -> list[tuple[Any, ...]]:
-        """Return what another program sees in a database."""
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as database:
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return what another program sees in the history; nothing while it has no tables."""
+        if self._url:
+            with (
+                contextlib.suppress(psycopg.errors.UndefinedTable),
+                psycopg.connect(self._url) as it,
+            ):
+                return it.execute(query).fetchall()
+            return []
+        uri = f"file:{self.history}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=10)) as database:
             return database.execute(query).fetchall()
 
     def __enter__(self) -> Self:
-        for name in ("broker", "gateway_bridge", "recorder"):
+        self.start("broker")
+        self.log = Part(  # it ends at once where there is no broker yet
+            *(require("mosquitto_sub"), "-p", str(self.mqtt), "-i", "log", "-c", "-q", "1"),
+            *("-t", "meters/+/reading"),
+            directory=self.directory,
+        )
+        for name in ("gateway_bridge", *self.recorders):
             self.start(name)
         return self
 

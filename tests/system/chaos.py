@@ -1,6 +1,7 @@
 """Chaos: parts die in random order, and no reading is lost, stored twice or changed.
 
     python -m tests.system.chaos --seconds 120 --broker mosquitto --seed 7
+    python -m tests.system.chaos --seconds 450 --broker mosquitto --database postgresql --group
 
 Three sources show what the history should contain: the bridge's journal, an independent
 subscriber, and the responses of the simulated meters.
@@ -14,9 +15,9 @@ import struct
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,13 +26,14 @@ from gateway_bridge.models import MODELS
 from tests.support.journals import journaled
 from tests.support.parts import wait_until
 from tests.support.pipeline import JOURNAL_S, RATE, Pipeline
+from tests.support.postgresql import server
 
 SETTLE_S = 90.0
 NEAR_S = JOURNAL_S + 3
 BACK_S = 30.0
 """Seconds that the clock is set back."""
 BROKERS = ("mosquitto", "embedded")
-PARTS = ("gateway_bridge", "broker", "recorder")
+DATABASES = ("sqlite", "postgresql")
 
 Key = tuple[str, int]
 """A meter and epoch ms."""
@@ -63,7 +65,7 @@ class Outcome:
 
     def __str__(self) -> str:
         return (
-            f"seed {self.seed}: {len(self.actions)} faults ({', '.join(self.actions)}); "
+            f"seed {self.seed}: {len(self.actions)} faults ({_counts(self.actions)}); "
             f"{self.served} different answers of meters, {self.expected} readings, "
             f"{self.stored} stored, "
             f"lost {len(self.lost) + len(self.unread)}, changed {len(self.changed)}, "
@@ -78,6 +80,7 @@ class Chaos:
 
     def __init__(self, pipeline: Pipeline, seed: int) -> None:
         self._pipeline = pipeline
+        self._parts = ("gateway_bridge", "broker", *pipeline.recorders)
         self._dice = random.Random(seed)
         self._outcome = Outcome(seed)
         self._killed_s: dict[str, list[float]] = defaultdict(list)
@@ -86,13 +89,16 @@ class Chaos:
 
     def inject(self, seconds: float) -> None:
         """Inject one fault after the other, each kind at least once if time allows."""
-        faults = [self._kill] * 3 + [self._freeze, self._rob_broker, self._restore]
+        faults = [self._kill] * 3 + [self._freeze, self._rob_broker]
+        if self._pipeline.has_file:
+            faults.append(self._restore)
         if self._pipeline.disk:
             faults.append(self._fill_disk)
         if self._pipeline.has_clock:
             faults.append(self._set_clock_back)
         wait_until(self._has_begun, what="the first rows")
-        self._pipeline.back_up()
+        if self._pipeline.has_file:
+            self._pipeline.back_up()
         ends_s = time.monotonic() + seconds
         left: list[object] = []
         while time.monotonic() < ends_s:
@@ -101,7 +107,7 @@ class Chaos:
             assert callable(fault)
             fault()
             time.sleep(self._dice.uniform(0.3, 2))
-            for name in PARTS:
+            for name in self._parts:
                 self._pipeline.start(name)
             time.sleep(self._dice.uniform(0.2, 1.5))
 
@@ -148,7 +154,7 @@ class Chaos:
         for key in received.keys() - journal.keys() - rows.keys():
             if self._two_died(key[1] / 1000):
                 outcome.died_with_two += 1
-            elif key[1] / 1000 < time.time() - NEAR_S:
+            elif key[1] / 1000 < time.time() - NEAR_S - self._clock_s:
                 outcome.lost.append(key)
         known = {
             key: journal.get(key, set()) | received.get(key, set())
@@ -177,7 +183,7 @@ class Chaos:
         return any(begin_s - NEAR_S < at_s < end_s + 2 for begin_s, end_s in self._disturbances)
 
     def _kill(self) -> None:
-        names = self._dice.sample(PARTS, self._dice.choice((1, 1, 1, 2, 3)))
+        names = self._dice.sample(self._parts, self._dice.choice((1, 1, 1, 2, 3)))
         self._note("kill " + "+".join(names))
         for name in names:
             self._die(name)
@@ -189,7 +195,7 @@ class Chaos:
         self._pipeline.kill(name)
 
     def _freeze(self) -> None:
-        name = self._dice.choice(PARTS)
+        name = self._dice.choice(self._parts)
         self._note(f"stop {name}")
         began_s = time.time()
         self._pipeline.freeze(name, self._dice.uniform(0.5, 4))
@@ -203,7 +209,8 @@ class Chaos:
 
     def _restore(self) -> None:
         self._note("history restored")
-        self._die("recorder")
+        for name in self._pipeline.recorders:
+            self._die(name)
         self._pipeline.restore()
 
     def _fill_disk(self) -> None:
@@ -245,7 +252,7 @@ class Chaos:
 
     def _rows(self) -> dict[Key, Values]:
         query = "SELECT name, ts, power, energy FROM readings_raw JOIN meters ON id = meter"
-        rows = self._pipeline.rows(self._pipeline.history, query)
+        rows = self._pipeline.rows(query)
         return {(meter, ts): (power, energy) for meter, ts, power, energy in rows}
 
     def _served(self) -> dict[str, dict[Values, float]]:
@@ -277,10 +284,20 @@ def _thousandths(value: float) -> int:
     return round(round(value, 3) * 1000)
 
 
-def run(broker: str, seconds: float, seed: int) -> Outcome:
+def _counts(actions: Iterable[str]) -> str:
+    counts = Counter(actions)
+    return ", ".join(f"{counts[action]} x {action}" for action in sorted(counts))
+
+
+def run(
+    broker: str, seconds: float, seed: int, *, database: str = "sqlite", group: bool = False
+) -> Outcome:
     """Inject faults into a new pipeline, and return the outcome."""
-    place = tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True)
-    with place, Pipeline(Path(place.name), broker) as pipeline:
+    with ExitStack() as stack:
+        place = tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True)
+        directory = Path(stack.enter_context(place))
+        url = stack.enter_context(server()) if database == "postgresql" else None
+        pipeline = stack.enter_context(Pipeline(directory, broker, database_url=url, group=group))
         chaos = Chaos(pipeline, seed)
         chaos.inject(seconds)
         return chaos.compare()
@@ -291,6 +308,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="how long, per broker")
     parser.add_argument("--broker", choices=BROKERS, action="append")
+    parser.add_argument("--database", choices=DATABASES, default="sqlite")
+    parser.add_argument("--group", action="store_true", help="two recorders (Mosquitto only)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     options = parser.parse_args()
     good = True
@@ -300,7 +319,13 @@ def main() -> None:
             f" seed {options.seed}\n"
         )
         sys.stdout.flush()
-        outcome = run(broker, options.seconds, options.seed)
+        outcome = run(
+            broker,
+            options.seconds,
+            options.seed,
+            database=options.database,
+            group=options.group,
+        )
         good &= outcome.good
         sys.stdout.write(f"{broker}: {'good' if outcome.good else 'BAD'}: {outcome}\n")
     sys.exit(not good)

@@ -3,8 +3,9 @@
     python -m tests.system.power_cuts --cuts 400 --seed 7
 
 All kinds of files are written on a disk that records what it is asked to do; cuts at random
-moments of that recording are then derived and judged. With `--seconds` the whole pipeline runs on
-such a disk instead, and is cut as often: how many seconds of readings does that cost?
+moments of that recording are then derived and judged. Then the whole pipeline runs on such a disk
+for `--seconds`, and is cut as often: how many seconds of readings does that cost? After some of
+these cuts, the programs are started again with what is left.
 """
 
 import argparse
@@ -43,6 +44,7 @@ from recorder.commands import backup
 from recorder.storage import Storage
 from tests.support import pipeline
 from tests.support.forgetful_disk import MODES, Cut, Mode, Op, Recorded, lay_out, survivors
+from tests.support.parts import wait_until
 from web.users import read_accounts, set_token
 
 HISTORY, JOURNAL = Path("energy_meters.db"), Path("state/journal-gateway.db")
@@ -52,6 +54,8 @@ METERS = ("1", "2")
 BRIDGE = "gateway"
 TOPICS, USERS = 7, 3
 HOUR_S = 3600
+BROKERS = ("mosquitto", "embedded")
+RESTART_S = 90.0
 _NEVER = threading.Event()
 
 
@@ -414,8 +418,8 @@ def _kept(path: Path) -> set[tuple[str, int]]:
     return {(each.meter, each.ts) for each in kept}
 
 
-def record_pipeline(directory: Path, broker: str, seconds: float) -> list[Op]:
-    """Run bridge, broker and recorder as they are set by default; return the recording."""
+def record_pipeline(directory: Path, broker: str, seconds: float) -> tuple[list[Op], int]:
+    """Run bridge, broker and recorder as they are set by default; return recording and port."""
     with (
         Recorded(directory) as disk,
         pipeline.Pipeline(disk.mount, broker, small_disk=False, journal_s=30) as whole,
@@ -423,7 +427,29 @@ def record_pipeline(directory: Path, broker: str, seconds: float) -> list[Op]:
         time.sleep(seconds)
         for name in ("gateway_bridge", "recorder", "broker"):
             whole.parts[name].stop()
-    return disk.read()
+    return disk.read(), whole.mqtt
+
+
+def fault_of_restart(place: Path, cut: Cut, broker: str, port: int) -> str | None:
+    """Start the programs with what a cut has left; return what is wrong then."""
+    lay_out({path: c for path, c in cut.files.items() if not path.endswith(".log")}, place)
+    copy = place.parent / "copy"
+    lay_out({path: cut.files[path] for path in cut.files if path.startswith("bridge/")}, copy)
+    kept = _kept(copy / "bridge" / JOURNAL)
+    with pipeline.Pipeline(place, broker, small_disk=False, port=port) as whole:
+        try:
+            wait_until(lambda: kept <= _rows_now(whole.history), RESTART_S, each_s=0.5)
+        except AssertionError:
+            missing = len(kept - _rows_now(whole.history))
+            return f"{missing} of {len(kept)} readings of the journal are not in the history"
+        said = "\n".join(part.output for part in whole.parts.values())
+    return next((line for line in said.splitlines() if "damaged" in line or "ERROR" in line), None)
+
+
+def _rows_now(path: Path) -> set[tuple[str, int]]:
+    with contextlib.suppress(sqlite3.OperationalError):
+        return _rows(path)
+    return set()
 
 
 # -- the program -------------------------------------------------------------------------------
@@ -434,37 +460,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cuts", type=int, default=200, help="of each mode")
     parser.add_argument("--rounds", type=int, default=200, help="of writing")
-    parser.add_argument("--seconds", type=float, help="run a pipeline for so long instead")
+    parser.add_argument("--seconds", type=float, default=120, help="of a pipeline; 0: none")
+    parser.add_argument("--restarts", type=int, default=3, help="cuts after which programs start")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     options = parser.parse_args()
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="power-cuts-") as name:
-        if options.seconds:
-            wrong = _cut_pipelines(Path(name), options)
-        else:
-            ops = record(Path(name), options.rounds, options.seed)
-            _say(f"{len(ops)} operations, seed {options.seed}")
-            for mode in MODES:
-                faults = dict(judge(ops, options.cuts, mode, options.seed))
-                bad = {moment: found for moment, found in faults.items() if found}
-                wrong += len(bad)
-                _say(f"{mode}: {len(faults)} cuts, {len(bad)} with faults")
-                for moment, found in list(bad.items())[:10]:
-                    _say(f"  before operation {moment}: {'; '.join(found)}")
+        ops = record(Path(name), options.rounds, options.seed)
+        _say(f"all files: {len(ops)} operations, seed {options.seed}")
+        for mode in MODES:
+            faults = dict(judge(ops, options.cuts, mode, options.seed))
+            bad = {moment: found for moment, found in faults.items() if found}
+            wrong += len(bad)
+            _say(f"{mode}: {len(faults)} cuts, {len(bad)} with faults")
+            for moment, found in list(bad.items())[:10]:
+                _say(f"  before operation {moment}: {'; '.join(found)}")
+        for broker in BROKERS if options.seconds else ():
+            wrong += _cut_pipeline(Path(name, broker), broker, options)
     sys.exit(bool(wrong))
 
 
-def _cut_pipelines(directory: Path, options: argparse.Namespace) -> int:
+def _cut_pipeline(directory: Path, broker: str, options: argparse.Namespace) -> int:
+    """Record a pipeline, cut it, and start it again; return how many faults there are."""
+    ops, port = record_pipeline(directory, broker, options.seconds)
     wrong = 0
-    for broker in ("mosquitto", "embedded"):
-        ops = record_pipeline(directory / broker, broker, options.seconds)
-        for mode in MODES:
-            cuts = PipelineCuts(ops)
-            cuts.run(options.cuts, mode, options.seed)
-            wrong += len(cuts.losses.faults) + cuts.losses.after_replay
-            _say(f"{broker}, {mode}, seed {options.seed}: {cuts.losses}")
-            for fault in cuts.losses.faults[:5]:
-                _say(f"  {fault}")
+    for mode in MODES:
+        cuts = PipelineCuts(ops)
+        cuts.run(options.cuts, mode, options.seed)
+        wrong += len(cuts.losses.faults) + cuts.losses.after_replay
+        _say(f"{broker}, {mode}, seed {options.seed}: {cuts.losses}")
+        for fault in cuts.losses.faults[:5]:
+            _say(f"  {fault}")
+    dice = random.Random(options.seed)
+    moments = sorted(dice.sample(range(len(ops) // 2, len(ops)), options.restarts))
+    for number, cut in enumerate(survivors(ops, moments, "tear", dice)):
+        place = directory / str(number) / "disk"
+        fault = fault_of_restart(place, cut, broker, port)
+        wrong += bool(fault)
+        _say(
+            f"{broker}, started again after a cut: {fault or 'all that the journal has is stored'}"
+        )
     return wrong
 
 

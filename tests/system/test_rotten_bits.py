@@ -82,7 +82,7 @@ def test_a_journal_loses_what_was_on_a_page_and_nothing_else(
 ) -> None:
     sound = tmp_path / "sound.db"
     kept = journal_of_blocks(sound)
-    for what, content in damaged(sound, MANY or 60, dice):
+    for what, content in damaged(sound, MANY or 40, dice):
         path = tmp_path / what / "journal.db"
         path.parent.mkdir()
         path.write_bytes(content)
@@ -131,7 +131,7 @@ def test_a_retained_message_that_the_disk_has_changed_is_dropped(
     asyncio.run(messages.write())
     messages.close()
     kept = set(messages.items())
-    for what, content in damaged(sound, MANY or 60, dice):
+    for what, content in damaged(sound, MANY or 40, dice):
         path = tmp_path / what / "retained.db"
         path.parent.mkdir()
         path.write_bytes(content)
@@ -241,7 +241,7 @@ def test_check_notices_what_the_disk_has_changed_in_the_history(
     assert checked(history)[0]
     silent = []
     path = tmp_path / "energy_meters.db"
-    for what, content in damaged(history, MANY or 60, dice):
+    for what, content in damaged(history, MANY or 40, dice):
         path.write_bytes(content)
 
         sound, _ = checked(path)

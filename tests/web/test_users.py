@@ -206,3 +206,20 @@ def test_a_service_does_not_start_with_an_invalid_file(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match=r"web-users: line 2 should be 'user NAME ROLE HASH'"):
         UsersFile(tmp_path / "web-users")
+
+
+def test_a_line_that_the_disk_has_changed_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "web-users"
+    set_user(file, "anna", "viewer", PASSWORD)
+    file.write_text(file.read_text().replace("anna", "anne"))
+
+    with pytest.raises(SettingsError, match="line 1 was changed by hand or by a failing disk"):
+        read_accounts(file)
+
+
+def test_a_line_without_a_checksum_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "web-users"
+    set_user(file, "anna", "viewer", PASSWORD)
+    file.write_text(file.read_text().rpartition(" ")[0] + "\n")
+
+    assert is_password(read_accounts(file).user("anna"), PASSWORD)
