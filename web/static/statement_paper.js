@@ -15,6 +15,11 @@ const FIGURES = {
   "measured at consumers": "Measured at consumers",
   "not measured at consumers": "Not measured at consumers",
 };
+/** Lines of a bill that no person has named. */
+const ITEMS = {
+  energy: "energy", "other times": "other times", "dynamic price": "dynamic price",
+  "feed-in": "feed-in", tax: "tax", "standing charge": "standing charge",
+};
 const UNITS = {
   day: ["1 day", "{number} days"], month: ["1 month", "{number} months"],
   year: ["1 year", "{number} years"],
@@ -92,7 +97,7 @@ export function paper(each, file) {
   const registers = each.registers.map(({ counter, opening, closing, counted }) =>
     [label(counter), ...[opening, closing, counted].map((value) => number(value, 3))]);
   const items = each.items.map((item) =>
-    [capital(item.name), quantity(item), price(item), number(item.amount, 2)]);
+    [capital(ITEMS[item.name] ? t(ITEMS[item.name]) : item.name), quantity(item), price(item), number(item.amount, 2)]);
   const total = each.total === null ? t(UNKNOWN) : number(each.total, 2);
   const remarks = [...remarksOf(each)];
   return element("article", { class: "paper", "data-meter": each.meter_id },
