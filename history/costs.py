@@ -268,9 +268,9 @@ class Pricing:
 
     def _standing(self, rates: Rates, segment: Segment) -> Iterator[tuple[str, str, float, float]]:
         """Yield name, unit, price and number of units of each charge; a day has an equal share."""
-        if not rates.standing:
-            return
         end = min(segment.end, self._now)
+        if not rates.standing or end <= segment.start:
+            return
         units = {"day": 0.0, "month": 0.0, "year": 0.0}
         for day in self._days(segment.start, end):
             share = (min(end, day.end) - max(segment.start, day.start)) / (day.end - day.start)
@@ -285,10 +285,11 @@ class Pricing:
         day = self._day
         if day is None or not day.start <= since < day.end:
             day = _Day.of(since.astimezone(self._zone).date(), self._zone)
-        while day.start < until:
-            self._day = day
-            yield day
+        yield day
+        while day.end < until:
             day = _Day.of(day.day + _DAY, self._zone)
+            yield day
+        self._day = day
 
 
 class _Day(NamedTuple):

@@ -63,7 +63,10 @@ def balance(site: Site, nets: Mapping[str, Flow]) -> Balance:
     Without a meter of the grid, the house consumes what the meters of its consumers measure.
     """
     flows = {
-        role: _sum(_less(nets.get(name), map(nets.get, others)) for name, others in parts)
+        role: _sum(
+            _less(nets.get(name), map(nets.get, others)) if others else nets.get(name)
+            for name, others in parts
+        )
         for role, parts in site.parts.items()
     }
     grid, consumers = flows.get(Role.GRID), flows.get(Role.CONSUMER)
@@ -300,7 +303,12 @@ def _share(part: Flow, whole: Flow) -> float | None:
 
 def notes(meters: Sequence[Meter], found: Sequence[HousePeriod]) -> list[Note]:
     """Return what a person should look at: parents and figures that do not fit."""
-    return [*_about_parents(meters), *_about_children(found), *_about_directions(found)]
+    return [
+        *_about_parents(meters),
+        *_about_children(found),
+        *_about_directions(found),
+        *_about_exports(found),
+    ]
 
 
 def _about_parents(meters: Sequence[Meter]) -> list[Note]:
@@ -355,6 +363,21 @@ def _about_directions(found: Sequence[HousePeriod]) -> list[Note]:
     ]
 
 
+def _about_exports(found: Sequence[HousePeriod]) -> list[Note]:
+    """Return a note for each meter of the grid that cannot count what a house feeds in."""
+    sites = {id(period.site): period for period in found}
+    return [
+        Note(
+            node.meter_id,
+            "it counts no export; what the house feeds in, if it does, is shown as consumption",
+        )
+        for period in sites.values()
+        if {Role.PRODUCTION, Role.STORAGE} & {*period.site.parts}
+        for node in period.site.tops(Role.GRID)
+        if not node.counts_export and period.meters[node.meter_id].imported is not None
+    ]
+
+
 # -- power -------------------------------------------------------------------------------------
 
 
@@ -383,9 +406,9 @@ def series(
     """Return the power of the house in `points` equal slices from `since` to `until`."""
     site = read(database).site(since, until, now)
     begin, width = since.timestamp(), (until - since).total_seconds() / points
-    measured = {}
+    measured, most = {}, max(points, min(2 * points, MOST_POINTS))
     for name in site.nodes:
-        chart = columns(database, name, ["power"], since, until, min(2 * points, MOST_POINTS))
+        chart = columns(database, name, ["power"], since, until, points, most)
         measured[name] = resampled(chart["ts"], chart["power"], begin, width, points)
     flows = [
         powers(site, {name: values[place] for name, values in measured.items()})
@@ -407,12 +430,18 @@ def resampled(
     points = [(at, value) for at, value in zip(ts, values, strict=True) if at is not None]
     usual = median([b - a for (a, _), (b, _) in pairwise(points)] or [width])
     totals, known = [0.0] * number, [0.0] * number
+    longest = GAP * usual
     for (at, value), (after, _) in pairwise([*points, (inf, None)]):
-        lasts = after - at if after - at <= GAP * usual else usual
+        lasts = after - at if after - at <= longest else usual
         if value is None:
             continue
         first, last = (at - begin) / width, (at + lasts - begin) / width
-        for place in range(max(int(first), 0), min(ceil(last), number)):
+        inside = int(first)
+        if first >= 0 and last <= inside + 1 <= number:  # most points lie within a slice
+            totals[inside] += (last - first) * value
+            known[inside] += last - first
+            continue
+        for place in range(max(inside, 0), min(ceil(last), number)):
             share = min(last, place + 1) - max(first, place)
             totals[place] += share * value
             known[place] += share

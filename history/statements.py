@@ -300,8 +300,9 @@ def _refuse_waiting(database: peewee.Database, meter: Meter, until: datetime) ->
     if fetch_one(
         database,
         "SELECT 1 FROM rollup_dirty WHERE meter = ? AND bucket < ? UNION ALL "
-        "SELECT 1 FROM rollup_running WHERE meter = ? AND bucket + minutes * 60 <= ? LIMIT 1",
-        (meter.id, end, meter.id, end),
+        "SELECT 1 FROM rollup_running WHERE meter = ? AND bucket + minutes * 60 <= ? UNION ALL "
+        "SELECT 1 FROM meters WHERE id = ? AND (backfill_from < ? OR quarters_from < ?) LIMIT 1",
+        (meter.id, end, meter.id, end, meter.id, end * 1000, end),
     ):
         raise WaitingError(
             f"meter {meter.name}: readings before {format_time(until)} wait to be rolled up",
@@ -428,7 +429,8 @@ def _checks(
                 since = each.since.astimezone(zone)
                 moments = [epoch_ms(ts) // QUARTER_MS * QUARTER_MS for ts in (since, reading.ts)]
                 (advance,) = advances.between(moments)[counters[reading.exported]]
-                by_meter = None if advance is None else advance / 1000
+                is_whole = epoch_ms(since) >= meter.first_ts
+                by_meter = advance / 1000 if is_whole and advance is not None else None
             at, register = reading.ts.astimezone(zone), counters.registers[reading.exported]
             yield Check(at, register, reading.value, since, each.by_utility, by_meter)
 
@@ -445,7 +447,7 @@ def _items(period: energy.Period) -> tuple[tuple[Item, ...], float | None]:
     net, exact = sum(_cents(line.amount) for line in taxed), sum(line.amount for line in taxed)
     items, total = [], Decimal(0)
     for line in lines:
-        quantity, amount = round(line.quantity, 6), _cents(line.amount)
+        quantity, amount = round(line.quantity, 8), _cents(line.amount)
         price = None if line.price is None else round(line.price, 8)
         if line.unit == "%" and line.price is not None:
             # Of all lines it is the percentage of what they show.

@@ -46,11 +46,27 @@ def replacing(path: Path, mode: int = PRIVATE, *, text: bool = False) -> Iterato
             yield file
             file.flush()
             _take_over(path, file.fileno())
-            os.fsync(file.fileno())
-        part.replace(path)
+        replace(part, path)
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def replace(part: Path, path: Path) -> None:
+    """Give a complete file its name; a power cut meanwhile leaves it, or the one of before."""
+    sync(part)
+    part.replace(path)
+    with contextlib.suppress(OSError):  # not every file system on a network can
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a directory, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:

@@ -219,7 +219,7 @@ def peaks_of_meter(path: MeterPath, query: PeaksQuery) -> Response:
 
     def encoded(database: peewee.Database) -> tuple[bytes, bool]:
         with dialect_of(database).snapshot():
-            months = peaks.months(database, path.meter_id, since, until, zone)
+            months = peaks.months(database, path.meter_id, since, until, zone, now=now)
             running = peaks.running(database, path.meter_id, now)
         body = {
             "meter_id": path.meter_id,

@@ -26,6 +26,7 @@ from web.latest import Source
 from web.meters import DEFAULT_SPAN
 from web.openapi import Api
 from web.parameters import A_DAY, Moment
+from web.representations import Form, FormQuery, csv_text, respond
 from web.responses import invalid_parameter, json_response
 
 NOW = timedelta(seconds=60)
@@ -85,6 +86,9 @@ class HousePeriodBody(TypedDict):
     cost: float | None
     uncovered: _Kwh
     meters: dict[str, MeterPeriod]
+
+
+_COLUMNS = ("from", *(name for name in HousePeriodBody.__annotations__ if name != "since"))
 
 
 class Compared(TypedDict):
@@ -157,7 +161,7 @@ class HouseSeries(TypedDict):
     meters: NotRequired[dict[str, _Column]]
 
 
-class HouseQuery(EnergyQuery):
+class HouseQuery(EnergyQuery, FormQuery):
     """Periods to return, and how to compute their costs."""
 
     tariff: str | None = Field(
@@ -231,14 +235,17 @@ def house_now() -> Response:
     summary="Energy and cost of the house",
     operation_id="get_site_energy",
     response=HouseEnergy | None,
+    csv=True,
+    versioned=True,
 )
 def house_energy(query: HouseQuery) -> Response:
     """Energy in kWh of the house and each meter, by periods of the site's time zone (TIMEZONE).
 
     `running` compares the current period with the one before. Unknown values are null, and so is
     a cost where some energy has no price: `uncovered` is how much. Null while there is no history.
+    CSV has the periods alone, with columns for each meter.
     """
-    now, shared = datetime.now(UTC), parts()
+    now, shared, form = datetime.now(UTC), parts(), query.form
     unit, zone, tariffs = query.period, shared.zone, shared.tariffs
     span = span_of(query, now)
     if isinstance(span, Response):
@@ -253,17 +260,21 @@ def house_energy(query: HouseQuery) -> Response:
             meters = site.read(database)
             of_house = site.HouseEnergy(database, meters, zone, now, **prices)
             found, running = of_house.periods(unit, *span), of_house.compare(unit)
+        periods = [_period(period) for period in found]
+        if form is Form.CSV:
+            return _csv(periods)
         body = {
             "period": unit,
             "timezone": zone.key,
             "currency": tariffs.currency if tariffs else None,
-            "periods": [_period(period) for period in found],
+            "periods": periods,
             "running": _comparison(running),
             "notes": _notes(meters, found),
         }
         return orjson.dumps(body)
 
-    return json_response(shared.history.query(encoded, empty=b"null"))
+    empty = _csv([]) if form is Form.CSV else b"null"
+    return respond(shared.history.query(encoded, empty=empty), form, until=query.until)
 
 
 @api.add(
@@ -402,6 +413,21 @@ def _period(found: HousePeriod) -> dict[str, Any]:
             name: _of_meter(figures, rests.get(name)) for name, figures in found.meters.items()
         },
     }
+
+
+def _csv(periods: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return periods as CSV; the columns of a meter begin with its id."""
+    ids = dict.fromkeys(meter_id for period in periods for meter_id in period["meters"])
+    names = [name for name in _COLUMNS if name != "meters"]
+    of_meters = [(meter_id, name) for meter_id in ids for name in MeterPeriod.__annotations__]
+    rows = (
+        [
+            *map(period.get, names),
+            *(period["meters"].get(meter_id, {}).get(name) for meter_id, name in of_meters),
+        ]
+        for period in periods
+    )
+    return csv_text([[*names, *map("_".join, of_meters)], *rows])
 
 
 def _of_meter(figures: Figures, rest: Flow) -> dict[str, Flow]:

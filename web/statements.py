@@ -29,6 +29,7 @@ from history.statements import (
     statement,
 )
 from history.tables import read_meters
+from history.tariffs import Tariffs
 from web.context import parts
 from web.openapi import Api
 from web.parameters import A_DAY, MeterId, MeterPath, Moment
@@ -36,6 +37,15 @@ from web.representations import PrintForm, PrintFormQuery, content_type
 from web.responses import error_response, invalid_parameter
 
 LONGEST = timedelta(days=10 * 366)
+MOST_TOGETHER = 100 * timedelta(days=366)
+"""The periods of all meters of a response together: some seconds of work."""
+_TOO_MUCH: list[dict[str, Any]] = [
+    {
+        "loc": ["query", "meter"],
+        "msg": "should be fewer meters, or a shorter period; meterflow statement has no limit",
+        "type": "value_error",
+    }
+]
 _CSP = (
     "default-src 'none'; script-src 'none'; style-src 'sha256-{}'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -144,37 +154,59 @@ def _response(
     span = _span(query, now, zone)
     if isinstance(span, Response):
         return span
+    wanted = _Wanted(meter_ids, is_site, span, zone, tariffs, query.tariff)
+    empty: _Found | _Refused = _unknown(meter_ids) if meter_ids else (None, [])
+    found = parts().history.query(wanted.found, empty=empty)
+    if isinstance(found, _Refused):
+        return error_response(found.status, found.detail)
+    of_house, each = found
+    text = written(form, each, format_time(now), of_house)
+    what = "house" if is_site else "-".join(meter_ids[:5]) if meter_ids else "all"
+    return _file(text, form, f"{what}-{span[0].astimezone(zone).date()}.{form}")
 
-    def made(database: peewee.Database) -> str | _Refused:
+
+class _Wanted(NamedTuple):
+    """The statements to make: of which meters (None: all) or of the house, and how."""
+
+    meter_ids: Sequence[str] | None
+    is_site: bool
+    span: tuple[datetime, datetime]
+    zone: ZoneInfo
+    tariffs: Tariffs | None
+    tariff: str | None
+
+    def found(self, database: peewee.Database) -> "_Found | _Refused":
+        """Return what the house measured, and the statements; or why there are none."""
         try:
-            of_house = house(database, *span, zone) if is_site else None
-            there = [meter.name for meter in read_meters(database)]
-            wanted = of_house.billed if of_house else meter_ids or there
-            if unknown := [meter_id for meter_id in wanted if meter_id not in there]:
-                return _unknown(unknown)
-            each = [
-                statement(database, meter_id, *span, zone, tariffs=tariffs, tariff=query.tariff)
-                for meter_id in sorted(set(wanted), key=natural_order)
-            ]
+            return self._made(database)
         except NoHouseError as error:
             return _Refused(404, str(error))
         except WaitingError as error:
             return _Refused(409, str(error))
-        return written(form, each, format_time(now), of_house)
 
-    empty = _unknown(meter_ids) if meter_ids else written(form, [], format_time(now))
-    text = parts().history.query(made, empty=empty)
-    if isinstance(text, _Refused):
-        return error_response(*text)
-    what = "house" if is_site else "-".join(meter_ids[:5]) if meter_ids else "all"
-    return _file(text, form, f"{what}-{span[0].astimezone(zone).date()}.{form}")
+    def _made(self, database: peewee.Database) -> "_Found | _Refused":
+        of_house = house(database, *self.span, self.zone) if self.is_site else None
+        there = [meter.name for meter in read_meters(database)]
+        wanted = of_house.billed if of_house else self.meter_ids or there
+        if unknown := [meter_id for meter_id in wanted if meter_id not in there]:
+            return _unknown(unknown)
+        if len(wanted) * (self.span[1] - self.span[0]) > MOST_TOGETHER:
+            return _Refused(422, _TOO_MUCH)
+        how: dict[str, Any] = {"tariffs": self.tariffs, "tariff": self.tariff}
+        return of_house, [
+            statement(database, meter_id, *self.span, self.zone, **how)
+            for meter_id in sorted(set(wanted), key=natural_order)
+        ]
+
+
+_Found = tuple[House | None, list[Statement]]
 
 
 class _Refused(NamedTuple):
     """Why there are no statements."""
 
     status: int
-    detail: str
+    detail: str | list[dict[str, Any]]
 
 
 def _unknown(meter_ids: Sequence[str]) -> _Refused:

@@ -1,6 +1,7 @@
 """Users of the web service and tokens of programs, in a file.
 
-A line is `user NAME ROLE HASH` or `token NAME ROLE HASH`. A password is hashed with scrypt, with a
+A line is `user NAME ROLE HASH SUM` or `token NAME ROLE HASH SUM`; SUM is the line's checksum, which
+may be left out. A password is hashed with scrypt, with a
 salt. A token has 256 random bits, which nobody can guess: one SHA-256 of it is enough, and quick.
 """
 
@@ -8,6 +9,9 @@ import hashlib
 import logging
 import re
 import secrets
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -45,7 +49,12 @@ class Account(NamedTuple):
     @property
     def stamp(self) -> str:
         """What a session must name: it changes with the password."""
-        return hashlib.sha256(self.hashed.encode()).hexdigest()[:32]
+        return _stamp(self.hashed)
+
+
+@lru_cache(100)
+def _stamp(hashed: str) -> str:
+    return hashlib.sha256(hashed.encode()).hexdigest()[:32]
 
 
 class Accounts:
@@ -124,7 +133,16 @@ def read_accounts(path: Path) -> Accounts:
 
 
 def _account(path: Path, number: int, line: str) -> Account:
-    match line.split():
+    *fields, last = line.split()
+    if len(fields) == len(Account._fields):
+        if last != _checksum(fields):
+            raise SettingsError(
+                f"WEB_USERS_FILE {path}: line {number} was changed by hand or by a failing disk; "
+                "write it again with 'meterflow web add-user' or 'meterflow web add-token'"
+            )
+    else:
+        fields = [*fields, last]
+    match fields:
         case ["user" | "token" as kind, name, "viewer" | "editor" as role, hashed]:
             if _HASH[kind].fullmatch(hashed):
                 return Account(kind, name, role, hashed)
@@ -186,8 +204,12 @@ def _set(path: Path, kind: Kind, name: str, role: Role | None, hashed: str) -> A
     return accounts[name]
 
 
+def _checksum(fields: Sequence[str]) -> str:
+    return f"{zlib.crc32(' '.join(fields).encode()):08x}"
+
+
 def _write(path: Path, accounts: dict[str, Account]) -> None:
-    text = "".join(" ".join(account) + "\n" for account in accounts.values())
+    text = "".join(f"{' '.join(each)} {_checksum(each)}\n" for each in accounts.values())
     try:
         make_directory(path.parent)
         with replacing(path, text=True) as file:

@@ -193,9 +193,17 @@ def remarks(each: dict[str, Any]) -> list[str]:
         found.append(
             f"{_kwh(each['estimated'])} are known by the hour alone, and are spread evenly over it."
         )
-    if each["uncovered"]:
-        found.append(f"{_kwh(each['uncovered'])} have no price, so that the total is not known.")
+    if each["tariff"] and each["total"] is None:
+        found.append(f"{_why_unknown(each)}, so that the total is not known.")
     return found
+
+
+def _why_unknown(each: dict[str, Any]) -> str:
+    if each["imported"] is None:
+        return "There are no readings in the period"
+    if not each["items"]:
+        return "The tariff has no prices in the period yet"
+    return f"{_kwh(each['uncovered'])} have no price"
 
 
 def _about_swap(swap: dict[str, Any]) -> str:
@@ -266,7 +274,7 @@ def _quantity(item: dict[str, Any]) -> str:
         return _money(item["quantity"])
     if item["unit"] == "kWh":
         return _kwh(item["quantity"])
-    number = f"{item['quantity']:,.4f}".rstrip("0").rstrip(".")
+    number = f"{item['quantity']:,.8f}".rstrip("0").rstrip(".")
     return f"{number} {item['unit']}{'' if number == '1' else 's'}"
 
 

@@ -22,11 +22,12 @@ from contract.prices import KwhPrice
 from contract.readings import Reading
 from history import energy, prices
 from history.corrections import void
-from history.periods import Unit
+from history.periods import Unit, edges
 from history.readings_table import Writer
 from history.rollups.replacements import replace_meter
 from history.rollups.rollups import Rollups
 from history.statements import statement
+from history.tables import read_meter
 from history.tariffs import Tariffs
 from tests.support.histories import BERLIN
 
@@ -376,6 +377,25 @@ def test_each_day_and_the_month_have_the_lines_that_were_computed_by_hand(
             assert same == pytest.approx({key: by_hand.get(key, 0.0) for key in same}, abs=1e-8)
             assert period.bill.uncovered == pytest.approx(float(bill.uncovered), abs=1e-9)
             assert (period.cost is None) == bool(bill.uncovered)
+
+
+@pytest.mark.usefixtures("counted")
+def test_figures_without_a_bill_are_those_of_the_bill(
+    database: peewee.Database, tariffs: Tariffs
+) -> None:
+    meter = read_meter(database, "1")
+    assert meter
+    week = edges(Unit.HOUR, BEGIN + timedelta(days=1), BEGIN + timedelta(days=17), BERLIN)
+    spans = [*pairwise(week), (week[0], week[-1]), (week[3], week[40] + timedelta(minutes=7))]
+
+    for name in (None, "windows", "tiers", "spot"):
+        tariff = tariffs.named[name] if name else None
+        of_meter = energy.MeterEnergy(database, meter, BERLIN, tariff)
+        figures = of_meter.figures(energy.Spans(spans))
+        for period, found in zip(of_meter.periods(spans), figures, strict=True):
+            bill = period.bill
+            expected = (period.imported, period.exported, period.cost, bill and bill.uncovered)
+            assert found == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["windows", "tiers"])

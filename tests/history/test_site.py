@@ -262,6 +262,19 @@ def test_a_producer_that_imports_is_noted() -> None:
     assert "it imported 7.90 kWh more than it exported" in note.text
 
 
+def test_a_meter_of_the_grid_that_counts_no_export_is_noted_beside_a_roof() -> None:
+    meters = [meter("a", "grid"), meter("b", "production", "a")]
+    found = {"a": counted(1.0), "b": counted(0.0, 8.0)}
+
+    def noted(*without_export: str, given: list[Meter] = meters) -> list[str]:
+        period = house(site_of(given, without_export), NOON, NOON + HOUR, found)
+        return [note.meter_id for note in notes(given, [period])]
+
+    assert noted("a") == ["a"]
+    assert noted() == []
+    assert noted("a", given=meters[:1]) == []
+
+
 def test_parents_that_do_not_fit_are_noted() -> None:
     meters = [meter("a", None, "x"), meter("b", None, "c"), meter("c", None, "b")]
 
@@ -382,6 +395,10 @@ def test_points_last_until_the_next_and_gaps_stay_gaps() -> None:
     assert resampled(ts, [1.0, 2.0, 3.0, 4.0, 5.0], 0.0, 10.0, 9) == [
         1.0, 2.0, 3.0, None, None, None, 4.0, 5.0, None,
     ]  # fmt: skip
+
+
+def test_a_point_that_begins_before_the_slices_counts_for_what_lies_in_them() -> None:
+    assert resampled([-5.0, 1.0, 7.0], [4.0, 10.0, 10.0], 0.0, 12.0, 1) == [9.5]
 
 
 @given(

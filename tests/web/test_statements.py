@@ -157,6 +157,17 @@ def test_a_history_without_meters_has_no_statements(tmp_path: Path) -> None:
     assert client.get("/statements/1").status_code == 404
 
 
+def test_more_than_a_request_may_take_is_left_to_the_command(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.statements.MOST_TOGETHER", timedelta(days=3))
+
+    assert client.get(f"/statements/1?{OCTOBER}").status_code == 200
+    refused = client.get(f"/statements/?{OCTOBER}")
+    assert refused.status_code == 422
+    assert "meterflow statement has no limit" in refused.json["detail"][0]["msg"]
+
+
 def test_readings_that_wait_to_be_rolled_up_make_the_client_try_again(
     client: FlaskClient, database: peewee.Database
 ) -> None:

@@ -7,14 +7,16 @@ import { request } from "./live.js";
 import { section, terms } from "./meter_facts.js";
 
 export const ROLES = {
-  grid: "Grid", production: "Production", storage: "Storage", consumer: "Consumer",
+  grid: t("Grid"), production: t("Production"), storage: t("Storage"), consumer: t("Consumer"),
 };
-const BILLING = { per_phase: "The meter’s own counters", netted: "Netted across the phases" };
+const BILLING = {
+  per_phase: t("The meter’s own counters"), netted: t("Netted across the phases"),
+};
 const HINTS = {
-  role: "What is behind the meter. Without a role it counts as a consumer.",
-  parent: "The meter that also measures what this one measures.",
-  billing: "Which counters are the bill.",
-  serial: "For statements.",
+  role: t("What is behind the meter. Without a role it counts as a consumer."),
+  parent: t("The meter that also measures what this one measures."),
+  billing: t("Which counters are the bill."),
+  serial: t("For statements."),
 };
 
 const nameIn = (rows, id) => rows.find((row) => row.meter_id === id)?.name ?? id;
@@ -24,9 +26,9 @@ const titled = ({ meter_id: id, name }) => (name === id ? id : `${name} (${id})`
 export function settingsList(row, others) {
   return section(t("Settings"), terms([
     [t("Name"), row.name],
-    [t("Role"), row.role ? t(ROLES[row.role]) : t("not set")],
+    [t("Role"), row.role ? ROLES[row.role] : t("not set")],
     [t("Part of"), row.parent ? nameIn(others, row.parent) : t("not set")],
-    [t("Billing"), t(BILLING[row.billing])],
+    [t("Billing"), BILLING[row.billing]],
   ]));
 }
 
@@ -48,7 +50,7 @@ function choice(name, label, options, person, info) {
 }
 
 function field(name, label, control) {
-  const hint = HINTS[name] ? [element("span", { class: "hint" }, t(HINTS[name]))] : [];
+  const hint = HINTS[name] ? [element("span", { class: "hint" }, HINTS[name])] : [];
   const wrong = element("span", { class: "wrong", "data-wrong": name, role: "alert" });
   return element("label", { class: "field" }, label, control, wrong, ...hint);
 }
@@ -69,8 +71,8 @@ const asked = (form) => Object.fromEntries([...form.elements]
 /** The form of the settings; `saved` is called when they are stored. */
 export function settingsForm(found, row, others, saved) {
   const { person, info } = found.settings;
-  const roles = new Map(Object.entries(ROLES).map(([role, shown]) => [role, t(shown)]));
-  const billing = new Map(Object.entries(BILLING).map(([way, shown]) => [way, t(shown)]));
+  const roles = new Map(Object.entries(ROLES));
+  const billing = new Map(Object.entries(BILLING));
   const parents = new Map(others.map((other) => [other.meter_id, titled(other)]));
   const button = element("button", { type: "submit", class: "button main" }, t("Save"));
   const said = element("p", { class: "about", role: "status" });

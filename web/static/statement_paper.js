@@ -8,21 +8,22 @@ const ENERGY = "energy_import";
 const MOST_GAPS = 20;
 const SAME_KWH = 0.0005;
 const PERCENT = unit("voltage_thd");
-export const UNKNOWN = "not known";
+export const UNKNOWN = t("not known");
 const FIGURES = {
-  consumption: "Consumption", imported: "Imported", exported: "Exported", production: "Production",
-  "self-consumed": "Self-consumed", charged: "Charged", discharged: "Discharged",
-  "measured at consumers": "Measured at consumers",
-  "not measured at consumers": "Not measured at consumers",
+  consumption: t("Consumption"), imported: t("Imported"), exported: t("Exported"),
+  production: t("Production"), "self-consumed": t("Self-consumed"), charged: t("Charged"),
+  discharged: t("Discharged"), "measured at consumers": t("Measured at consumers"),
+  "not measured at consumers": t("Not measured at consumers"),
 };
 /** Lines of a bill that no person has named. */
 const ITEMS = {
-  energy: "energy", "other times": "other times", "dynamic price": "dynamic price",
-  "feed-in": "feed-in", tax: "tax", "standing charge": "standing charge",
+  energy: t("energy"), "other times": t("other times"), "dynamic price": t("dynamic price"),
+  "feed-in": t("feed-in"), tax: t("tax"), "standing charge": t("standing charge"),
 };
 const UNITS = {
-  day: ["1 day", "{number} days"], month: ["1 month", "{number} months"],
-  year: ["1 year", "{number} years"],
+  day: [t("1 day"), (number) => t("{number} days", { number })],
+  month: [t("1 month"), (number) => t("{number} months", { number })],
+  year: [t("1 year"), (number) => t("{number} years", { number })],
 };
 
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeZone: "UTC" });
@@ -37,7 +38,7 @@ const priceFormat = new Intl.NumberFormat(undefined, {
 });
 
 const at = (text) => moments.format(Date.parse(text));
-const kwh = (value) => (value === null ? t(UNKNOWN) : `${number(value, 3)}\u202f${unit(ENERGY)}`);
+const kwh = (value) => (value === null ? UNKNOWN : `${number(value, 3)}\u202f${unit(ENERGY)}`);
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** A period from its first to its last day. */
@@ -55,9 +56,9 @@ function quantity({ quantity: value, unit: of }) {
   if (of === PERCENT) return number(value, 2);
   if (of === unit(ENERGY)) return kwh(value);
   const [one, several] = UNITS[of] ?? [];
-  if (value === 1 && one) return t(one);
+  if (value === 1 && one) return one;
   const shown = upTo(4).format(value);
-  return several ? t(several, { number: shown }) : `${shown} ${of}`;
+  return several ? several(shown) : `${shown} ${of}`;
 }
 
 function price({ price: value, unit: of }) {
@@ -97,8 +98,8 @@ export function paper(each, file) {
   const registers = each.registers.map(({ counter, opening, closing, counted }) =>
     [label(counter), ...[opening, closing, counted].map((value) => number(value, 3))]);
   const items = each.items.map((item) =>
-    [capital(ITEMS[item.name] ? t(ITEMS[item.name]) : item.name), quantity(item), price(item), number(item.amount, 2)]);
-  const total = each.total === null ? t(UNKNOWN) : number(each.total, 2);
+    [capital(ITEMS[item.name] ?? item.name), quantity(item), price(item), number(item.amount, 2)]);
+  const total = each.total === null ? UNKNOWN : number(each.total, 2);
   const remarks = [...remarksOf(each)];
   return element("article", { class: "paper", "data-meter": each.meter_id },
     head(t("Electricity statement"), each, [
@@ -118,7 +119,7 @@ export function paper(each, file) {
 /** What the meters of the house measured together. */
 export function housePaper(house, file) {
   const figures = Object.entries(house.figures).filter(([, value]) => value !== null)
-    .map(([name, value]) => [FIGURES[name] ? t(FIGURES[name]) : capital(name), kwh(value)]);
+    .map(([name, value]) => [FIGURES[name] ?? capital(name), kwh(value)]);
   const meters = house.meters.map((share) => [named(share.name, share.meter_id),
     kwh(share.imported), share.exported === null ? "" : kwh(share.exported)]);
   return element("article", { class: "paper" },

@@ -68,8 +68,8 @@ function showFilter() {
 }
 
 const total = ({ total: amount, currency, tariff }) =>
-  (!tariff ? "" : amount === null ? t(UNKNOWN) : money(amount, currency));
-const energy = (kwh) => (kwh === null ? t(UNKNOWN) : format(ENERGY, kwh));
+  (!tariff ? "" : amount === null ? UNKNOWN : money(amount, currency));
+const energy = (kwh) => (kwh === null ? UNKNOWN : format(ENERGY, kwh));
 
 function listRow(show, name, about, drawn, cost, serial) {
   const link = element("a", { href: addressOf(show), "data-show": show }, name);

@@ -6,7 +6,7 @@ import { priceText } from "./price_steps.js";
 
 const WEEK = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const MONDAY_MS = Date.UTC(2024, 0, 1, 12);
-const PER = { day: "a day", month: "a month", year: "a year" };
+const PER = { day: t("a day"), month: t("a month"), year: t("a year") };
 
 const percents = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 4 });
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeZone: "UTC" });
@@ -32,7 +32,7 @@ function* lines(rates, currency) {
     yield [name ? `${name} (${times})` : times, price(amount)];
   }
   for (const { up_to: most, per, price: amount } of rates.tier) {
-    yield [t("The first {most} {unit} {per}", { most, unit: unit("energy"), per: t(PER[per]) }), price(amount)];
+    yield [t("The first {most} {unit} {per}", { most, unit: unit("energy"), per: PER[per] }), price(amount)];
   }
   if (rates.dynamic) {
     const list = rates.dynamic === true ? rates.name : rates.dynamic;
@@ -45,7 +45,7 @@ function* lines(rates, currency) {
   if (rates.feed_in === "dynamic") yield [t("Paid for what is fed in"), t("by the list")];
   else if (rates.feed_in) yield [t("Paid for what is fed in"), price(rates.feed_in)];
   for (const { name, per, price: amount } of rates.standing) {
-    yield [name, `${priceText(amount, currency)} ${t(PER[per])}`];
+    yield [name, `${priceText(amount, currency)} ${PER[per]}`];
   }
   for (const { name, percent, per_kwh: each } of rates.tax) {
     yield [name, percent === null ? price(each) : percents.format(percent / 100)];
