@@ -34,7 +34,7 @@ const upTo = (digits) => new Intl.NumberFormat(undefined, {
   minimumFractionDigits: 0, maximumFractionDigits: digits,
 });
 const priceFormat = new Intl.NumberFormat(undefined, {
-  minimumFractionDigits: 2, maximumFractionDigits: 6,
+  minimumFractionDigits: 2, maximumFractionDigits: 8,
 });
 
 const at = (text) => moments.format(Date.parse(text));
@@ -57,13 +57,13 @@ function quantity({ quantity: value, unit: of }) {
   if (of === unit(ENERGY)) return kwh(value);
   const [one, several] = UNITS[of] ?? [];
   if (value === 1 && one) return one;
-  const shown = upTo(4).format(value);
+  const shown = upTo(8).format(value);
   return several ? several(shown) : `${shown} ${of}`;
 }
 
 function price({ price: value, unit: of }) {
   if (value === null) return "";
-  return of === PERCENT ? `${upTo(6).format(value)}\u202f${PERCENT}` : priceFormat.format(value);
+  return of === PERCENT ? `${upTo(8).format(value)}\u202f${PERCENT}` : priceFormat.format(value);
 }
 
 function table(heads, rows, foot = null) {
@@ -148,9 +148,15 @@ function* remarksOf(each) {
   if (each.estimated) {
     yield t("{energy} are known by the hour alone, and are spread evenly over it.", { energy: kwh(each.estimated) });
   }
-  if (each.uncovered) {
-    yield t("{energy} have no price, so that the total is not known.", { energy: kwh(each.uncovered) });
+  if (each.tariff && each.total === null) yield whyUnknown(each);
+}
+
+function whyUnknown({ imported, items, uncovered }) {
+  if (imported === null) return t("There are no readings in the period, so that the total is not known.");
+  if (!items.length) {
+    return t("The tariff has no prices in the period yet, so that the total is not known.");
   }
+  return t("{energy} have no price, so that the total is not known.", { energy: kwh(uncovered) });
 }
 
 function* aboutRegister({ counter, opening, closing, counted, is_first: isFirst }) {
