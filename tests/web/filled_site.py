@@ -177,9 +177,9 @@ def opener(chromium: Browser, url: str) -> Iterator[OpenPage]:
             before(page)
             if user:
                 page.goto(f"{url}/login?next={quote(path)}")
-                page.get_by_label("Name").fill(user)
-                page.get_by_label("Password").fill(PASSWORD)
-                page.get_by_role("button", name="Log in").click()
+                page.locator('[name="name"]').fill(user)
+                page.locator('[name="password"]').fill(PASSWORD)
+                page.locator('[type="submit"]').click()
             else:
                 page.goto(url + path)
             return page

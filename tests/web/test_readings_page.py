@@ -2,16 +2,18 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.parts import require
+from tests.support.parts import require, wait_until
 from tests.web.filled_site import PHONE, SMALL_PHONE, FilledSite, OpenPage, fits, midnight, opener
 
 pytestmark = pytest.mark.browser
@@ -33,6 +35,11 @@ def open_page(chromium: Browser, site: FilledSite) -> Iterator[OpenPage]:
 def yesterday() -> str:
     """Return the query for the whole of yesterday."""
     return f"from={midnight(-1):%Y-%m-%d}T00:00&to={midnight():%Y-%m-%d}T00:00"
+
+
+def newest(site: FilledSite, meter_id: str) -> dict[str, Any]:
+    with urlopen(f"{site.url}/readings/{meter_id}?limit=1") as answer:
+        return json.load(answer)[0]
 
 
 def heads(page: Page) -> list[str]:
@@ -109,6 +116,20 @@ def test_the_file_has_all_readings_of_the_filter(site: FilledSite, open_page: Op
     assert {tuple(row[1:]) for row in rows[1:]} == {("main", "1000.0")}
 
 
+def test_a_quantity_that_the_newest_reading_lacks_is_offered(
+    site: FilledSite, open_page: OpenPage
+) -> None:
+    site.read("oven", power=501.0)
+    wait_until(lambda: newest(site, "oven")["power"] == 501.0, what="the reading in the history")
+
+    page = open_page("/view/readings?meter=oven")
+
+    expect(page.locator("#readings tbody tr:not(.day)").first).to_contain_text("501")
+
+    expect(page.locator("#chosen")).to_have_text("2 of 2 shown")
+    expect(page.locator("#readings thead th")).to_have_count(3)
+
+
 def test_only_the_chosen_quantities_are_shown(open_page: OpenPage) -> None:
     page = open_page("/view/readings?meter=main")
     expect(page.locator("#chosen")).to_have_text("4 of 4 shown")
@@ -145,6 +166,7 @@ def test_a_history_that_is_away_is_named(open_page: OpenPage) -> None:
     expect(page.locator("#notice")).to_have_text(
         "The readings are unavailable: the database is locked"
     )
+    expect(page.locator("#nothing")).to_be_hidden()
 
 
 def test_the_page_fits_a_phone_and_speaks_german(open_page: OpenPage) -> None:

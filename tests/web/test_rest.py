@@ -404,6 +404,7 @@ def test_the_interface_describes_itself_with_the_catalogue(client: FlaskClient) 
 
     assert set(description["paths"]) == {
         "/meters/", "/meters/{meter_id}", "/meters/{meter_id}/series",
+        "/meters/{meter_id}/diagnostics",
         "/meters/{meter_id}/energy", "/readings/", "/readings/{meter_id}", "/quantities/",
         "/site/", "/site/energy", "/site/series", "/meters/{meter_id}/peaks", "/tariffs/",
         "/tariffs/{name}/prices", "/meters/{meter_id}/summary", "/site/summary",

@@ -142,5 +142,6 @@ def test_the_house_fits_a_phone_and_speaks_german(open_page: OpenPage) -> None:
     )
 
     expect(page.locator(".paper").first).to_contain_text("Verbrauch")
+    expect(page.locator(".paper").nth(1)).to_contain_text("Andere Zeiten")
     expect(page.locator(".paper").nth(1)).to_contain_text("Stromabrechnung")
     assert fits(page)

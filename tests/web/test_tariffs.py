@@ -154,4 +154,4 @@ def test_without_a_broker_prices_are_not_accepted(client: FlaskClient, name: str
 
 
 def test_without_a_file_there_are_no_tariffs(client: FlaskClient) -> None:
-    assert client.get("/tariffs/").json == {"tariffs": [], "prices": []}
+    assert client.get("/tariffs/").json == {"tariffs": [], "prices": [], "trouble": None}

@@ -9,7 +9,9 @@ import { section, terms } from "./meter_facts.js";
 export const ROLES = {
   grid: t("Grid"), production: t("Production"), storage: t("Storage"), consumer: t("Consumer"),
 };
-const BILLING = { per_phase: t("The meter’s own counters"), netted: t("Netted across the phases") };
+const BILLING = {
+  per_phase: t("The meter’s own counters"), netted: t("Netted across the phases"),
+};
 const HINTS = {
   role: t("What is behind the meter. Without a role it counts as a consumer."),
   parent: t("The meter that also measures what this one measures."),

@@ -49,7 +49,7 @@ class Entry {
     this.root.style.setProperty("--depth", depth);
     setText(this.name, this.meter.name);
     setText(this.cells.id, row.name === row.meter_id ? "" : row.meter_id);
-    setText(this.cells.role, row.role ? ROLES[row.role] : "");
+    setText(this.cells.role, ROLES[row.role] ?? "");
     setText(this.cells.model, row.model ?? "");
   }
 

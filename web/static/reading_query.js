@@ -34,19 +34,18 @@ export function headOf(name) {
   return isKnown(base) ? base : name;
 }
 
-/** The quantities that the chosen one of these meters sends, or all, in the catalogue's order. */
-export function offered(meters) {
-  const chosen = meters.filter(({ meter_id: id }) => [id, null].includes(asked().get("meter")));
-  const sent = new Set(chosen.flatMap(({ latest }) => Object.keys(latest ?? {})));
+/** The quantities of these readings, in the catalogue's order, and those in the address. */
+export function offered(readings) {
+  const sent = new Set(readings.flatMap((reading) => Object.keys(reading)));
   const listed = asked().get("show")?.split(",") ?? [];
   return names.filter((name) => sent.has(name) || listed.includes(name));
 }
 
 /** The quantities to show: those in the address, else the usual ones. */
-export function shown(meters) {
+export function shown(readings) {
   const listed = asked().get("show");
   if (listed !== null) return names.filter((name) => listed.split(",").includes(name));
-  const all = offered(meters);
+  const all = offered(readings);
   const usual = all.filter((name) => USUAL.includes(headOf(name))
     && !(name === "energy" && all.includes("energy_import")));
   return usual.length ? usual : all;

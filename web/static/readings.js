@@ -25,6 +25,10 @@ let voids = [];
 let rows = [];
 let next = null;
 
+/** Readings that show what the chosen meters send: those of the page, and the latest ones. */
+const samples = () => [...rows, ...meters
+  .filter(({ meter_id: id }) => [id, null].includes(asked().get("meter")))
+  .map(({ latest }) => latest ?? {})];
 const nameOf = (id) => meters.find((meter) => meter.meter_id === id)?.name ?? id;
 const voidOf = (reading) => voids.find((each) => each.meter_id === reading.meter_id
   && at_s(reading) >= Date.parse(each.from) / 1000 && at_s(reading) < Date.parse(each.to) / 1000);
@@ -53,10 +57,13 @@ function showFilter() {
   }
 }
 
+const chosenText = () => t("{count} of {all} shown",
+  { count: shown(samples()).length, all: offered(samples()).length });
+
 function showChoice() {
-  const all = offered(meters);
-  const chosen = shown(meters);
-  setText(box("chosen"), t("{count} of {all} shown", { count: chosen.length, all: all.length }));
+  const all = offered(samples());
+  const chosen = shown(samples());
+  setText(box("chosen"), chosenText());
   box("choice").hidden = !all.length;
   box("quantities").replaceChildren(...all.map((name) => {
     const check = element("input", { type: "checkbox", value: name });
@@ -81,7 +88,8 @@ filter.addEventListener("change", ({ target }) => {
   const checked = [...box("quantities").querySelectorAll(":checked")].map(({ value }) => value);
   if (!checked.length) target.checked = true; // a table without any would say nothing
   else history.replaceState(history.state, "", addressWith({ show: checked.join() }));
-  load();
+  setText(box("chosen"), chosenText());
+  showResult();
 });
 filter.addEventListener("click", ({ target }) => {
   const period = PERIODS[target.dataset.period]?.(dayOf(now_s()));
@@ -90,7 +98,7 @@ filter.addEventListener("click", ({ target }) => {
 box("usual").addEventListener("click", () => {
   history.replaceState(history.state, "", addressWith({ show: null }));
   showChoice();
-  load();
+  showResult();
 });
 
 // -- the list ----------------------------------------------------------------------------------
@@ -111,14 +119,15 @@ function voidText() {
 
 function showResult() {
   table.setAttribute("aria-busy", "false");
-  showList(table, rows, shown(meters), voidOf, asked().get("meter") ? null : nameOf);
+  showList(table, rows, shown(samples()), voidOf, asked().get("meter") ? null : nameOf);
   const [newest, oldest] = [rows[0], rows.at(-1)];
   setText(box("summary"), rows.length ? t("{count} readings, {span}", {
     count: rows.length, span: moments.formatRange(at_s(oldest) * 1000, at_s(newest) * 1000),
   }) : "");
-  setText(box("nothing"), rows.length ? voidText() : emptyText());
+  const isKnown = box("notice").hidden;
+  setText(box("nothing"), rows.length ? voidText() : isKnown ? emptyText() : "");
   box("nothing").hidden = !box("nothing").textContent;
-  box("download").href = csvAddress(shown(meters));
+  box("download").href = csvAddress(shown(samples()));
   box("download").hidden = !rows.length;
   const depth = history.state?.depth ?? 0;
   link("newest", asked().get("cursor") ? { cursor: null } : null);
@@ -152,7 +161,7 @@ let latest = 0;
 async function load() {
   const own = (latest += 1);
   table.setAttribute("aria-busy", "true");
-  const wanted = query(shown(meters));
+  const wanted = query([]);
   wanted.set("limit", LENGTH);
   if (asked().get("cursor")) wanted.set("cursor", asked().get("cursor"));
   try {
@@ -167,17 +176,16 @@ async function load() {
     [rows, next] = [[], null];
     notice(t("The readings are unavailable: {why}", { why: error.message }));
   }
+  if (!box("choice").contains(document.activeElement)) showChoice();
   showResult();
 }
 
 function showPage() {
   showFilter();
-  showChoice();
   return load();
 }
 
 /** Show what is new; what a person is about to choose stays. */
-
 async function refresh() {
   const [known, marked] = await Promise.allSettled([getJson("/meters/"), getJson("/voids/")]);
   if (known.status === "fulfilled") meters = known.value;

@@ -11,15 +11,19 @@ const PERCENT = unit("voltage_thd");
 export const UNKNOWN = t("not known");
 const FIGURES = {
   consumption: t("Consumption"), imported: t("Imported"), exported: t("Exported"),
-  production: t("Production"),
-  "self-consumed": t("Self-consumed"), charged: t("Charged"), discharged: t("Discharged"),
-  "measured at consumers": t("Measured at consumers"),
+  production: t("Production"), "self-consumed": t("Self-consumed"), charged: t("Charged"),
+  discharged: t("Discharged"), "measured at consumers": t("Measured at consumers"),
   "not measured at consumers": t("Not measured at consumers"),
 };
+/** Lines of a bill that no person has named. */
+const ITEMS = {
+  energy: t("energy"), "other times": t("other times"), "dynamic price": t("dynamic price"),
+  "feed-in": t("feed-in"), tax: t("tax"), "standing charge": t("standing charge"),
+};
 const UNITS = {
-  day: [t("1 day"), (shown) => t("{number} days", { number: shown })],
-  month: [t("1 month"), (shown) => t("{number} months", { number: shown })],
-  year: [t("1 year"), (shown) => t("{number} years", { number: shown })],
+  day: [t("1 day"), (number) => t("{number} days", { number })],
+  month: [t("1 month"), (number) => t("{number} months", { number })],
+  year: [t("1 year"), (number) => t("{number} years", { number })],
 };
 
 const dates = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeZone: "UTC" });
@@ -30,7 +34,7 @@ const upTo = (digits) => new Intl.NumberFormat(undefined, {
   minimumFractionDigits: 0, maximumFractionDigits: digits,
 });
 const priceFormat = new Intl.NumberFormat(undefined, {
-  minimumFractionDigits: 2, maximumFractionDigits: 6,
+  minimumFractionDigits: 2, maximumFractionDigits: 8,
 });
 
 const at = (text) => moments.format(Date.parse(text));
@@ -53,13 +57,13 @@ function quantity({ quantity: value, unit: of }) {
   if (of === unit(ENERGY)) return kwh(value);
   const [one, several] = UNITS[of] ?? [];
   if (value === 1 && one) return one;
-  const shown = upTo(4).format(value);
+  const shown = upTo(8).format(value);
   return several ? several(shown) : `${shown} ${of}`;
 }
 
 function price({ price: value, unit: of }) {
   if (value === null) return "";
-  return of === PERCENT ? `${upTo(6).format(value)}\u202f${PERCENT}` : priceFormat.format(value);
+  return of === PERCENT ? `${upTo(8).format(value)}\u202f${PERCENT}` : priceFormat.format(value);
 }
 
 function table(heads, rows, foot = null) {
@@ -94,7 +98,7 @@ export function paper(each, file) {
   const registers = each.registers.map(({ counter, opening, closing, counted }) =>
     [label(counter), ...[opening, closing, counted].map((value) => number(value, 3))]);
   const items = each.items.map((item) =>
-    [capital(item.name), quantity(item), price(item), number(item.amount, 2)]);
+    [capital(ITEMS[item.name] ?? item.name), quantity(item), price(item), number(item.amount, 2)]);
   const total = each.total === null ? UNKNOWN : number(each.total, 2);
   const remarks = [...remarksOf(each)];
   return element("article", { class: "paper", "data-meter": each.meter_id },
@@ -115,7 +119,7 @@ export function paper(each, file) {
 /** What the meters of the house measured together. */
 export function housePaper(house, file) {
   const figures = Object.entries(house.figures).filter(([, value]) => value !== null)
-    .map(([name, value]) => [FIGURES[name] ? FIGURES[name] : capital(name), kwh(value)]);
+    .map(([name, value]) => [FIGURES[name] ?? capital(name), kwh(value)]);
   const meters = house.meters.map((share) => [named(share.name, share.meter_id),
     kwh(share.imported), share.exported === null ? "" : kwh(share.exported)]);
   return element("article", { class: "paper" },
@@ -144,9 +148,15 @@ function* remarksOf(each) {
   if (each.estimated) {
     yield t("{energy} are known by the hour alone, and are spread evenly over it.", { energy: kwh(each.estimated) });
   }
-  if (each.uncovered) {
-    yield t("{energy} have no price, so that the total is not known.", { energy: kwh(each.uncovered) });
+  if (each.tariff && each.total === null) yield whyUnknown(each);
+}
+
+function whyUnknown({ imported, items, uncovered }) {
+  if (imported === null) return t("There are no readings in the period, so that the total is not known.");
+  if (!items.length) {
+    return t("The tariff has no prices in the period yet, so that the total is not known.");
   }
+  return t("{energy} have no price, so that the total is not known.", { energy: kwh(uncovered) });
 }
 
 function* aboutRegister({ counter, opening, closing, counted, is_first: isFirst }) {
