@@ -14,7 +14,7 @@ DEVELOPMENT := $(VENV)/.development-$(VERSION)
 PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet \
 	--disable-pip-version-check --no-warn-script-location -c constraints.txt
 
-.PHONY: help run test test-slow chaos check fix bench docs lock fresh clean set-up
+.PHONY: help run test test-slow chaos power-cuts check fix bench docs screenshots lock fresh clean set-up
 
 # For tools/fresh-machine: the part of `make run` before it runs.
 set-up: $(RUNTIME)
@@ -47,6 +47,10 @@ chaos: $(DEVELOPMENT) ## kill parts in random order, then compare readings; ARGS
 	@tools/install-test-packages
 	@$(BIN)/python -m tests.system.chaos $(ARGS)
 
+power-cuts: $(DEVELOPMENT) ## cut the power hundreds of times, then look for what was acknowledged; ARGS='--seed 7'
+	@tools/install-test-packages
+	@$(BIN)/python -m tests.system.power_cuts $(ARGS)
+
 bench: $(DEVELOPMENT) ## measure, each figure beside its reference
 	@missed=0; for each in benchmarks/*.py; do \
 		echo "== $$each"; PYTHONPATH=. $(BIN)/python $$each || missed=1; \
@@ -54,6 +58,10 @@ bench: $(DEVELOPMENT) ## measure, each figure beside its reference
 
 docs: $(DEVELOPMENT) ## generate the pages quantities and settings, and .env.example
 	@$(BIN)/python -m tools.generate_docs
+
+screenshots: $(DEVELOPMENT) ## take pictures of every page of the demo, into docs/screenshots
+	@tools/install-test-packages
+	@PYTHONPATH=. $(BIN)/python -m tools.screenshots
 
 lock: ## choose new exact versions for constraints.txt (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/"; exit 1; }

@@ -18,13 +18,15 @@ from benchmarks.figures import Verdict, title
 from contract.quantities import CORE_SET, DEFAULT_SET
 from gateway_bridge.address import TcpAddress
 from gateway_bridge.meter.plan import plan_blocks
-from gateway_bridge.modbus.frames import SMALLEST_READ
+from gateway_bridge.modbus.frames import SMALLEST_READ, Framing
 from gateway_bridge.modbus.transport import Transport
 from gateway_bridge.models.line_cost import LineCost
 from simulator.bus import LineTiming
 from simulator.simulator import Simulator
 
 SETS = {"core": tuple(CORE_SET), "default": tuple(DEFAULT_SET), "all": ALL}
+THIRTY = (*DEFAULT_SET[:27], "current_n", "energy_total", "reactive_energy_total")
+"""Thirty quantities in three blocks: 76, 2 and 4 registers."""
 FASTER = {"core": 4.5, "default": 6.0, "all": 8.8}
 BAUDS = (9600, 19200, 38400)
 BETWEEN = 0.1
@@ -42,13 +44,22 @@ async def cycle_s(on: Line, seconds: float) -> float:
 
 
 async def full_line(
-    name: str, baud: int, seconds: float, pause_ms: float = 20.0, delay_s: float = 0.0
+    quantities: tuple[str, ...],
+    baud: int,
+    seconds: float,
+    pause_ms: float = 20.0,
+    delay_s: float = 0.0,
+    *,
+    meters: int = 3,
+    framing: Framing = "tcp",
 ) -> float:
     """Return the time per reading of a line polled without a pause."""
     async with line(
-        baud=baud,
-        pause_ms=pause_ms,
-        quantities=SETS[name],
+        meters,
+        baud,
+        pause_ms,
+        quantities=quantities,
+        framing=framing,
         interval_s=BETWEEN,
         slow_interval_s=BETWEEN,
         delay_s=delay_s,
@@ -56,10 +67,12 @@ async def full_line(
         return await cycle_s(on, seconds)
 
 
-async def bare_loop(name: str, baud: int, seconds: float, pause_ms: float = 20.0) -> float:
+async def bare_loop(
+    quantities: tuple[str, ...], baud: int, seconds: float, pause_ms: float = 20.0
+) -> float:
     """Return the time that the optimal plan takes on the wire, requested by a short loop."""
     cost = LineCost(baud=baud, pause_ms=pause_ms)
-    plan = plan_blocks((MODEL.registers[each] for each in SETS[name]), cost, MODEL.limit)
+    plan = plan_blocks((MODEL.registers[each] for each in quantities), cost, MODEL.limit)
     timing = LineTiming(baud=baud, pause_s=pause_ms / 1000)
     async with Simulator((1,), timing=timing) as simulator:
         reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
@@ -111,10 +124,18 @@ async def measure(seconds: float) -> Verdict:
     kinds = [(name, baud) for name in SETS for baud in BAUDS]
     async with asyncio.TaskGroup() as group:
         start = group.create_task
-        full = [start(full_line(name, baud, seconds)) for name, baud in kinds]
-        bare = [start(bare_loop(name, baud, seconds)) for name, baud in kinds]
-        far = start(full_line("core", 9600, seconds, pause_ms=4.0, delay_s=0.010))
-        near = start(bare_loop("core", 9600, seconds, pause_ms=4.0))
+        full = [start(full_line(SETS[name], baud, seconds)) for name, baud in kinds]
+        bare = [start(bare_loop(SETS[name], baud, seconds)) for name, baud in kinds]
+        far = start(full_line(CORE_SET, 9600, seconds, pause_ms=4.0, delay_s=0.010))
+        near = start(bare_loop(CORE_SET, 9600, seconds, pause_ms=4.0))
+        rtu = {
+            (meters, pause_ms): (
+                start(full_line(THIRTY, 9600, seconds, pause_ms, meters=meters, framing="rtu")),
+                start(bare_loop(THIRTY, 9600, seconds, pause_ms)),
+            )
+            for meters in (1, 3)
+            for pause_ms in (20.0, 0.0)
+        }
         singly = {name: start(one_by_one(name, 9600)) for name in SETS}
         late = start(lateness_s(seconds))
     title("A reading of a full line, compared with the wire's own time for the optimal plan")
@@ -123,6 +144,9 @@ async def measure(seconds: float) -> Verdict:
         _compare(verdict, what, ours.result(), wire.result(), most=1.02)
     what = "core at 9600 baud, network 10 ms, pause 4 ms"
     _compare(verdict, what, far.result(), near.result(), most=1.10)
+    for (meters, pause_ms), (ours, wire) in rtu.items():
+        what = f"RTU over TCP, 30 quantities, {meters} m., pause {pause_ms:.0f}"
+        _compare(verdict, what, ours.result(), wire.result(), most=1.02)
     title("One request per quantity, compared with a reading of ours (9600 baud)")
     for name, took in singly.items():
         own_s = full[kinds.index((name, 9600))].result()

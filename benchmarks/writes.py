@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks.figures import Verdict, line, title
 from benchmarks.whole import BROKERS, PROGRAMS, Process, Whole
+from tests.support.parts import simulated_gateway
 
 MOST_MB = {"mosquitto": 15.0, "embedded": 20.0}
 SETTLED_S = 60
@@ -94,7 +95,10 @@ class Run:
         self._place = place
         self._counters = stack.enter_context(device(place))
         stack.callback(self._count_blocks)
-        self._whole = Whole(place, sys.executable, broker, {})
+        elsewhere = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        modbus = stack.enter_context(simulated_gateway(elsewhere, "1,2,3"))
+        settings = {"POLL_INTERVAL": 1, **modbus}
+        self._whole = Whole(place, sys.executable, broker, settings)
         stack.enter_context(self._whole.part)
         self._whole.wait_until_complete(PROGRAMS)
         self.blocks: int | None = None

@@ -3,6 +3,7 @@
 import errno
 import getpass
 import json
+import logging
 import os
 import secrets
 import socket
@@ -18,6 +19,8 @@ from service.errors import BrokerError
 from service.lifecycle import leave
 from service.program import load, parser_for
 from service.settings import is_loopback
+
+logger = logging.getLogger(__name__)
 
 PURPOSE = "Start the MQTT broker. Without users it listens on this machine only."
 SERVICE_USERS = Path("/etc/mosquitto/meters.passwd")
@@ -43,6 +46,7 @@ def run(settings: BrokerSettings) -> None:
     Raises BrokerError if it cannot listen, or if Mosquitto is selected and not installed.
     """
     check_listener(settings)
+    _warn_without_rights(settings)
     program = None if settings.broker == "embedded" else find_mosquitto()
     if program:
         run_mosquitto(program, settings)
@@ -60,7 +64,7 @@ def run_embedded(settings: BrokerSettings) -> NoReturn:
     listener = (
         *(settings.mqtt_host, settings.mqtt_port),
         *(str(path) if path else None for path in files),
-        settings.log_level,
+        *(str(settings.broker_state), settings.log_level),
     )
     arguments = [sys.executable, "-m", "broker.server", json.dumps(listener)]
     os.execv(sys.executable, arguments)
@@ -85,6 +89,17 @@ def check_listener(settings: BrokerSettings) -> None:
             probe.bind(address)
     except OSError as error:
         raise BrokerError(_listener_fault(host, port, error)) from error
+
+
+def _warn_without_rights(settings: BrokerSettings) -> None:
+    host, rights = settings.mqtt_host, settings.broker_acl_file
+    if settings.broker_users_file and not rights and not is_loopback(host):
+        logger.warning(
+            "MQTT_HOST %s is reachable from the network, and there are users but no rights: each "
+            "user may publish for every meter, and as every part; set BROKER_ACL_FILE to a copy of "
+            "deploy/mosquitto/meters.acl (docs/brokers.md, Users and rights)",
+            host,
+        )
 
 
 def _listener_fault(host: str, port: int, error: OSError) -> str:

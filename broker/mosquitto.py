@@ -18,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 CONFIGURATION = Path(__file__).with_name("mosquitto.conf").resolve()
 """A link to the repository's own; an installed package has a copy."""
-STATE = Path("state")
 _OUTSIDE_PATH = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
 
 
@@ -50,19 +49,20 @@ def run_mosquitto(program: str, settings: BrokerSettings) -> NoReturn:
 def configuration_for(settings: BrokerSettings) -> Path:
     """Return the project's configuration, or one derived from it for another address or users.
 
-    A derived configuration and its broker's stored messages are in `state/`, named by the port.
+    A derived configuration and its broker's stored messages are in BROKER_STATE, named by the port.
     """
     port = settings.mqtt_port
     text = CONFIGURATION.read_text()
     listener = f"listener {port} {settings.mqtt_host}"
     access = _access(settings)
-    if listener in text.splitlines() and not access:
+    state = settings.broker_state
+    if listener in text.splitlines() and not access and state == _default_state():
         return CONFIGURATION
-    make_directory(STATE)
-    derived = STATE / f"mosquitto-{port}.conf"
+    make_directory(state)
+    derived = state / f"mosquitto-{port}.conf"
     for setting in (
         listener,
-        f"persistence_location {STATE}/",
+        f"persistence_location {state}/",
         f"persistence_file mosquitto-{port}.db",
         *access[:1],
     ):
@@ -71,6 +71,10 @@ def configuration_for(settings: BrokerSettings) -> Path:
     with replacing(derived, text=True) as file:
         file.write(text)
     return derived
+
+
+def _default_state() -> Path:
+    return Path(BrokerSettings.model_fields["broker_state"].default)
 
 
 def _stored_by(configuration: Path) -> Path:

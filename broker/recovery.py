@@ -18,8 +18,14 @@ _VERSIONS = (5, 6)
 
 
 def set_aside(path: Path, fault: str) -> None:
-    """Rename a damaged file and log it."""
-    aside = path.rename(path.with_name(f"{path.name}.damaged"))
+    """Rename a damaged file and log it; what SQLite keeps beside it goes with it."""
+    aside = path.with_name(f"{path.name}.damaged")
+    for suffix in ("-wal", "-shm"):  # SQLite would take them for those of the new file
+        beside = path.with_name(path.name + suffix)
+        aside.with_name(aside.name + suffix).unlink(missing_ok=True)
+        if beside.exists():
+            beside.rename(aside.with_name(aside.name + suffix))
+    path.rename(aside)
     logger.warning(
         "%s, the broker's stored messages: %s; starting with an empty file, the old one is now %s. "
         "The bridges send lost readings again from their journals",

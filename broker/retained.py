@@ -1,14 +1,15 @@
 """Retained messages of the embedded broker, kept over a restart in a small SQLite file.
 
 To spare an SD card, changed values are written once a minute and at a clean stop; a topic that is
-new or deleted, within 5 s. A kill costs the values of the last minute, a power cut those of the
-last minute and a half; the meters' next messages replace them.
+new or deleted, within 5 s. A kill or a power cut costs the values of the last minute; the meters'
+next messages replace them. Each row has a checksum: a message that the disk has changed is dropped.
 """
 
 import asyncio
 import contextlib
 import logging
 import sqlite3
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +25,8 @@ VALUES_EVERY_S = 60.0
 """Seconds between writes while only the values of known topics change."""
 MOST_TOPICS = 100_000
 MOST_BYTES = 64_000_000
-_CREATE = """CREATE TABLE IF NOT EXISTS retained
-    (topic TEXT PRIMARY KEY, payload BLOB NOT NULL, qos INTEGER NOT NULL) WITHOUT ROWID"""
+_CREATE = """CREATE TABLE IF NOT EXISTS retained (topic TEXT PRIMARY KEY, payload BLOB NOT NULL,
+    qos INTEGER NOT NULL, checksum INTEGER) WITHOUT ROWID"""
 
 
 class Retained(NamedTuple):
@@ -60,28 +61,48 @@ class RetainedMessages:
             if type(error) is not sqlite3.DatabaseError:  # a subclass: not damage
                 raise
             set_aside(self._path, str(error))
-            self._messages.clear()
-            self._bytes = 0
+            self._changed.update(self._messages)  # those that could be read
+            self._topics_changed = bool(self._changed)
             return self._open()
 
     def _open(self) -> sqlite3.Connection:
         """Open the file and read it.
 
         It stays open: a write-ahead log that grows costs a third of the writes of a journal that is
-        created and deleted each time. Without a sync at each write the file stays valid too.
+        created and deleted each time.
         """
         create_file(self._path)
         database = sqlite3.connect(self._path, check_same_thread=False)
         try:
+            database.text_factory = _text
             database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute("PRAGMA synchronous = FULL")
             database.execute(_CREATE)
-            for topic, payload, qos in database.execute("SELECT * FROM retained"):
-                self._keep(topic, Retained(payload, qos))
+            columns = {row[1] for row in database.execute("PRAGMA table_info(retained)")}
+            if "checksum" not in columns:
+                _add_checksums(database)
+            self._read(database)
         except sqlite3.Error:
             database.close()
             raise
         return database
+
+    def _read(self, database: sqlite3.Connection) -> None:
+        """Read all messages, those that are sound first; raises DatabaseError for damaged ones."""
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
+        if tables != ["retained"]:
+            raise sqlite3.DatabaseError(f"has the tables {', '.join(tables)}")
+        damaged = 0
+        rows = database.execute("SELECT topic, payload, qos, checksum FROM retained")
+        for topic, payload, qos, checksum in rows:
+            if checksum == _checksum(topic, payload, qos):
+                self._keep(topic, Retained(payload, qos))
+            else:
+                damaged += 1
+        if damaged:
+            raise sqlite3.DatabaseError(
+                f"{damaged} messages are damaged and dropped, {len(self._messages)} are kept"
+            )
 
     def close(self) -> None:
         """Close the file."""
@@ -151,8 +172,12 @@ class RetainedMessages:
                 [(topic,) for topic, message in messages.items() if message is None],
             )
             database.executemany(
-                "INSERT OR REPLACE INTO retained VALUES (?, ?, ?)",
-                [(topic, *message) for topic, message in messages.items() if message],
+                "INSERT OR REPLACE INTO retained VALUES (?, ?, ?, ?)",
+                [
+                    (topic, *message, _checksum(topic, *message))
+                    for topic, message in messages.items()
+                    if message
+                ],
             )
 
     def _report(self, fault: str | None) -> None:
@@ -161,3 +186,24 @@ class RetainedMessages:
         elif self._fault and not fault:
             logger.info("retained messages at %s: written again", self._path)
         self._fault = fault
+
+
+def _add_checksums(database: sqlite3.Connection) -> None:
+    """Give checksums to the rows of version 0.2."""
+    with database:
+        database.execute("BEGIN")
+        database.execute("ALTER TABLE retained ADD COLUMN checksum INTEGER")
+        rows = database.execute("SELECT topic, payload, qos FROM retained").fetchall()
+        database.executemany(
+            "UPDATE retained SET checksum = ? WHERE topic = ?",
+            [(_checksum(*row), row[0]) for row in rows],
+        )
+
+
+def _checksum(topic: str, payload: object, qos: object) -> int:
+    """Return the checksum of a row; a damaged one may hold other types."""
+    return zlib.crc32(f"{topic} {payload!r} {qos!r}".encode())
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")

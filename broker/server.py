@@ -46,7 +46,6 @@ from service.lifecycle import leave, set_up_log
 
 logger = logging.getLogger(__name__)
 
-STATE = Path("state")
 SHUTDOWN_S = 5.0
 SESSION_EXPIRY_S = 7 * 24 * 3600
 MOST_SESSIONS = 10_000
@@ -74,6 +73,7 @@ class Listener(NamedTuple):
     port: int
     users_file: str | None
     acl_file: str | None
+    state: str
     log_level: str
 
 
@@ -102,8 +102,8 @@ async def _serve(listener: Listener) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    host, port, users, rules, _ = listener
-    retained = RetainedMessages(STATE / f"embedded-{port}.db")
+    host, port, users, rules, state, _ = listener
+    retained = RetainedMessages(Path(state) / f"embedded-{port}.db")
     broker = EmbeddedBroker(
         f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         users=Users(Path(users)) if users else None,

@@ -21,3 +21,6 @@ class BrokerSettings(Settings):
     broker_acl_file: Path | None = Field(
         None, description="File of access rights (empty = every client may do everything)."
     )
+    broker_state: Path = Field(
+        Path("state"), description="Directory of the messages that the broker keeps."
+    )

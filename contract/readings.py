@@ -37,6 +37,8 @@ from contract.validation import ID_SCHEMA, Id, payload_error
 
 EARLIEST = datetime(2020, 1, 1, tzinfo=UTC)
 """A clock that shows an earlier time was never set."""
+HIGHEST_SEQ = 2**53
+"""Highest sequence number: JSON libraries that read numbers as doubles keep it."""
 MAX_PAYLOAD_BYTES = 65536
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _MORE_DECIMALS = re.compile(rb"\.\d{4}")
@@ -93,7 +95,7 @@ _HEAD: dict[str, Any] = {
         ),
     ],
     "seq": Annotated[
-        int | None, Field(ge=0, lt=2**63, description="Counts up by one with each reading.")
+        int | None, Field(ge=0, le=HIGHEST_SEQ, description="Counts up by one with each reading.")
     ],
 }
 _FIELDS = _HEAD | {quantity.name: _number(quantity) for quantity in QUANTITIES}
@@ -117,7 +119,7 @@ def _plain_number(quantity: Quantity) -> Any:
 _PLAIN_FIELDS: dict[str, Any] = {
     "meter_id": NotRequired[str],
     "ts": NotRequired[str],
-    "seq": NotRequired[Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]],
+    "seq": NotRequired[Annotated[int, msgspec.Meta(ge=0, le=HIGHEST_SEQ)]],
 } | {quantity.name: _plain_number(quantity) for quantity in QUANTITIES}
 _PLAIN = msgspec.json.Decoder[dict[str, Any]](TypedDict("PlainReading", _PLAIN_FIELDS))  # type: ignore[operator]
 

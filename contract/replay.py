@@ -10,10 +10,10 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from contract.readings import HIGHEST_SEQ
 from contract.validation import Id, payload_error
 
 MOST_METERS = 10_000
-HIGHEST_SEQ = 2**53
 
 Seq = Annotated[int, Field(ge=0, le=HIGHEST_SEQ)]
 RequestId = Annotated[str, Field(min_length=1, max_length=64)]
@@ -30,12 +30,14 @@ class _Message(BaseModel):
 class ReplayRequest(_Message):
     """Request for the readings after these numbers; of a meter that is not named, all readings.
 
-    With `direct` the readings go to `meters/_recorder/<recorder>/again` and nowhere else.
+    Those of the runs in `have` are there already. With `direct` the readings go to
+    `meters/_recorder/<recorder>/again` and nowhere else.
     """
 
     recorder: Id
     request: RequestId
     after: dict[Id, Seq] = Field(default_factory=dict, max_length=MOST_METERS)
+    have: dict[Id, list[tuple[Seq, Seq]]] = Field(default_factory=dict, max_length=MOST_METERS)
     direct: bool = False
 
 
@@ -43,7 +45,8 @@ class Replayed(_Message):
     """The readings that a bridge has of one meter after `after`, up to and including `upto`.
 
     Each of `sent` is the first and the last number of a run without a gap. Numbers between the
-    runs were never used or are no longer kept; `oldest` is the first in the journal.
+    runs were never used or are no longer kept; `oldest` is the first in the journal. Readings that
+    the request has under `have` are in these runs, though they are not sent.
     """
 
     after: Seq

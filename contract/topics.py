@@ -27,13 +27,16 @@ ONLINE = "online"
 OFFLINE = "offline"
 
 ALL_READINGS = f"{ROOT}/+/reading"
+ALL_STATUSES = f"{ROOT}/+/status"
 ALL_INFOS = f"{ROOT}/+/info"
 ALL_SETTINGS = f"{ROOT}/+/set"
 ALL_LEAVES = f"{ROOT}/+/+"
 BRIDGE_STATUSES = f"{ROOT}/_bridge/+/status"
+BRIDGE_INFOS = f"{ROOT}/_bridge/+/info"
 ALL_PRICES = f"{ROOT}/_tariff/+/prices"
 REPLAY_ANSWERS = f"{ROOT}/_bridge/+/replayed"
 
+ALL_DISCOVERIES = "homeassistant/device/meters/+/config"
 HOME_ASSISTANT_STATUS = "homeassistant/status"
 
 

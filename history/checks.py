@@ -10,6 +10,7 @@ import peewee
 
 from contract.times import from_epoch_ms
 from history.dialect import Row, fetch, fetch_one
+from history.rollups.combining import combined
 from history.rollups.dirty_buckets import DirtyBuckets
 from history.rollups.five_minutes import FiveMinutes
 from history.rollups.levels import (
@@ -26,11 +27,6 @@ from history.tables import Meter, quantity_ids
 
 DAY_S = width_s(DAY)
 _GAP = 2.5
-_SUMS = (
-    "SELECT r.quantity, SUM(r.n), MIN(r.min), MAX(r.max), SUM(r.delta) "
-    "FROM quantities q CROSS JOIN rollup r WHERE r.level = ? AND r.meter = ? "
-    "AND r.quantity = q.id AND r.bucket >= ? AND r.bucket < ? GROUP BY r.quantity"
-)
 _ROWS = (
     "SELECT r.level, r.meter, r.quantity, r.bucket, r.n, r.mean, r.min, r.max, r.last, r.delta "
     "FROM quantities q CROSS JOIN rollup r WHERE r.level = ? AND r.meter = ? "
@@ -64,12 +60,28 @@ def days_of(database: peewee.Database, meter: Meter) -> list[int]:
     return [day for day in days if meter.backfill_from is None or day * 1000 < meter.backfill_from]
 
 
+def older_days_of(database: peewee.Database, meter: Meter) -> list[int]:
+    """Return the UTC days (epoch s) that have roll-ups, but no longer their readings."""
+    rows = fetch(
+        database,
+        "SELECT DISTINCT bucket FROM rollup WHERE level = ? AND meter = ? ORDER BY bucket",
+        (DAY, meter.id),
+    )
+    newer = set(days_of(database, meter))
+    return [day for (day,) in rows if day not in newer and day * 1000 < meter.retention_watermark]
+
+
 def differs(database: peewee.Database, meter: Meter, day: int) -> bool:
     """Return whether the roll-ups of a day differ from what its readings lead to.
 
     Dirty buckets are left out. The comparison is made twice, since a recorder may write meanwhile.
     """
     return all(_differs_now(database, meter.id, day) for _ in range(2))
+
+
+def levels_differ(database: peewee.Database, meter: Meter, day: int) -> bool:
+    """Return whether a level of a day's roll-ups differs from what the next finer one leads to."""
+    return all(_levels_differ(database, meter.id, day) for _ in range(2))
 
 
 def gaps(database: peewee.Database, meter: Meter) -> Iterator[DayOfGaps]:
@@ -107,29 +119,35 @@ def _differs_now(database: peewee.Database, meter: int, day: int) -> bool:
         computed = FiveMinutes(database).computed(meter, day, end)
         if _without(stored, dirty) != _without(computed, dirty):
             return True
-        fine, quarters, hours, days = (
-            sorted(fetch(database, _SUMS, (level, meter, day, end)))
-            for level in (FIVE_MINUTES, QUARTER_HOUR, HOUR, DAY)
-        )
-        if any(RunningBuckets(database).between(each, meter, day, end) for each in (HOUR, DAY)):
-            return False
-        same = fine == hours == days and _quarters_are_right(database, meter, day, fine, quarters)
-    return not dirty and not same
+        return not dirty and _levels_differ(database, meter, day)
 
 
-def _quarters_are_right(
-    database: peewee.Database, meter: int, day: int, fine: list[Row], quarters: list[Row]
-) -> bool:
-    """Return whether the sums of a day's quarter-hours are those of its 5 minutes.
+def _levels_differ(database: peewee.Database, meter: int, day: int) -> bool:
+    end = day + DAY_S
+    running = RunningBuckets(database)
+    if any(running.between(each, meter, day, end) for each in (QUARTER_HOUR, HOUR, DAY)):
+        return False
+    numbers = quantity_ids(database)
+    for level in (QUARTER_HOUR, HOUR, DAY):
+        quantities = set(numbers.values())
+        if level == QUARTER_HOUR:
+            if _waits_for_quarters(database, meter, day):
+                continue
+            quantities = {numbers[name] for name in QUARTER_HOURLY}
+        computed = combined(database, level, meter, day, end, quantities)
+        stored = fetch(database, _ROWS, (level, meter, day, end))
+        if computed and set(computed) != set(stored):
+            return True
+    return False
 
-    An older version had no quarter-hours: the recorder may have yet to make them.
+
+def _waits_for_quarters(database: peewee.Database, meter: int, day: int) -> bool:
+    """Return whether the recorder has yet to make a day's quarter-hours.
+
+    An older version had none.
     """
     row = fetch_one(database, "SELECT quarters_from FROM meters WHERE id = ?", (meter,))
-    if row is not None and row[0] is not None and row[0] <= day:
-        return True
-    numbers = quantity_ids(database)
-    quarter_hourly = {numbers[name] for name in QUARTER_HOURLY}
-    return quarters == [each for each in fine if each[0] in quarter_hourly]
+    return row is not None and row[0] is not None and row[0] <= day
 
 
 def _without(rows: list[Row], dirty: set[int]) -> set[Row]:

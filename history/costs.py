@@ -5,18 +5,18 @@ uncovered, and then the cost as a whole is not known.
 """
 
 from calendar import isleap, monthrange
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from operator import mul
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 from contract.times import epoch_ms, from_epoch_ms
 from history.counters import QUARTER_S, Counters, Quarters
 from history.periods import midnight_of
 from history.prices import SCALE, Column
-from history.tariffs import Rates, Tariff
+from history.tariffs import Rates
 
 Kind = Literal["energy", "standing", "tax", "feed_in"]
 _ORDER: tuple[Kind, ...] = ("energy", "standing", "tax", "feed_in")
@@ -61,14 +61,45 @@ class Cost:
 class Segment(NamedTuple):
     """What a meter counted, in thousandths, between two times with the same rates and tiers.
 
-    `before` is what it has drawn until then in the month or year of the tiers.
+    `rates` are None before the first of the tariff. `before` is what it has drawn until then in the
+    month or year of the tiers.
     """
 
     start: datetime
     end: datetime
+    rates: Rates | None
     imported: int
     exported: int
     before: int = 0
+
+
+class Total:
+    """What a period costs, collected segment by segment like the lines of a `Bill`."""
+
+    def __init__(self) -> None:
+        self.amount = 0.0
+        self.has_rates = False
+        self._uncovered = 0
+
+    def add(self, *line: Any) -> float:
+        """Add the amount of a line, the last of its figures; return it."""
+        amount: float = line[-1]
+        self.amount += amount
+        return amount
+
+    def add_uncovered(self, advance: int) -> None:
+        """Add energy without a price, in thousandths of a kWh."""
+        self._uncovered += advance
+
+    @property
+    def cost(self) -> float | None:
+        """The sum; None where some energy has no price."""
+        return None if self._uncovered or not self.has_rates else self.amount
+
+    @property
+    def uncovered(self) -> float:
+        """The energy in kWh without a price."""
+        return self._uncovered / 1000
 
 
 class Bill:
@@ -110,17 +141,17 @@ class Pricing:
 
     def __init__(
         self,
-        tariff: Tariff,
         zone: ZoneInfo,
         counters: Counters,
         quarters: Quarters,
         prices: Mapping[tuple[str, Column], Mapping[int, int]],
         now: datetime,
     ) -> None:
-        self._tariff, self._zone, self._counters = tariff, zone, counters
+        self._zone, self._counters = zone, counters
         self._quarters, self._prices, self._now = quarters, prices, now
         self._dense: dict[tuple[str, Column], list[int | None]] = {}
         self._windows: dict[date, list[int]] = {}
+        self._day: _Day | None = None
 
     def cost(self, segments: Iterable[Segment]) -> Cost:
         """Return what some segments cost together."""
@@ -129,8 +160,15 @@ class Pricing:
             self._add(bill, segment)
         return bill.cost()
 
-    def _add(self, bill: Bill, segment: Segment) -> None:
-        rates = self._tariff.at(segment.start, self._zone)
+    def total(self, segments: Iterable[Segment]) -> Total:
+        """Return the sum of what some segments cost."""
+        total = Total()
+        for segment in segments:
+            self._add(total, segment)
+        return total
+
+    def _add(self, bill: Bill | Total, segment: Segment) -> None:
+        rates = segment.rates
         if rates is None:
             bill.add_uncovered(segment.imported + segment.exported)
             return
@@ -149,7 +187,7 @@ class Pricing:
 
     # -- energy --------------------------------------------------------------------------------
 
-    def _add_energy(self, bill: Bill, rates: Rates, segment: Segment) -> float:
+    def _add_energy(self, bill: Bill | Total, rates: Rates, segment: Segment) -> float:
         if rates.price_list:
             kwh, amount = self._dynamic(bill, rates.price_list, "price", segment)
             amount += rates.markup * kwh
@@ -161,18 +199,18 @@ class Pricing:
             if advance
         )
 
-    def _add_feed_in(self, bill: Bill, rates: Rates, segment: Segment) -> None:
+    def _add_feed_in(self, bill: Bill | Total, rates: Rates, segment: Segment) -> None:
         if not segment.exported:
             return
         if rates.price_list and rates.feed_in == "dynamic":
             kwh, amount = self._dynamic(bill, rates.price_list, "feed_in", segment)
             bill.add("feed_in", "feed-in", "kWh", None, kwh, -amount)
         else:
-            kwh, price = segment.exported / 1000, -rates.fixed_feed_in
+            kwh, price = segment.exported / 1000, 0.0 - rates.fixed_feed_in
             bill.add("feed_in", "feed-in", "kWh", price, kwh, price * kwh)
 
     def _dynamic(
-        self, bill: Bill, price_list: str, column: Column, segment: Segment
+        self, bill: Bill | Total, price_list: str, column: Column, segment: Segment
     ) -> tuple[float, float]:
         """Return the energy of a segment in kWh, and what it costs; without a price, neither."""
         counter = self._counters.imported if column == "price" else self._counters.exported
@@ -230,28 +268,47 @@ class Pricing:
 
     def _standing(self, rates: Rates, segment: Segment) -> Iterator[tuple[str, str, float, float]]:
         """Yield name, unit, price and number of units of each charge; a day has an equal share."""
-        if not rates.standing:
-            return
         end = min(segment.end, self._now)
-        units = dict.fromkeys(_DAYS, 0.0)
-        day = segment.start.astimezone(self._zone).date()
-        midnight = midnight_of(day, self._zone)
-        while midnight < end:
-            following = midnight_of(day + _DAY, self._zone)
-            part = min(end, following) - max(segment.start, midnight)
-            for unit, days in _DAYS.items():
-                units[unit] += part / (following - midnight) / days(day)
-            day, midnight = day + _DAY, following
+        if not rates.standing or end <= segment.start:
+            return
+        units = {"day": 0.0, "month": 0.0, "year": 0.0}
+        for day in self._days(segment.start, end):
+            share = (min(end, day.end) - max(segment.start, day.start)) / (day.end - day.start)
+            for unit, days in day.days.items():
+                units[unit] += share / days
         for charge in rates.standing:
             if units[charge.per]:
                 yield charge.name, charge.per, charge.price, units[charge.per]
 
+    def _days(self, since: datetime, until: datetime) -> Iterator["_Day"]:
+        """Yield the local days that a span touches; most spans lie in the day of the one before."""
+        day = self._day
+        if day is None or not day.start <= since < day.end:
+            day = _Day.of(since.astimezone(self._zone).date(), self._zone)
+        yield day
+        while day.end < until:
+            day = _Day.of(day.day + _DAY, self._zone)
+            yield day
+        self._day = day
 
-_DAYS: dict[str, Callable[[date], int]] = {
-    "day": lambda _: 1,
-    "month": lambda day: monthrange(day.year, day.month)[1],
-    "year": lambda day: 366 if isleap(day.year) else 365,
-}
+
+class _Day(NamedTuple):
+    """A local day, and how many of its kind each unit of a standing charge has."""
+
+    day: date
+    start: datetime
+    end: datetime
+    days: dict[str, int]
+
+    @classmethod
+    def of(cls, day: date, zone: ZoneInfo) -> Self:
+        """Return the day of a date."""
+        days = {
+            "day": 1,
+            "month": monthrange(day.year, day.month)[1],
+            "year": 366 if isleap(day.year) else 365,
+        }
+        return cls(day, midnight_of(day, zone), midnight_of(day + _DAY, zone), days)
 
 
 def _windows(rates: Rates, begin: datetime, end: datetime, zone: ZoneInfo) -> list[int]:

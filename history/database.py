@@ -31,6 +31,7 @@ def migrate(database: peewee.Database) -> list[str]:
     """
     if file := dialect_of(database).file:
         with contextlib.suppress(OSError):  # SQLite reports it with the remedy
+            _remove_remains(file)
             create_file(file, HISTORY)
     with storage_errors(database):
         database.connect(reuse_if_open=True)
@@ -108,6 +109,16 @@ def storage_errors(database: peewee.Database) -> Iterator[None]:
             remedy=problem.remedy,
             transient=problem.transient,
         ) from error
+
+
+def _remove_remains(file: Path) -> None:
+    """Remove what a deleted history has left: with -shm of another file a new one is damaged.
+
+    SQLite itself ignores such a -wal.
+    """
+    if not file.exists():
+        for suffix in ("-wal", "-shm"):
+            file.with_name(f"{file.name}{suffix}").unlink(missing_ok=True)
 
 
 def _refuse_others(database: peewee.Database, runner: Runner) -> None:

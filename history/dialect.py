@@ -19,6 +19,7 @@ import peewee
 
 from history.errors import StorageError
 from service.errors import SettingsError
+from service.files import sync
 from service.redaction import redacted_url
 
 Row = tuple[Any, ...]
@@ -57,7 +58,9 @@ _WRAPPER = peewee.__exception_wrapper__  # type: ignore[attr-defined]  # not in 
 
 def fetch(database: peewee.Database, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
     """Run a statement and return its rows."""
-    rows: list[Row] = database.execute_sql(_native(database, statement), parameters).fetchall()
+    cursor = database.execute_sql(_native(database, statement), parameters)
+    with _WRAPPER:  # the driver reads most rows only now, and may find them damaged
+        rows: list[Row] = cursor.fetchall()
     return rows
 
 
@@ -66,7 +69,8 @@ def fetch_named(
 ) -> tuple[tuple[str, ...], list[Row]]:
     """Run a statement and return the names of its columns, and its rows."""
     cursor = database.execute_sql(_native(database, statement), parameters)
-    rows: list[Row] = cursor.fetchall()
+    with _WRAPPER:
+        rows: list[Row] = cursor.fetchall()
     return tuple(map(_FIRST, cursor.description)), rows
 
 
@@ -74,7 +78,9 @@ def fetch_one(
     database: peewee.Database, statement: str, parameters: Sequence[Any] = ()
 ) -> Row | None:
     """Run a statement and return its first row, or None without one."""
-    row: Row | None = database.execute_sql(_native(database, statement), parameters).fetchone()
+    cursor = database.execute_sql(_native(database, statement), parameters)
+    with _WRAPPER:
+        row: Row | None = cursor.fetchone()
     return row
 
 
@@ -229,6 +235,10 @@ class Dialect(ABC):
         """
 
     @abstractmethod
+    def sync(self) -> None:
+        """Wait until what is committed survives a power cut; raises OSError."""
+
+    @abstractmethod
     def size(self) -> tuple[int, int]:
         """Return the bytes that the database takes, and how many of them are free."""
 
@@ -350,6 +360,11 @@ class _Sqlite(Dialect):
             )
         )
 
+    def sync(self) -> None:
+        log = self.file.with_name(f"{self.file.name}-wal")
+        for path in (log, log.parent):
+            sync(path)
+
     def size(self) -> tuple[int, int]:
         log = self.file.with_name(f"{self.file.name}-wal")
         free = self._pragma("freelist_count") * self._pragma("page_size")
@@ -369,7 +384,10 @@ class _Sqlite(Dialect):
         run(self._database, "PRAGMA optimize")
 
     def file_errors(self) -> list[str]:
-        lines = [str(row[0]) for row in fetch(self._database, "PRAGMA integrity_check(20)")]
+        try:
+            lines = [str(row[0]) for row in fetch(self._database, "PRAGMA integrity_check(20)")]
+        except peewee.DatabaseError as error:
+            return [str(error)]
         return [] if lines == ["ok"] else lines
 
     def copy_to(self, path: Path) -> None:
@@ -499,6 +517,9 @@ class _Postgresql(Dialect):
                 parameters,
             )
         )
+
+    def sync(self) -> None:
+        pass  # each commit waits for the disk
 
     def size(self) -> tuple[int, int]:
         return int(fetch(self._database, "SELECT pg_database_size(current_database())")[0][0]), 0

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import compress
 
 from contract.meter_settings import Role, cycle
 from contract.times import epoch_ms
@@ -130,21 +131,22 @@ def _parents(by_id: Mapping[str, Meter]) -> dict[str, str | None]:
     }
 
 
-def standing(
+def are_standing(
     meters: Sequence[Meter], since: datetime, until: datetime, now: datetime
-) -> list[Meter]:
-    """Return the meters that were there in a period, each with its nearest parent among them.
+) -> tuple[bool, ...]:
+    """Return which of some meters were there in a period.
 
     A meter is there from its first reading on. One that has been silent for 30 days has been
     removed after its last reading.
     """
     begin, end = epoch_ms(since), epoch_ms(until)
-    silent_since = epoch_ms(now - REMOVED_AFTER)
-    there = {
-        meter.name: meter
-        for meter in meters
-        if meter.first_ts < end and (meter.last_ts >= begin or meter.last_ts >= silent_since)
-    }
+    earliest = min(begin, epoch_ms(now - REMOVED_AFTER))
+    return tuple([meter.first_ts < end and meter.last_ts >= earliest for meter in meters])
+
+
+def standing(meters: Sequence[Meter], are_there: Sequence[bool]) -> list[Meter]:
+    """Return the meters that are there, each with its nearest parent among them."""
+    there = {meter.name: meter for meter in compress(meters, are_there)}
     parents = {meter.name: meter.parent for meter in meters}
     return [meter._replace(parent=_nearest(meter, parents, there)) for meter in there.values()]
 

@@ -1,6 +1,6 @@
 """The peak and the base load of a load curve."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,8 +8,8 @@ import peewee
 
 from contract.quantities import BY_NAME
 from contract.times import epoch_ms, from_epoch_ms
-from history.dialect import Row, fetch, fetch_one
-from history.rollups.fresh import stale
+from history.dialect import Row, dialect_of, fetch_one
+from history.rollups.fresh import FreshRow, stale
 from history.rollups.levels import (
     FIVE_MINUTES,
     HOUR,
@@ -83,19 +83,30 @@ def base_load(
     if found is None or found[1] == RAW:
         return None
     meter, level = found
-    key = (level, meter, quantity_id(database, "power"))
     span = (start_of(begin // 1000, level), end // 1000)
-    some = (
-        "FROM rollup WHERE level = ? AND meter = ? AND quantity = ? "
-        "AND bucket >= ? AND bucket < ? AND min >= 0"
+    waiting = stale(database, meter, level, *span)
+    columns = dialect_of(database).fetch_columns(
+        ("mean", "min"),
+        "rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket >= ? AND bucket < ?"
+        f"{waiting.condition if waiting else ''}",
+        (level, meter, quantity_id(database, "power"), *span),
+        "bucket",
     )
-    ((count,),) = fetch(database, f"SELECT COUNT(*) {some}", (*key, *span))
-    row = fetch_one(
-        database,
-        f"SELECT mean {some} ORDER BY mean LIMIT 1 OFFSET ?",
-        (*key, *span, int(count * BASE_SHARE)),
-    )
-    return row[0] / 1000 if row else None
+    means = [mean for mean, lowest in zip(*columns, strict=True) if lowest >= 0]
+    if waiting and "power" in stored_quantities(database):
+        means += _fresh_means(waiting.rows(database, ["power"])["power"], span)
+    means.sort()
+    return means[int(len(means) * BASE_SHARE)] / 1000 if means else None
+
+
+def _fresh_means(rows: Iterable[FreshRow], span: tuple[int, int]) -> list[float]:
+    """Return the means of buckets that are not rolled up yet, without times of export."""
+    found: dict[int, tuple[int, int, int]] = {}
+    for bucket, n, total, lowest, _ in rows:
+        if span[0] <= bucket < span[1]:
+            before = found.get(bucket, (0, 0, lowest))
+            found[bucket] = before[0] + n, before[1] + total, min(before[2], lowest)
+    return [total / n for n, total, lowest in found.values() if lowest >= 0]
 
 
 def _place(

@@ -18,6 +18,7 @@ import peewee
 from contract.times import epoch_ms, from_epoch_ms
 from history.counters import QUARTER_MS, QUARTER_S, Advances, Counters, counters_of
 from history.dialect import dialect_of, fetch
+from history.energy import FAR
 from history.periods import Unit, edges, start_of
 from history.rollups.buckets import steps
 from history.rollups.fresh import stale
@@ -143,14 +144,24 @@ def follow(
 
 
 def months(
-    database: peewee.Database, meter_id: str, since: datetime, until: datetime, zone: ZoneInfo
+    database: peewee.Database,
+    meter_id: str,
+    since: datetime,
+    until: datetime,
+    zone: ZoneInfo,
+    *,
+    now: datetime = FAR,
 ) -> list[Month]:
-    """Return the highest demand of each month that `since` to `until` touches."""
+    """Return the highest demand of each month that `since` to `until` touches.
+
+    The quarter-hour that runs at `now` has none yet.
+    """
     moments = edges(Unit.MONTH, since, until, zone)
     seconds = [epoch_ms(moment) // 1000 for moment in moments]
+    over = min(seconds[-1], epoch_ms(now) // QUARTER_MS * QUARTER_S)
     with dialect_of(database).snapshot():
         meter = read_meter(database, meter_id)
-        demands = _demands(database, meter, seconds[0], seconds[-1]) if meter else []
+        demands = _demands(database, meter, seconds[0], over) if meter else []
     found = []
     for (start, end), (first, last) in zip(pairwise(moments), pairwise(seconds), strict=True):
         begin, stop = bisect_left(demands, (first,)), bisect_left(demands, (last,))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import peewee
 
+from history.day_checksums import DayChecksums
 from history.dialect import dialect_of, fetch, fetch_one, placeholders, run, transaction
 from history.exchange.archive import Archive, month_of
 from history.rollups.dirty_buckets import COUNTERS
@@ -59,6 +60,7 @@ class Retention:
     ) -> None:
         self._database = database
         self._dialect = dialect_of(database)
+        self._checksums = DayChecksums(database)
         self._keep = keep or Keep()
         self._archive = archive
 
@@ -70,6 +72,7 @@ class Retention:
         for meter in read_meters(self._database):
             for level, horizon in horizons.items():
                 watermark_ms = self._advance_watermark(meter.id, horizon * 1000)
+                self._checksums.forget_before(meter.id, level, watermark_ms // 1000)
                 if level == RAW:
                     if self._archive:
                         watermark_ms = month_of(watermark_ms)[0]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import peewee
 
-from contract.readings import Reading
+from contract.readings import HIGHEST_SEQ, Reading
 from contract.replay import Replayed, runs
 from history.dialect import dialect_of, fetch, placeholders, run_many, transaction
 from history.tables import Meter
@@ -33,9 +33,13 @@ class Numbers(NamedTuple):
 
     @classmethod
     def read(cls, upto: int, text: str) -> "Numbers":
-        """Return what the columns `seq_upto` and `seq_above` of a meter hold."""
+        """Return what the columns `seq_upto` and `seq_above` of a meter hold.
+
+        Numbers that no message may have, which earlier versions stored, are as if there were none.
+        """
         runs = json.loads(text) if text else ()
-        return cls(upto, tuple((first, last) for first, last in runs))
+        above = tuple((first, last) for first, last in runs if last <= HIGHEST_SEQ)
+        return cls(upto if upto <= HIGHEST_SEQ else 0, above)
 
     @property
     def text(self) -> str:
@@ -158,6 +162,16 @@ class Sequences:
     def numbers(self, bridge: str) -> dict[str, Numbers]:
         """Return which numbers of a bridge's meters have arrived."""
         return self._numbers("bridge", [bridge])
+
+    def unclaimed(self, most: int) -> dict[str, Numbers]:
+        """Return the numbers of at most `most` meters with gaps that no bridge has claimed yet."""
+        rows = fetch(
+            self._database,
+            "SELECT name, seq_upto, seq_above FROM meters WHERE bridge IS NULL AND seq_above <> '' "
+            "ORDER BY id DESC LIMIT ?",
+            [most],
+        )
+        return {name: Numbers.read(upto, above) for name, upto, above in rows}
 
     def bridges(self) -> list[str]:
         """Return the bridges that have ever answered."""

@@ -74,7 +74,8 @@ def series(
     A point stands for an equal slice of time and has the time at which its readings begin.
     """
     wanted = [name for name in names if name in BY_NAME]
-    level, ts, values = _points(database, meter_id, wanted, (since, until), points, extremes=True)
+    numbers = points, points
+    level, ts, values = _points(database, meter_id, wanted, (since, until), numbers, extremes=True)
     gaps = _gaps(ts)
     nothing: Values = [None] * len(gaps)
     return Series(
@@ -91,14 +92,17 @@ def columns(
     since: datetime,
     until: datetime,
     points: int,
+    most: int | None = None,
 ) -> dict[str, Sequence[float | None]]:
     """Return columns for a chart: `ts` in epoch seconds, and the mean of each quantity.
 
     At most `points` rows, each the mean of an equal slice of time; slices without a reading are
-    left out, so that a gap stays a gap.
+    left out, so that a gap stays a gap. With `most` there may be more, up to those of the level
+    that has as many as `points`.
     """
     wanted = [name for name in names if name in BY_NAME]
-    _, ts, values = _points(database, meter_id, wanted, (since, until), points, extremes=False)
+    numbers = points, most or points
+    _, ts, values = _points(database, meter_id, wanted, (since, until), numbers, extremes=False)
     return {"ts": [*ts], **{name: values[name][0] for name in wanted}}
 
 
@@ -107,11 +111,15 @@ def _points(
     meter_id: str,
     names: Sequence[str],
     span: tuple[datetime, datetime],
-    points: int,
+    numbers: tuple[int, int],
     *,
     extremes: bool,
 ) -> tuple[int, list[float], dict[str, list[Values]]]:
-    """Return level, times, and the means of each quantity; with `extremes` also lowest, highest."""
+    """Return level, times, and the means of each quantity; with `extremes` also lowest, highest.
+
+    `numbers` are those of the points that the level should have, and that are returned at most.
+    """
+    points, most = numbers
     known = stored_quantities(database)
     stored = [name for name in dict.fromkeys(names) if name in known]
     meter = read_meter(database, meter_id)
@@ -123,10 +131,10 @@ def _points(
     there = begins(database, meter.id, quantity_id(database, stored[0]), begin, end)
     level = _level(meter, stored, there, (begin, end), points)
     if level == RAW:
-        ts, found = _from_readings(database, meter, stored, (begin, end), points, extremes)
+        ts, found = _from_readings(database, meter, stored, (begin, end), most, extremes)
     else:
         first, last = start_of(begin // 1000, level), -(-end // 1000)
-        slices = Slices(first, last, points, width_s(level))
+        slices = Slices(first, last, most, width_s(level))
         ts, found = _from_rollups(database, level, meter, stored, slices, extremes)
     absent: list[Values] = [[None] * len(ts)] * 3
     return level, ts, {name: found.get(name, absent) for name in names}

@@ -7,7 +7,7 @@ exported and stored. A flow that is not known is None, and so is all that depend
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from math import ceil, inf
 from statistics import median
@@ -18,10 +18,10 @@ import peewee
 
 from contract.meter_settings import Role, cycle
 from history import energy
-from history.dialect import fetch_one
-from history.energy import Period
-from history.hierarchy import Flow, Site, site_of, standing
-from history.periods import Unit, start_of
+from history.dialect import fetch
+from history.energy import Figures, MeterEnergy, Span, Spans
+from history.hierarchy import Flow, Site, are_standing, site_of, standing
+from history.periods import Unit, edges, start_of
 from history.rollups.levels import DAY
 from history.series import columns
 from history.tables import Meter, quantity_id, read_meters, stored_quantities
@@ -63,7 +63,10 @@ def balance(site: Site, nets: Mapping[str, Flow]) -> Balance:
     Without a meter of the grid, the house consumes what the meters of its consumers measure.
     """
     flows = {
-        role: _sum(_less(nets.get(name), map(nets.get, others)) for name, others in parts)
+        role: _sum(
+            _less(nets.get(name), map(nets.get, others)) if others else nets.get(name)
+            for name, others in parts
+        )
         for role, parts in site.parts.items()
     }
     grid, consumers = flows.get(Role.GRID), flows.get(Role.CONSUMER)
@@ -86,17 +89,18 @@ def balance(site: Site, nets: Mapping[str, Flow]) -> Balance:
 
 def _sum(flows: Iterable[Flow]) -> Flow:
     """Return the sum; None where there is nothing to add, or anything is unknown."""
-    known, total = False, 0.0
-    for flow in flows:
-        if flow is None:
-            return None
-        known, total = True, total + flow
-    return round(total, 6) if known else None
+    given = list(flows)
+    if not given or None in given:
+        return None
+    return round(sum(given), 6)  # type: ignore[arg-type]  # none of them is None
 
 
 def _less(flow: Flow, others: Iterable[Flow]) -> Flow:
     """Return a flow less others; None where anything is unknown."""
-    return None if flow is None else _sum([flow, *(None if o is None else -o for o in others)])
+    if flow is None:
+        return None
+    given = list(others)
+    return None if None in given else round(flow - sum(given), 6)  # type: ignore[arg-type]
 
 
 # -- energy ------------------------------------------------------------------------------------
@@ -113,13 +117,13 @@ class HousePeriod:
     start: datetime
     end: datetime
     site: Site
-    meters: dict[str, Period]
+    meters: dict[str, Figures]
     balance: Balance
     imported: Flow
     exported: Flow
     charged: Flow
     discharged: Flow
-    billed: tuple[Period, ...]
+    billed: tuple[Figures, ...]
 
     @property
     def cost(self) -> float | None:
@@ -129,7 +133,7 @@ class HousePeriod:
     @property
     def uncovered(self) -> Flow:
         """The energy that has no price; None without prices."""
-        return _sum(each.bill.uncovered if each.bill else None for each in self.billed)
+        return _sum(each.uncovered for each in self.billed)
 
     @property
     def self_consumed(self) -> Flow:
@@ -168,7 +172,7 @@ class Note:
     text: str
 
 
-def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Period]) -> HousePeriod:
+def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Figures]) -> HousePeriod:
     """Return the energy of a house in a period from that of its meters."""
     known = {name: meters[name] for name in site.nodes}
     nets = {
@@ -194,7 +198,12 @@ def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Perio
     )
 
 
-def _charges(period: Period, own: Flow, *, is_whole: bool) -> tuple[Flow, Flow]:
+def _billed(site: Site) -> Sequence[tuple[str, list[str]]]:
+    """Return the meters of the house's bill: those of the grid, else those of consumers."""
+    return site.parts.get(Role.GRID) or site.parts.get(Role.CONSUMER, [])
+
+
+def _charges(period: Figures, own: Flow, *, is_whole: bool) -> tuple[Flow, Flow]:
     """Return what was stored and released; only the difference where other meters lie below."""
     if is_whole:
         return period.imported, None if period.imported is None else period.exported or 0.0
@@ -207,13 +216,13 @@ class Meters:
 
     all: Sequence[Meter]
     without_export: Collection[str] = ()
-    _sites: dict[tuple[Meter, ...], Site] = field(default_factory=dict)
+    _sites: dict[tuple[bool, ...], Site] = field(default_factory=dict)
 
     def site(self, since: datetime, until: datetime, now: datetime) -> Site:
         """Return the site in a period."""
-        there = tuple(standing(self.all, since, until, now))
+        there = are_standing(self.all, since, until, now)
         if there not in self._sites:
-            self._sites[there] = site_of(there, self.without_export)
+            self._sites[there] = site_of(standing(self.all, there), self.without_export)
         return self._sites[there]
 
 
@@ -222,108 +231,83 @@ def read(database: peewee.Database) -> Meters:
     meters = read_meters(database)
     if EXPORT not in stored_quantities(database):
         return Meters(meters, {meter.name for meter in meters})
-    number = quantity_id(database, EXPORT)
-    rolled_up = "SELECT 1 FROM rollup WHERE level = ? AND meter = ? AND quantity = ? LIMIT 1"
-    newest = f"SELECT {EXPORT} FROM readings_raw WHERE meter = ? ORDER BY ts DESC LIMIT 1"
-    without_export = {
-        meter.name
-        for meter in meters
-        if not fetch_one(database, rolled_up, (DAY, meter.id, number))
-        and (fetch_one(database, newest, (meter.id,)) or (None,))[0] is None
-    }
-    return Meters(meters, without_export)
+    rows = fetch(
+        database,
+        "SELECT name FROM meters m WHERE NOT EXISTS (SELECT 1 FROM rollup "
+        "WHERE level = ? AND meter = m.id AND quantity = ?) AND (SELECT "
+        f"{EXPORT} FROM readings_raw WHERE meter = m.id ORDER BY ts DESC LIMIT 1) IS NULL",
+        (DAY, quantity_id(database, EXPORT)),
+    )
+    return Meters(meters, {name for (name,) in rows})
 
 
-def between(
-    database: peewee.Database,
-    meters: Meters,
-    moments: Sequence[datetime],
-    zone: ZoneInfo,
-    now: datetime,
-    *,
-    tariffs: Tariffs | None = None,
-    tariff: str | None = None,
-    each_cost: bool = True,
-) -> list[HousePeriod]:
-    """Return energy and cost of the house between each moment and the next.
+class HouseEnergy:
+    """Energy and cost of the house, within one snapshot of the database.
 
     `tariff` is the name of another tariff than those of the meters. Standing charges accrue until
-    `now`. Without `each_cost`, only the meters of the house's own cost have one: that is faster.
+    `now`. Without
+    `each_cost`, only the meters of the house's own bill have one, which is faster.
     """
-    spans = list(pairwise(moments))
-    sites = [meters.site(start, end, now) for start, end in spans]
-    unpriced = set() if each_cost else _without_bill(meters, sites)
-    found = {
-        meter.name: energy.between(
-            database,
-            meter.name,
-            moments,
-            zone,
-            tariffs=None if meter.name in unpriced else tariffs,
-            tariff=tariff,
-            now=now,
-        )
-        for meter in meters.all
-    }
-    result = []
-    for place, (site, (start, end)) in enumerate(zip(sites, spans, strict=True)):
-        in_period = {name: found[name][place] for name in site.nodes}
-        result.append(house(site, start.astimezone(zone), end.astimezone(zone), in_period))
-    return result
 
+    def __init__(
+        self,
+        database: peewee.Database,
+        meters: Meters,
+        zone: ZoneInfo,
+        now: datetime,
+        *,
+        tariffs: Tariffs | None = None,
+        tariff: str | None = None,
+        each_cost: bool = True,
+    ) -> None:
+        self._meters, self._zone, self._now = meters, zone, now.astimezone(UTC)
+        self._each_cost = each_cost
+        self._of = {
+            each.name: MeterEnergy(
+                database, each, zone, energy.chosen(tariffs, each.name, tariff), now
+            )
+            for each in meters.all
+        }
 
-def _without_bill(meters: Meters, sites: Iterable[Site]) -> set[str]:
-    """Return the meters whose cost is no part of that of the house."""
-    billed = {name for site in sites for name, _ in _billed(site)}
-    return {meter.name for meter in meters.all} - billed
+    def between(self, moments: Sequence[datetime]) -> list[HousePeriod]:
+        """Return what each period between a moment and the next has."""
+        spans = Spans(list(pairwise(moments)))
+        priced = self._priced(spans.spans)
+        found = {n: each.figures(spans, costs=n in priced) for n, each in self._of.items()}
+        return self._periods(spans.spans, found)
 
+    def periods(self, unit: Unit, since: datetime, until: datetime) -> list[HousePeriod]:
+        """Return what each period has that `since` to `until` touches."""
+        return self.between(edges(unit, since, until, self._zone))
 
-def _billed(site: Site) -> Sequence[tuple[str, list[str]]]:
-    """Return the meters of the house's bill: those of the grid, else those of consumers."""
-    return site.parts.get(Role.GRID) or site.parts.get(Role.CONSUMER, [])
+    def compare(self, unit: Unit) -> HouseComparison:
+        """Return the running period beside the one before it, as `energy.compare` for a meter."""
+        start = start_of(unit, self._now, self._zone)
+        spans = energy.running(unit, start, self._now, self._zone)
+        priced = self._priced(spans)
+        found = {
+            name: each.figures(Spans(each.running(unit)), costs=name in priced)
+            for name, each in self._of.items()
+        }
+        return HouseComparison(*self._periods(spans, found))
 
+    def _priced(self, spans: Sequence[Span]) -> Collection[str]:
+        """Return the meters to compute costs of."""
+        if self._each_cost:
+            return self._of.keys()
+        sites = (self._meters.site(start, end, self._now) for start, end in spans)
+        return {name for site in sites for name, _ in _billed(site)}
 
-def compare(
-    database: peewee.Database,
-    meters: Meters,
-    unit: Unit,
-    now: datetime,
-    zone: ZoneInfo,
-    *,
-    tariffs: Tariffs | None = None,
-    tariff: str | None = None,
-    each_cost: bool = True,
-) -> HouseComparison:
-    """Return the running period beside the one before it, as `energy.compare` does for a meter."""
-    now = now.astimezone(UTC)
-    start = start_of(unit, now, zone)
-    earlier = start_of(unit, start - timedelta(seconds=1), zone)
-    sites = [meters.site(start, now, now), meters.site(earlier, start, now)]
-    unpriced = set() if each_cost else _without_bill(meters, sites)
-    found = {
-        meter.name: energy.compare(
-            database,
-            meter.name,
-            unit,
-            now,
-            zone,
-            tariffs=None if meter.name in unpriced else tariffs,
-            tariff=tariff,
-        )
-        for meter in meters.all
-    }
-    point = min(earlier + (now - start), start)
-
-    def period(begin: datetime, end: datetime, which: str) -> HousePeriod:
-        site = meters.site(begin, end, now)
-        in_period = {name: getattr(found[name], which) for name in site.nodes}
-        return house(site, begin.astimezone(zone), end.astimezone(zone), in_period)
-
-    return HouseComparison(
-        period(start, now, "now"),
-        period(earlier, point, "before_so_far"),
-        period(earlier, start, "before"),
-    )
+    def _periods(
+        self, spans: Sequence[Span], found: Mapping[str, Sequence[Figures]]
+    ) -> list[HousePeriod]:
+        result = []
+        for place, (start, end) in enumerate(spans):
+            site = self._meters.site(start, end, self._now)
+            there = {name: found[name][place] for name in site.nodes}
+            local = start.astimezone(self._zone), end.astimezone(self._zone)
+            result.append(house(site, *local, there))
+        return result
 
 
 def _share(part: Flow, whole: Flow) -> float | None:
@@ -338,7 +322,12 @@ def _share(part: Flow, whole: Flow) -> float | None:
 
 def notes(meters: Sequence[Meter], found: Sequence[HousePeriod]) -> list[Note]:
     """Return what a person should look at: parents and figures that do not fit."""
-    return [*_about_parents(meters), *_about_children(found), *_about_directions(found)]
+    return [
+        *_about_parents(meters),
+        *_about_children(found),
+        *_about_directions(found),
+        *_about_exports(found),
+    ]
 
 
 def _about_parents(meters: Sequence[Meter]) -> list[Note]:
@@ -393,6 +382,21 @@ def _about_directions(found: Sequence[HousePeriod]) -> list[Note]:
     ]
 
 
+def _about_exports(found: Sequence[HousePeriod]) -> list[Note]:
+    """Return a note for each meter of the grid that cannot count what a house feeds in."""
+    sites = {id(period.site): period for period in found}
+    return [
+        Note(
+            node.meter_id,
+            "it counts no export; what the house feeds in, if it does, is shown as consumption",
+        )
+        for period in sites.values()
+        if {Role.PRODUCTION, Role.STORAGE} & {*period.site.parts}
+        for node in period.site.tops(Role.GRID)
+        if not node.counts_export and period.meters[node.meter_id].imported is not None
+    ]
+
+
 # -- power -------------------------------------------------------------------------------------
 
 
@@ -421,9 +425,9 @@ def series(
     """Return the power of the house in `points` equal slices from `since` to `until`."""
     site = read(database).site(since, until, now)
     begin, width = since.timestamp(), (until - since).total_seconds() / points
-    measured = {}
+    measured, most = {}, max(points, min(2 * points, MOST_POINTS))
     for name in site.nodes:
-        chart = columns(database, name, ["power"], since, until, min(2 * points, MOST_POINTS))
+        chart = columns(database, name, ["power"], since, until, points, most)
         measured[name] = resampled(chart["ts"], chart["power"], begin, width, points)
     flows = [
         powers(site, {name: values[place] for name, values in measured.items()})
@@ -445,12 +449,18 @@ def resampled(
     points = [(at, value) for at, value in zip(ts, values, strict=True) if at is not None]
     usual = median([b - a for (a, _), (b, _) in pairwise(points)] or [width])
     totals, known = [0.0] * number, [0.0] * number
+    longest = GAP * usual
     for (at, value), (after, _) in pairwise([*points, (inf, None)]):
-        lasts = after - at if after - at <= GAP * usual else usual
+        lasts = after - at if after - at <= longest else usual
         if value is None:
             continue
         first, last = (at - begin) / width, (at + lasts - begin) / width
-        for place in range(max(int(first), 0), min(ceil(last), number)):
+        inside = int(first)
+        if first >= 0 and last <= inside + 1 <= number:  # most points lie within a slice
+            totals[inside] += (last - first) * value
+            known[inside] += last - first
+            continue
+        for place in range(max(inside, 0), min(ceil(last), number)):
             share = min(last, place + 1) - max(first, place)
             totals[place] += share * value
             known[place] += share

@@ -23,6 +23,7 @@ from history.costs import Kind
 from history.counters import QUARTER_MS, QUARTER_S, Advances, Counters, counters_of
 from history.dialect import dialect_of, fetch, fetch_one
 from history.errors import StorageError
+from history.periods import start_of
 from history.rollups.levels import HOUR, QUARTER_HOUR, width_s
 from history.rollups.replacements import ALL_COUNTERS
 from history.tables import Meter, quantity_ids, read_meter
@@ -31,8 +32,18 @@ from history.utility_readings import comparisons
 from history.voids import read_voids
 
 _CENT = Decimal("0.01")
+_SAME = 1e-6
+"""Difference up to which two sums of amounts are the same."""
 
 Span = tuple[datetime, datetime]
+
+
+class NoHouseError(StorageError):
+    """Raised where no meter measures the consumption of a house."""
+
+
+class WaitingError(StorageError):
+    """Raised while readings of a period wait to be rolled up, so that a statement would change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +181,16 @@ class House:
 
 
 def house(database: peewee.Database, since: datetime, until: datetime, zone: ZoneInfo) -> House:
-    """Return what the meters of a house measured; raises StorageError where there is none."""
+    """Return what the meters of a house measured; raises NoHouseError and WaitingError."""
     with dialect_of(database).snapshot():
         meters = site.read(database)
-        (period,) = site.between(database, meters, [since, until], zone, until)
+        (period,) = site.HouseEnergy(database, meters, zone, until).between([since, until])
         nodes = period.site.nodes
         for node in nodes.values():
             _refuse_waiting(database, node.meter, until)
     role = period.site.measured_by
     if role is None:
-        raise StorageError(
+        raise NoHouseError(
             "the house: no meter measures its consumption",
             remedy="give a meter the role grid: meterflow meter ID --role grid",
         )
@@ -208,6 +219,7 @@ def house(database: peewee.Database, since: datetime, until: datetime, zone: Zon
     rests_on = {
         "energy": _hash([[each.meter_id, each.imported, each.exported] for each in shares]),
         "roles": _hash([[each.meter_id, each.role, each.parent] for each in shares]),
+        "names": _hash([[each.meter_id, each.name] for each in shares]),
     }
     billed = tuple(node.meter_id for node in period.site.tops(role))
     local = since.astimezone(zone), until.astimezone(zone)
@@ -227,7 +239,7 @@ def statement(
     """Return the statement of a meter; `tariff` names another one than the meter's.
 
     `since` and `until` are edges of quarter-hours. Raises StorageError for a meter without history,
-    and while readings of the period wait to be rolled up.
+    and WaitingError.
     """
     span = since, until
     with dialect_of(database).snapshot():
@@ -251,9 +263,11 @@ def statement(
             "replaced meters": _hash([asdict(swap) for swap in swaps]),
             "void readings": _hash([asdict(each) for each in corrections]),
             "readings of the utility": _hash([asdict(each) for each in checks]),
+            "name and serial number": _hash([meter.title, meter.serial]),
         }
-        if chosen:
-            rests_on |= _hashes_of_tariff(database, chosen, span, zone)
+        if tariffs and chosen:
+            rests_on |= _hashes_of_tariff(database, chosen, tariffs.currency, span, zone)
+            rests_on |= _hash_of_tiers(database, meter, counters, chosen, span, zone)
     items, total = _items(period)
     return Statement(
         meter_id,
@@ -281,15 +295,16 @@ def statement(
 
 
 def _refuse_waiting(database: peewee.Database, meter: Meter, until: datetime) -> None:
-    """Raise StorageError where roll-ups of the period are not what they will be."""
+    """Raise WaitingError where roll-ups of the period are not what they will be."""
     end = epoch_ms(until) // 1000
     if fetch_one(
         database,
         "SELECT 1 FROM rollup_dirty WHERE meter = ? AND bucket < ? UNION ALL "
-        "SELECT 1 FROM rollup_running WHERE meter = ? AND bucket + minutes * 60 <= ? LIMIT 1",
-        (meter.id, end, meter.id, end),
+        "SELECT 1 FROM rollup_running WHERE meter = ? AND bucket + minutes * 60 <= ? UNION ALL "
+        "SELECT 1 FROM meters WHERE id = ? AND (backfill_from < ? OR quarters_from < ?) LIMIT 1",
+        (meter.id, end, meter.id, end, meter.id, end * 1000, end),
     ):
-        raise StorageError(
+        raise WaitingError(
             f"meter {meter.name}: readings before {format_time(until)} wait to be rolled up",
             remedy="let the recorder run for some minutes, and try again",
             transient=True,
@@ -414,7 +429,8 @@ def _checks(
                 since = each.since.astimezone(zone)
                 moments = [epoch_ms(ts) // QUARTER_MS * QUARTER_MS for ts in (since, reading.ts)]
                 (advance,) = advances.between(moments)[counters[reading.exported]]
-                by_meter = None if advance is None else advance / 1000
+                is_whole = epoch_ms(since) >= meter.first_ts
+                by_meter = advance / 1000 if is_whole and advance is not None else None
             at, register = reading.ts.astimezone(zone), counters.registers[reading.exported]
             yield Check(at, register, reading.value, since, each.by_utility, by_meter)
 
@@ -426,19 +442,28 @@ def _items(period: energy.Period) -> tuple[tuple[Item, ...], float | None]:
     """Return the lines of a bill with rounded amounts, and their sum, which a person can check."""
     if period.bill is None:
         return (), None
-    amounts = [
-        Decimal(str(round(line.amount, 9))).quantize(_CENT, ROUND_HALF_UP)
-        for line in period.bill.lines
-    ]
-    items = tuple(
-        Item(line.kind, line.name, line.quantity, line.unit, line.price, float(amount))
-        for line, amount in zip(period.bill.lines, amounts, strict=True)
-    )
-    return items, None if period.cost is None else float(sum(amounts))
+    lines = period.bill.lines
+    taxed = [line for line in lines if line.kind != "feed_in" and line.unit != "%"]
+    net, exact = sum(_cents(line.amount) for line in taxed), sum(line.amount for line in taxed)
+    items, total = [], Decimal(0)
+    for line in lines:
+        quantity, amount = round(line.quantity, 8), _cents(line.amount)
+        price = None if line.price is None else round(line.price, 8)
+        if line.unit == "%" and line.price is not None:
+            # Of all lines it is the percentage of what they show.
+            base = net if abs(line.quantity - exact) < _SAME else _cents(line.quantity)
+            quantity, amount = float(base), _cents(base * Decimal(str(line.price)) / 100)
+        items.append(Item(line.kind, line.name, quantity, line.unit, price, float(amount)))
+        total += amount
+    return tuple(items), None if period.cost is None else float(total)
+
+
+def _cents(amount: float | Decimal) -> Decimal:
+    return Decimal(str(round(amount, 9))).quantize(_CENT, ROUND_HALF_UP)
 
 
 def _hashes_of_tariff(
-    database: peewee.Database, tariff: Tariff, span: Span, zone: ZoneInfo
+    database: peewee.Database, tariff: Tariff, currency: str, span: Span, zone: ZoneInfo
 ) -> dict[str, str]:
     rates = tariff.within(*span, zone)
     begin, end = (epoch_ms(moment) // 1000 for moment in span)
@@ -450,9 +475,27 @@ def _hashes_of_tariff(
         for column in columns
     ]
     return {
-        "tariff": _hash([each.model_dump(mode="json") for each in rates]),
+        "tariff": _hash([currency, *(each.model_dump(mode="json") for each in rates)]),
         "prices": _hash(known),
     }
+
+
+def _hash_of_tiers(
+    database: peewee.Database,
+    meter: Meter,
+    counters: Counters,
+    tariff: Tariff,
+    span: Span,
+    zone: ZoneInfo,
+) -> dict[str, str]:
+    """Return the hash of what was drawn before a period in the month or year of its tiers."""
+    units = {rates.tiers_per for rates in tariff.within(*span, zone) if rates.tiers_per}
+    starts = sorted(start_of(unit, span[0], zone) for unit in units)
+    if not starts or starts[-1] == span[0] == starts[0]:
+        return {}
+    moments = [epoch_ms(moment) for moment in (*starts, span[0])]
+    drawn = Advances(database, meter.id, [counters.imported]).between(moments)
+    return {"energy before, for its tiers": _hash(drawn[counters.imported])}
 
 
 def _hash(figures: Any) -> str:

@@ -8,6 +8,7 @@ rollup_dirty       5-minute buckets whose roll-ups have to be computed again
 rollup_running     coarser buckets whose roll-ups are computed again when they are over
 meter_events       a meter that was replaced, so that no counter is compared across that moment
 voids              spans of a meter whose readings a person has taken out of every sum
+day_checksums      of a meter's day that is over: a checksum of its readings, and of each level
 rejected_messages  the newest messages that could not be used
 leases             which of several recorders does what only one should do
 utility_readings   what the utility's own meter showed, as a person has entered it
@@ -35,6 +36,7 @@ TABLES = (
     "rollup",
     "rollup_dirty",
     "rollup_running",
+    "day_checksums",
     "meter_events",
     "voids",
     "rejected_messages",

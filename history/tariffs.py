@@ -186,6 +186,12 @@ class Tariff:
         """Return the rates that apply at a moment, None before the first."""
         return self.on(moment.astimezone(zone).date())
 
+    def each_at(self, moments: Sequence[datetime], zone: ZoneInfo) -> list[Rates | None]:
+        """Return the rates that apply at each moment, all in UTC."""
+        starts = list(self._starts(zone))
+        all_rates = [None, *self.rates]
+        return [all_rates[bisect_right(starts, moment)] for moment in moments]
+
     def on(self, day: date) -> Rates | None:
         """Return the rates that apply on a local day, None before the first."""
         place = bisect_right(self.rates, day, key=_valid_from)

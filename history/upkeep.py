@@ -1,4 +1,4 @@
-"""The work of the writing thread between batches: roll-ups, retention, returning free space."""
+"""The work of the writing thread between batches: roll-ups, checksums, retention, free space."""
 
 import logging
 import time
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import peewee
 
+from history.day_checksums import DayChecksums
 from history.dialect import dialect_of
 from history.exchange.archive import Archive
 from history.retention import Keep, Retention
@@ -30,6 +31,7 @@ class Upkeep:
     ) -> None:
         self._dialect = dialect_of(database)
         self._rollups = Rollups(database)
+        self._checksums = DayChecksums(database)
         self._retention = Retention(database, keep, archive)
         self._work: Iterator[object] | None = None
         self._next_rollups_s = 0.0
@@ -58,6 +60,7 @@ class Upkeep:
 
     def _round(self) -> Iterator[object]:
         yield from self._rollups.steps()
+        yield from self._checksums.steps()
         if time.monotonic() < self._next_thinning_s:
             return
         gone = 0

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, pairwise
+from typing import Any
 
 import peewee
 
-from contract.times import epoch_ms, from_epoch_ms
+from contract.times import epoch_ms, format_time, from_epoch_ms
 from history.counters import Advances, counters_of
 from history.dialect import Row, dialect_of, fetch, fetch_one, run, transaction
 from history.errors import StorageError
@@ -32,6 +33,11 @@ class UtilityReading:
     ts: datetime
     value: float
     exported: bool = False
+
+    @property
+    def register(self) -> str:
+        """The register by its name for people and programs."""
+        return "export" if self.exported else "import"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,23 @@ class Comparison:
         if self.drift is None or not self.by_utility:
             return None
         return 100 * self.drift / self.by_utility
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison for JSON, with times in ISO 8601."""
+        entry = self.reading
+        return {
+            "meter_id": entry.meter_id,
+            "register": entry.register,
+            "ts": format_time(entry.ts),
+            "value": entry.value,
+            "counter": self.counter,
+            "measured_at": format_time(self.measured_at) if self.measured_at else None,
+            "since": format_time(self.since) if self.since else None,
+            "by_utility": self.by_utility,
+            "by_meter": self.by_meter,
+            "drift": self.drift,
+            "drift_percent": self.drift_percent,
+        }
 
 
 def enter(database: peewee.Database, entry: UtilityReading) -> None:

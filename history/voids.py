@@ -9,7 +9,7 @@ from datetime import datetime
 
 import peewee
 
-from contract.times import from_epoch_ms
+from contract.times import format_time, from_epoch_ms
 from history.dialect import fetch
 
 
@@ -23,6 +23,17 @@ class Void:
     why: str
     made_at: datetime
     undone_at: datetime | None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Return the void for JSON, with times in ISO 8601."""
+        return {
+            "meter_id": self.meter_id,
+            "from": format_time(self.begin),
+            "to": format_time(self.end),
+            "why": self.why,
+            "made": format_time(self.made_at),
+            "undone": format_time(self.undone_at) if self.undone_at else None,
+        }
 
 
 def read_voids(database: peewee.Database, meter_id: str | None = None) -> list[Void]:

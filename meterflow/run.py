@@ -16,12 +16,15 @@ from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from contract.errors import MeterflowError
-from meterflow.parts import Choice, parts, service
+from meterflow import demo
+from meterflow.parts import Choice, service
 from meterflow.supervisor import Supervisor
 from service.lifecycle import leave
 
 SIMULATOR_PORT = 5020
 START_S = 10.0
+CALM_S = 1.0
+"""The log has said what there is to say about the start when it is silent for so long."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,21 +49,40 @@ def run(choice: Choice, output: TextIO) -> None:
     _check_http(choice.http_host, choice.http_port)
     supervisor = Supervisor(output)
     supervisor.handle_signals()
-    _start_broker(choice, supervisor)
-    if choice.simulated:
-        supervisor.print("no MODBUS_HOST and no meters.toml: starting simulated meters")
-    with claimed_port(SIMULATOR_PORT) as simulator_port:
-        beside, after = parts(choice, simulator_port)
-        for part in beside:
-            supervisor.start(part)
-        _wait_for("broker", choice.mqtt_host, choice.mqtt_port, supervisor)
-        _wait_for("simulator", "127.0.0.1", simulator_port, supervisor)
-        for part in after:
-            supervisor.start(part)
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(claimed_port(SIMULATOR_PORT)) if choice.demo else None
+        _start(choice, supervisor, port)
         stopped = supervisor.wait()
         supervisor.stop_all()
     if not stopped:
         raise MeterflowError("all parts have ended; the lines above show why")
+
+
+def _start(choice: Choice, supervisor: Supervisor, demo_port: int | None) -> None:
+    """Start the parts; those that would begin with a warning when the others listen."""
+    past = []
+    if demo_port is not None:
+        supervisor.print(
+            f"no gateway is configured: this is a demo, stored in {demo.DIRECTORY}/; for your own "
+            "meters, set MODBUS_HOST"
+        )
+        past = demo.past()
+        demo.write_meters_file(demo_port)
+        supervisor.environment = demo.ENVIRONMENT
+    _start_broker(choice, supervisor)
+    supervisor.start(service("web"))
+    if demo_port is not None:
+        supervisor.start(demo.simulator(demo_port))
+        _wait_for("simulator", "127.0.0.1", demo_port, supervisor)
+    _wait_for("broker", choice.mqtt_host, choice.mqtt_port, supervisor)
+    for part in (service("recorder"), service("gateway_bridge"), *past):
+        supervisor.start(part)
+    _wait_for("web", choice.http_host, choice.http_port, supervisor)
+    ends_s = time.monotonic() + START_S
+    while supervisor.follow(CALM_S) and not supervisor.stopping and time.monotonic() < ends_s:
+        pass
+    if supervisor.runs("web") and not supervisor.stopping:
+        supervisor.print(f"open {choice.url} in a browser; Ctrl-C stops all")
 
 
 def _start_broker(choice: Choice, supervisor: Supervisor) -> None:

@@ -9,15 +9,16 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from broker.settings import BrokerSettings
 from gateway_bridge.settings import UnitIds
 from meterflow.parts import Choice
 from service.errors import SettingsError
 from service.lifecycle import leave
-from service.settings import Host, Port, Settings, is_loopback
+from service.settings import Host, Port, Settings, is_loopback, page_url
 
 _PARTS = {
     "gateway_bridge.settings": "BridgeSettings",
@@ -30,10 +31,9 @@ _PARTS = {
 class RunSettings(BrokerSettings):
     """The settings that decide which parts to start; each part reads its own."""
 
-    modbus_host: str | None = Field(None, description="Gateway (empty = simulated meters).")
+    modbus_host: str | None = Field(None, description="Gateway (empty = the demo).")
     meters_file: Path = Field(Path("meters.toml"), description="File with several gateways.")
-    meter_ids: UnitIds = Field((1, 2, 3), description="Unit ids of the meters.")
-    poll_interval: str | None = Field(None, description="Seconds between readings.")
+    meter_ids: UnitIds = Field((1,), description="Unit ids of the meters.")
     http_host: Host = Field("127.0.0.1", description="Address of the pages.")
     http_port: Port = Field(8000, description="Port of the pages.")
 
@@ -47,11 +47,18 @@ class RunSettings(BrokerSettings):
             is_loopback(self.mqtt_host),
             self.http_host,
             self.http_port,
-            None
-            if self.modbus_host or given or self.meters_file.exists()
-            else ",".join(map(str, self.meter_ids)),
-            self.poll_interval,
+            page_url(self.http_host, self.http_port),
+            not (self.modbus_host or given or self.meters_file.exists()),
         )
+
+    @model_validator(mode="after")
+    def _check_gateway(self) -> Self:
+        if self.choice.demo and "meter_ids" in self.model_fields_set:
+            raise ValueError(
+                "METER_IDS is set, but MODBUS_HOST, the address of their gateway, is not; to see "
+                "the demo, remove METER_IDS"
+            )
+        return self
 
 
 def choose() -> Choice:

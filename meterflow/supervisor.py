@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TextIO
 
 from meterflow.parts import Part
@@ -30,6 +30,7 @@ _COLOURS = {
     "gateway_bridge": 36,
     "recorder": 32,
     "web": 34,
+    "demo": 33,
 }
 _WIDTH = max(map(len, _COLOURS))
 _PR_SET_PDEATHSIG = 1
@@ -39,12 +40,12 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 class Program:
     """A part that runs, and what it has printed of a line."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, environment: Mapping[str, str]) -> None:
         self.part = part
         # In a process group that the terminal's Ctrl-C does not reach.
         self.process = subprocess.Popen(
             [sys.executable, *part.arguments],
-            env={**os.environ, **part.environment, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -83,10 +84,13 @@ class Supervisor:
     """Runs parts as processes."""
 
     def __init__(self, output: TextIO) -> None:
+        self.environment: Mapping[str, str] = {}
+        """What it adds to the environment of the parts that it starts."""
         self._output = output
         self._colour = output.isatty()
         self._running: dict[str, Program] = {}
-        self._stopping = False
+        self.stopping = False
+        """Whether `stop` has been called."""
         self._selector = selectors.DefaultSelector()
         self._signals, self._signalled = socket.socketpair()
         self._signalled.setblocking(False)
@@ -113,12 +117,13 @@ class Supervisor:
 
     def start(self, part: Part) -> None:
         """Start a part."""
-        program = self._running[part.name] = Program(part)
+        program = self._running[part.name] = Program(part, self.environment)
         self._selector.register(program.pipe, selectors.EVENT_READ, program)
 
-    def follow(self, seconds: float) -> None:
-        """Print what the parts log, until nothing comes for so many seconds or a signal does."""
-        for key, _ in self._selector.select(seconds):
+    def follow(self, seconds: float) -> bool:
+        """Print what the parts log in so many seconds at most; return whether anything came."""
+        ready = self._selector.select(seconds)
+        for key, _ in ready:
             if key.data:
                 self._print_lines(key.data)
             else:
@@ -126,12 +131,13 @@ class Supervisor:
                     self.stop()
         for program in [each for each in self._running.values() if each.has_ended]:
             self._forget(program)
+        return bool(ready)
 
     def wait(self) -> bool:
         """Wait until `stop` is called; return False if all parts end before."""
-        while self._running and not self._stopping:
+        while self._running and not self.stopping:
             self.follow(ENDED_S)
-        return self._stopping
+        return self.stopping
 
     def stop_all(self) -> None:
         """Stop all parts: first those that publish a last message, then the broker."""
@@ -144,12 +150,12 @@ class Supervisor:
 
     def stop(self) -> None:
         """Handle Ctrl-C or SIGTERM; a second one kills the parts at once."""
-        if self._stopping:
+        if self.stopping:
             for program in self._running.values():
                 program.signal(signal.SIGKILL)
         else:
             self.print("stopping")
-        self._stopping = True
+        self.stopping = True
 
     def _end(self, names: Iterable[str]) -> None:
         ending = [self._running[name] for name in names]
@@ -177,10 +183,10 @@ class Supervisor:
     def _forget(self, program: Program) -> None:
         part = program.part
         del self._running[part.name]
-        if not self._stopping:
+        if not (self.stopping or (part.ends and program.process.returncode == 0)):
             self.print(
                 f"{part.name} ended ({_reason(program.process.returncode)}); the others continue; "
-                f"start it again with: {part.command}"
+                f"start it again with: {part.command(self.environment)}"
             )
 
 

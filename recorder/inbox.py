@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from contract import topics
 from contract.assembler import Assembler
+from contract.bridge_info import meters_in
 from contract.errors import PayloadError
 from contract.meter_settings import MeterSettings, decode_settings
 from contract.prices import PriceList, decode_prices
@@ -29,17 +30,23 @@ REJECTION_WINDOW_S = 60.0
 KEPT_PER_TOPIC = 10
 MOST_TOPICS = 1000
 MOST_LINES = 20
+MOST_ANNOUNCED = 50_000
 MOST_KEPT_BYTES = 1024
 _SETTINGS = frozenset({"info", "set"})
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeMessage:
-    """What a bridge has published: whether it is online, or its answer to a replay request."""
+    """What a bridge has published: its status, its answer to a replay request, or else its info."""
 
     bridge: str
-    online: bool = False
+    online: bool | None = None
     answer: ReplayAnswer | None = None
+
+    @property
+    def is_info(self) -> bool:
+        """Whether it says no more than that there is such a bridge."""
+        return self.online is None and self.answer is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,7 @@ class Inbox:
             try:
                 parsed = topics.parse(topic)
                 if isinstance(parsed, MeterTopic) and parsed.leaf in _SETTINGS:
-                    return _take_settings(topic, parsed, payload, retained=retained)
+                    return self._take_settings(topic, parsed, payload, retained=retained)
                 if isinstance(parsed, MeterTopic):
                     readings = self._assembler.take(
                         parsed, payload, retained=retained, arrived=arrived, now_s=now_s
@@ -146,11 +153,26 @@ class Inbox:
             if payload:
                 self._hold_back.sends_readings(topic.meter_id)
             return self._admit(readings, now_s)
+        if topic.leaf == "status" and payload == topics.ONLINE.encode():
+            self._new_meters.announced_by_itself(topic.meter_id)
         known = topic.leaf in BY_NAME or topic.leaf in topics.RESERVED
         if not known and self._unknown.is_first(topic):
             name = topics.scalar(*topic)
             logger.info("%s: no quantity of the catalogue; its messages are ignored", name)
         return self._admit_scalars(self._hold_back.hold(readings, now_s), now_s)
+
+    def _take_settings(
+        self, topic: str, parsed: MeterTopic, payload: bytes, *, retained: bool
+    ) -> Contents:
+        """Return the settings in a message; a retained copy of a person's is of unknown age."""
+        by_person = parsed.leaf == "set"
+        if not payload or (by_person and retained):
+            return Contents()
+        settings = decode_settings(payload)
+        if not by_person:
+            self._new_meters.announced_by_itself(parsed.meter_id)
+        message = SettingsMessage(topic, payload, parsed.meter_id, settings, by_person)
+        return Contents(settings=message)
 
     def _take_service(
         self, topic: ServiceTopic, payload: bytes, arrived: datetime, now_s: float
@@ -162,6 +184,9 @@ class Inbox:
             case (topics.BRIDGE, name, "replayed"):
                 answer = decode(ReplayAnswer, payload)
                 return Contents(from_bridge=BridgeMessage(name, answer=answer))
+            case (topics.BRIDGE, name, "info") if payload:
+                self._new_meters.announced_by_bridge(meters_in(payload))
+                return Contents(from_bridge=BridgeMessage(name))
             case (topics.RECORDER, _, "again"):
                 reading = self._assembler.stamped(decode_reading(payload, arrived=arrived))
                 return self._admit([reading], now_s)
@@ -211,16 +236,6 @@ class Inbox:
         return Contents(rejected=[message])
 
 
-def _take_settings(topic: str, parsed: MeterTopic, payload: bytes, *, retained: bool) -> Contents:
-    """Return the settings in a message; a retained copy of a person's is of unknown age."""
-    by_person = parsed.leaf == "set"
-    if not payload or (by_person and retained):
-        return Contents()
-    settings = decode_settings(payload)
-    message = SettingsMessage(topic, payload, parsed.meter_id, settings, by_person)
-    return Contents(settings=message)
-
-
 def _check_stranger(topic: str) -> None:
     """Raise PayloadError for a topic that was meant to be a meter's; ignore all others."""
     level = topic.split("/")
@@ -231,26 +246,60 @@ def _check_stranger(topic: str) -> None:
 
 
 class NewMeterLimit:
-    """Admits known meters, and a limited number of new ones an hour: a flood of made-up ids."""
+    """Admits known meters, and a limited number of new ones an hour: a flood of made-up ids.
+
+    Each kind of announcement has a limit of its own, so that a flood of one keeps out nobody with
+    a better one: best is to be in the info of a bridge, then to have a status or an info of its
+    own. With rights, only bridges can publish the one, and only the meter's own user the other.
+    """
 
     def __init__(self, known: Iterable[str], per_hour: int) -> None:
         self._known = set(known)
         self._per_hour = per_hour
         self._hour_began_s = float("-inf")
-        self._this_hour = 0
+        self._this_hour = Counter[int]()
+        self._announced: tuple[dict[str, None], dict[str, None]] = ({}, {})
+
+    def announced_by_itself(self, meter_id: str) -> None:
+        """Note that a meter has published a status or an info."""
+        self._note(0, meter_id)
+
+    def announced_by_bridge(self, meter_ids: Iterable[str]) -> None:
+        """Note that a bridge lists these meters."""
+        for meter_id in meter_ids:
+            self._note(1, meter_id)
 
     def admit(self, meter_id: str, now_s: float) -> bool:
         """Return whether to keep a meter's readings."""
         if meter_id in self._known:
             return True
         if now_s - self._hour_began_s >= HOUR_S:
-            self._hour_began_s, self._this_hour = now_s, 0
-        if self._this_hour >= self._per_hour:
+            self._hour_began_s = now_s
+            self._this_hour.clear()
+        limit = self._limit_with_room(meter_id)
+        if limit is None:
             return False
-        self._this_hour += 1
+        self._this_hour[limit] += 1
         self._known.add(meter_id)
+        for announced in self._announced:
+            announced.pop(meter_id, None)
         logger.info("meter %s: first reading", meter_id)
         return True
+
+    def _note(self, kind: int, meter_id: str) -> None:
+        announced = self._announced[kind]
+        if meter_id not in self._known:
+            announced.pop(meter_id, None)  # so that the oldest comes first
+            announced[meter_id] = None
+            if len(announced) > MOST_ANNOUNCED:
+                del announced[next(iter(announced))]
+
+    def _limit_with_room(self, meter_id: str) -> int | None:
+        """Return the best limit that a meter may use up and that has room: 2, 1 or 0."""
+        kinds = [kind for kind in (1, 0) if meter_id in self._announced[kind]]
+        best = kinds[0] + 1 if kinds else 0
+        with_room = (each for each in range(best, -1, -1) if self._this_hour[each] < self._per_hour)
+        return next(with_room, None)
 
 
 class RejectionLimit:

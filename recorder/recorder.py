@@ -30,7 +30,8 @@ from recorder.settings import RecorderSettings
 from recorder.storage import Storage
 from service import __version__
 from service.amounts import amount
-from service.mqtt import MqttClient, Subscription
+from service.client_ids import kept_client_id
+from service.mqtt import OWN_QOS, MqttClient, Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Recorder:
         self._info_due_s = self._turn_s = 0.0
         self._mqtt = MqttClient(
             settings,
-            "-".join(("meters-recorder", *filter(None, (self._group, self._name)))),
+            kept_client_id("-".join(("meters-recorder", *filter(None, (self._group, self._name))))),
             subscriptions=_subscriptions(self._name, self._group),
             status_topic=topics.recorder(self._name, "status"),
             on_connect=self._connected,
@@ -98,9 +99,11 @@ class Recorder:
         """Record until `stop` is set; then store what has arrived, and disconnect."""
         self._mqtt.start()
         while not stop.is_set():
+            self._storage.follow_file(stop)
             self._take(self._next_batch())
             if self._commit_is_due():
                 self._commit(stop)
+            self._storage.sync()
             if self._election.is_leader():
                 if self._mqtt.connected:
                     self._request_replays(stop)
@@ -267,8 +270,10 @@ class Recorder:
     def _handle(self, message: BridgeMessage, give_up: threading.Event) -> None:
         if message.answer:
             self._replays.handle_answer(message.bridge, message.answer, give_up)
+        elif message.is_info:
+            self._replays.handle_info(message.bridge)
         else:
-            self._replays.handle_status(message.bridge, online=message.online)
+            self._replays.handle_status(message.bridge, online=bool(message.online))
 
     def _leave_group(self, stop: threading.Event) -> None:
         """Leave all readings from now on to the other recorders of the group.
@@ -319,8 +324,7 @@ class Recorder:
             "last_commit": format_time(last) if last else None,
             "trouble": self._storage.trouble,
         }
-        topic = topics.recorder(self._name, "info")
-        self._mqtt.publish(topic, json.dumps(description), qos=1, retain=True)
+        self._mqtt.publish_own(topics.recorder(self._name, "info"), json.dumps(description))
 
 
 def _has_contents(contents: Contents) -> bool:
@@ -331,7 +335,8 @@ def _has_contents(contents: Contents) -> bool:
 def _may_wait(contents: Contents, journaled: Collection[str]) -> bool:
     """Return whether a message can wait: the journal of a bridge has all its readings."""
     by_person = contents.settings is not None and contents.settings.by_person
-    if contents.rejected or contents.from_bridge or by_person or contents.prices:
+    of_bridge = contents.from_bridge is not None and not contents.from_bridge.is_info
+    if contents.rejected or of_bridge or by_person or contents.prices:
         return False
     return all(
         reading.seq is not None and reading.meter_id in journaled and not reading.stamped_on_arrival
@@ -352,6 +357,8 @@ def _subscriptions(name: str, group: str | None) -> tuple[Subscription, ...]:
         topics.BRIDGE_STATUSES,
     )
     others = [Subscription(topic_filter, 1) for topic_filter in of_all]
+    others.append(Subscription(topics.BRIDGE_INFOS, 0))  # once a minute: not to be queued
+    others.append(Subscription(topics.recorder(name, "info"), OWN_QOS))
     if group:
         shared = Subscription(topics.shared(group, topics.ALL_READINGS), 1)
         return (shared, Subscription(topics.recorder(name, "again"), 1), *others)

@@ -3,21 +3,27 @@
 A bridge is asked when it comes online, after we have (re)connected, and when a gap between the
 numbers of its readings stays open. It answers in slices; the next slice is requested when the
 last one is stored. Where requests do not help, they become rarer.
+
+An answer says which readings no longer exist, so that only one to an open request is believed.
+Anyone may invent bridges: of those that no meter of the history belongs to, the oldest are
+forgotten. The infos of bridges, once a minute, bring back a real one.
 """
 
 import contextlib
+import itertools
 import logging
 import math
 import random
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from contract.replay import ReplayAnswer, ReplayRequest
+from contract.replay import ReplayAnswer, Replayed, ReplayRequest
 from history.errors import StorageError
-from history.sequences import Gap
+from history.sequences import Gap, Numbers, Run
 from recorder.storage import Storage
 from service.reporting import OncePerKey
 
@@ -25,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 ONLINE_S = 0.5
 """Seconds from a bridge coming online to the request."""
+ONLINE_AGAIN_S = 5.0
+"""Shortest time between requests where a bridge comes online again and again."""
 CONNECTED_S = 10.0
 """Seconds from our connecting to the request, where no bridge has come online."""
 GAP_S = 5.0
@@ -42,6 +50,12 @@ CALM_S = 300.0
 MOST_TRIES = 10
 """Replays of the same readings after which they are abandoned: they cannot be stored."""
 MOST_BRIDGES = 1000
+MOST_OPEN = 8
+"""Requests to a bridge whose answers are still accepted: a slow answer is no false one."""
+MOST_REQUESTS = 50
+"""Requests to send at a time."""
+MOST_RUNS = 2000
+"""Runs of numbers in a request that need not be sent; without them a reading comes twice."""
 
 
 @dataclass(slots=True)
@@ -49,6 +63,10 @@ class _Conversation:
     """The state of the requests to one bridge; times are those of the monotonic clock."""
 
     request: str = ""
+    open: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_OPEN))
+    """Requests without an answer."""
+    trusted: bool = False
+    """Whether meters of the history belong to the bridge."""
     due_s: float | None = None
     answer_due_s: float | None = None
     pause_s: float = GAP_S
@@ -63,6 +81,21 @@ class _Conversation:
     def idle(self) -> bool:
         """Whether no request is due and no answer is awaited."""
         return self.due_s is None and self.answer_due_s is None
+
+    def close(self, request: str) -> bool:
+        """Return whether a request was open, and close it."""
+        was_open = request in self.open
+        if was_open:
+            self.open.remove(request)
+        return was_open
+
+    def count_tries(self, answers: Mapping[str, Replayed], missing: Collection[str]) -> None:
+        """Note how far the bridge has sent, and what is missing though it was sent."""
+        for name, replayed in answers.items():
+            self.passed[name] = replayed.upto
+            before, count = self.tries.pop(name, (replayed.after, 0))
+            if name in missing and replayed.sent:
+                self.tries[name] = (replayed.after, count + 1 if before == replayed.after else 1)
 
     def ask_at(self, time_s: float) -> None:
         """Schedule a request, or keep an earlier one."""
@@ -92,6 +125,7 @@ class Replays:
         self._gaps: dict[str, tuple[Gap, float]] = {}
         self._reported_lost = OncePerKey()
         self._asked_for = OncePerKey(MOST_METERS)
+        self._replaced = storage.replaced
         self.connected = threading.Event()
         """Set, by any thread, when the connection to the broker has been made."""
         self.asked = 0
@@ -100,12 +134,19 @@ class Replays:
 
     def handle_status(self, bridge: str, *, online: bool) -> None:
         """Handle the status of a bridge."""
-        conversation = self._conversation(bridge)
+        known = self._conversations.get(bridge)
+        conversation = self._conversation(bridge) if online else known
         if conversation is None:
             return
         conversation.answer_due_s = conversation.due_s = None
         conversation.passed.clear()
         if online:
+            now_s = time.monotonic()
+            conversation.ask_at(max(now_s + ONLINE_S, conversation.asked_s + ONLINE_AGAIN_S))
+
+    def handle_info(self, bridge: str) -> None:
+        """Ask a bridge that is not known yet: it publishes its info once a minute."""
+        if bridge not in self._conversations and (conversation := self._conversation(bridge)):
             conversation.ask_at(time.monotonic() + ONLINE_S)
 
     def handle_numbered(self, meters: Iterable[str]) -> None:
@@ -120,30 +161,42 @@ class Replays:
                 conversation.ask_at(time.monotonic() + NEW_METER_S)
 
     def handle_answer(self, bridge: str, answer: ReplayAnswer, give_up: threading.Event) -> None:
-        """Handle the answer of a bridge; the readings it sent before are stored by now."""
-        conversation = self._conversation(bridge)
+        """Handle the answer of a bridge; the readings it sent before are stored by now.
+
+        An answer to no open request changes nothing.
+        """
+        conversation = self._conversations.get(bridge)
         if conversation is None or answer.recorder != self._name:
+            return
+        if not conversation.close(answer.request):
+            logger.debug("bridge %s: answer to no request of ours ignored", bridge)
             return
         tries = conversation.tries
         abandoned = {name for name, (_, count) in tries.items() if count >= MOST_TRIES}
         settled = self._storage.settle(bridge, answer.meters, abandoned, give_up)
         if settled is None:
             return
-        for name, replayed in answer.meters.items():
-            conversation.passed[name] = replayed.upto
-            before, count = tries.pop(name, (replayed.after, 0))
-            if name in settled.missing and replayed.sent:
-                tries[name] = (replayed.after, count + 1 if before == replayed.after else 1)
+        conversation.count_tries(answer.meters, settled.missing)
         self._report_lost(bridge, settled.lost)
-        if answer.request != conversation.request:
-            return  # to an earlier request: following both would be two conversations
+        self._trust(bridge, conversation)
+        if answer.request == conversation.request:  # else following both would be two conversations
+            self._continue(conversation, more=answer.more, missing=bool(settled.missing))
+
+    def _trust(self, bridge: str, conversation: _Conversation) -> None:
+        """Trust a bridge that meters of the history belong to."""
+        if not conversation.trusted:
+            with contextlib.suppress(StorageError):
+                conversation.trusted = bridge in self._storage.bridges()
+
+    def _continue(self, conversation: _Conversation, *, more: bool, missing: bool) -> None:
+        """Schedule the next request of a conversation, where one is needed."""
         now_s = time.monotonic()
         conversation.answer_due_s = None
-        if answer.more:
+        if more:
             conversation.ask_at(now_s)
             return
         conversation.passed.clear()
-        if settled.missing or tries:
+        if missing or conversation.tries:
             conversation.ask_again(now_s + GAP_S)
 
     def may_ask(self) -> bool:
@@ -163,16 +216,32 @@ class Replays:
             if self.connected.is_set():
                 self._begin_again(now_s)
                 self.connected.clear()
+            if self._replaced != self._storage.replaced:
+                self._start_over(now_s)
             self._look_for_gaps(now_s)
-            for bridge, conversation in self._conversations.items():
-                if self._is_due(conversation, now_s):
-                    requests.append((bridge, self._request(bridge, conversation, now_s)))
+            due = [pair for pair in self._conversations.items() if self._is_due(pair[1], now_s)]
+            due.sort(key=lambda pair: not pair[1].trusted)
+            for bridge, conversation in due[:MOST_REQUESTS]:
+                requests.append((bridge, self._request(bridge, conversation, now_s)))
         return requests
+
+    def _start_over(self, now_s: float) -> None:
+        """Ask all bridges, as after a start: another history was opened, which may be empty."""
+        self._replaced = self._storage.replaced
+        self._gaps.clear()
+        self._asked_for = OncePerKey(MOST_METERS)
+        self._reported_lost = OncePerKey()
+        trusted = self._storage.bridges()
+        for bridge in self._conversations:
+            # Answers to requests from before say nothing about this history.
+            self._conversations[bridge] = _Conversation(trusted=bridge in trusted)
+            self._conversations[bridge].ask_at(now_s + ONLINE_S)
 
     def _begin_again(self, now_s: float) -> None:
         """Schedule a request to each known bridge, after a connection was made."""
         for bridge in self._storage.bridges():
-            self._conversation(bridge)
+            if conversation := self._conversation(bridge):
+                conversation.trusted = True
         for conversation in self._conversations.values():
             conversation.answer_due_s = None
             if conversation.due_s is not None and conversation.due_s <= now_s:
@@ -218,18 +287,36 @@ class Replays:
         after = {name: stored.upto for name, stored in numbers.items() if stored.upto}
         for name, upto in conversation.passed.items():
             after[name] = max(upto, after.get(name, 0))
-        conversation.request = uuid.uuid4().hex[:12]
+        have = _have(self._storage.unclaimed(MOST_RUNS) | numbers)
+        conversation.request = uuid.uuid4().hex
+        conversation.open.append(conversation.request)
         conversation.due_s, conversation.answer_due_s = None, now_s + ANSWER_S
         conversation.asked_s = now_s
         self.asked += 1
         return ReplayRequest(
-            recorder=self._name, request=conversation.request, after=after, direct=self._direct
+            recorder=self._name,
+            request=conversation.request,
+            after=after,
+            have=have,
+            direct=self._direct,
         )
 
     def _conversation(self, bridge: str) -> _Conversation | None:
-        if bridge not in self._conversations and len(self._conversations) < MOST_BRIDGES:
-            self._conversations[bridge] = _Conversation()
-        return self._conversations.get(bridge)
+        """Return the conversation with a bridge; None where there is no room for another one."""
+        conversation = self._conversations.get(bridge)
+        if conversation is None and self._has_room():
+            conversation = self._conversations[bridge] = _Conversation()
+        return conversation
+
+    def _has_room(self) -> bool:
+        """Return whether there is room for another bridge; the oldest unknown one makes room."""
+        if len(self._conversations) >= MOST_BRIDGES:
+            unknown = (name for name, each in self._conversations.items() if not each.trusted)
+            oldest = next(unknown, None)
+            if oldest is None:
+                return False
+            del self._conversations[oldest]
+        return True
 
     def _report_lost(self, bridge: str, meters: frozenset[str]) -> None:
         self.lost += len(meters)
@@ -242,3 +329,12 @@ class Replays:
                 bridge,
                 shown,
             )
+
+
+def _have(numbers: Mapping[str, Numbers]) -> dict[str, list[Run]]:
+    """Return the runs of numbers that have arrived above gaps, up to a limit in all."""
+    runs = ((name, run) for name, each in numbers.items() for run in each.above)
+    have: dict[str, list[Run]] = {}
+    for name, run in itertools.islice(runs, MOST_RUNS):
+        have.setdefault(name, []).append(run)
+    return have

@@ -36,6 +36,13 @@ FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 10.0
 UPKEEP_S = 0.05
 """Seconds of upkeep between two batches."""
+LOOK_S = 1.0
+"""Seconds between looks at whether the file of the history is still the same."""
+REPLACED_S = 0.5
+"""Seconds to wait before opening a new file: whoever deletes a history deletes three files."""
+SYNC_S = 30.0
+"""Seconds for which a power cut may cost what was committed; a sync at each commit would wear out
+an SD card."""
 T = TypeVar("T")
 
 
@@ -61,7 +68,12 @@ class Storage:
         self._history: _History | None = None
         self.opened = 0
         """Counts how often a history was opened: its file may have been replaced."""
+        self.replaced = 0
+        """Counts how often another history than before was opened."""
+        self._last_file: tuple[int, int] | None = None
+        self._look_due_s = 0.0
         self._too_old = 0
+        self._unsynced_s: float | None = None
         self.on_change: Callable[[], None] = lambda: None
         """Called when trouble begins, changes and ends: the caller waits for its write then."""
         subject = f"database {self.name}"
@@ -73,6 +85,12 @@ class Storage:
         )
         self._upkeep_troubles = Reporter(
             logger, subject, advice="its roll-ups wait", level=logging.ERROR
+        )
+        self._sync_troubles = Reporter(
+            logger,
+            f"{subject}: sync",
+            advice="a power cut may cost readings",
+            level=logging.ERROR,
         )
 
     @property
@@ -98,6 +116,14 @@ class Storage:
         """
         return self._try(self._open, give_up, lambda error: error.transient) is not None
 
+    def follow_file(self, give_up: threading.Event) -> None:
+        """Open the history again, where its file was deleted or replaced; looks once a second."""
+        now_s = time.monotonic()
+        if self._history and now_s >= self._look_due_s:
+            self._look_due_s = now_s + LOOK_S
+            if self._history.file != self._file_now():
+                self._try(self._ready, give_up, lambda _: True)
+
     def meters(self) -> list[str]:
         """Return the meters that have readings."""
         with storage_errors(self._database):
@@ -119,9 +145,12 @@ class Storage:
         give_up: threading.Event,
     ) -> int | None:
         """Store a batch and return how many rows were new; None where `give_up` came first."""
-        return self._try(
+        stored = self._try(
             lambda: self._ready().writer.write(readings, rejected), give_up, lambda _: True
         )
+        if self._unsynced_s is None:
+            self._unsynced_s = time.monotonic()
+        return stored
 
     def store_infos(
         self, infos: Mapping[str, MeterSettings], give_up: threading.Event
@@ -188,6 +217,11 @@ class Storage:
         with storage_errors(self._database):
             return self._ready().writer.sequences.numbers(bridge)
 
+    def unclaimed(self, most: int) -> dict[str, Numbers]:
+        """Return the numbers of meters with gaps that belong to no bridge; raises StorageError."""
+        with storage_errors(self._database):
+            return self._ready().writer.sequences.unclaimed(most)
+
     def bridges(self) -> list[str]:
         """Return the bridges that can be asked for readings; raises StorageError."""
         with storage_errors(self._database):
@@ -218,6 +252,20 @@ class Storage:
         else:
             if not self._history.upkeep.due():
                 self._upkeep_troubles.works("roll-ups go on")
+
+    def sync(self, after_s: float = SYNC_S) -> None:
+        """Wait for the disk where commits of so many seconds ago would not survive a power cut."""
+        if self._unsynced_s is None or time.monotonic() - self._unsynced_s < after_s:
+            return
+        self._unsynced_s = None
+        try:
+            dialect_of(self._database).sync()
+        except FileNotFoundError:
+            return  # the file was replaced: the next write opens the new one
+        except OSError as error:
+            self._sync_troubles.failed(str(error))
+        else:
+            self._sync_troubles.works()
 
     def close(self) -> None:
         """Release the database."""
@@ -259,9 +307,12 @@ class Storage:
         else:
             for step in steps:
                 logger.info("database %s: schema brought up to date: %s", self.name, step)
+        file = self._file_now()
+        self.replaced += bool(self.opened and (FIRST_STEP in steps or file != self._last_file))
         self.opened += 1
+        self._last_file = file
         self._history = _History(
-            self._file_now(),
+            file,
             Writer(self._database),
             Leases(self._database),
             Upkeep(self._database, self._keep, self._archive),
@@ -275,6 +326,7 @@ class Storage:
             return history
         if history:
             logger.warning("database %s: the file was replaced; opening the new one", self.name)
+            time.sleep(REPLACED_S)
         return self._open()
 
     def _file_now(self) -> tuple[int, int] | None:

@@ -21,8 +21,9 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from contract.topics import OFFLINE, ONLINE
+from service.own_topics import OwnTopics
 from service.read_ahead import ReadAheadClient
-from service.reporting import Reporter
+from service.reporting import OncePerKey, Reporter
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ MAX_QUEUED = 10_000
 """Unsent QoS 1 messages to keep in memory while the broker is away."""
 MAX_IN_FLIGHT = 4000
 """Messages to send before the first is acknowledged: more than a bridge sends ahead."""
+OWN_QOS = 0
+"""For subscriptions to own topics: a session must not queue them while we are away."""
 NO_MQTT = "no MQTT response; check that this is a broker and whether it requires TLS"
 
 
@@ -56,7 +59,8 @@ class MqttClient:
     `on_connect` and `on_message` are called in the client's own thread. With `manual_ack` a
     message is acknowledged by `ack`, on the connection that delivered it or not at all.
     `status_topic` is set to `online` (retained) on each connect, and to `offline` by the last
-    will or a clean stop.
+    will or a clean stop. It is an own topic, as are those of `publish_own`, where these are
+    subscribed to: if another client publishes there, ours is published again.
     """
 
     def __init__(
@@ -74,8 +78,11 @@ class MqttClient:
     ) -> None:
         self._settings = settings
         self._client_id = client_id
-        self._subscriptions = subscriptions
+        own_status = (Subscription(status_topic, OWN_QOS),) if status_topic else ()
+        self._subscriptions = (*subscriptions, *own_status)
         self._status_topic = status_topic
+        self._own = OwnTopics()
+        self._changed_by_others = OncePerKey()
         self._on_connect = on_connect
         self._on_disconnect = on_disconnect
         self._on_message = on_message
@@ -100,6 +107,11 @@ class MqttClient:
         return self._up.is_set()
 
     @property
+    def subscribed(self) -> bool:
+        """Whether the broker has acknowledged all subscriptions: from then on nothing is missed."""
+        return self.connected and not self._requested
+
+    @property
     def trouble(self) -> str | None:
         """Why there is no connection, as an error message; None where there is one."""
         return None if self.connected else self._reporter.trouble or "not connected yet"
@@ -115,7 +127,7 @@ class MqttClient:
     def stop(self, flush_s: float = 2.0) -> None:
         """Publish `offline`, send what is queued for at most `flush_s`, and disconnect."""
         if (connected := self.connected) and self._status_topic:
-            info = self._paho.publish(self._status_topic, OFFLINE, qos=1, retain=True)
+            info = self.publish_own(self._status_topic, OFFLINE)
             with contextlib.suppress(RuntimeError, ValueError):
                 info.wait_for_publish(flush_s)
         self._stopping.set()
@@ -134,6 +146,11 @@ class MqttClient:
     ) -> paho.MQTTMessageInfo:
         """Send a message; while the broker is away QoS 0 is dropped and QoS 1 is queued."""
         return self._paho.publish(topic, payload, qos=qos, retain=retain)
+
+    def publish_own(self, topic: str, payload: str) -> paho.MQTTMessageInfo:
+        """Publish a retained QoS 1 message on a topic that no other client may change."""
+        self._own.keep(topic, payload)
+        return self._paho.publish(topic, payload, qos=1, retain=True)
 
     def publish_with(
         self, topic: str, payload: str, others: Iterable[tuple[str, str]]
@@ -181,8 +198,8 @@ class MqttClient:
         client.on_socket_register_write = _leave_to_its_thread
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
-        if on_message := self._on_message:
-            client.on_message = lambda _client, _userdata, message: on_message(message)
+        if self._on_message or self._subscriptions:
+            client.on_message = self._received
         client.on_subscribe = self._subscribed
         return client
 
@@ -196,7 +213,7 @@ class MqttClient:
                     break
                 # not loop_forever: `publish` has no way to wake it
                 while self._paho.exchange(LOOP_S):
-                    pass
+                    self._correct()
                 if not (self._answered or self._stopping.is_set()):
                     self._reporter.failed(NO_MQTT)
             except (OSError, ValueError) as error:
@@ -221,11 +238,29 @@ class MqttClient:
         for subscription in self._subscriptions:
             _, number = client.subscribe(subscription.topic_filter, subscription.qos)
             self._requested[number] = subscription.topic_filter
+        self._own.connected()
         if self._status_topic:
-            client.publish(self._status_topic, ONLINE, qos=1, retain=True)
+            self.publish_own(self._status_topic, ONLINE)
         self._up.set()
         if self._on_connect:
             self._on_connect()
+
+    def _received(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
+        topic = message._topic  # as bytes: a property would decode each
+        if self._own.has(topic):
+            self._own.received(topic, bytes(message.payload), time.monotonic())
+        elif self._on_message:
+            self._on_message(message)
+
+    def _correct(self) -> None:
+        """Publish own topics again that another client has changed."""
+        for topic, payload in self._own.due(time.monotonic()):
+            if self._changed_by_others.is_first(topic):
+                logger.warning(
+                    "%s: changed by another client; published again; check who may publish there",
+                    topic,
+                )
+            self._paho.publish(topic, payload, qos=1, retain=True)
 
     def _subscribed(
         self, _client: paho.Client, _userdata: Any, number: int, codes: list[Any], _properties: Any
@@ -247,11 +282,14 @@ class MqttClient:
             self._on_disconnect()
 
     def _report_loss(self, was_brief: bool) -> None:
-        """Log the loss; a broker ends the older of two connections with the same client id."""
+        """Log the loss; a broker ends the older of two connections with the same client id.
+
+        The id is not logged: it has a secret.
+        """
         self._brief_ones = self._brief_ones + 1 if was_brief else 0
         if not was_brief:
             self._delay_s = FIRST_DELAY_S
-        again = f" repeatedly; check that no other program has the client id {self._client_id}"
+        again = " repeatedly; check that no other program runs with a copy of this directory"
         self._reporter.failed(f"connection lost{again if self._brief_ones > 2 else ''}")
 
 

@@ -88,6 +88,13 @@ def shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else redacted_url(str(value))
 
 
+def page_url(host: str, port: int) -> str:
+    """Return the address to open in a browser on this machine, for a listener at `host`."""
+    everywhere = host in {"127.0.0.1", "0.0.0.0", "::", "::1", "localhost"}
+    name = "localhost" if everywhere else host
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a listener at `host` is reachable from this machine only."""
     if host == "localhost":

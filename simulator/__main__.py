@@ -16,6 +16,7 @@ from service.lifecycle import leave, set_up_log
 from simulator import control
 from simulator.bus import LineTiming
 from simulator.faults import faults_help
+from simulator.load import HOMESTEAD
 from simulator.simulator import Simulator
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,9 @@ def _simulator(options: argparse.Namespace) -> Simulator:
         absent=options.absent,
         listen=(options.host, options.port),
     )
+    if options.homestead:
+        for meter in simulator.meters.values():
+            meter.follow(HOMESTEAD[(meter.unit - 1) % len(HOMESTEAD)])
     for unit in options.netting:
         if unit not in options.units:
             raise SettingsError(f"--netting: unit {unit} is not one of --units")
@@ -126,6 +130,12 @@ def _add_meters(group: argparse._ArgumentGroup) -> None:
         default="1,2,3",
         metavar="UNIT[:MODEL],...",
         help=f"unit ids, SDM630 unless a model is given: {', '.join(MODELS)} (%(default)s)",
+    )
+    group.add_argument(
+        "--homestead",
+        action="store_true",
+        help="simulate one house: unit 1 measures all of it, 2 its solar power, 3 its heat pump, "
+        "4 its workshop (default: houses that are independent)",
     )
     group.add_argument(
         "--netting",

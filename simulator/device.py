@@ -14,8 +14,8 @@ from simulator.faults import Faults
 from simulator.frames import Request
 from simulator.load import (
     MONDAY,
-    PROFILES,
     ROTATIONS,
+    USUAL_PROFILES,
     Phases,
     counters,
     demands,
@@ -54,8 +54,9 @@ class SimulatedMeter:
     """A meter that measures the week of a profile; deterministic by unit id, seed and time.
 
     The first three meters are a house with solar, a heat pump and a workshop; further ones are
-    variations. Values change every second, as those of a real meter do. A meter with `netting`
-    counts import and export of the sum of its phases; without, as an SDM630, phase by phase.
+    variations, unless `follow` chooses a profile. Values change every second, as those of a real
+    meter do. A meter with `netting` counts import and export of the sum of its phases; without, as
+    an SDM630, phase by phase.
     """
 
     def __init__(self, unit: int, model: MeterModel, seed: int = 1) -> None:
@@ -72,8 +73,12 @@ class SimulatedMeter:
         self._noise_of: tuple[int | None, Noise] = (None, Noise((), (), (), ()))
         self._first_kwh = dice.uniform(250, 900)
         self._one_phase = model.wirings == ("1p2w",)
-        profile = list(PROFILES)[(unit - 1) % len(PROFILES)]
-        self._week = week_of(profile, seed % _DIFFERENT_WEEKS, one_phase=self._one_phase)
+        self._seed = seed % _DIFFERENT_WEEKS
+        self.follow(USUAL_PROFILES[(unit - 1) % len(USUAL_PROFILES)])
+
+    def follow(self, profile: str) -> None:
+        """Measure the week of another profile."""
+        self._week = week_of(profile, self._seed, one_phase=self._one_phase)
 
     def measure(self, now_s: float, miswired: Miswiring | None = None) -> dict[str, float]:
         """Return every quantity at a moment (seconds since 1970), in the catalogue's units.

@@ -74,7 +74,13 @@ class Day:
 
 
 def house(day: Day) -> None:
-    """Add a family's house: base load, fridge, light, kitchen, washing, and solar on the roof."""
+    """Add a family's house: its household, and solar power on the roof."""
+    household(day)
+    _solar(day, 4300)
+
+
+def household(day: Day) -> None:
+    """Add a family's household: base load, fridge, light, kitchen, washing."""
     dice = day.dice
     day.run(0, 1440, 230, (0.5, 0.3, 0.2), 0.88)
     for start in range(dice.randrange(40), 1440, 46):
@@ -88,7 +94,11 @@ def house(day: Day) -> None:
         start = dice.randint(540, 660)
         day.run(start, 22, 2050, L2)
         day.run(start, 95, 160, L2, 0.7)
-    _solar(day, 4300)
+
+
+def solar(day: Day) -> None:
+    """Add solar power on a large roof."""
+    _solar(day, 9000)
 
 
 def heat_pump(day: Day) -> None:
@@ -127,12 +137,21 @@ def flat(day: Day) -> None:
     day.run(day.dice.randint(1020, 1080), 300, 190, L3, 0.93)
 
 
+USUAL_PROFILES = ("house", "heat pump", "workshop", "flat")
+"""The profiles of meters that choose none, in the order of their unit ids."""
+HOMESTEAD = ("homestead", "solar", "heat pump", "workshop")
+"""The profiles of the demo: what the first meter measures is the sum of the others and of more."""
+
 PROFILES: dict[str, Callable[[Day], None]] = {
     "house": house,
     "heat pump": heat_pump,
     "workshop": workshop,
     "flat": flat,
+    "household": household,
+    "solar": solar,
 }
+SUMS = {"homestead": ("household", "solar", "heat pump", "workshop")}
+"""Profiles that are the sum of others."""
 
 
 class Week:
@@ -201,6 +220,9 @@ def week_of(profile: str, seed: int, *, one_phase: bool = False) -> Week:
 
     With `one_phase` all consumers are on L1.
     """
+    if profile in SUMS:
+        parts = [week_of(part, seed, one_phase=one_phase).minutes for part in SUMS[profile]]
+        return Week([_sum(phases) for phases in zip(*parts, strict=True)])
     minutes: list[Phases] = []
     alike: dict[Phases, Phases] = {}  # a minute like another one takes no memory
     for weekday in range(7):
@@ -210,6 +232,11 @@ def week_of(profile: str, seed: int, *, one_phase: bool = False) -> Week:
             phases = (l1 + l2 + l3, 0j, 0j) if one_phase else (l1, l2, l3)
             minutes.append(alike.setdefault(phases, phases))
     return Week(minutes)
+
+
+def _sum(parts: Sequence[Phases]) -> Phases:
+    l1, l2, l3 = (sum(phases) for phases in zip(*parts, strict=True))
+    return l1, l2, l3
 
 
 def _kitchen(day: Day, start: int, switches: int) -> None:

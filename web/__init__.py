@@ -21,8 +21,11 @@ from web import (
     readings,
     responses,
     site,
+    statements,
     summary,
     tariffs,
+    utility_readings,
+    voids,
 )
 from web.context import KEY, Parts
 from web.proxies import TrustedProxies
@@ -35,6 +38,9 @@ APIS = (
     energy.api,
     summary.api,
     site.api,
+    statements.api,
+    utility_readings.api,
+    voids.api,
     readings.api,
     posting.api,
     quantities.api,

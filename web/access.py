@@ -20,12 +20,13 @@ from simple_websocket import ConnectionClosed
 from werkzeug.http import parse_cookie
 
 from service.errors import SettingsError
+from service.files import replacing
 from web.attempts import Attempts
 from web.origins import KnownHosts, is_cross_origin, is_older_than_host
 from web.proxies import is_local, was_forwarded
 from web.responses import error_response
 from web.settings import WebSettings
-from web.users import Account, Role, UsersFile
+from web.users import Account, Accounts, Role, UsersFile
 from web.websockets import WebSocket, open_sockets
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ CHECK_S = 1.0
 """Seconds after which a connection whose caller may no longer read is closed, at the latest."""
 POLICY_VIOLATION = 1008
 """Close code of a WebSocket whose caller may no longer read."""
-_OPEN = frozenset({"/healthz", "/login", "/logout"})
+_OPEN = frozenset({"/healthz", "/login", "/logout", "/offline", "/service-worker.js"})
 _READING = frozenset({"GET", "HEAD"})
 _CHALLENGE = 'Bearer realm="Meterflow"'
 
@@ -77,29 +78,31 @@ class Access:
 
     def check(self) -> Response | None:
         """Return why the current request is refused; None where it is allowed."""
-        environ = request.environ
-        host = environ.get("HTTP_HOST", "")
+        environ, path = request.environ, request.path  # each look-up of `request` takes a while
+        host, method = environ.get("HTTP_HOST", ""), environ["REQUEST_METHOD"]
         if not (self._hosts.knows(host) or is_older_than_host(environ)):
             return _unknown_host(host)
-        if request.path in _OPEN or request.path.startswith(("/static/", "/assets/")):
+        if path in _OPEN or path.startswith(("/static/", "/assets/")):
             return None
         caller = environ[CALLER] = self.caller(environ)
-        if request.method == "OPTIONS":
+        if method == "OPTIONS":
             return None  # a preflight, which browsers send without cookie and token
         if caller is None:
             return self._must_log_in()
-        if request.method in _READING or request.path.startswith(SOCKETIO):
+        if method in _READING or path.startswith(SOCKETIO):
             return None
         return self._must_not_write(caller)
 
     def caller(self, environ: dict[str, Any]) -> Caller | None:
         """Return who sent a request; None where they must log in first."""
         accounts = self.users.accounts()
-        scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() == "bearer":
-            account = accounts.token(token.strip())
-            return Caller(account.name, account.role, by_token=True) if account else None
-        account = self._session(environ.get("HTTP_COOKIE", ""))
+        authorization = environ.get("HTTP_AUTHORIZATION")
+        if authorization:
+            scheme, _, token = authorization.partition(" ")
+            if scheme.lower() == "bearer":
+                account = accounts.token(token.strip())
+                return Caller(account.name, account.role, by_token=True) if account else None
+        account = self._session(environ.get("HTTP_COOKIE", ""), accounts)
         if account:
             return Caller(account.name, account.role)
         if not accounts.has_users and _is_on_this_machine(environ):
@@ -130,19 +133,19 @@ class Access:
                     if self.caller(socket.environ) is None:
                         gevent.spawn(_close, socket)
 
-    def _session(self, cookies: str) -> Account | None:
-        value = parse_cookie(cookies).get(COOKIE) if COOKIE in cookies else None
-        if not value:
+    def _session(self, cookies: str, accounts: Accounts) -> Account | None:
+        if COOKIE not in cookies:
             return None
         try:
-            name, stamp = self._signed(value, int(time.time()) // CACHED_S)
-        except BadSignature:
+            name, stamp = self._signed(cookies, int(time.time()) // CACHED_S)
+        except (BadSignature, UnicodeDecodeError):
             return None
-        account = self.users.accounts().user(name)
+        account = accounts.user(name)
         return account if account and hmac.compare_digest(account.stamp, stamp) else None
 
-    def _verified(self, value: str, _hour: int) -> tuple[str, str]:
-        """Return name and stamp of a session; a signature is checked once an hour."""
+    def _verified(self, cookies: str, _hour: int) -> tuple[str, str]:
+        """Return name and stamp of the session in a header; it is checked once an hour."""
+        value = parse_cookie(cookies).get(COOKIE, "")
         if self._signer is None:
             secret = _read_secret(self._secret_file)
             if not secret:
@@ -152,7 +155,7 @@ class Access:
         return name, stamp
 
     def _must_log_in(self) -> Response:
-        if _is_page(request.headers.get("Accept", "")):
+        if accepts_page(request.headers.get("Accept", "")):
             back = request.full_path.removesuffix("?")
             return redirect(url_for("login.page", next=back))  # type: ignore[return-value]
         if not self.users.accounts().has_users and not self._is_open:
@@ -207,7 +210,8 @@ def _is_on_this_machine(environ: dict[str, Any]) -> bool:
     return is_local(environ.get("REMOTE_ADDR", "")) and not was_forwarded(environ)
 
 
-def _is_page(accepted: str) -> bool:
+def accepts_page(accepted: str) -> bool:
+    """Return whether the current request is that of a browser for a page, by its header Accept."""
     return request.method in _READING and "text/html" in accepted
 
 
@@ -228,19 +232,27 @@ def _new_secret(path: Path) -> bytes:
 
     Raises SettingsError where that is impossible.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_hex(32))
-        with contextlib.suppress(FileExistsError):  # of an earlier session, or another process
-            path.hardlink_to(draft)
-        draft.unlink()
+        if not path.exists():
+            _create_secret(path)
         secret = _read_secret(path)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; sessions need this file") from error
     if not secret:
         raise SettingsError(f"{path}: too short for a key; delete it, and a new one is made")
     return secret
+
+
+def _create_secret(path: Path) -> None:
+    """Create the file of a key, whole and on the disk, unless another process does it first."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with replacing(draft, text=True) as file:
+        file.write(secrets.token_hex(32))
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink()
 
 
 def _read_secret(path: Path) -> bytes:

@@ -16,6 +16,7 @@ from web.relay import Relay
 from web.settings import WebSettings
 from web.stored_meters import StoredMeters
 from web.subscriber import Subscriber
+from web.tariffs_file import TariffsFile
 
 KEY = "meterflow"
 
@@ -33,12 +34,18 @@ class Parts:
     relay: Relay
     arrivals: ArrivalTimes
     zone: ZoneInfo
-    tariffs: Tariffs | None
+    tariffs_file: TariffsFile
+
+    @property
+    def tariffs(self) -> Tariffs | None:
+        """The tariffs of now; a request reads them once."""
+        return self.tariffs_file.tariffs()
 
     @classmethod
     def of(cls, settings: WebSettings) -> "Parts":
         """Return the parts, none of them connected yet. Raises SettingsError for wrong files."""
         subscriber, latest = Subscriber(settings), Latest()
+        given = settings.model_fields_set
         history = HistoryReader(settings.database_url)
         return cls(
             settings,
@@ -50,14 +57,8 @@ class Parts:
             Relay(subscriber, latest),
             ArrivalTimes(),
             settings.timezone or local_zone(),
-            _tariffs(settings),
+            TariffsFile(settings.tariffs_file, is_required="tariffs_file" in given),
         )
-
-
-def _tariffs(settings: WebSettings) -> Tariffs | None:
-    path = settings.tariffs_file
-    is_required = "tariffs_file" in settings.model_fields_set
-    return Tariffs.load(path) if is_required or path.exists() else None
 
 
 def parts() -> Parts:

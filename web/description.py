@@ -60,7 +60,7 @@ _ERRORS: dict[int, tuple[str, type[BaseModel]]] = {
     401: ("Log in, or send a token that is valid.", Problem),
     403: ("The user or token has no right to this.", Problem),
     404: ("There is no such meter.", Problem),
-    406: ("The response comes as JSON or as CSV alone.", Problem),
+    406: ("The response comes in none of the accepted forms.", Problem),
     413: ("The body is too large.", Problem),
     415: ("The body has another Content-Type than application/json.", Problem),
     421: ("The service has another host name; see WEB_HOSTS.", Problem),
@@ -148,8 +148,9 @@ def _responses(endpoint: Endpoint, schemas: "_Schemas") -> Iterator[tuple[int, S
 def _success(endpoint: Endpoint, schemas: "_Schemas") -> Schema:
     kind = Any if endpoint.response is None else endpoint.response
     response = _response("OK", schemas.of(kind, "serialization"))
-    if endpoint.csv:
-        response["content"]["text/csv"] = {"schema": {"type": "string"}}
+    for is_there, kind in ((endpoint.csv, "text/csv"), (endpoint.html, "text/html")):
+        if is_there:
+            response["content"][kind] = {"schema": {"type": "string"}}
     headers = {}
     if endpoint.paged:
         headers["Link"] = _NEXT_PAGE

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import getitem
 from typing import Annotated, Any, NotRequired
+from zoneinfo import ZoneInfo
 
 import orjson
 import peewee
@@ -17,8 +20,9 @@ from history.costs import Line
 from history.dialect import dialect_of
 from history.periods import Unit, start_of
 from history.tables import read_meter
+from history.tariffs import Tariffs
 from web import meters
-from web.context import Parts, parts
+from web.context import parts
 from web.openapi import Api
 from web.parameters import MeterPath, Moment
 from web.representations import Form, FormQuery, csv_text
@@ -145,15 +149,17 @@ def of_meter(path: MeterPath, query: MeterEnergyQuery) -> Response:
         return span
 
     shared = parts()
-    known = shared.tariffs.named if shared.tariffs else {}
+    tariffs = shared.tariffs
+    known = tariffs.named if tariffs else {}
     if query.tariff and query.tariff not in known:
         return invalid_parameter("tariff", f"should be one of {', '.join(known) or 'none'}")
 
     def encoded(database: peewee.Database) -> tuple[bytes, bool]:
-        body = _body(database, shared, path.meter_id, query, span, now)
-        return _csv(body["periods"]) if form is Form.CSV else orjson.dumps(body), False
+        body = _body(database, shared.zone, tariffs, path.meter_id, query, span, now)
+        return _csv(body["periods"], columns) if form is Form.CSV else orjson.dumps(body), False
 
-    empty = _csv([]) if form is Form.CSV else b"null"
+    columns = _columns(query)
+    empty = _csv([], columns) if form is Form.CSV else b"null"
     return meters.of_meter(path.meter_id, encoded, empty, form=form, until=query.until)
 
 
@@ -214,7 +220,7 @@ def peaks_of_meter(path: MeterPath, query: PeaksQuery) -> Response:
 
     def encoded(database: peewee.Database) -> tuple[bytes, bool]:
         with dialect_of(database).snapshot():
-            months = peaks.months(database, path.meter_id, since, until, zone)
+            months = peaks.months(database, path.meter_id, since, until, zone, now=now)
             running = peaks.running(database, path.meter_id, now)
         body = {
             "meter_id": path.meter_id,
@@ -240,21 +246,20 @@ def span_of(query: EnergyQuery, now: datetime) -> tuple[datetime, datetime] | Re
 
 def _body(
     database: peewee.Database,
-    shared: Parts,
+    zone: ZoneInfo,
+    tariffs: Tariffs | None,
     meter_id: str,
     query: MeterEnergyQuery,
     span: tuple[datetime, datetime],
     now: datetime,
 ) -> dict[str, Any]:
-    unit, zone, known, tariff = query.period, shared.zone, shared.tariffs, query.tariff
-    tariffs = known if query.costs else None
+    unit, tariff = query.period, query.tariff
+    used = tariffs if query.costs else None
     with dialect_of(database).snapshot():
         found = energy.periods(
-            database, meter_id, unit, *span, zone, tariffs=tariffs, tariff=tariff, now=now
+            database, meter_id, unit, *span, zone, tariffs=used, tariff=tariff, now=now
         )
-        running = energy.compare(
-            database, meter_id, unit, now, zone, tariffs=tariffs, tariff=tariff
-        )
+        running = energy.compare(database, meter_id, unit, now, zone, tariffs=used, tariff=tariff)
         more = _counters(database, meter_id, found) if query.counters else [{}] * len(found)
         meter = read_meter(database, meter_id)
     compared = {
@@ -266,8 +271,8 @@ def _body(
         "meter_id": meter_id,
         "period": unit,
         "timezone": zone.key,
-        "currency": known.currency if known else None,
-        "tariff": (tariff or known.of(meter_id).name) if known else None,
+        "currency": tariffs.currency if tariffs else None,
+        "tariff": (tariff or tariffs.of(meter_id).name) if tariffs else None,
         "billing": (meter and meter.billing) or Billing.PER_PHASE,
         "periods": [
             _period(period, lines=query.lines) | each
@@ -277,8 +282,15 @@ def _body(
     }
 
 
-def _csv(periods: Sequence[Mapping[str, Any]]) -> bytes:
-    return csv_text([COLUMNS, *([period[name] for name in COLUMNS] for period in periods)])
+def _columns(query: MeterEnergyQuery) -> list[tuple[str, ...]]:
+    """Return the columns of CSV, each by the names that lead to its values."""
+    counted = [(billing, name) for billing in Billing for name in Counted.__annotations__]
+    return [*((name,) for name in COLUMNS), *(counted if query.counters else [])]
+
+
+def _csv(periods: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, ...]]) -> bytes:
+    rows = ([reduce(getitem, column, period) for column in columns] for period in periods)
+    return csv_text([["_".join(column) for column in columns], *rows])
 
 
 def _counters(

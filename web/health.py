@@ -24,12 +24,13 @@ def readyz() -> Response:
     """Answer 200, or 503 with what is unavailable: broker, recorder, history."""
     shared = parts()
     missing, offline = [], list[str]()
-    if shared.subscriber.connected:
+    trouble = shared.subscriber.trouble
+    if trouble is None:
         offline, online = _recorders(shared)
         if offline and not online:
             missing.append(f"{_named(offline)}: offline; readings are not stored until it runs")
     else:
-        missing.append(f"broker {shared.subscriber.address}: {shared.subscriber.trouble}")
+        missing.append(f"broker {shared.subscriber.address}: {trouble}")
     try:
         shared.history.check()
     except StorageError as error:

@@ -6,14 +6,15 @@ Without these limits, one program could use up the descriptors or the memory of 
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv6Address, IPv6Network
+
+from web.proxies import Network, address
 
 MOST_CONNECTIONS = 2000
 """Connections at once: 140 MB of memory, if all of them are live."""
 MOST_PER_ADDRESS = 200
 """Connections of one address: a program may have a WebSocket for each of so many meters."""
 SITE_BITS = 64
-Network = IPv4Network | IPv6Network
 
 
 class Connections:
@@ -29,9 +30,9 @@ class Connections:
         self._counts: Counter[str] = Counter()
         self._count = 0
 
-    def admit(self, address: str) -> str | None:
+    def admit(self, peer: str) -> str | None:
         """Count a new connection; return why there is no room for it, or None where there is."""
-        source = self._source(address)
+        source = self._source(peer)
         if self._count >= self._most:
             return f"{self._most} connections are open, as many as this service accepts"
         if source and self._counts[source] >= MOST_PER_ADDRESS:
@@ -41,34 +42,34 @@ class Connections:
             self._counts[source] += 1
         return None
 
-    def release(self, address: str) -> None:
+    def release(self, peer: str) -> None:
         """Remove a connection that has ended."""
-        source = self._source(address)
+        source = self._source(peer)
         self._count -= 1
         if source:
             self._counts[source] -= 1
             if not self._counts[source]:
                 del self._counts[source]
 
-    def _source(self, address: str) -> str | None:
-        is_trusted = self._trusted and any(ip_address(address) in each for each in self._trusted)
-        return None if is_trusted else source_of(address)
+    def _source(self, peer: str) -> str | None:
+        host = address(peer) if self._trusted else None
+        if host and any(host in each for each in self._trusted):
+            return None
+        return source_of(peer)
 
 
 @lru_cache(maxsize=10_000)
-def source_of(address: str) -> str | None:
+def source_of(peer: str) -> str | None:
     """Return what has a limit: an IPv4 address, an IPv6 network of a site; None for this machine.
 
     A host has as many IPv6 addresses as it likes.
     """
-    try:
-        host = ip_address(address)
-    except ValueError:
+    host = address(peer)
+    if host is None or host.is_loopback:
         return None
-    host = getattr(host, "ipv4_mapped", None) or host
-    if host.is_loopback:
-        return None
-    return str(host) if host.version == 4 else str(IPv6Network((host, SITE_BITS), strict=False))
+    if isinstance(host, IPv6Address):
+        return str(IPv6Network((host, SITE_BITS), strict=False))
+    return str(host)
 
 
 class Budget:

@@ -1,6 +1,7 @@
 """The live interfaces: Socket.IO for browsers, a raw WebSocket per meter for other programs."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -157,11 +158,12 @@ def _check_raw() -> tuple[dict[str, str], int] | None:
 @_sock.route("/ws/<meter_id>", bp=blueprint)  # type: ignore[untyped-decorator]
 def meter_socket(socket: WebSocket, meter_id: str) -> None:
     """Send a meter's latest reading, then each live one, until the client disconnects."""
-    relay = parts().relay
+    relay, connected = parts().relay, datetime.now(UTC)
     reader = MeterReader(socket, meter_id, with_states=request.args.get("states") == "true")
     relay.join(reader)  # before the query of the history, so that no reading is lost between
     try:
-        reading = latest_reading(meter_id)
+        # A reading of a later time may be stored before it is received here; it will be.
+        reading = latest_reading(meter_id, before=connected)
         if reading:
             reader.send_first(reading)
         while True:

@@ -11,6 +11,7 @@ from gevent.lock import BoundedSemaphore
 from service.errors import SettingsError
 from web.access import COOKIE
 from web.context import parts
+from web.languages import translated
 from web.origins import is_cross_origin
 from web.users import Account, is_password
 
@@ -32,8 +33,10 @@ def page() -> Response:
         return _go_on()
     if not access.users.accounts().has_users:
         return _page(
-            "There are no users yet. On the machine that runs Meterflow, “meterflow web add-user "
-            "NAME” adds one."
+            translated(
+                "There are no users yet. On the machine that runs Meterflow, “meterflow web "
+                "add-user NAME” adds one."
+            )
         )
     return _page("")
 
@@ -42,7 +45,7 @@ def page() -> Response:
 def log_in() -> Response:
     """Open a session, or show why not."""
     if is_cross_origin(request.environ):
-        return _page("A page of another site sent this. Log in here.", 403)
+        return _page(translated("A page of another site sent this. Log in here."), 403)
     attempts, source = parts().access.attempts, request.remote_addr or ""
     wait_s = attempts.begin(source, monotonic())
     if wait_s:
@@ -50,7 +53,7 @@ def log_in() -> Response:
     account = _checked(request.form.get("name", ""), request.form.get("password", ""))
     if account is None:
         logger.warning("login: wrong name or password from %s", source)
-        return _page("Name or password is wrong.", 401)
+        return _page(translated("Name or password is wrong."), 401)
     attempts.succeed(source)
     logger.info("login: %s from %s", account.name, source)
     response = _go_on()
@@ -65,7 +68,7 @@ def log_in() -> Response:
 def log_out() -> Response:
     """End the session of this browser."""
     if is_cross_origin(request.environ):
-        return _page("A page of another site sent this.", 403)
+        return _page(translated("A page of another site sent this."), 403)
     response = make_response(redirect(url_for("login.page"), 303))
     response.delete_cookie(COOKIE, path=f"{request.script_root}/")
     return response
@@ -91,7 +94,9 @@ def _go_on() -> Response:
 
 def _wait(wait_s: float) -> Response:
     seconds = ceil(wait_s)
-    response = _page(f"Too many attempts. Try again in {seconds} s.", 429)
+    response = _page(
+        translated("Too many attempts. Try again in {seconds} s.").format(seconds=seconds), 429
+    )
     response.headers["Retry-After"] = str(seconds)
     return response
 

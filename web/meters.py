@@ -289,14 +289,20 @@ def unknown_meter(meter_id: str) -> Response:
     return error_response(404, f"unknown meter {meter_id!r}; see /meters/")
 
 
-def latest_reading(meter_id: str) -> Reading | None:
-    """Return a meter's newest reading, stored or live; only live while the history is down."""
+def latest_reading(meter_id: str, *, before: datetime | None = None) -> Reading | None:
+    """Return a meter's newest reading, stored or live; only live while the history is down.
+
+    Of the stored ones only those `before` a moment, if there is one.
+    """
     live = parts().latest.newest(meter_id)
     try:
-        stored = parts().history.query(lambda db: queries.latest(db, meter_id), empty=None)
+        stored = parts().history.query(
+            lambda database: queries.readings(database, meter_id, until=before, limit=1),
+            empty=list[Reading](),
+        )
     except StorageError:
         return live
-    known = [reading for reading in (stored, live) if reading]
+    known = [*stored, live] if live else stored
     return max(known, key=lambda reading: reading.ts, default=None)
 
 

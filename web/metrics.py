@@ -83,7 +83,7 @@ _OF_GATEWAYS = (
     Figure("skipped", "skipped_polls", "Polls that were skipped because the line was busy."),
     Figure("connected", "connected", "Whether the gateway is connected and works.", counter=False),
 )
-_OF_RECORDERS = (
+OF_RECORDERS = (
     Figure("stored", "stored_readings", "Readings stored."),
     Figure("duplicates", "duplicate_readings", "Readings received again that were stored before."),
     Figure("too_old", "too_old_readings", "Readings rejected: retention has deleted their time."),
@@ -92,7 +92,8 @@ _OF_RECORDERS = (
     Figure("dropped", "dropped_messages", "Scalars dropped while the database took none."),
     Figure("asked_again", "replay_requests", "Requests to bridges for missing readings."),
     Figure("gaps_lost", "lost_gaps", "Gaps that no journal could fill."),
-    Figure("queue", "queued_messages", "Messages that wait to be stored.", counter=False),
+    Figure("queue", "queued_messages", "Messages that are not stored yet.", counter=False),
+    Figure("waiting", "waiting_messages", "Those that wait for the next commit.", counter=False),
 )
 
 
@@ -136,7 +137,7 @@ class Scrape:
             self._of_meters(),
             self._of_services(topics.BRIDGE, _OF_BRIDGES, "started"),
             self._of_gateways(),
-            self._of_services(topics.RECORDER, _OF_RECORDERS, "since"),
+            self._of_services(topics.RECORDER, OF_RECORDERS, "since"),
             self._of_storage(),
         )
 

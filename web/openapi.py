@@ -31,10 +31,10 @@ blueprint = Blueprint("openapi", __name__)
 class Endpoint:
     """An endpoint and what its description adds to the models of its parameters.
 
-    `response` is the type of the JSON with status 200; `csv`: it also comes as CSV; `paged`: with
-    a link to the next page; `versioned`: with an ETag for a period that has ended. `responses`
-    holds those with another status: a `description`, and a `response` unless it is an error.
-    `examples` are bodies by their names.
+    `response` is the type of the JSON with status 200; `csv`, `html`: it also comes as such;
+    `paged`: with a link to the next page; `versioned`: with an ETag for a period that has ended.
+    `responses` holds those with another status: a `description`, and a `response` unless it is an
+    error. `examples` are bodies by their names.
     """
 
     method: str
@@ -45,6 +45,7 @@ class Endpoint:
     summary: str = ""
     response: Any = None
     csv: bool = False
+    html: bool = False
     paged: bool = False
     versioned: bool = False
     responses: dict[int, dict[str, Any]] = field(default_factory=dict)

@@ -1,30 +1,26 @@
 """The pages of the dashboard. Each holds the catalogue, its only source of labels and units."""
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from flask import Blueprint, Response, make_response, render_template
+from flask import Blueprint, Response, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
 
 from contract import topics
 from contract.quantities import BY_NAME, QUANTITIES
 from service import __version__
 from web import languages
+from web.access import accepts_page
 from web.context import parts
 from web.languages import translated
+from web.responses import http_error
 
 blueprint = Blueprint("pages", __name__)
 blueprint.add_app_template_global(translated, "_")  # its usual name in templates
-
-_NO_SUCH_METER = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>No such meter</title>
-<h1>No such meter</h1>
-<p>A meter id has 1 to 32 letters, digits, “_” or “-”. <a href="/">All meters</a></p>
-"""
+blueprint.add_app_template_global(languages.requested, "language")
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """A page that the navigation leads to: its name is that of its template and its module."""
 
     name: str
@@ -36,15 +32,43 @@ VIEWS = (
     View("overview", "/", "Overview"),
     View("history", "/view/history", "History"),
 )
-"""The navigation, in its order. The titles are English: templates translate them."""
+"""The navigation, in its order, with English titles."""
 
 
 @blueprint.get("/meter/<meter_id>")
 def meter(meter_id: str) -> str | Response:
     """Show one meter, even one that has not sent anything yet."""
     if not topics.METER_ID.fullmatch(meter_id):
-        return make_response(_NO_SUCH_METER, 404)
+        return _message(
+            translated("No such meter"),
+            translated("A meter id has 1 to 32 letters, digits, “_” or “-”."),
+        )
     return _page("meter", meter_id=meter_id)
+
+
+@blueprint.get("/offline")
+def offline() -> str:
+    """Return the word that the service is away; browsers keep it (`service-worker.js`)."""
+    return render_template("offline.html")
+
+
+@blueprint.get("/service-worker.js")
+def service_worker() -> Response:
+    """Return the script that shows the word above."""
+    script = render_template("service-worker.js", version=__version__)
+    return Response(script, mimetype="text/javascript")
+
+
+@blueprint.app_errorhandler(404)
+def not_found(error: HTTPException) -> Response:
+    """Answer a person with a page, a program with JSON."""
+    if not accepts_page(request.headers.get("Accept", "")):
+        return http_error(error)
+    return _message(translated("There is no page here"), translated("The address may be misspelt."))
+
+
+def _message(title: str, text: str) -> Response:
+    return make_response(render_template("error.html", title=title, text=text), 404)
 
 
 def _page(name: str, **values: Any) -> str:
@@ -53,9 +77,8 @@ def _page(name: str, **values: Any) -> str:
     return render_template(
         f"{name}.html",
         page=name,
-        views=VIEWS,
+        views=[view._replace(title=languages.text(view.title, language)) for view in VIEWS],
         catalogue=_catalogue(language),
-        language=language,
         texts=languages.texts(language),
         label=_label,
         version=__version__,
@@ -68,16 +91,15 @@ def _page(name: str, **values: Any) -> str:
 
 
 def _label(name: str) -> str:
-    return translated(BY_NAME[name].label)
+    return languages.label(BY_NAME[name].label, languages.requested())
 
 
 @cache
 def _catalogue(language: str) -> list[dict[str, Any]]:
-    texts = languages.texts(language)
     return [
         {
             "name": quantity.name,
-            "label": texts.get(quantity.label, quantity.label),
+            "label": languages.label(quantity.label, language),
             "unit": quantity.kind.unit,
             "decimals": quantity.kind.decimals,
             "counter": quantity.kind.counter,

@@ -34,6 +34,7 @@ MOST_PINGS = 50
 """Clients to ping in one turn: the answers of thousands would delay the next reading."""
 MOST_DELAY = timedelta(minutes=1)
 """How much earlier than its arrival a lost message may have been measured."""
+_LESS_THAN_MS = timedelta(microseconds=999)
 TRY_AGAIN_LATER = 1013
 """Code with which a WebSocket is closed whose reader is too slow (RFC 6455, 7.4.1; IANA)."""
 
@@ -96,7 +97,7 @@ class MeterReader:
     def send_first(self, reading: Reading) -> None:
         """Send the newest reading of before, unless a live one came first."""
         if self.after is None:
-            self.after = min(reading.ts, datetime.now(UTC))
+            self.after = min(_end_of(reading.ts), datetime.now(UTC))
             self._frames.append(text_frame(reading.encode()))
 
     def deliver(self, delivery: Delivery) -> bool:
@@ -326,6 +327,11 @@ class Relay:
             if not listeners:
                 del self._by_filter[pattern]
         self._audiences.clear()
+
+
+def _end_of(ts: datetime) -> datetime:
+    """Return the last moment that the history stores under this time: it keeps milliseconds."""
+    return ts if ts.microsecond % 1000 else ts + _LESS_THAN_MS
 
 
 def message_event(topic: str, payload: str) -> EventMessage:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
 from flask import Response, abort, request
@@ -21,11 +21,10 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from history.errors import StorageError
+from service.spreadsheet import cells
 from web.responses import error_response
 
 logger = logging.getLogger(__name__)
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Form(StrEnum):
@@ -35,7 +34,17 @@ class Form(StrEnum):
     CSV = "csv"
 
 
-_CONTENT_TYPES = {Form.JSON: "application/json", Form.CSV: "text/csv; charset=utf-8"}
+class PrintForm(StrEnum):
+    """A form of a response that can be printed, too."""
+
+    JSON = "json"
+    CSV = "csv"
+    HTML = "html"
+
+
+AnyForm = TypeVar("AnyForm", Form, PrintForm)
+
+_CONTENT_TYPES = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
 
 
 class FormQuery(BaseModel):
@@ -48,31 +57,56 @@ class FormQuery(BaseModel):
     @property
     def form(self) -> Form:
         """The form to respond with; answers 406 where the client accepts neither."""
-        form = self.format or _accepted(request.environ.get("HTTP_ACCEPT", ""))
-        if form is None:
-            text = "this address has JSON and CSV: send Accept: application/json or text/csv"
-            abort(error_response(406, text))
-        return form
+        return self.format or accepted(Form)
+
+
+class PrintFormQuery(BaseModel):
+    """The form of the response, also to print."""
+
+    format: PrintForm | None = Field(
+        None,
+        description="json, csv or html (default: what the Accept header prefers, else json).",
+    )
+
+    @property
+    def form(self) -> PrintForm:
+        """The form to respond with; answers 406 where the client accepts none."""
+        return self.format or accepted(PrintForm)
+
+
+def accepted(forms: type[AnyForm]) -> AnyForm:
+    """Return the form that the client prefers; answer 406 where it accepts none of them."""
+    types = tuple(_CONTENT_TYPES[form] for form in forms)
+    best = _accepted(request.environ.get("HTTP_ACCEPT", ""), types)
+    if best is None:
+        *others, last = (form.upper() for form in forms)
+        text = f"this address has {', '.join(others)} and {last}: send Accept: {' or '.join(types)}"
+        abort(error_response(406, text))
+    return list(forms)[types.index(best)]
 
 
 @lru_cache(100)
-def _accepted(header: str) -> Form | None:
+def _accepted(header: str, types: tuple[str, ...]) -> str | None:
+    """Return the type that a header prefers, without a header the first."""
     if not header:
-        return Form.JSON
-    kinds = {"application/json": Form.JSON, "text/csv": Form.CSV}
-    best = parse_accept_header(header, MIMEAccept).best_match(kinds)
-    return kinds[best] if best else None
+        return types[0]
+    return parse_accept_header(header, MIMEAccept).best_match(types)
+
+
+def content_type(form: StrEnum) -> str:
+    """Return the Content-Type of a form."""
+    return _CONTENT_TYPES[form] + ("" if form == "json" else "; charset=utf-8")
 
 
 def respond(
-    body: bytes, form: Form = Form.JSON, *, until: datetime | None = None, is_fixed: bool = False
+    body: bytes, form: StrEnum = Form.JSON, *, until: datetime | None = None, is_fixed: bool = False
 ) -> Response:
     """Return a response with this body.
 
     It has an ETag if it `is_fixed` or of a period that has ended, `until` its end. Late readings
     may change even that, so a client asks again, and gets 304 with nothing where they have not.
     """
-    response = Response(body, content_type=_CONTENT_TYPES[form])
+    response = Response(body, content_type=content_type(form))
     if is_fixed or (until is not None and until <= datetime.now(UTC)):
         # Weak: the same for the body that is compressed and the one that is not.
         response.set_etag(hashlib.blake2b(body, digest_size=12).hexdigest(), weak=True)
@@ -83,7 +117,7 @@ def respond(
 
 def stream(chunks: Iterable[bytes], form: Form) -> Response:
     """Return a response of any length, sent as it is made."""
-    return Response(_unbroken(chunks), content_type=_CONTENT_TYPES[form])
+    return Response(_unbroken(chunks), content_type=content_type(form))
 
 
 def _unbroken(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -122,9 +156,5 @@ def _without_cursor(path: str, query: str) -> str:
 def csv_text(rows: Iterable[Sequence[Any]]) -> bytes:
     """Return lines of CSV; missing values are empty, and no text is a formula to a spreadsheet."""
     file = io.StringIO()
-    csv.writer(file).writerows(map(_cells, rows))
+    csv.writer(file).writerows(map(cells, rows))
     return file.getvalue().encode("utf-8", "replace")
-
-
-def _cells(row: Sequence[Any]) -> list[Any]:
-    return [f"'{cell}" if isinstance(cell, str) and cell[:1] in _FORMULA else cell for cell in row]

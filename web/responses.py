@@ -69,11 +69,12 @@ def invalid_reading(error: PayloadError, *place: str | int) -> Response:
 
 def init_app(app: Flask) -> None:
     """Answer every error with JSON: no traceback, no HTML for a program."""
-    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(StorageError, _storage_error)
 
 
-def _http_error(error: HTTPException) -> Response:
+def http_error(error: HTTPException) -> Response:
+    """Return the JSON that describes an error of the framework."""
     if isinstance(error.response, Response):
         return error.response
     status = error.code or 500

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from service.errors import SettingsError
-from service.settings import Host, Port, Settings, is_loopback
+from service.settings import Host, Port, Settings, is_loopback, page_url
 from service.zones import Zone
 
 
@@ -75,9 +75,7 @@ class WebSettings(Settings):
     @property
     def url(self) -> str:
         """The address to open in a browser on this machine."""
-        everywhere = self.http_host in {"127.0.0.1", "0.0.0.0", "::", "::1", "localhost"}
-        host = "localhost" if everywhere else self.http_host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.http_port}"
+        return page_url(self.http_host, self.http_port)
 
 
 def check_exposure(settings: WebSettings) -> None:

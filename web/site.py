@@ -15,9 +15,9 @@ from contract.meter_settings import Billing, MeterSettings, Role, decode_setting
 from contract.times import epoch_ms, format_time
 from history import site
 from history.dialect import dialect_of
-from history.energy import Period
+from history.energy import Figures
 from history.hierarchy import Flow, Node, Site
-from history.periods import Unit, edges
+from history.periods import Unit
 from history.site import HouseComparison, HousePeriod, Meters
 from history.tables import Meter
 from web.context import parts
@@ -26,6 +26,7 @@ from web.latest import Source
 from web.meters import DEFAULT_SPAN
 from web.openapi import Api
 from web.parameters import A_DAY, Moment
+from web.representations import Form, FormQuery, csv_text, respond
 from web.responses import invalid_parameter, json_response
 from web.summary import SummaryQuery
 from web.summary import span_of as span_of_summary
@@ -87,6 +88,9 @@ class HousePeriodBody(TypedDict):
     cost: float | None
     uncovered: _Kwh
     meters: NotRequired[dict[str, MeterPeriod]]
+
+
+_COLUMNS = ("from", *(name for name in HousePeriodBody.__annotations__ if name != "since"))
 
 
 class Compared(TypedDict):
@@ -165,7 +169,7 @@ class HouseSeries(TypedDict):
     meters: NotRequired[dict[str, _Column]]
 
 
-class HouseQuery(EnergyQuery):
+class HouseQuery(EnergyQuery, FormQuery):
     """Periods to return, and how to compute their costs."""
 
     tariff: str | None = Field(
@@ -208,13 +212,13 @@ def house_now() -> Response:
     Unknown values are null.
     """
     now, shared = datetime.now(UTC), parts()
-    live = dict(shared.latest.meters)
+    live, tariffs, zone = dict(shared.latest.meters), shared.tariffs, shared.zone
 
     def stored(database: peewee.Database) -> tuple[Meters, HouseComparison | None]:
         meters = site.read(database)
-        zone, tariffs = shared.zone, shared.tariffs
         with dialect_of(database).snapshot():
-            return meters, site.compare(database, meters, Unit.DAY, now, zone, tariffs=tariffs)
+            of_house = site.HouseEnergy(database, meters, zone, now, tariffs=tariffs)
+            return meters, of_house.compare(Unit.DAY)
 
     nothing: tuple[Meters, HouseComparison | None] = (Meters([]), None)
     meters, today = shared.history.query(stored, empty=nothing)
@@ -223,8 +227,8 @@ def house_now() -> Response:
     measured = {name: _power(live.get(name), now) for name in house.nodes}
     body = {
         "ts": format_time(now),
-        "timezone": shared.zone.key,
-        "currency": shared.tariffs.currency if shared.tariffs else None,
+        "timezone": zone.key,
+        "currency": tariffs.currency if tariffs else None,
         "measured_by": house.measured_by,
         "power": _powers(site.powers(house, measured)),
         "today": _comparison(today) if today else None,
@@ -240,14 +244,17 @@ def house_now() -> Response:
     summary="Energy and cost of the house",
     operation_id="get_site_energy",
     response=HouseEnergy | None,
+    csv=True,
+    versioned=True,
 )
 def house_energy(query: HouseQuery) -> Response:
     """Energy in kWh of the house and each meter, by periods of the site's time zone (TIMEZONE).
 
     `running` compares the current period with the one before. Unknown values are null, and so is
     a cost where some energy has no price: `uncovered` is how much. Null while there is no history.
+    CSV has the periods alone, with columns for each meter.
     """
-    now, shared = datetime.now(UTC), parts()
+    now, shared, form = datetime.now(UTC), parts(), query.form
     unit, zone, tariffs = query.period, shared.zone, shared.tariffs
     span = span_of(query, now)
     if isinstance(span, Response):
@@ -262,19 +269,23 @@ def house_energy(query: HouseQuery) -> Response:
             prices = {"tariffs": tariffs, "tariff": query.tariff, "each_cost": query.meters}
         with dialect_of(database).snapshot():
             meters = site.read(database)
-            found = site.between(database, meters, edges(unit, *span, zone), zone, now, **prices)
-            running = site.compare(database, meters, unit, now, zone, **prices)
+            of_house = site.HouseEnergy(database, meters, zone, now, **prices)
+            found, running = of_house.periods(unit, *span), of_house.compare(unit)
+        periods = [_period(period, meters=query.meters) for period in found]
+        if form is Form.CSV:
+            return _csv(periods)
         body = {
             "period": unit,
             "timezone": zone.key,
             "currency": tariffs.currency if tariffs else None,
-            "periods": [_period(period, meters=query.meters) for period in found],
+            "periods": periods,
             "running": _comparison(running, meters=query.meters),
             "notes": _notes(meters, found),
         }
         return orjson.dumps(body)
 
-    return json_response(shared.history.query(encoded, empty=b"null"))
+    empty = _csv([]) if form is Form.CSV else b"null"
+    return respond(shared.history.query(encoded, empty=empty), form, until=query.until)
 
 
 @api.add(
@@ -290,15 +301,14 @@ def house_summary(query: SummaryQuery) -> Response:
     span = span_of_summary(query, now)
     if isinstance(span, Response):
         return span
+    tariffs = shared.tariffs
 
     def encoded(database: peewee.Database) -> bytes:
         with dialect_of(database).snapshot():
             meters = site.read(database)
-            (found,) = site.between(
-                database, meters, span, shared.zone, now, tariffs=shared.tariffs
-            )
-        currency = shared.tariffs.currency if shared.tariffs else None
-        return orjson.dumps({"currency": currency, **_period(found)})
+            of_house = site.HouseEnergy(database, meters, shared.zone, now, tariffs=tariffs)
+            (found,) = of_house.between(span)
+        return orjson.dumps({"currency": tariffs.currency if tariffs else None, **_period(found)})
 
     return json_response(shared.history.query(encoded, empty=b"null"))
 
@@ -385,11 +395,17 @@ def _tree(
             "online": parts().latest.online(name),
             "power": measured[name],
             "rest": rests.get(name),
-            "today": _of_meter(today, name) if today and name in today.meters else None,
+            "today": _today(today, name),
             "children": [branch(house.nodes[child]) for child in node.children],
         }
 
     return [branch(node) for node in house.nodes.values() if node.parent is None]
+
+
+def _today(today: HousePeriod | None, name: str) -> dict[str, Flow] | None:
+    if today is None or name not in today.meters:
+        return None
+    return _of_meter(today.meters[name], today.balance.rests.get(name))
 
 
 def _powers(balance: site.Balance) -> dict[str, Flow]:
@@ -408,7 +424,7 @@ def _comparison(found: HouseComparison, *, meters: bool = True) -> dict[str, Any
 
 
 def _period(found: HousePeriod, *, meters: bool = True) -> dict[str, Any]:
-    flows = found.balance
+    flows, rests = found.balance, found.balance.rests
     figures = {
         "consumption": flows.consumption,
         "imported": found.imported,
@@ -422,24 +438,43 @@ def _period(found: HousePeriod, *, meters: bool = True) -> dict[str, Any]:
         "cost": found.cost,
         "uncovered": found.uncovered,
     }
-    return {
+    body: dict[str, Any] = {
         "from": found.start.isoformat(timespec="seconds"),
         "to": found.end.isoformat(timespec="seconds"),
         "measured_by": found.site.measured_by,
         **{name: _rounded(value) for name, value in figures.items()},
         "self_consumption": found.self_consumption,
         "self_sufficiency": found.self_sufficiency,
-        **({"meters": {name: _of_meter(found, name) for name in found.meters}} if meters else {}),
     }
+    if meters:
+        body["meters"] = {
+            name: _of_meter(each, rests.get(name)) for name, each in found.meters.items()
+        }
+    return body
 
 
-def _of_meter(found: HousePeriod, name: str) -> dict[str, Flow]:
-    period: Period = found.meters[name]
+def _csv(periods: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return periods as CSV; the columns of a meter begin with its id."""
+    ids = dict.fromkeys(meter_id for period in periods for meter_id in period.get("meters", ()))
+    names = [name for name in _COLUMNS if name != "meters"]
+    of_meters = [(meter_id, name) for meter_id in ids for name in MeterPeriod.__annotations__]
+    rows = (
+        [
+            *map(period.get, names),
+            *(period["meters"].get(meter_id, {}).get(name) for meter_id, name in of_meters),
+        ]
+        for period in periods
+    )
+    return csv_text([[*names, *map("_".join, of_meters)], *rows])
+
+
+def _of_meter(figures: Figures, rest: Flow) -> dict[str, Flow]:
+    imported, exported, cost, _ = figures
     return {
-        "imported": _rounded(period.imported),
-        "exported": _rounded(period.exported),
-        "cost": _rounded(period.cost),
-        "rest": _rounded(found.balance.rests.get(name)),
+        "imported": None if imported is None else round(imported, 3),
+        "exported": None if exported is None else round(exported, 3),
+        "cost": None if cost is None else round(cost, 3),
+        "rest": None if rest is None else round(rest, 3),
     }
 
 

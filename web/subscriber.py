@@ -4,7 +4,6 @@ paho runs in a native thread, which must not touch gevent's objects except for o
 watcher, which wakes the hub. A bounded deque hands the messages over.
 """
 
-import secrets
 import time
 from collections import deque
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from gevent.event import Event
 from paho.mqtt.client import MQTTMessage, MQTTMessageInfo
 
 from contract import topics
+from service.client_ids import client_id
 from service.mqtt import MqttClient, Subscription
 from service.settings import Settings
 from web.latest import Message
@@ -33,7 +33,7 @@ class Subscriber:
         self._watcher = gevent.get_hub().loop.async_()
         self._mqtt = MqttClient(
             settings,
-            f"meters-web-{secrets.token_hex(6)}",
+            client_id("meters-web"),
             subscriptions=(Subscription(f"{topics.ROOT}/#", 0),),
             on_connect=self._watcher.send,
             on_disconnect=self._watcher.send,
@@ -42,13 +42,13 @@ class Subscriber:
 
     @property
     def connected(self) -> bool:
-        """Whether the client is connected to the broker."""
+        """Whether the client is connected to the broker, and can publish."""
         return self._mqtt.connected
 
     @property
     def trouble(self) -> str | None:
-        """Why there is no connection; None where there is one."""
-        return self._mqtt.trouble
+        """Why there is no connection or it may miss messages; None where all is well."""
+        return self._mqtt.trouble or (None if self._mqtt.subscribed else "not subscribed yet")
 
     @property
     def waiting(self) -> int:

@@ -56,6 +56,10 @@ class TariffList(TypedDict):
 
     tariffs: list[Tariff]
     prices: list[Stored]
+    trouble: Annotated[
+        str | None,
+        Field(description="What is wrong with TARIFFS_FILE, so that the tariffs before it apply."),
+    ]
 
 
 class Prices(TypedDict):
@@ -102,6 +106,7 @@ def list_tariffs() -> Response:
             }
             for each in stored
         ],
+        "trouble": parts().tariffs_file.trouble,
     }
     return json_response(orjson.dumps(body))
 

@@ -1,14 +1,17 @@
 """Users of the web service and tokens of programs, in a file.
 
-A line is `user NAME ROLE HASH` or `token NAME ROLE HASH`. A password is hashed with scrypt, with a
+A line is `user NAME ROLE HASH SUM` or `token NAME ROLE HASH SUM`; SUM is the line's checksum, which
+may be left out. A password is hashed with scrypt, with a
 salt. A token has 256 random bits, which nobody can guess: one SHA-256 of it is enough, and quick.
 """
 
 import hashlib
 import logging
-import os
 import re
 import secrets
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -16,7 +19,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 from contract.topics import METER_ID
 from service.errors import SettingsError
-from service.files import make_directory, replacing
+from service.files import make_directory, replacing, stamp_of
 from service.reporting import Reporter
 
 logger = logging.getLogger(__name__)
@@ -46,7 +49,12 @@ class Account(NamedTuple):
     @property
     def stamp(self) -> str:
         """What a session must name: it changes with the password."""
-        return hashlib.sha256(self.hashed.encode()).hexdigest()[:32]
+        return _stamp(self.hashed)
+
+
+@lru_cache(100)
+def _stamp(hashed: str) -> str:
+    return hashlib.sha256(hashed.encode()).hexdigest()[:32]
 
 
 class Accounts:
@@ -81,7 +89,7 @@ class UsersFile:
             logger, f"WEB_USERS_FILE {path}", advice="keeping the users read before"
         )
         self._name = str(path)
-        self._stamp = self._stamp_now()
+        self._stamp = stamp_of(self._name)
         self._accounts = read_accounts(path)
 
     def accounts(self) -> Accounts:
@@ -89,7 +97,7 @@ class UsersFile:
 
         An invalid file or none after a valid one changes nothing: it must not open the service.
         """
-        stamp = self._stamp_now()
+        stamp = stamp_of(self._name)
         if stamp != self._stamp:
             self._stamp = stamp
             self._read_again()
@@ -105,13 +113,6 @@ class UsersFile:
             self._reporter.failed(str(error).partition(": ")[2])
         else:
             self._reporter.works()
-
-    def _stamp_now(self) -> tuple[int, int, int] | None:
-        try:
-            status = os.stat(self._name)  # noqa: PTH116  # a third of the time of Path.stat
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def read_accounts(path: Path) -> Accounts:
@@ -132,7 +133,16 @@ def read_accounts(path: Path) -> Accounts:
 
 
 def _account(path: Path, number: int, line: str) -> Account:
-    match line.split():
+    *fields, last = line.split()
+    if len(fields) == len(Account._fields):
+        if last != _checksum(fields):
+            raise SettingsError(
+                f"WEB_USERS_FILE {path}: line {number} was changed by hand or by a failing disk; "
+                "write it again with 'meterflow web add-user' or 'meterflow web add-token'"
+            )
+    else:
+        fields = [*fields, last]
+    match fields:
         case ["user" | "token" as kind, name, "viewer" | "editor" as role, hashed]:
             if _HASH[kind].fullmatch(hashed):
                 return Account(kind, name, role, hashed)
@@ -194,8 +204,12 @@ def _set(path: Path, kind: Kind, name: str, role: Role | None, hashed: str) -> A
     return accounts[name]
 
 
+def _checksum(fields: Sequence[str]) -> str:
+    return f"{zlib.crc32(' '.join(fields).encode()):08x}"
+
+
 def _write(path: Path, accounts: dict[str, Account]) -> None:
-    text = "".join(" ".join(account) + "\n" for account in accounts.values())
+    text = "".join(f"{' '.join(each)} {_checksum(each)}\n" for each in accounts.values())
     try:
         make_directory(path.parent)
         with replacing(path, text=True) as file:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from gateway_bridge.address import TcpAddress
 from gateway_bridge.meter.state import PolledMeter
+from gateway_bridge.modbus.frames import Framing
 from gateway_bridge.models import MODELS
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.polling.poller import GatewayPoller
@@ -67,6 +68,7 @@ async def line(
     pause_ms: float = 20.0,
     *,
     quantities: tuple[str, ...],
+    framing: Framing = "tcp",
     interval_s: float = 1.0,
     slow_interval_s: float = 60.0,
     delay_s: float = 0.0,
@@ -77,14 +79,14 @@ async def line(
     """
     cost = LineCost(baud=baud, pause_ms=pause_ms)
     timing = LineTiming(baud=baud, pause_s=pause_ms / 1000)
-    simulator = Simulator(range(1, meters + 1), timing=timing)
+    simulator = Simulator(range(1, meters + 1), timing=timing, framing=framing)
     simulator.statistics.served = deque()
     async with simulator, _network(simulator.port, delay_s) as port:
         polled = tuple(
             Meter(str(n), n, MODEL, f"Meter {n}", interval_s, slow_interval_s, quantities)
             for n in simulator.meters
         )
-        gateway = Gateway("g", TcpAddress("127.0.0.1", port), "tcp", 1.0, cost, polled)
+        gateway = Gateway("g", TcpAddress("127.0.0.1", port), framing, 1.0, cost, polled)
         received = Received()
         poller = GatewayPoller(PolledLine(gateway), received)
         task = asyncio.create_task(poller.run())

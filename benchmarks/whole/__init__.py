@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from tests.support.parts import ROOT, Part, free_port, listens, wait_until
+from tests.support.parts import ROOT, Part, free_port, listens, simulated_gateway, wait_until
 
 BROKERS = ("mosquitto", "embedded")
-PROGRAMS = 6
-"""The launcher, broker, simulator, bridge, recorder and web."""
+PROGRAMS = 5
+"""The launcher, broker, bridge, recorder and web."""
 ONLY_FOR_TESTS = ("requests", "websocket")
 """Packages that the libraries of the web import if they are installed; `make run` installs none."""
 
@@ -81,9 +81,11 @@ def running(broker: str, settle_s: float, **settings: object) -> Iterator[Whole]
         for name in ONLY_FOR_TESTS:
             Path(missing, f"{name}.py").write_text("raise ImportError\n")
         settings["PYTHONPATH"] = f"{ROOT}:{missing}"
-        whole = Whole(Path(place), sys.executable, broker, settings)
-        with whole.part:
-            whole.wait_until_complete(PROGRAMS)
-            time.sleep(settle_s)
-            assert len(whole.processes()) == PROGRAMS, whole.part.output
-            yield whole
+        with simulated_gateway(Path(place), "1,2,3") as modbus:
+            settings = {"POLL_INTERVAL": 1, **settings, **modbus}
+            whole = Whole(Path(place), sys.executable, broker, settings)
+            with whole.part:
+                whole.wait_until_complete(PROGRAMS)
+                time.sleep(settle_s)
+                assert len(whole.processes()) == PROGRAMS, whole.part.output
+                yield whole

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterable
 
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.modbus.frames import INPUT, SMALLEST_READ, Framing, other
-from gateway_bridge.modbus.transport import Transport
+from gateway_bridge.modbus.transport import Second, Transport
 from gateway_bridge.site.site import Gateway
 
 logger = logging.getLogger(__name__)
@@ -46,8 +46,10 @@ class Connection:
         self.framing: Framing | None = None if gateway.framing == "auto" else gateway.framing
         self.trouble: str | None = None
         self.connects = 0
-        longest_s = gateway.cost.request_ms(max(m.model.limit for m in gateway.meters)) / 1000
-        self.timeout_s = max(gateway.timeout_s, longest_s + SLACK_S)
+        most = max(meter.model.limit for meter in gateway.meters)
+        self.longest_s = gateway.cost.request_ms(most) / 1000
+        """Time that the longest request takes on the line."""
+        self.timeout_s = max(gateway.timeout_s, self.longest_s + SLACK_S)
         self.transport = Transport(gateway.where, self.framing or "tcp", timeout_s=self.timeout_s)
         self._losses = 0
         self._lost_at_s = time.monotonic()
@@ -110,9 +112,12 @@ class Connection:
         function: int = INPUT,
         *,
         patience_s: float | None = None,
+        second: Second | None = None,
     ) -> Awaitable[bytes]:
         """Return registers of a unit; waits and raises as Transport.read does."""
-        reading = self.transport.read(unit, address, count, function, patience_s=patience_s)
+        reading = self.transport.read(
+            unit, address, count, function, patience_s=patience_s, second=second
+        )
         return reading if self._is_well else self._watched(reading)
 
     async def _watched(self, reading: Awaitable[bytes]) -> bytes:

@@ -5,8 +5,8 @@ another client requested. Where answers bear the id of their request, the transp
 them. Where they do not, three rules apply, one before a request and two after its answer:
 
 - choose: no request is as long as the one before it, nor as the last one that was answered, nor
-  as one that another client has lately sent to this meter. A late, doubled or foreign answer then
-  shows by its length.
+  as one that another client has lately sent to this meter, nor as one whose answer may still
+  arrive. A late, doubled or foreign answer then shows by its length.
 - hold: the first answer of the right length may still be that to a request that another client sent
   just before. Then our own follows, as long and different, before the next request is answered and
   within the time that a request takes. So an answer is held until one of the two has passed.
@@ -19,10 +19,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 
 from gateway_bridge.meter.plan import Block
 from gateway_bridge.modbus.frames import HOLDING, INPUT, NO_ANSWER, Frame
-from gateway_bridge.modbus.transport import Answered, LineEvent, Sent, Stray, Unanswered
+from gateway_bridge.modbus.transport import Answered, Late, LineEvent, Sent, Stray, Unanswered
 
 FORGET_S = 600.0
 """Seconds for which a length that another client used is avoided."""
@@ -30,6 +31,8 @@ HOLD_SHARE = 1.5
 """After this many times the duration of a request no second answer follows any more."""
 STRAYS_TO_REPORT = 5
 """Stray answers, with none of ours missing, that prove another client."""
+OWED_S = 10.0
+"""Seconds for which the length of a request without an answer is avoided where possible."""
 MOST_UNSURE = 100
 READS = (HOLDING, INPUT)
 
@@ -67,12 +70,15 @@ class Attribution:
         self._exclusive = exclusive
         self._ids: bool | None = None
         self._pending = False
-        self._chosen: int | None = None
+        self._chosen: set[int] = set()
         self._sent_count = self._answered_count = 0
         self._answers = 0
         self._last: Frame | None = None
-        self._owed: set[tuple[int, int]] = set()
-        """Unit and length of requests that timed out: their answers may still arrive."""
+        self._chosen_s = 0.0
+        self._open: set[tuple[int, int]] = set()
+        """Unit and length of the requests on their way, of which one counts."""
+        self._owed_s: dict[tuple[int, int], float] = {}
+        """When those were sent whose answers may still arrive: another was first, or none was."""
         self._unsure: list[Stray] = []
         self._strays = 0
         self._doubts: Counter[int] = Counter()
@@ -83,13 +89,29 @@ class Attribution:
 
         None where another client leaves no length that would distinguish our answer from its own.
         """
+        self._chosen_s = now_s
         free = [request for request in requests if not self._is_others(unit, request, now_s)]
-        chosen = min(free, key=self._likeness, default=None)
+        chosen = min(free, key=partial(self._likeness, unit), default=None)
         taken = (self._sent_count, self._answered_count)
         if chosen and len(free) < len(requests) and chosen.count in taken:
             chosen = None
-        self._chosen = chosen.count if chosen else None
+        self._chosen = {chosen.count} if chosen else set()
         return chosen
+
+    def alternative(self, unit: int, requests: Sequence[Block], now_s: float) -> Block | None:
+        """Return a second request for the case that the answer to the chosen one is late.
+
+        None where its answer could be taken for another. It matters where answers bear ids, too:
+        some gateways give the late answer to the first request as that to the second.
+        """
+        taken = self._chosen | {self._sent_count, self._answered_count}
+        for request in requests:
+            is_others = not self._ids and self._is_others(unit, request, now_s)
+            is_owed = not self._ids and self._is_owed(unit, request)
+            if not (request.count in taken or is_others or is_owed):
+                self._chosen.add(request.count)
+                return request
+        return None
 
     def claim(self, unit: int) -> Claim | None:
         """Return a claim on what the unit is asked from now on; None where the ids suffice."""
@@ -116,19 +138,24 @@ class Attribution:
         match event:
             case Sent():
                 self._pending, self._sent_count = True, event.request.count
+                self._open.add((event.request.unit, event.request.count))
             case Answered():
                 self._answered(event.frame)
             case Stray():
                 self._stray(event)
+            case Late():
+                self._owed_s.pop((event.frame.unit, event.frame.count), None)
             case Unanswered():
                 self._unanswered(event)
 
     def _answered(self, frame: Frame) -> None:
         self._answers += 1
         self._last, self._pending = frame, False
-        if frame.count == self._chosen:
+        if frame.count in self._chosen:
             self._answered_count = frame.count
-        self._chosen = None
+        self._chosen = set()
+        self._open.discard((frame.unit, frame.count))
+        self._owe()
         if frame.exception in NO_ANSWER:
             self._strays = 0
         for stray in self._unsure:
@@ -137,12 +164,18 @@ class Attribution:
 
     def _unanswered(self, event: Unanswered) -> None:
         """Forget the strays received so far: one may have been our answer, damaged."""
-        self._pending, self._chosen = False, None
+        self._pending, self._chosen = False, set()
         self._unsure.clear()
         if event.timed_out:
-            self._owed.add((event.request.unit, event.request.count))
+            self._owe()
             if not event.misfit:
                 self._strays = 0
+        self._open.clear()
+
+    def _owe(self) -> None:
+        """Note that the answers to the requests on their way may still arrive."""
+        self._owed_s |= dict.fromkeys(self._open, self._chosen_s)
+        self._open.clear()
 
     def _stray(self, event: Stray) -> None:
         frame, last = event.frame, self._last
@@ -150,8 +183,8 @@ class Attribution:
         is_new = frame.pdu[0] in READS and (last is None or frame.content != last.content)
         if is_new and last and what == (last.unit, last.count):
             self._doubts[frame.unit] += 1
-        if what in self._owed:
-            self._owed.remove(what)
+        if what in self._owed_s:
+            del self._owed_s[what]
         elif is_new and not self._pending:
             self._foreign(event)
         elif is_new and len(self._unsure) < MOST_UNSURE:
@@ -164,12 +197,17 @@ class Attribution:
         self._strays += 1
         self.shared = self.shared or self._strays >= STRAYS_TO_REPORT
 
-    def _likeness(self, request: Block) -> tuple[bool, bool, int]:
+    def _likeness(self, unit: int, request: Block) -> tuple[bool, bool, bool, int]:
         return (
             request.count == self._sent_count,
             request.count == self._answered_count,
+            self._is_owed(unit, request),
             request.count,
         )
+
+    def _is_owed(self, unit: int, request: Block) -> bool:
+        owed_s = self._owed_s.get((unit, request.count))
+        return owed_s is not None and self._chosen_s - owed_s < OWED_S
 
     def _is_others(self, unit: int, request: Block, now_s: float) -> bool:
         seen_s = self._others_s.get((unit, request.count))

@@ -17,6 +17,7 @@ from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.modbus.connection import Connection
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterRefusal, MeterTimeout
 from gateway_bridge.modbus.frames import REFUSED
+from gateway_bridge.modbus.transport import Late, Second
 from gateway_bridge.polling.attribution import Attribution, Claim, Verdict
 from gateway_bridge.polling.breaker import OFFLINE_AFTER_S, RETRY_S, Breaker, Step
 from gateway_bridge.polling.events import Events, Listener
@@ -29,6 +30,12 @@ WHOLE_TIMEOUT_EVERY = 8
 """One probe of this many waits for the whole timeout: the network may have become slower."""
 REPLACED_S = 30.0
 """Seconds without its gateway after which a meter is identified before its next reading."""
+PATIENCE = 3.0
+"""Times as long as usual for which a meter that has just failed is waited for."""
+LATE_AFTER = 2.0
+"""Times as long as usual after which a second request takes the place of one without an answer."""
+LATE_AFTER_S = 0.1
+"""The same in seconds, at least: a fast line has its hiccups, too."""
 NEXT_S = 0.05
 """Seconds after a probe within which a request may still be delayed by it."""
 AMBIGUOUS = "cannot tell our response from another client's"
@@ -88,6 +95,8 @@ class GatewayPoller:
         self._is_silent = False
         self._unconfirmed: set[str] = set()
         """Meters to identify again after their next reading."""
+        self._late_s: dict[str, float] = {}
+        """When meters last responded after the timeout."""
         self._probed_s = -math.inf
         """Time at which the last job ended, if that was a probe."""
 
@@ -113,7 +122,8 @@ class GatewayPoller:
         now_s = time.monotonic()
         job = self._schedule.jobs.next(now_s)
         if job is None:
-            await asyncio.sleep(self._schedule.jobs.idle_until(now_s) - now_s)
+            await self._transport.rest(self._schedule.jobs.idle_until(now_s) - now_s)
+            self._observe()
             return
         meter = self.meters[job.meter_id]
         trouble: GatewayError | None = None
@@ -169,9 +179,15 @@ class GatewayPoller:
             raise MeterFault(f"{AMBIGUOUS}: it requests the same number of registers")
         breaker = self._breakers[meter.config.meter_id]
         patience_s = self._patience_s(meter, request.count) if breaker.timeouts else None
+        second = None if breaker.timeouts else self._second(meter, block)
         try:
             answer = await self.connection.read(
-                unit, request.address, request.count, function, patience_s=patience_s
+                unit,
+                request.address,
+                request.count,
+                function,
+                patience_s=patience_s,
+                second=second,
             )
         except MeterFault as error:
             if error.code not in REFUSED or not meter.limits.learns_of(request):
@@ -222,11 +238,28 @@ class GatewayPoller:
         except MeterFault as error:
             if error.code is None:
                 raise
-        self._breakers[meter.config.meter_id].answered()
-        meter.state.identity = None  # it may be another meter now
+        meter_id = meter.config.meter_id
+        self._breakers[meter_id].answered()
+        if time.monotonic() - self._late_s.get(meter_id, -math.inf) < REPLACED_S:
+            self._unconfirmed.add(meter_id)  # it was never away
+        else:
+            meter.state.identity = None  # it may be another meter now
         if self._is_silent:
             self._end_silence()
         self._schedule.start(meter, time.monotonic())
+
+    def _second(self, meter: PolledMeter, block: Block) -> Second | None:
+        """Return what to request if the answer for a block is late; None where none can be."""
+        if self._transport.echoes_ids is None or self.line.gateway.is_serial:
+            return None
+        usual_s = max(self._transport.pace_s, self.connection.longest_s)
+        choose = partial(self._alternative, meter, block)
+        return Second(max(LATE_AFTER * usual_s, LATE_AFTER_S), choose)
+
+    def _alternative(self, meter: PolledMeter, block: Block) -> int | None:
+        unit, requests = meter.config.unit, meter.requests_for(block)
+        second = self._attribution.alternative(unit, requests, time.monotonic())
+        return second.count if second else None
 
     def _patience_s(self, meter: PolledMeter, count: int) -> float | None:
         """Return how long to wait for a meter that has just failed: three times the usual.
@@ -241,7 +274,7 @@ class GatewayPoller:
         request_ms = meter.cost.request_ms(count)
         longest_ms = meter.cost.request_ms(max((block.count for block in meter.live), default=0))
         usual_ms = max(request_ms, 1000 * self._transport.pace_s - (longest_ms - request_ms))
-        return 3 * usual_ms / 1000
+        return PATIENCE * usual_ms / 1000
 
     def _pay_for_probes(self, job: Job, meter: PolledMeter, began_s: float, done_s: float) -> None:
         """Charge a probe for its time, and for the delay of the response after it.
@@ -266,9 +299,26 @@ class GatewayPoller:
         """Take in what has happened on the line."""
         for event in self._transport.take_events():
             self._attribution.note(event)
+            if isinstance(event, Late):
+                self._responds_late(event.frame.unit)
         if self._attribution.shared and not self.line.shared:
             self.line.shared = True
             self._events.shared()
+
+    def _responds_late(self, unit: int) -> None:
+        """Read or probe a meter at once that has answered a request after the timeout."""
+        now_s = time.monotonic()
+        for meter_id, meter in self.meters.items():
+            if meter.config.unit != unit or not self._breakers[meter_id].timeouts:
+                continue
+            is_first = now_s - self._late_s.get(meter_id, -math.inf) > meter.state.since_s()
+            self._late_s[meter_id] = now_s
+            if self._is_silent:
+                self._schedule.probe_first(meter, now_s)
+            elif self._breakers[meter_id].opened and is_first:
+                self._schedule.probe(meter, now_s)
+            elif not self._breakers[meter_id].opened:
+                self._schedule.jobs.again(Job("live", meter_id), now_s)
 
     def _claim(self, meter: PolledMeter) -> Claim | None:
         self._observe()
@@ -342,6 +392,7 @@ class GatewayPoller:
             self._schedule.probe_first(meter, time.monotonic() + self.connection.delay_s())
         elif breaker.opened:
             self._schedule.probe(meter, time.monotonic() + breaker.probe_delay_s())
+        self._observe()
 
     def _timed_out(self, job: Job, meter: PolledMeter, error: MeterTimeout) -> None:
         meter.state.timeouts += 1
@@ -384,6 +435,8 @@ class GatewayPoller:
         match step:
             case Step.RETRY:
                 self._schedule.jobs.again(job, time.monotonic())
+            case Step.RETRY_SOON if self._transport.echoes_ids:
+                self._schedule.jobs.move(job, time.monotonic() + RETRY_S)
             case Step.RETRY_SOON:
                 self._schedule.jobs.again(job, time.monotonic() + RETRY_S)
             case Step.OFFLINE:

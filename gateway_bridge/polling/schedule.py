@@ -94,6 +94,11 @@ class Schedule(Generic[Key]):
         if job and at_s < job.due_s:
             job.due_s, job.tick = at_s, None
 
+    def move(self, key: Key, at_s: float) -> None:
+        """Run `key` next at `at_s`, off its grid, even if it is due earlier."""
+        if job := self._jobs.get(key):
+            job.due_s, job.tick = at_s, None
+
     def probe(self, key: Key, *, at_s: float, lasts_s: float, urgent: bool = False) -> None:
         """Run `key` once from `at_s` on, when the budget allows it and the line has `lasts_s` free.
 

@@ -15,8 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from contract.readings import EARLIEST, Reading
-from contract.replay import HIGHEST_SEQ
+from contract.readings import EARLIEST, HIGHEST_SEQ, Reading
 from contract.times import epoch_ms
 from gateway_bridge.publishing.journal_file import JournalFile, Kept
 from gateway_bridge.publishing.numbering import Numbering
@@ -66,7 +65,7 @@ class Journal:
     def start(self, numbering: Numbering, meters: Iterable[str]) -> None:
         """Open the file, continue its numbers, and start to write."""
         try:
-            clean = self._file.open()
+            clean = self._open()
             for meter in meters:
                 numbering.resume(meter, self._file.newest(meter), clean=clean)
         except (sqlite3.Error, OSError) as error:
@@ -112,8 +111,7 @@ class Journal:
         with self._file_lock:
             waiting = [each for each in self._waiting() if each.meter == meter]
             try:
-                kept = self._file.after(meter, seq, most)
-                oldest = self._file.oldest(meter)
+                kept, oldest = self._read(meter, seq, most)
             except (sqlite3.Error, OSError) as error:
                 self._failed(error)
                 seq = max(seq, waiting[0].seq - 1) if waiting else HIGHEST_SEQ
@@ -131,7 +129,7 @@ class Journal:
             before_ms = int(time.time() * 1000) - self._keep_ms
             try:
                 if not self._file.opened:
-                    self._file.open()
+                    self._open()
                 if fresh := [kept for kept in batch if kept.ts >= before_ms]:
                     self._file.append(fresh)
                 self._written(batch)
@@ -155,6 +153,37 @@ class Journal:
                 self._file.close()
         self._file.abandon()
 
+    def _open(self) -> bool:
+        """Open the file, and return whether it was closed cleanly and is sound."""
+        try:
+            return self._file.open()
+        except sqlite3.DatabaseError as error:
+            self._recover(error)
+            return False
+
+    def _read(self, meter: str, seq: int, most: int) -> tuple[list[Kept], int | None]:
+        """Return the readings after a number, and the lowest number that is there."""
+        try:
+            kept = self._file.after(meter, seq, most)
+        except sqlite3.DatabaseError as error:
+            self._recover(error)
+            kept = self._file.after(meter, seq, most)
+        return kept, self._file.oldest(meter)
+
+    def _recover(self, error: sqlite3.DatabaseError) -> None:
+        """Continue with what can be read of a damaged file; other errors are raised again."""
+        if type(error) is not sqlite3.DatabaseError:  # a subclass: not damage
+            raise error
+        aside, readings = self._file.recover()
+        logger.error(
+            "journal %s: %s; moved to %s, starting a new one with the %d readings that it still "
+            "has; check the disk",
+            self._file.path,
+            error,
+            aside,
+            readings,
+        )
+
     def _waiting(self) -> list[Kept]:
         with self._lock:
             return list(self._unwritten)
@@ -167,14 +196,11 @@ class Journal:
                 self._unwritten.popleft()
 
     def _failed(self, error: Exception) -> None:
-        if type(error) is sqlite3.DatabaseError:  # not a subclass: the file is damaged
-            with contextlib.suppress(OSError):
-                aside = self._file.set_aside()
-                logger.error(
-                    "journal %s: %s; moved to %s, starting a new one",
-                    self._file.path,
-                    error,
-                    aside,
-                )
+        if isinstance(error, sqlite3.DatabaseError):
+            try:
+                self._recover(error)
+            except (sqlite3.Error, OSError) as now:
+                error = now
+            else:
                 return
         self._reporter.failed(self._reporter.trouble or str(error))

@@ -7,6 +7,7 @@ each write would have to change; which numbers a block has is in the block, and 
 import bz2
 import contextlib
 import sqlite3
+import zlib
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,12 +16,14 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gateway_bridge.publishing.journal_recovery import blocks_of
 from service.files import create_file, file_identity, make_directory
 
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS blocks (id INTEGER PRIMARY KEY, ts INTEGER NOT NULL, "
+_TABLE = (
+    "blocks (id INTEGER PRIMARY KEY, ts INTEGER NOT NULL, "
     "numbers TEXT NOT NULL, readings BLOB NOT NULL)"
 )
+_SCHEMA = f"CREATE TABLE IF NOT EXISTS {_TABLE}"
 _PRAGMAS = (
     "PRAGMA page_size = 1024",  # a block ends in a page of its own
     "PRAGMA locking_mode = EXCLUSIVE",  # without the file -shm, half of all that is written
@@ -41,6 +44,8 @@ _LEVEL = 2
 """Level of bzip2 with room for a block in 200 kB. On the digits of readings it is a third smaller
 than zlib, at 50 us a reading."""
 _BUSY_S = 2.0
+_CHECKSUM = " ="
+"""Separates the numbers of a block from the checksum of its row."""
 
 
 class Kept(NamedTuple):
@@ -112,6 +117,7 @@ class JournalFile:
         self._database = sqlite3.connect(
             self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
+        self._database.text_factory = _text
         for statement in (*_PRAGMAS, _SCHEMA):
             self._run(statement)
         # user_version marks a clean end: SQLite does not use it, and it is in the file's header.
@@ -119,8 +125,7 @@ class JournalFile:
         self._run(f"PRAGMA user_version = {_IN_USE}")
         self._identity = file_identity(self.path)
         self._places = {}
-        for block, numbers in self._run("SELECT id, numbers FROM blocks ORDER BY id"):
-            self._note(block, numbers)
+        self._read_numbers()
         self._convert()
         return bool(mark == _CLEAN)
 
@@ -136,12 +141,32 @@ class JournalFile:
             with contextlib.suppress(sqlite3.Error):
                 database.close()
 
-    def set_aside(self) -> Path:
-        """Rename a damaged file, so that a new one can be created; return its new name."""
+    def recover(self) -> tuple[Path, int]:
+        """Rename a damaged file, and take over what can be read of it into a new one.
+
+        Return the new name of the damaged file, and the number of readings taken over.
+        """
         self.abandon()
+        aside = self._set_aside()
+        self.open()
+        recovered = 0
+        for content in blocks_of(aside):
+            try:
+                readings = unpack(content)
+            except sqlite3.DatabaseError:
+                continue
+            self.append(readings)
+            recovered += len(readings)
+        return aside, recovered
+
+    def _set_aside(self) -> Path:
+        aside = self.path.with_name(f"{self.path.name}.damaged")
         for suffix in ("-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        return self.path.rename(self.path.with_name(f"{self.path.name}.damaged"))
+            beside = self.path.with_name(self.path.name + suffix)
+            aside.with_name(aside.name + suffix).unlink(missing_ok=True)
+            if beside.exists():
+                beside.rename(aside.with_name(aside.name + suffix))
+        return self.path.rename(aside)
 
     def append(self, readings: Sequence[Kept]) -> None:
         """Write all readings or none."""
@@ -188,8 +213,10 @@ class JournalFile:
         for block in places.after(seq) if places else ():
             if len(found) >= most:
                 break
-            [(content,)] = connection.execute(query, (block,))
-            readings = unpack(content)
+            row = connection.execute(query, (block,)).fetchone()
+            if row is None:
+                raise sqlite3.DatabaseError(f"block {block} is damaged: it is not found")
+            readings = unpack(row[0])
             found += [kept for kept in readings if kept.meter == meter and kept.seq > seq]
         return sorted(found, key=attrgetter("seq"))[:most]
 
@@ -202,11 +229,34 @@ class JournalFile:
             numbers, ts = _numbers(block), max(kept.ts for kept in block)
             block_id = self._connection.execute(
                 "INSERT INTO blocks (ts, numbers, readings) VALUES (?, ?, ?)",
-                (ts, numbers, pack(block)),
+                (ts, numbers + _checksum(ts, numbers), pack(block)),
             ).lastrowid
             assert block_id is not None
             added.append((block_id, numbers))
         return added
+
+    def _read_numbers(self) -> None:
+        """Note which numbers each block has; raises sqlite3.DatabaseError where that is damaged.
+
+        The ids of blocks follow each other: one that is missing was not removed with the oldest.
+        """
+        for name, definition in self._run("SELECT name, sql FROM sqlite_master"):
+            if name == "blocks" and definition != f"CREATE TABLE {_TABLE}":
+                raise sqlite3.DatabaseError("the definition of the blocks is damaged")
+            if name not in ("blocks", "readings", "readings_meter_seq"):
+                raise sqlite3.DatabaseError(f"has a table {name!r}")
+        before: int | None = None
+        for block, ts, text in self._run("SELECT id, ts, numbers FROM blocks ORDER BY id"):
+            numbers, separator, _ = str(text).partition(_CHECKSUM)
+            if separator and text != numbers + _checksum(ts, numbers):
+                raise sqlite3.DatabaseError(f"block {block} is damaged: its numbers are wrong")
+            if before is not None and block != before + 1:
+                raise sqlite3.DatabaseError(f"block {before + 1} is damaged: it is missing")
+            before = block
+            try:
+                self._note(block, numbers)
+            except (ValueError, OverflowError) as error:  # of version 0.2, without a checksum
+                raise sqlite3.DatabaseError(f"block {block} is damaged: {error}") from error
 
     def _note(self, block: int, numbers: str) -> None:
         """Note which numbers of which meters a block has."""
@@ -261,3 +311,12 @@ def _numbers(block: Sequence[Kept]) -> str:
         seqs = [kept.seq for kept in readings]
         spans.append(f"{meter}:{min(seqs)}:{max(seqs)}")
     return " ".join(spans)
+
+
+def _checksum(ts: object, numbers: str) -> str:
+    """Return what follows the numbers of a block; its content has the checksum of bzip2."""
+    return f"{_CHECKSUM}{zlib.crc32(f'{ts} {numbers}'.encode()):08x}"
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")

@@ -2,10 +2,12 @@
 
 import time
 
-from contract.replay import HIGHEST_SEQ
+from contract.readings import HIGHEST_SEQ
 
 JUMP = 1_000_000
 """More than the count, unknown after a crash, of numbers used after the journal's last."""
+HIGHEST_BELIEVED = HIGHEST_SEQ // 2
+"""Highest number of ours that a recorder may know: a made-up one must not use up all numbers."""
 
 
 class Numbering(dict[str, int]):
@@ -28,5 +30,5 @@ class Numbering(dict[str, int]):
 
     def not_below(self, meter: str, known: int) -> None:
         """Continue above a number that a recorder has; journal and clock may be behind it."""
-        if self[meter] < known < HIGHEST_SEQ - JUMP:
+        if self[meter] < known <= HIGHEST_BELIEVED:
             self[meter] = known

@@ -30,7 +30,9 @@ from gateway_bridge.publishing.numbering import Numbering
 from gateway_bridge.publishing.replay import Replay
 from gateway_bridge.settings import BridgeSettings
 from service import __version__
-from service.mqtt import MqttClient, Subscription, is_done
+from service.client_ids import client_id, kept_client_id
+from service.errors import SettingsError
+from service.mqtt import OWN_QOS, MqttClient, Subscription, is_done
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +69,12 @@ class Publisher:
         self._unacknowledged: deque[tuple[float, MQTTMessageInfo]] = deque()
         self._client = MqttClient(
             settings,
-            f"meters-bridge-{self._name}",
+            _client_id(f"meters-bridge-{self._name}"),
             status_topic=topics.bridge(self._name, "status"),
             subscriptions=(
                 Subscription(topics.HOME_ASSISTANT_STATUS, 1),
                 Subscription(topics.bridge(self._name, "replay"), 1),
+                *(Subscription(own, OWN_QOS) for own in self._own_filters()),
             ),
             on_connect=lambda: self._in_loop(self._publish_everything),
             on_disconnect=self._journal.hurry if self._journal else None,
@@ -79,6 +82,16 @@ class Publisher:
         )
         self._replay = Replay(
             self._name, self._meter_ids, self._client, self._numbering, self._journal
+        )
+
+    def _own_filters(self) -> tuple[str, ...]:
+        """Return filters that cover our retained topics, but for readings and their scalars."""
+        return (
+            topics.bridge(self._name, "info"),
+            topics.discovery(self._name, discovery.BRIDGE_NODE),
+            topics.ALL_STATUSES,
+            topics.ALL_INFOS,
+            topics.ALL_DISCOVERIES,
         )
 
     def start(self) -> None:
@@ -179,13 +192,21 @@ class Publisher:
     def _publish(self, topic: str, payload: str) -> None:
         """Publish a retained message; without a broker it is not queued but published later."""
         if self._client.connected:
-            self._client.publish(topic, payload, qos=1, retain=True)
+            self._client.publish_own(topic, payload)
 
     def _on_message(self, message: MQTTMessage) -> None:
-        """Handle a message, in the MQTT client's thread."""
-        if message.topic != topics.HOME_ASSISTANT_STATUS:
-            self._in_loop(self._replay.handle, message.payload)
-        elif message.payload == b"online":
+        """Handle a message, in the MQTT client's thread.
+
+        Recorders do not retain requests: a retained one is old, and would come at each connect.
+        """
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            return
+        if topic == topics.bridge(self._name, "replay"):
+            if not message.retain:
+                self._in_loop(self._replay.handle, message.payload)
+        elif topic == topics.HOME_ASSISTANT_STATUS and message.payload == b"online":
             delay_s = random.uniform(0, BIRTH_DELAY_S)
             self._in_loop(self._loop.call_later, delay_s, self._announce)
 
@@ -217,6 +238,18 @@ class Publisher:
 def as_text(value: float) -> str:
     """Return a value as decimal text, without an exponent or trailing zeros."""
     return repr(round(value, 3) + 0.0).removesuffix(".0")  # no exponent from 0.001 to 1e16
+
+
+def _client_id(name: str) -> str:
+    """Return the same client id at each start, so that the broker ends an earlier connection.
+
+    Its last will comes before our birth message then. Where no file can keep the id, it changes.
+    """
+    try:
+        return kept_client_id(name)
+    except SettingsError as error:
+        logger.warning("%s; until then it is another one at each start", error)
+        return client_id(name)
 
 
 def _value_topics(meter: PolledMeter) -> tuple[str, dict[str, str]]:

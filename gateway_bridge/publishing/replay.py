@@ -1,7 +1,13 @@
-"""Sends again the readings that a recorder lacks, slowly enough to keep live readings first."""
+"""Sends again the readings that a recorder lacks, slowly enough to keep live readings first.
+
+Anyone who may publish can send requests: however many come, a few are decoded and one is answered
+at a time, with a pause after each. A request that comes again is not answered again.
+"""
 
 import asyncio
 import logging
+import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from paho.mqtt.client import MQTTMessageInfo
@@ -24,7 +30,13 @@ PAUSE_S = 0.04
 """Pause after `IN_FLIGHT` readings: at most 500 readings a second."""
 ACKNOWLEDGED_S = 30.0
 CHECK_S = 0.01
+ANSWER_PAUSE_S = 0.2
+"""Pause after an answer, and between looks at new requests: at most five answers a second."""
+DECODED = 2
+"""Requests to decode at a time; each may have a number for each of ten thousand meters."""
 MOST_RECORDERS = 50
+MOST_REMEMBERED = 1000
+LOG_PERIOD_S = 60.0
 
 
 class Replay:
@@ -46,21 +58,19 @@ class Replay:
         self._client = client
         self._numbering = numbering
         self._journal = journal
+        self._received: deque[bytes] = deque()
         self._requests: dict[str, ReplayRequest] = {}
+        self._known: dict[tuple[str, str], None] = {}
+        self._logged_s = -LOG_PERIOD_S
         self._sent_so_far: dict[str, int] = {}
         self._requested = asyncio.Event()
         self.sent = 0
         """Counts replayed readings."""
 
     def handle(self, payload: bytes) -> None:
-        """Queue a recorder's request."""
-        try:
-            request = decode(ReplayRequest, payload)
-        except PayloadError as error:
-            logger.warning("replay: invalid request ignored: %.200s", error)
-            return
-        if len(self._requests) < MOST_RECORDERS or request.recorder in self._requests:
-            self._requests[request.recorder] = request
+        """Queue a recorder's request; beyond 50 that wait, further ones are dropped."""
+        if len(self._received) < MOST_RECORDERS:
+            self._received.append(payload)
             self._requested.set()
 
     async def run(self) -> None:
@@ -68,9 +78,31 @@ class Replay:
         while True:
             await self._requested.wait()
             self._requested.clear()
-            while self._requests:
-                recorder = next(iter(self._requests))
-                await self._answer(self._requests.pop(recorder))
+            while self._received or self._requests:
+                for _ in range(min(DECODED, len(self._received))):
+                    self._accept(self._received.popleft())
+                if self._requests:
+                    recorder = next(iter(self._requests))
+                    await self._answer(self._requests.pop(recorder))
+                await asyncio.sleep(ANSWER_PAUSE_S)
+
+    def _accept(self, payload: bytes) -> None:
+        """Take a request to be answered, unless it is invalid or was taken before."""
+        try:
+            request = decode(ReplayRequest, payload)
+        except PayloadError as error:
+            if time.monotonic() - self._logged_s >= LOG_PERIOD_S:
+                self._logged_s = time.monotonic()
+                logger.warning("replay: invalid request ignored: %.200s", error)
+            return
+        key = (request.recorder, request.request)
+        if key in self._known:
+            return
+        self._known[key] = None
+        if len(self._known) > MOST_REMEMBERED:
+            del self._known[next(iter(self._known))]
+        if len(self._requests) < MOST_RECORDERS or request.recorder in self._requests:
+            self._requests[request.recorder] = request
 
     async def _answer(self, request: ReplayRequest) -> None:
         """Send the requested readings, up to a slice, and publish which they were."""
@@ -86,7 +118,8 @@ class Replay:
             left -= len(readings)
             if answer:
                 answers[meter] = answer
-            batch += [(_topic(request, meter), kept.reading) for kept in readings]
+            topic, there = _topic(request, meter), request.have.get(meter, ())
+            batch += [(topic, kept.reading) for kept in readings if not _is_in(kept.seq, there)]
             whole = len(batch) - len(batch) % IN_FLIGHT  # the rest goes with the next meter's
             if not await self._send(batch[:whole]):
                 return  # the broker is away: the recorder will ask again
@@ -102,7 +135,7 @@ class Replay:
 
     def _log(self, recorder: str, sent: int, *, ends: bool) -> None:
         sent += self._sent_so_far.pop(recorder, 0)
-        if not ends:
+        if not ends and len(self._sent_so_far) < MOST_RECORDERS:
             self._sent_so_far[recorder] = sent
         elif sent:
             logger.info("recorder %s: %d readings replayed", recorder, sent)
@@ -138,6 +171,10 @@ class Replay:
             if not (await _acknowledged(under_way) and self._client.connected):
                 return False
         return True
+
+
+def _is_in(seq: int, runs: Sequence[tuple[int, int]]) -> bool:
+    return any(first <= seq <= last for first, last in runs)
 
 
 def _topic(request: ReplayRequest, meter: str) -> str:

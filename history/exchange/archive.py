@@ -17,12 +17,13 @@ import peewee
 
 from contract.times import epoch_ms, from_epoch_ms
 from history.dialect import Row
+from history.errors import StorageError
 from history.exchange.batches import Batch, stored_rows
 from history.exchange.files import new_file, parquet
 from history.tables import Meter, stored_quantities
 from service.files import HISTORY, HISTORY_DIRECTORY, make_directory
 
-_NAME = re.compile(r"(\d{4}-\d{2})(\.\d+)?\.parquet")
+_NAME = re.compile(r"\d{4}-\d{2}(\.\d+)?\.parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +49,45 @@ class Archive:
         """Return the months that have files, in their order."""
         files: dict[str, list[Path]] = {}
         for path in sorted((self._directory / meter_id).glob("*.parquet")):
-            if match := _NAME.fullmatch(path.name):
-                files.setdefault(match[1], []).append(path)
+            if _is_month(path):
+                files.setdefault(path.name[:7], []).append(path)
         return [Month(*month_of(_begin_ms(name)), files[name]) for name in sorted(files)]
 
     def names(self, meter_id: str) -> set[str]:
         """Return the quantities in the files of a meter."""
         files = [path for month in self.months(meter_id) for path in month.files]
-        return {name for path in files for name in self._parquet.ParquetSource(path).names()}
+        sources = [self._parquet.ParquetSource(path, ours=True) for path in files]
+        return {name for source in sources for name in source.names()}
 
     def rows(self, path: Path, names: Sequence[str]) -> Iterator[Row]:
-        """Yield the rows of a file in the order of time, with a value for each of `names`."""
-        for batch in self._parquet.ParquetSource(path).batches():
+        """Yield the rows of a file in the order of time, with a value for each of `names`.
+
+        Raises StorageError for a file that is not as it was written.
+        """
+        meter_id, (begin, end) = path.parent.name, month_of(_begin_ms(path.name[:7]))
+        before = begin - 1
+        for batch in self._parquet.ParquetSource(path, ours=True).batches():
+            if batch.meter_id != meter_id:
+                raise StorageError(f"{path}: has readings of meter {batch.meter_id!r}")
             places = [batch.names.index(n) + 1 if n in batch.names else None for n in names]
             for row in batch.rows:
+                if not before < row[0] < end:
+                    raise StorageError(f"{path}: its times are damaged")
+                before = row[0]
                 yield (row[0], *[None if place is None else row[place] for place in places])
+
+    def files(self) -> list[Path]:
+        """Return all files, in the order of meters and months."""
+        return [path for path in sorted(self._directory.glob("*/*.parquet")) if _is_month(path)]
+
+    def fault_of(self, path: Path) -> str | None:
+        """Return what is wrong with a file, None for a sound one."""
+        try:
+            for _ in self.rows(path, self._parquet.ParquetSource(path, ours=True).names()):
+                pass
+        except StorageError as error:
+            return str(error)
+        return None
 
     def write(self, database: peewee.Database, meter: Meter, ts: int) -> Iterator[int]:
         """Write those readings of a time's month that are in no file yet.
@@ -150,6 +175,10 @@ def _new_batches(
         new = [row for row in rows if row[0] not in known]
         if new:
             yield Batch(meter.name, names, new)
+
+
+def _is_month(path: Path) -> bool:
+    return _NAME.fullmatch(path.name) is not None
 
 
 def _begin_ms(name: str) -> int:

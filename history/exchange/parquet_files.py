@@ -1,9 +1,11 @@
 """Parquet: columns in their units as decimals of three places, held as integers of a thousandth.
 
 Delta-encoded and packed, a value takes one to two bytes. Any program that reads Parquet shows
-plain numbers. Needs the extra `archive`.
+plain numbers. Pages have checksums, and so have the names of the columns. Needs the extra
+`archive`.
 """
 
+import zlib
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -22,6 +24,8 @@ _VALUE = pyarrow.decimal128(18, 3)
 _WHOLE = pyarrow.decimal128(19, 0)
 _THOUSANDTH = pyarrow.scalar(Decimal("0.001"), pyarrow.decimal128(4, 3))
 _TIME = pyarrow.timestamp("ms", "UTC")
+_CHECKSUM = b"names_crc32"
+"""Key of the checksum of a file's columns; those of an older version have none."""
 
 
 class ParquetWriter:
@@ -29,9 +33,13 @@ class ParquetWriter:
 
     def __init__(self, file: IO[bytes], names: Sequence[str]) -> None:
         self._names = tuple(names)
-        self._schema = pyarrow.schema(
-            [("ts", _TIME), ("meter_id", pyarrow.string()), *((name, _VALUE) for name in names)]
-        )
+        fields = [
+            ("ts", _TIME),
+            ("meter_id", pyarrow.string()),
+            *((name, _VALUE) for name in names),
+        ]
+        checksum = _checksum(["ts", "meter_id", *names])
+        self._schema = pyarrow.schema(fields, metadata={_CHECKSUM: checksum})
         self._file = pyarrow.parquet.ParquetWriter(
             file,
             self._schema,
@@ -39,6 +47,7 @@ class ParquetWriter:
             use_dictionary=["meter_id"],
             column_encoding=dict.fromkeys(("ts", *names), "DELTA_BINARY_PACKED"),
             store_decimal_as_integer=True,
+            write_page_checksum=True,
         )
         self._waiting: list[Any] = []
         self._rows = 0
@@ -65,12 +74,21 @@ class ParquetWriter:
 
 
 class ParquetSource:
-    """Reads such a file, or another with a column of times and columns named like quantities."""
+    """Reads such a file, or another with a column of times and columns named like quantities.
+
+    With `ours`, only a file as `ParquetWriter` writes it: any other is damaged.
+    """
 
     def __init__(
-        self, path: Path, *, meter: str | None = None, zone: ZoneInfo | None = None
+        self,
+        path: Path,
+        *,
+        meter: str | None = None,
+        zone: ZoneInfo | None = None,
+        ours: bool = False,
     ) -> None:
         self._path, self._meter, self._zone = path, meter, zone
+        self._ours = ours
         self.done = 0.0
         self.notes: list[str] = []
 
@@ -85,20 +103,27 @@ class ParquetSource:
             layout = self._layout(file.schema_arrow.names)
             if layout.ignored:
                 self.notes.append(f"columns left out: {', '.join(layout.ignored)}")
-            groups = file.num_row_groups
+            groups, missing = file.num_row_groups, file.metadata.num_rows
             for group in range(groups):
                 try:
                     for batch in file.iter_batches(4000, row_groups=[group]):
+                        missing -= batch.num_rows
                         yield from self._batches(batch, layout)
-                except (ValueError, OSError) as error:
+                except (pyarrow.ArrowException, ValueError, OSError) as error:
                     raise StorageError(f"{self._path}: {error}") from error
                 self.done = (group + 1) / groups
+            if missing:  # a page of another kind is passed over
+                raise StorageError(f"{self._path}: is damaged: it should have {missing} more rows")
 
     def _open(self) -> Any:
         try:
-            return pyarrow.parquet.ParquetFile(self._path)
-        except (pyarrow.ArrowException, OSError) as error:
+            file = pyarrow.parquet.ParquetFile(self._path, page_checksum_verification=True)
+            sound = not self._ours or _is_ours(file)
+        except (pyarrow.ArrowException, ValueError, OSError) as error:
             raise StorageError(f"{self._path}: cannot be read as Parquet: {error}") from error
+        if not sound:
+            raise StorageError(f"{self._path}: its columns are damaged")
+        return file
 
     def _layout(self, columns: Sequence[str]) -> Layout:
         return Layout.of(columns, str(self._path), needs_meter=self._meter is None)
@@ -138,3 +163,19 @@ def _times(column: Any, zone: ZoneInfo | None) -> list[int]:
         return list(in_ms.cast(pyarrow.int64()).to_pylist())
     values = column.to_pylist()
     return [time_ms(str(v) if hasattr(v, "year") else v, zone) for v in values]
+
+
+def _is_ours(file: Any) -> bool:
+    """Return whether a file's columns are those of `ParquetWriter`, undamaged."""
+    schema = file.schema_arrow
+    types = {"ts": _TIME, "meter_id": pyarrow.string()}
+    stored = (schema.metadata or {}).get(_CHECKSUM)
+    return (
+        schema.names[:2] == list(types)
+        and all(field.type == types.get(field.name, _VALUE) for field in schema)
+        and stored in (None, _checksum(schema.names).encode())
+    )
+
+
+def _checksum(names: Sequence[str]) -> str:
+    return f"{zlib.crc32(' '.join(names).encode()):08x}"

@@ -9,7 +9,7 @@ from itertools import chain
 
 import peewee
 
-from history.dialect import Row, dialect_of, run, run_many
+from history.dialect import Row, dialect_of, fetch, run, run_many
 from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, start_of, width_s
 
 FINER = {QUARTER_HOUR: FIVE_MINUTES, HOUR: FIVE_MINUTES, DAY: HOUR}
@@ -70,17 +70,41 @@ def combine(
     quantities: Collection[int],
 ) -> None:
     """Compute a level between two edges of its buckets (epoch s) from the next finer level."""
+    statement, parameters = _combined(database, level, meter, begin, end, quantities)
+    run(database, f"{_INSERT} {statement} {_REPLACE}", parameters)
+
+
+def combined(
+    database: peewee.Database,
+    level: int,
+    meter: int,
+    begin: int,
+    end: int,
+    quantities: Collection[int],
+) -> list[Row]:
+    """Return the rows that `combine` stores."""
+    return fetch(database, *_combined(database, level, meter, begin, end, quantities))
+
+
+def _combined(
+    database: peewee.Database,
+    level: int,
+    meter: int,
+    begin: int,
+    end: int,
+    quantities: Collection[int],
+) -> tuple[str, Row]:
+    """Return a SELECT of a level's rows as the next finer level has them, and its parameters."""
     finer, width = FINER[level], width_s(level)
     parts = dialect_of(database).per_quantity(
         f"r.bucket / {width} * {width}", _FIGURES, _PART, quantities
     )
-    run(
-        database,
-        f"{_INSERT} SELECT ?, ?, s.quantity, s.start, s.n, s.mean, s.lowest, s.highest, "
+    statement = (
+        "SELECT ?, ?, s.quantity, s.start, s.n, s.mean, s.lowest, s.highest, "
         "(SELECT last FROM rollup WHERE level = ? AND meter = ? AND quantity = s.quantity "
-        f"AND bucket = s.newest), s.delta FROM ({parts}) s WHERE true {_REPLACE}",
-        (level, meter, finer, meter, finer, meter, begin, end),
+        f"AND bucket = s.newest), s.delta FROM ({parts}) s WHERE true"
     )
+    return statement, (level, meter, finer, meter, finer, meter, begin, end)
 
 
 def runs(level: int, buckets: Iterable[int]) -> list[tuple[int, int]]:

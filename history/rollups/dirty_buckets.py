@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import peewee
 
 from contract.quantities import QUANTITIES
+from history.day_checksums import DayChecksums
 from history.dialect import Row, fetch, fetch_one, run_many
 from history.rollups.levels import FIVE_MINUTES, bucket_of, width_s
 from history.rollups.netting import EXPORT, IMPORT
@@ -29,15 +30,18 @@ class DirtyBuckets:
 
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
+        self._checksums = DayChecksums(database)
 
     def add(self, buckets: Iterable[DirtyBucket]) -> None:
         """Mark these buckets as dirty."""
+        dirty = sorted(set(buckets))
         run_many(
             self._database,
             "INSERT INTO rollup_dirty (meter, bucket) VALUES (?, ?) "
             "ON CONFLICT (meter, bucket) DO NOTHING",
-            sorted(set(buckets)),
+            dirty,
         )
+        self._checksums.forget(dirty)
 
     def remove(self, buckets: Iterable[DirtyBucket]) -> None:
         """Remove buckets whose roll-ups have been computed."""

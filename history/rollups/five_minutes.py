@@ -84,33 +84,36 @@ class FiveMinutes:
             found += summaries(meter, number, spans_of[id(times)], values, advances)
         if IMPORT in counted and EXPORT in counted:
             last = _before_both(readings, self._numbers, counted, before)
-            found += self._net(meter, counted, last)
+            found += self._net(meter, begin, counted, last)
         return found
 
     def _net(
-        self, meter: int, counted: Mapping[str, Counted], before: Before | None
+        self, meter: int, begin: int, counted: Mapping[str, Counted], before: Before | None
     ) -> Iterator[Row]:
-        """Yield the rows of the netted counters.
+        """Yield the rows of the netted counters from an edge (epoch s) on.
 
         They have no register: mean and extremes are 0, and `last` is the flow at the end.
         """
         found = moves(counted[IMPORT], counted[EXPORT], before)
         if not found.times:
             return
-        flow = self._flow_before(meter, found.times[0])
-        for bucket, begin, end in spans(found.times):
-            *sums, flow = split(found, begin, end, flow)
+        flow = self._flow_before(meter, begin)
+        for bucket, first, end in spans(found.times):
+            *sums, flow = split(found, first, end, flow)
             for name, advance in zip((NETTED_IMPORT, NETTED_EXPORT), sums, strict=True):
-                figures = (end - begin, 0, 0, 0, flow.code, advance)
+                figures = (end - first, 0, 0, 0, flow.code, advance)
                 yield FIVE_MINUTES, meter, self._numbers[name], bucket, *figures
 
-    def _flow_before(self, meter: int, ts: int) -> Flow:
-        """Return the flow at the end of the last bucket before that of a time."""
+    def _flow_before(self, meter: int, begin: int) -> Flow:
+        """Return the flow at the end of the last bucket before an edge (epoch s).
+
+        Rows after it may be those of readings that have become void.
+        """
         row = fetch_one(
             self._database,
             "SELECT last FROM rollup WHERE level = ? AND meter = ? AND quantity = ? AND bucket < ? "
             "ORDER BY bucket DESC LIMIT 1",
-            (FIVE_MINUTES, meter, self._numbers[NETTED_IMPORT], bucket_of(ts)),
+            (FIVE_MINUTES, meter, self._numbers[NETTED_IMPORT], begin),
         )
         return Flow.decoded(row[0]) if row else Flow()
 

@@ -11,6 +11,7 @@ from history.errors import StorageError
 from history.rollups.buckets import Replacement
 from history.rollups.dirty_buckets import COUNTERS, DirtyBuckets
 from history.tables import quantity_ids, read_meter, stored_quantities
+from history.voids import valid
 
 ALL_COUNTERS = 0
 """Quantity of an entry that counts for all counters without an entry of their own."""
@@ -69,7 +70,7 @@ def replacements(database: peewee.Database, meter: int) -> dict[int, list[Replac
 def counters_around(
     database: peewee.Database, meter_id: str, ts: datetime
 ) -> dict[str, tuple[float | None, float | None]]:
-    """Return each counter's last value before a time and its first from then on."""
+    """Return each counter's last value before a time and its first from then on, without voids."""
     meter = read_meter(database, meter_id)
     found: dict[str, tuple[float | None, float | None]] = {}
     if meter is None:
@@ -77,7 +78,10 @@ def counters_around(
     stored = stored_quantities(database)
     for name in COUNTERS:
         if name in stored:
-            some = f"SELECT {name} FROM readings_raw WHERE meter = ? AND {name} IS NOT NULL AND ts"
+            some = (
+                f"SELECT {name} FROM readings_raw WHERE meter = ? AND {name} IS NOT NULL "
+                f"{valid(database, meter.id)} AND ts"
+            )
             key = (meter.id, epoch_ms(ts))
             before = fetch_one(database, f"{some} < ? ORDER BY ts DESC LIMIT 1", key)
             after = fetch_one(database, f"{some} >= ? ORDER BY ts LIMIT 1", key)

@@ -15,7 +15,7 @@ from history.exchange.sqlite_files import tables_of
 from recorder.commands.arguments import parser_for, progress, say
 from recorder.settings import RecorderSettings
 from service.amounts import size
-from service.files import HISTORY, create_file
+from service.files import HISTORY, create_file, replace
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -75,7 +75,7 @@ def _copy(database: peewee.Database, target: Path) -> None:
         part.unlink(missing_ok=True)
         create_file(part, HISTORY)
         dialect_of(database).copy_to(part)
-        part.replace(target)
+        replace(part, target)
     except (peewee.DatabaseError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise StorageError(f"{target}: cannot be written: {reason}") from error

@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import peewee
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         _show(screen, found, settings.zone)
     elif not entry:
         screen.say("no readings of the utility's meter are entered")
-    screen.outcome([_facts(each) for each in found])
+    screen.outcome([each.to_dict() for each in found])
     return 0
 
 
@@ -100,7 +99,7 @@ def _kwh(text: str) -> float:
 def _change(
     screen: Screen, database: peewee.Database, entry: UtilityReading, *, is_removed: bool
 ) -> None:
-    where = f"meter {entry.meter_id}: the {_register(entry)} of {format_time(entry.ts)}"
+    where = f"meter {entry.meter_id}: the {entry.register} of {format_time(entry.ts)}"
     if not is_removed:
         enter(database, entry)
         screen.say(f"{where} is entered, {entry.value:,.3f} kWh")
@@ -120,15 +119,11 @@ def _show(screen: Screen, found: Sequence[Comparison], zone: ZoneInfo) -> None:
         numbers = (entry.value, each.counter, each.by_utility, each.by_meter)
         texts = ["-" if number is None else f"{number:,.3f}" for number in numbers]
         when = clock(entry.ts, zone)
-        shown.add_row(entry.meter_id, _register(entry), when, *texts, _drift(each))
+        shown.add_row(entry.meter_id, entry.register, when, *texts, _drift(each))
     screen.say()
     screen.show(shown)
     for text in filter(None, map(_note, found)):
         screen.say(text)
-
-
-def _register(entry: UtilityReading) -> str:
-    return "export" if entry.exported else "import"
 
 
 def _drift(each: Comparison) -> str:
@@ -141,7 +136,7 @@ def _drift(each: Comparison) -> str:
 def _note(each: Comparison) -> str:
     """Return why a comparison says less than it should, empty where it does not."""
     entry = each.reading
-    where = f"meter {entry.meter_id}, {_register(entry)} of {format_time(entry.ts)}"
+    where = f"meter {entry.meter_id}, {entry.register} of {format_time(entry.ts)}"
     if each.measured_at is None:
         return f"{where}: our meter had counted nothing yet"
     if each.since and each.by_utility is None:
@@ -151,21 +146,3 @@ def _note(each: Comparison) -> str:
         older = span(age.total_seconds())
         return f"{where}: our last reading is {older} older; the drift lacks what came after it"
     return ""
-
-
-def _facts(each: Comparison) -> dict[str, Any]:
-    """Return a comparison for --json."""
-    entry = each.reading
-    return {
-        "meter_id": entry.meter_id,
-        "register": _register(entry),
-        "ts": format_time(entry.ts),
-        "value": entry.value,
-        "counter": each.counter,
-        "measured_at": format_time(each.measured_at) if each.measured_at else None,
-        "since": format_time(each.since) if each.since else None,
-        "by_utility": each.by_utility,
-        "by_meter": each.by_meter,
-        "drift": each.drift,
-        "drift_percent": each.drift_percent,
-    }

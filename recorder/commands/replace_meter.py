@@ -66,10 +66,14 @@ def _values(option: str, pairs: Sequence[str]) -> dict[str, float]:
             raise SettingsError(
                 f"{option} {pair}: {name!r} is not a counter; see docs/quantities.md"
             )
+        kind = BY_NAME[name].kind
         try:
             found[name] = float(text)
         except ValueError as error:
             raise SettingsError(f"{option} {pair}: {text!r} is not a number") from error
+        if not kind.lowest <= found[name] <= kind.highest:
+            span = f"from {kind.lowest:,.0f} to {kind.highest:,.0f} {kind.unit}"
+            raise SettingsError(f"{option} {pair}: should be {span}")
     return {_SAME[name]: value for name, value in found.items() if name in _SAME} | found
 
 

@@ -11,12 +11,13 @@ import peewee
 
 from contract.times import epoch_ms, format_time
 from history.database import reading
+from history.errors import StorageError
 from history.exchange.files import new_file
+from history.exchange.statement_files import FORMATS, fields_of, read, written
 from history.statements import House, Statement, house, statement
 from history.tariffs import Tariffs
 from recorder.commands.arguments import add_meters, meters, moment, parser_for
 from recorder.settings import RecorderSettings
-from recorder.statement_files import FORMATS, read, written
 from service import __version__
 from service.amounts import amount
 from service.errors import SettingsError
@@ -114,6 +115,8 @@ def _statements(
             statement(database, meter.name, *span, zone, tariffs=tariffs, tariff=options.tariff)
             for meter in meters(database, wanted)
         ]
+    if not found:
+        raise StorageError("there are no meters in the history yet; is the recorder running?")
     return found, of_house
 
 
@@ -159,16 +162,12 @@ def _verify(path: Path, settings: RecorderSettings) -> int:
     with reading(settings.database_url) as database:
         if file.house:
             of_house = _house_again(database, file.house)
-            parts = _changed(file.house, of_house)
-            differs |= bool(parts)
-            screen.say(f"the house: {_outcome(file.house, of_house, parts)}")
+            differs |= _compare(screen, "the house", file.house, of_house)
         for each in file.statements:
             _check_tariff(tariffs, each["tariff"], settings)
             now = _again(database, each, tariffs)
             found.append(now)
-            parts = _changed(each, now)
-            differs |= bool(parts)
-            screen.say(f"meter {now.meter_id}: {_outcome(each, now, parts)}")
+            differs |= _compare(screen, f"meter {now.meter_id}", each, now)
     if file.version != __version__:
         screen.say(f"{path}: was made by version {file.version}; its text was not compared")
     elif not differs and written(file.form, found, file.made_at, of_house) != file.text:
@@ -194,6 +193,19 @@ def _again(database: peewee.Database, each: dict[str, Any], tariffs: Tariffs | N
         tariffs=chosen,
         tariff=each["tariff"],
     )
+
+
+def _compare(screen: Screen, name: str, each: dict[str, Any], now: Statement | House) -> bool:
+    """Compare the figures of a file with those of the history; return whether they differ."""
+    parts = _changed(each, now)
+    screen.say(f"{name}: {_outcome(each, now, parts)}")
+    if parts:
+        return True
+    fields = fields_of(now)
+    wrong = [field for field in each if field in fields and each[field] != fields[field]]
+    if wrong:
+        screen.say(f"{name}: its text was changed after it was made: {', '.join(wrong)}")
+    return bool(wrong)
 
 
 def _changed(each: dict[str, Any], now: Statement | House) -> list[str]:

@@ -13,7 +13,7 @@ from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, QUARTER_HOUR, RAW
 from history.size_forecast import LevelSize, begins, in_a_year, level_sizes
 from history.voids import read_voids
 from recorder.commands.arguments import add_json, parser_for
-from recorder.commands.void import show_voids, void_facts
+from recorder.commands.void import show_voids
 from recorder.settings import RecorderSettings
 from service.amounts import clock, size, span
 from service.terminal import Screen, table
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         screen.say()
         show_voids(screen, voids, settings.zone)
     sizes = {"bytes": taken, "free_bytes": free}
-    facts = {**_facts(entries, levels), "voids": [void_facts(each) for each in voids]}
+    facts = {**_facts(entries, levels), "voids": [each.to_dict() for each in voids]}
     screen.outcome({"database": name, **sizes, **facts})
     return 0
 

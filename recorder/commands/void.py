@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from rich.text import Text
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         show_voids(screen, voids, zone)
     elif not options.meter:
         screen.say("no readings are void")
-    screen.outcome([void_facts(each) for each in voids])
+    screen.outcome([each.to_dict() for each in voids])
     return 0
 
 
@@ -54,18 +53,6 @@ def show_voids(screen: Screen, voids: Sequence[Void], zone: ZoneInfo) -> None:
         undone = clock(each.undone_at, zone) if each.undone_at else ""
         shown.add_row(each.meter_id, *times, Text(each.why), undone)
     screen.show(shown)
-
-
-def void_facts(each: Void) -> dict[str, Any]:
-    """Return a void for --json."""
-    return {
-        "meter_id": each.meter_id,
-        "from": format_time(each.begin),
-        "to": format_time(each.end),
-        "why": each.why,
-        "made": format_time(each.made_at),
-        "undone": format_time(each.undone_at) if each.undone_at else None,
-    }
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

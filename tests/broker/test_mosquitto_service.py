@@ -167,7 +167,11 @@ def test_a_part_of_the_project_connects_over_tls_with_its_user(
         ("esp1", "homeassistant/device/meters/esp1/config"),
         ("bridge", "meters/7/reading"),
         ("bridge", "meters/_bridge/cellar/status"),
+        ("bridge", "meters/_bridge/cellar/replayed"),
+        ("bridge", "meters/_recorder/main/again"),
+        ("bridge", "homeassistant/device/meters_bridge/cellar/config"),
         ("recorder", "meters/_recorder/main/info"),
+        ("recorder", "meters/7/peak"),
         ("recorder", "meters/_bridge/cellar/replay"),
         ("web", "meters/7/reading"),
         ("homeassistant", "homeassistant/status"),
@@ -183,6 +187,9 @@ def test_each_part_may_publish_what_it_needs_to(service: Service, user: str, top
     [
         ("esp1", "meters/esp2/reading"),
         ("esp1", "meters/_bridge/cellar/status"),
+        ("bridge", "meters/_bridge/cellar/replay"),
+        ("bridge", "meters/_tariff/spot/prices"),
+        ("recorder", "meters/_bridge/cellar/replayed"),
         ("recorder", "meters/7/reading"),
         ("web", "meters/_bridge/cellar/status"),
         ("viewer", "meters/7/reading"),
@@ -217,6 +224,30 @@ def test_a_user_added_by_our_command_may_connect_after_a_reload(service: Service
 
     wait_until(lambda: not service.client("esp9").refusal, what="esp9 to be let in")
     assert service.users_file.stat().st_mode == mode
+
+
+def test_the_line_that_makes_users_their_client_ids_lets_nobody_take_anothers_place(
+    service: Service, tmp_path: Path
+) -> None:
+    documented = "use_username_as_clientid true"
+    assert f"#     {documented}\n" in (DROP_IN / "meters.conf").read_text()
+    port, configuration = free_port(), tmp_path / "mosquitto.conf"
+    configuration.write_text(
+        f"listener {port} 127.0.0.1\nuser root\nallow_anonymous false\n"
+        f"password_file {service.users_file}\n{documented}\n"
+    )
+    with Part(require("mosquitto"), "-c", str(configuration), directory=tmp_path):
+        wait_until(lambda: listens(port), what="Mosquitto")
+        with PlainClient(port, "sensor", user=("esp2", "esp2esp2"), clean_session=False) as device:
+            device.subscribe("meters/esp2/set")
+            with PlainClient(port, "sensor", user=("esp1", "esp1esp1")) as thief:
+                thief.publish("meters/esp2/set", "kept")
+            wait_until(lambda: device.payloads == ["kept"])
+            assert device.connected
+        with PlainClient(port, "esp2", user=("esp1", "esp1esp1")) as thief:
+            thief.publish("meters/esp2/set", "queued")
+        with PlainClient(port, "sensor", user=("esp2", "esp2esp2"), clean_session=False) as device:
+            wait_until(lambda: device.payloads == ["queued"])
 
 
 def test_readings_and_retained_values_survive_a_restart_of_the_service(service: Service) -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from gateway_bridge.meter.plan import Block
 from gateway_bridge.modbus.frames import INPUT, Frame, Request
-from gateway_bridge.modbus.transport import Answered, LineEvent, Sent, Stray, Unanswered
+from gateway_bridge.modbus.transport import Answered, Late, LineEvent, Sent, Stray, Unanswered
 from gateway_bridge.polling.attribution import (
     FORGET_S,
     HOLD_SHARE,
+    OWED_S,
     STRAYS_TO_REPORT,
     Attribution,
     Claim,
@@ -74,6 +75,10 @@ def refused(code: int, unit: int = 1) -> Happening:
 
 def stray(data: str, count: int = 76, unit: int = 1) -> Happening:
     return lambda line: line.note(Stray(frame(unit, count, data), line.now_s, line.ids))
+
+
+def late(data: str, count: int = 76, unit: int = 1) -> Happening:
+    return lambda line: line.note(Late(frame(unit, count, data), line.ids))
 
 
 def timed_out(count: int = 76, unit: int = 1, *, misfit: bool = False) -> Happening:
@@ -211,6 +216,22 @@ CHOICES: dict[str, tuple[list[Happening], int | None]] = {
         [sent(76), timed_out(76), stray("a", 76), sent(2)],
         76,
     ),
+    "not as long as one whose answer may still arrive": (
+        [chooses, sent(76), sent(78), answered("b", 78)],
+        80,
+    ),
+    "an answer that has not arrived for long is given up": (
+        [chooses, sent(76), sent(80), answered("b", 80), passes(OWED_S)],
+        76,
+    ),
+    "an answer that has arrived late is no longer waited for": (
+        [chooses, sent(76), sent(78), answered("b", 78), sent(80), stray("a", 76), sent(2)],
+        76,
+    ),
+    "nor is one that is known by its id": (
+        [ids(True), chooses, sent(76), timed_out(76), late("a", 76), sent(2)],
+        76,
+    ),
     "with ids, lengths do not matter": ([ids(True), stray("b", 76)], 76),
     "nor does a stray before the first answer that shows its id": (
         [ids(None), sent(2), stray("b", 76), ids(True), answered("a", 2)],
@@ -228,6 +249,44 @@ def test_which_request_is_sent(happenings: list[Happening], wanted: int | None) 
 
     chosen = line.attribution.choose(1, REQUESTS, line.now_s)
     assert (chosen.count if chosen else None) == wanted
+
+
+SECONDS: dict[str, tuple[list[Happening], int | None]] = {
+    "another length than the first request": ([], 78),
+    "another than the request before, too": ([chooses, sent(78), answered("a", 78)], 80),
+    "not as long as another client's": ([stray("b", 78)], 80),
+    "with ids, another client's does not matter": ([ids(True), stray("b", 78)], 78),
+    "none, where one is left whose answer may still arrive": (
+        [chooses, sent(76), sent(78), answered("a", 76), sent(2), answered("b", 2)],
+        None,
+    ),
+    "none, where no length is left": (
+        [chooses, sent(78), timed_out(78), chooses, sent(80), answered("a", 80)],
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("happenings", "wanted"), SECONDS.values(), ids=SECONDS)
+def test_which_request_is_sent_second(happenings: list[Happening], wanted: int | None) -> None:
+    line = OneLine()
+    for happen in happenings:
+        happen(line)
+    line.attribution.choose(1, REQUESTS, line.now_s)
+
+    second = line.attribution.alternative(1, REQUESTS, line.now_s)
+
+    assert (second.count if second else None) == wanted
+
+
+def test_the_answer_that_comes_second_is_not_another_clients() -> None:
+    line = OneLine()
+
+    for _ in range(STRAYS_TO_REPORT):
+        for happen in (chooses, sent(76), sent(78), answered("b", 78), stray("a", 76)):
+            happen(line)
+
+    assert not line.attribution.shared
 
 
 FOREIGN = [stray(f"value {n}", 2) for n in range(STRAYS_TO_REPORT)]

@@ -4,7 +4,7 @@ import asyncio
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -74,7 +74,8 @@ def traced(tmp_path: Path) -> list[list[str]]:
                 await until(lambda: state.readings > 5)
             task.cancel()
 
-    asyncio.run(story())
+    with chdir(tmp_path):
+        asyncio.run(story())
     return trace.paths
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paho.mqtt.client import MQTTMessageInfo
 
 from contract.readings import Reading
 from contract.replay import ReplayRequest
@@ -23,6 +24,7 @@ from service.settings import Settings
 from tests.support.bridged import Site, rows
 from tests.support.parts import wait_until
 from tests.support.plain_client import PlainClient
+from tests.support.polling import until
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ def test_live_readings_come_between_replayed_ones(site: Site) -> None:
     with site.broker(), site.bridge() as bridge, PlainClient(site.mqtt) as client:
         client.subscribe("meters/1/reading")
         wait_until(lambda: len(client.messages) > 5)
-        answer = asked(client, {"2": 2**53 - 2_000_000})
+        answer = asked(client, {"2": 2**52})
 
     assert bridge.output.count("replayed") == 1
     assert (answer["recorder"], answer["request"], answer["more"]) == ("me", "7", False)
@@ -97,6 +99,116 @@ def test_live_readings_come_between_replayed_ones(site: Site) -> None:
     seqs = [json.loads(m.payload)["seq"] for m in client.messages if m.topic == "meters/1/reading"]
     assert set(range(first, last + 1)) <= set(seqs)
     assert len(seqs) > len(set(seqs))
+
+
+def answers_to(client: PlainClient, request: str) -> int:
+    """Return how often the bridge has answered a request."""
+    payloads = [m.payload for m in list(client.messages) if m.topic.endswith("/replayed")]
+    return sum(json.loads(payload)["request"] == request for payload in payloads)
+
+
+def test_a_number_that_would_use_up_all_numbers_is_not_believed(site: Site) -> None:
+    with site.broker(), site.bridge(), PlainClient(site.mqtt) as client:
+        client.subscribe("meters/1/reading")
+        wait_until(lambda: client.messages)
+        asked(client, {"1": 2**53 - 1, "2": 2**53})
+        before = len(client.messages)
+        wait_until(lambda: len(client.messages) > before + 2, what="readings")
+
+    assert all(json.loads(payload).get("seq", 0) < 2**52 for payload in client.payloads)
+
+
+@pytest.fixture
+def replay(tmp_path: Path) -> Iterator[Replay]:
+    """The replay of a bridge without a broker; its journal has the readings 1 to 9 of meter 1."""
+    journal, numbering = Journal(tmp_path / "journal.db", 3600, 10**8, 30), Numbering()
+    journal.start(numbering, ["1"])
+    for number in range(1, 10):
+        reading = Reading("1", datetime.now(UTC), {"power": 1.0}, number)
+        journal.add(reading, reading.encode())
+    yield Replay("gateway", ["1"], Broker(), numbering, journal)  # type: ignore[arg-type]
+    journal.stop()
+
+
+class Broker:
+    """Takes every message at once."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, Any]] = []
+
+    def publish(self, topic: str, payload: str, **_: object) -> MQTTMessageInfo:
+        self.messages.append((topic.rpartition("/")[2], json.loads(payload)))
+        info = MQTTMessageInfo(1)
+        info._set_as_published()
+        return info
+
+
+def published(replay: Replay, *requests: ReplayRequest) -> list[tuple[str, Any]]:
+    """Return what a bridge publishes for some requests."""
+
+    async def story() -> None:
+        for request in requests:
+            replay.handle(request.encode().encode())
+        task = asyncio.create_task(replay.run())
+        await until(lambda: replay._requested._waiters)  # type: ignore[attr-defined]
+        task.cancel()
+
+    asyncio.run(story())
+    return replay._client.messages  # type: ignore[attr-defined, no-any-return]
+
+
+def test_what_a_recorder_has_is_not_sent_again(replay: Replay) -> None:
+    have = {"1": [(4, 4), (6, 8)]}
+    request = ReplayRequest(recorder="me", request="7", after={"1": 2}, have=have)
+
+    *sent, (_, answer) = published(replay, request)
+
+    assert [reading["seq"] for _, reading in sent] == [3, 5, 9]
+    assert answer["meters"]["1"]["sent"] == [[3, 9]]
+
+
+def test_a_flood_of_requests_is_answered_at_a_bounded_pace(
+    replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_module, "ANSWER_PAUSE_S", 0.0)
+    flood = [ReplayRequest(recorder=f"r{n}", request="7", after={"1": 9}) for n in range(500)]
+
+    answers = published(replay, *flood)
+
+    assert len(answers) == replay_module.MOST_RECORDERS
+
+
+def test_a_request_that_comes_again_is_answered_once(replay: Replay) -> None:
+    request = ReplayRequest(recorder="me", request="7", after={"1": 9})
+
+    [(_, answer)] = published(replay, request, request, request)
+
+    assert answer["request"] == "7"
+
+
+@pytest.mark.parametrize("kind", ["mosquitto", "embedded"])
+def test_a_retained_request_is_answered_once_also_after_a_restart(site: Site, kind: str) -> None:
+    topic = "meters/_bridge/gateway/replay"
+    with site.broker(BROKER=kind), PlainClient(site.mqtt) as client:
+        client.subscribe("meters/_bridge/gateway/+")
+        for later in ("8", "9"):
+            with site.bridge():
+                # published after the subscriptions
+                wait_until(lambda: status_of(client) == "online", what="the bridge")
+                if later == "8":
+                    client.publish(topic, '{"recorder": "me", "request": "7"}', retain=True)
+                client.publish(topic, json.dumps({"recorder": "you", "request": later}))
+                wait_until(lambda later=later: answers_to(client, later), what="an answer")
+            assert answers_to(client, "7") == 1
+            wait_until(lambda: status_of(client) == "offline", what="the end of the bridge")
+
+
+def status_of(client: PlainClient) -> str:
+    """Return the last status of the bridge."""
+    statuses = [m.payload for m in list(client.messages) if m.topic.endswith("/status")]
+    return statuses[-1].decode() if statuses else ""
 
 
 def test_many_meters_with_a_reading_each_are_replayed_as_fast_as_one_with_many(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from contract.meter_settings import Role
 from contract.times import epoch_ms
-from history.hierarchy import Site, site_of, standing
+from history.hierarchy import Site, are_standing, site_of, standing
 from history.tables import Meter
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -118,7 +118,8 @@ def test_a_meter_is_there_from_its_first_reading_until_it_is_removed() -> None:
 
     def there(days_ago: float) -> dict[str, str | None]:
         since = NOW - days_ago * DAY
-        return {m.name: m.parent for m in standing(meters, since, since + DAY, NOW)}
+        there = are_standing(meters, since, since + DAY, NOW)
+        return {m.name: m.parent for m in standing(meters, there)}
 
     assert there(1) == {"a": None, "b": "a", "c": "b", "e": "a"}
     assert there(20) == {"a": None, "c": "a", "e": "a"}

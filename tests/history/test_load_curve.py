@@ -54,6 +54,17 @@ def test_a_peak_that_is_not_rolled_up_yet_is_found_among_older_ones(
     assert found == load.Peak(5000.0, late, 0)
 
 
+def test_the_base_load_includes_what_is_not_rolled_up_yet(database: peewee.Database) -> None:
+    fill(database, NEW_YEAR, 24, power=lambda _: 500.0)
+    later = [
+        Reading("1", NEW_YEAR + timedelta(hours=24, minutes=n), {"power": 50.0 + 10 * (n % 5)})
+        for n in range(600)
+    ]
+    Writer(database).write(later)
+
+    assert load.base_load(database, "1", NEW_YEAR, NEW_YEAR + timedelta(hours=34)) == 70.0
+
+
 def test_the_base_load_is_what_stays_on(database: peewee.Database) -> None:
     def fridge_and_stove(ts: datetime) -> float:
         return -800.0 if 11 <= ts.hour < 15 else 2500.0 if ts.hour == 18 else 80.0

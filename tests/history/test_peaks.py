@@ -98,6 +98,20 @@ def test_a_meter_that_sends_power_alone_has_the_mean_of_its_power(
     assert month.highest == Demand(START + QUARTER, 1000.0)
 
 
+@pytest.mark.parametrize("names", [("power",), ("energy",)])
+def test_the_running_quarter_hour_has_no_demand_yet(
+    database: peewee.Database, names: tuple[str, ...]
+) -> None:
+    """A kettle at the beginning of a quarter-hour is no mean of the whole of it."""
+    begin = START + 4 * QUARTER
+    fill(database, 62 / 60, lambda ts: 9000.0 if ts >= begin else 500.0, names=names, every_s=10)
+
+    (month,) = peaks.months(database, "1", START, START, BERLIN, now=begin + timedelta(minutes=2))
+
+    assert month.highest
+    assert month.highest.power < 1000
+
+
 def test_a_meter_without_history_has_no_peak(database: peewee.Database) -> None:
     (month,) = peaks.months(database, "1", START, START, BERLIN)
 

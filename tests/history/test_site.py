@@ -12,17 +12,15 @@ from hypothesis import strategies as st
 
 from contract.meter_settings import MeterSettings, Role
 from contract.readings import Reading
-from history.costs import Cost, Line
-from history.energy import Period
+from history.energy import Figures
 from history.hierarchy import site_of
 from history.meter_settings import change
-from history.periods import Unit, edges
+from history.periods import Unit
 from history.readings_table import Writer
 from history.rollups.rollups import Rollups
 from history.site import (
+    HouseEnergy,
     HousePeriod,
-    between,
-    compare,
     house,
     notes,
     powers,
@@ -41,13 +39,11 @@ STEPS = 4
 
 def counted(
     imported: float | None, exported: float | None = None, cost: float | None = None
-) -> Period:
-    line = Line("energy", "energy", "kWh", None, 0.0, cost or 0.0)
-    bill = None if cost is None else Cost((line,), has_rates=True)
-    return Period(NOON, NOON + HOUR, imported, exported, cost, bill)
+) -> Figures:
+    return Figures(imported, exported, cost, None if cost is None else 0.0)
 
 
-def of(meters: list[Meter], **found: Period) -> HousePeriod:
+def of(meters: list[Meter], **found: Figures) -> HousePeriod:
     return house(site_of(meters), NOON, NOON + HOUR, found)
 
 
@@ -114,7 +110,7 @@ def meters_of(load: Load, parent: str | None = None) -> list[Meter]:
     return [meter(load.name, load.role, parent), *below] if load.metered else below
 
 
-def counters(load: Load, steps: range) -> Period:
+def counters(load: Load, steps: range) -> Figures:
     """Return what a meter counts that nets its phases: each step is import or export."""
     net = [load.through(step) for step in steps]
     exported = -sum(min(each, 0) for each in net)
@@ -164,7 +160,7 @@ def test_what_depends_on_an_unknown_meter_is_unknown(root: Load, data: st.DataOb
     site = site_of(meters_of(root))
     found = {load.name: counters(load, range(STEPS)) for load in metered}
 
-    def figures(of_it: Period) -> dict[int, float | None]:
+    def figures(of_it: Figures) -> dict[int, float | None]:
         period = house(site, NOON, NOON + HOUR, {**found, silent.name: of_it})
         *flows, rests = period.balance
         more = (period.imported, period.exported, period.charged, period.discharged)
@@ -266,6 +262,19 @@ def test_a_producer_that_imports_is_noted() -> None:
     assert "it imported 7.90 kWh more than it exported" in note.text
 
 
+def test_a_meter_of_the_grid_that_counts_no_export_is_noted_beside_a_roof() -> None:
+    meters = [meter("a", "grid"), meter("b", "production", "a")]
+    found = {"a": counted(1.0), "b": counted(0.0, 8.0)}
+
+    def noted(*without_export: str, given: list[Meter] = meters) -> list[str]:
+        period = house(site_of(given, without_export), NOON, NOON + HOUR, found)
+        return [note.meter_id for note in notes(given, [period])]
+
+    assert noted("a") == ["a"]
+    assert noted() == []
+    assert noted("a", given=meters[:1]) == []
+
+
 def test_parents_that_do_not_fit_are_noted() -> None:
     meters = [meter("a", None, "x"), meter("b", None, "c"), meter("c", None, "b")]
 
@@ -319,8 +328,7 @@ def test_periods_of_a_house_add_up_also_on_a_day_of_23_hours(
     meters = read(solar_house)
 
     def found(unit: Unit) -> list[HousePeriod]:
-        moments = edges(unit, MIDNIGHT, end, BERLIN)
-        return between(solar_house, meters, moments, BERLIN, now=end)
+        return HouseEnergy(solar_house, meters, BERLIN, end).periods(unit, MIDNIGHT, end)
 
     days, hours = found(Unit.DAY), found(Unit.HOUR)
 
@@ -343,7 +351,7 @@ def test_the_running_day_of_a_house_is_compared_with_the_one_before(
 ) -> None:
     noon = MIDNIGHT + timedelta(hours=35)  # of the day of 23 hours
 
-    found = compare(solar_house, read(solar_house), Unit.DAY, noon, BERLIN)
+    found = HouseEnergy(solar_house, read(solar_house), BERLIN, noon).compare(Unit.DAY)
 
     assert found.now.start.day == 29
     assert found.now.balance.consumption == pytest.approx(11 * 0.6, abs=0.11)
@@ -372,8 +380,7 @@ def test_a_meter_that_is_silent_is_a_gap_and_not_nothing(solar_house: peewee.Dat
     solar_house.execute_sql("DELETE FROM rollup WHERE meter = 2")
 
     meters, now = read(solar_house), since + 22 * HOUR
-    moments = edges(Unit.DAY, since, since + HOUR, BERLIN)
-    (day,) = between(solar_house, meters, moments, BERLIN, now)
+    (day,) = HouseEnergy(solar_house, meters, BERLIN, now).periods(Unit.DAY, since, since + HOUR)
 
     assert day.balance.grid is not None
     assert (day.balance.production, day.balance.consumption) == (None, None)
@@ -388,6 +395,10 @@ def test_points_last_until_the_next_and_gaps_stay_gaps() -> None:
     assert resampled(ts, [1.0, 2.0, 3.0, 4.0, 5.0], 0.0, 10.0, 9) == [
         1.0, 2.0, 3.0, None, None, None, 4.0, 5.0, None,
     ]  # fmt: skip
+
+
+def test_a_point_that_begins_before_the_slices_counts_for_what_lies_in_them() -> None:
+    assert resampled([-5.0, 1.0, 7.0], [4.0, 10.0, 10.0], 0.0, 12.0, 1) == [9.5]
 
 
 @given(

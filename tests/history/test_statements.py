@@ -1,5 +1,6 @@
 """Statements: their figures, what is remarked, and that they can be verified for ever."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,17 @@ from history.readings_table import Writer
 from history.retention import Keep, Retention
 from history.rollups.replacements import replace_meter
 from history.rollups.rollups import Rollups
-from history.statements import Check, Correction, Gap, Item, Register, Statement, Swap, statement
+from history.statements import (
+    Check,
+    Correction,
+    Gap,
+    Item,
+    Register,
+    Statement,
+    Swap,
+    WaitingError,
+    statement,
+)
 from history.tariffs import Tariffs
 from history.utility_readings import UtilityReading, enter
 from tests.support.histories import BERLIN
@@ -106,11 +117,33 @@ def test_a_statement_has_registers_consumption_and_cost(
     assert found.items == (
         Item("energy", "energy", pytest.approx(447), "kWh", 0.333, 148.85),
         Item("standing", "base price", pytest.approx(1), "month", 9.99, 9.99),
-        Item("tax", "VAT", pytest.approx(158.841), "%", 19, 30.18),
+        Item("tax", "VAT", 158.84, "%", 19, 30.18),
         Item("feed_in", "feed-in", pytest.approx(8.94), "kWh", 0, 0.0),
     )
     assert found.total == pytest.approx(148.85 + 9.99 + 30.18)
     assert (found.gaps, found.swaps, found.estimated) == ((), (), 0)
+
+
+def test_a_percentage_is_that_of_the_lines_as_they_are_shown(
+    database: peewee.Database, tmp_path: Path
+) -> None:
+    """Three charges of 10.004 are shown as 10.00 each, and their tax is that of 30.00."""
+    path, charges = tmp_path / "more.toml", ""
+    for name in ("meter", "service", "network"):
+        charges += f"[[tariff.standing]]\nname = '{name}'\nper = 'month'\nprice = 10.004\n"
+    path.write_text(
+        "[[tariff]]\nvalid_from = 2026-01-01\nprice = 0\n"
+        f"{charges}[[tariff.tax]]\nname = 'VAT'\npercent = 50\n"
+    )
+    write(database, BEGIN - HOUR, END + HOUR)
+    roll_up(database)
+
+    found = made(database, Tariffs.load(path))
+
+    shown = {item.name: (item.quantity, item.amount) for item in found.items}
+    assert shown["VAT"] == (30.0, 15.0)
+    assert [shown[name][1] for name in ("meter", "service", "network")] == [10.0, 10.0, 10.0]
+    assert found.total == 45.0
 
 
 def test_without_tariffs_there_is_no_cost(database: peewee.Database) -> None:
@@ -195,6 +228,19 @@ def test_readings_that_a_person_made_void_are_named(database: peewee.Database) -
     assert [(gap.start, gap.end) for gap in found.gaps] == [(local + 2 * HOUR, local + 4 * HOUR)]
 
 
+def test_what_the_utility_counted_before_our_first_reading_is_not_compared(
+    database: peewee.Database,
+) -> None:
+    write(database, BEGIN + 10 * HOUR, SHORT)
+    roll_up(database)
+    for hours, value in ((0, 100.0), (20, 112.0)):
+        enter(database, UtilityReading("1", BEGIN + hours * HOUR, value))
+
+    *_, check = made(database, until=SHORT).checks
+
+    assert (check.by_utility, check.by_meter) == (12, None)
+
+
 def test_readings_of_the_utility_are_compared(database: peewee.Database) -> None:
     write(database, BEGIN - 20 * HOUR, SHORT + HOUR)
     roll_up(database)
@@ -213,6 +259,20 @@ def test_readings_of_the_utility_are_compared(database: peewee.Database) -> None
         pytest.approx(11.9),
         pytest.approx(12.0),
     )
+
+
+@pytest.mark.parametrize(("column", "factor"), [("backfill_from", 1000), ("quarters_from", 1)])
+def test_a_statement_waits_until_an_older_history_is_rolled_up(
+    database: peewee.Database, column: str, factor: int
+) -> None:
+    write(database, BEGIN - HOUR, SHORT + HOUR)
+    roll_up(database)
+
+    for at, is_refused in ((BEGIN, True), (SHORT, False)):
+        value = int(at.timestamp()) * factor
+        run(database, f"UPDATE meters SET {column} = ?", (value,))
+        with pytest.raises(WaitingError) if is_refused else nullcontext():
+            made(database, until=SHORT)
 
 
 # -- the hash ----------------------------------------------------------------------------------

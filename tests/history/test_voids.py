@@ -21,6 +21,7 @@ from history.periods import Unit
 from history.readings_table import Writer
 from history.retention import Keep, Retention
 from history.rollups.levels import ROLLUPS
+from history.rollups.replacements import counters_around
 from history.rollups.rollups import Rollups
 from history.series import series
 from history.tables import read_meters
@@ -64,6 +65,15 @@ def clear(database: peewee.Database) -> None:
 def counted(database: peewee.Database, hours: float = 2) -> float | None:
     (period,) = energy.between(database, "1", [NOON, NOON + timedelta(hours=hours)], UTC_ZONE)
     return period.imported
+
+
+def test_void_readings_are_not_taken_for_what_a_replaced_meter_showed(
+    database: peewee.Database,
+) -> None:
+    write(database, [reading(n * 600, value) for n, value in enumerate((5.0, 99.0, 98.0, 1.0))])
+    set_void(database, 500, 1500)
+
+    assert counters_around(database, "1", at(1000)) == {"energy": (5.0, 1.0)}
 
 
 def test_void_readings_are_out_of_every_sum_and_come_back(database: peewee.Database) -> None:
@@ -211,6 +221,25 @@ def test_people_see_in_the_view_why_a_reading_is_void(database: peewee.Database)
     found = fetch(database, "SELECT energy, void FROM readings ORDER BY ts")
 
     assert [row[1] for row in found] == [None, "a test", None]
+
+
+def test_what_is_netted_after_a_void_goes_on_from_what_was_before_it(
+    database: peewee.Database,
+) -> None:
+    """The flow of void readings is that of no later ones, also within the same roll-up."""
+
+    def both(second: float, exported: float) -> Reading:
+        return reading(second, 5.0, energy_import=40.0, energy_export=exported)
+
+    left = [both(248, 30.0), both(1866, 0.0)]
+    write(database, left)
+    expected = table(database)
+    clear(database)
+
+    write(database, [*left, both(1590, 30.002)])
+    set_void(database, 887, 1591)
+
+    assert table(database) == expected
 
 
 # -- any order ---------------------------------------------------------------------------------

@@ -313,6 +313,8 @@ def test_a_history_moves_to_postgresql(
         (["replace-meter", "9", "2026-11-20"], 1, "meter 9: has no history"),
         (["replace-meter", "1", "2020-01-01"], 1, "meter 1: its history begins later"),
         (["replace-meter", "1", "2026-11-20", "--old", "power=1"], 2, "'power' is not a counter"),
+        (["replace-meter", "1", "2026-11-20", "--old", "energy=nan"], 2, "should be from 0 to"),
+        (["replace-meter", "1", "2026-11-20", "--new", "energy=1e99"], 2, "should be from 0 to"),
         (["void", "--meter", "1", "--from", "2026-11-20"], 2, "--to, --why: is missing"),
         (["void", "--undo"], 2, "--meter, --from, --to: is missing"),
         (

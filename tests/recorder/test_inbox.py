@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.readings import Reading
-from recorder.inbox import Inbox, RejectionLimit
+from recorder.inbox import Inbox, NewMeterLimit, RejectionLimit
 
 START = datetime(2026, 11, 22, 19, 0, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
@@ -50,6 +50,51 @@ def test_made_up_meters_are_limited_and_known_ones_are_not(inbox: Inbox) -> None
     assert take(inbox, "meters/c/reading", '{"power": 1}', now_s=3600) == (1, 0)
 
 
+def flood(inbox: Inbox, count: int = 10) -> int:
+    """Send readings of made-up meters, and return how many were kept."""
+    taken = [take(inbox, f"meters/made-up{n}/reading", '{"power": 1}') for n in range(count)]
+    return sum(readings for readings, _ in taken)
+
+
+@pytest.mark.parametrize(
+    ("topic", "payload"),
+    [
+        ("meters/_bridge/house/info", '{"meters": ["new", "other"]}'),
+        ("meters/new/status", "online"),
+        ("meters/new/info", '{"name": "New"}'),
+    ],
+)
+def test_a_flood_of_made_up_meters_keeps_out_none_that_is_announced(
+    inbox: Inbox, topic: str, payload: str
+) -> None:
+    assert flood(inbox) == 2
+    assert take(inbox, "meters/new/reading", '{"power": 1}') == (0, 1)
+
+    take(inbox, topic, payload)
+
+    assert take(inbox, "meters/new/reading", '{"power": 1}') == (1, 0)
+    assert take(inbox, "meters/unknown/reading", '{"power": 1}') == (0, 1)
+
+
+def test_a_flood_of_made_up_statuses_keeps_out_no_meter_of_a_bridge(inbox: Inbox) -> None:
+    for number in range(10):
+        take(inbox, f"meters/made-up{number}/status", "online")
+    assert flood(inbox) == 4  # two by their status, two without
+
+    take(inbox, "meters/_bridge/house/info", '{"meters": ["1", "2", "3"]}')
+
+    admitted = [take(inbox, f"meters/{each}/reading", '{"power": 1}') for each in (1, 2, 3)]
+    assert admitted == [(1, 0), (1, 0), (0, 1)]
+
+
+def test_announced_meters_are_limited_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recorder.inbox.MOST_ANNOUNCED", 3)
+    limit = NewMeterLimit(["known"], 5)
+    limit.announced_by_bridge(["known", *map(str, range(100))])
+
+    assert list(limit._announced[1]) == ["97", "98", "99"]
+
+
 def test_an_unknown_quantity_is_logged_once(inbox: Inbox, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     for _ in range(3):
@@ -65,6 +110,11 @@ def test_an_unknown_quantity_is_logged_once(inbox: Inbox, caplog: pytest.LogCapt
 )
 def test_topics_of_others_bring_nothing(inbox: Inbox, topic: str) -> None:
     assert take(inbox, topic, "1") == (0, 0)
+
+
+def test_a_number_beyond_the_limit_is_rejected(inbox: Inbox) -> None:
+    for seq, expected in ((2**53, (1, 0)), (2**53 + 1, (0, 1)), (2**63 - 1, (0, 1))):
+        assert take(inbox, "meters/known/reading", f'{{"seq": {seq}, "power": 1}}') == expected
 
 
 def arrived(inbox: Inbox, payload: str, topic: str = "meters/known/reading") -> list[Reading]:

@@ -133,14 +133,23 @@ def journaled(client: PlainClient, history: Path, number: int = 1) -> None:
     """Publish two readings of meter 1, and let a bridge say that it has them in its journal."""
     client.subscribe("meters/_recorder/main/status")
     wait_until(lambda: client.payloads[-1:] == ["online"], what="the recorder's subscriptions")
-    client.messages.clear()
     client.publish("meters/1/reading", reading(number).encode())
     meters = {"1": Replayed(after=0, upto=number, sent=[(number, number)], oldest=number)}
-    answer = ReplayAnswer(recorder="main", request="r", meters=meters)
-    client.publish("meters/_bridge/b/replayed", answer.encode())
+    answer_as_bridge(client, meters)
     wait_until(lambda: rows(history, "SELECT bridge FROM meters WHERE name = '1'") == [("b",)])
     client.publish("meters/1/reading", reading(number + 1).encode())
     wait_until(lambda: stored(history) == [number, number + 1])
+
+
+def answer_as_bridge(client: PlainClient, meters: dict[str, Replayed]) -> None:
+    """Come online as bridge b, and answer the request of the recorder."""
+    client.subscribe("meters/_bridge/b/replay")
+    client.publish("meters/_bridge/b/status", "online")
+    topic = "meters/_bridge/b/replay"
+    requests = wait_until(lambda: [m for m in list(client.messages) if m.topic == topic])
+    request = json.loads(requests[-1].payload)["request"]
+    answer = ReplayAnswer(recorder="main", request=request, meters=meters)
+    client.publish("meters/_bridge/b/replayed", answer.encode())
 
 
 def test_a_reading_that_a_journal_has_waits_and_is_committed_with_one_that_may_not_wait(
@@ -192,7 +201,7 @@ def test_readings_that_wait_are_no_gap(
         client.publish("meters/1/reading", reading(4).encode())  # 3 is missing
         client.publish("meters/esp1/reading", reading(0, "esp1").encode())
         wait_until(lambda: 4 in stored(history))
-        client.subscribe("meters/_bridge/b/replay")
+        client.messages.clear()
         client.publish("meters/1/reading", reading(3).encode())
         client.publish("meters/1/reading", reading(5).encode())
 
@@ -238,18 +247,20 @@ def test_trouble_with_the_answer_of_a_bridge_is_in_the_info(
     wait_until(lambda: stored(history) == [1])
     execute(history, f"CREATE TRIGGER full BEFORE UPDATE OF bridge ON meters BEGIN {FULL}; END")
     client.subscribe("meters/_recorder/main/info")
-    answer = ReplayAnswer(
-        recorder="main",
-        request="r",
-        meters={"1": Replayed(after=0, upto=1, sent=[(1, 1)], oldest=1)},
-    )
 
-    client.publish("meters/_bridge/b/replayed", answer.encode())
+    answer_as_bridge(client, {"1": Replayed(after=0, upto=1, sent=[(1, 1)], oldest=1)})
 
-    wait_until(lambda: "disk is full" in (json.loads(client.payloads[-1])["trouble"] or ""))
+    wait_until(lambda: "disk is full" in (trouble_of(client) or ""))
     execute(history, "DROP TRIGGER full")
-    wait_until(lambda: json.loads(client.payloads[-1])["trouble"] is None)
+    wait_until(lambda: trouble_of(client) is None)
     recorder.wait_for("works again after")
+
+
+def trouble_of(client: PlainClient) -> str | None:
+    """Return the trouble in the last info of the recorder."""
+    infos = [m.payload for m in list(client.messages) if m.topic == "meters/_recorder/main/info"]
+    trouble: str | None = json.loads(infos[-1])["trouble"]
+    return trouble
 
 
 def test_what_a_troubled_recorder_could_not_store_comes_again(

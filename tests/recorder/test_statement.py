@@ -14,6 +14,7 @@ from history.database import migrate, open_database
 from history.readings_table import Writer
 from history.rollups.replacements import replace_meter
 from history.rollups.rollups import Rollups
+from service import __version__
 from tests.recorder.test_commands import HISTORY, Run, run, sql
 from tests.support.histories import BERLIN
 from tests.support.parts import CHROMIUM_OPTIONS, require
@@ -73,6 +74,18 @@ def test_a_page_shows_registers_costs_and_what_is_remarkable(run: Run, tmp_path:
         assert shown in text
 
 
+def test_the_share_of_a_yearly_charge_can_be_multiplied_by_hand(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tariffs.toml").write_text(
+        TARIFFS.replace('"day"', '"year"').replace("0.5", "1200")
+    )
+    run("statement", *OCTOBER, "--meter", "1", "--output", "out.html")
+
+    page = (tmp_path / "out.html").read_text().partition("<script")[0]
+    row = re.findall(r"<td>Base.*?</td>(.*?)</tr>", page)[0]
+    quantity, price, amount = re.findall(r'class="number">([0-9.,]+)', row)
+    assert round(float(quantity) * float(price.replace(",", "")), 2) == float(amount) == 6.58
+
+
 @pytest.mark.parametrize("form", ["html", "csv", "json"])
 def test_a_file_is_verified_by_the_history(run: Run, tmp_path: Path, form: str) -> None:
     name = f"out.{form}"
@@ -111,6 +124,52 @@ def test_a_changed_history_is_named(run: Run, history: Path) -> None:
     assert result.code == 1
     assert "the history has changed since: energy" in result.out
     assert "imported 48.0 is now 49.0 kWh" in result.out
+
+
+def test_a_new_name_is_no_change_of_the_file(run: Run) -> None:
+    run("statement", *OCTOBER, "--meter", "1", "--output", "out.html")
+    run("meter", "1", "--name", "Attic", "--serial", "4711")
+
+    result = run("statement", "--verify", "out.html")
+
+    assert result.code == 1
+    assert "the history has changed since: name and serial number" in result.out
+    assert "text was changed" not in result.out
+
+
+def test_what_tiers_counted_before_a_period_is_part_of_what_it_rests_on(
+    run: Run, tmp_path: Path, history: Path
+) -> None:
+    tiers = "\n[[tariff.tier]]\nup_to = 20\nper = 'month'\nprice = 0.1\n"
+    (tmp_path / "tariffs.toml").write_text(TARIFFS.split("[[tariff.st")[0] + tiers)
+    second_day = ("--from", "2026-10-02", "--to", "2026-10-03", "--meter", "1")
+    run("statement", *second_day, "--output", "out.html")
+    same = run("statement", "--verify", "out.html")
+    sql(history, "UPDATE rollup SET delta = delta - 900 WHERE meter = 1 AND level IN (15, 60) "
+        f"AND bucket = {int(BEGIN.timestamp())}")  # fmt: skip
+    changed = run("statement", "--verify", "out.html")
+
+    assert same.code == 0
+    assert changed.code == 1
+    assert "the history has changed since: energy before, for its tiers" in changed.out
+
+
+@pytest.mark.parametrize("form", ["html", "json"])
+def test_a_file_of_another_version_is_compared_by_its_figures(
+    run: Run, tmp_path: Path, form: str
+) -> None:
+    path = tmp_path / f"out.{form}"
+    run("statement", *OCTOBER, "--meter", "1", "--format", form, "--output", path.name)
+    older = path.read_text().replace(f'"version":"{__version__}"', '"version":"0.0.9"')
+    older = older.replace(f'"version": "{__version__}"', '"version": "0.0.9"')
+    path.write_text(older)
+    untouched = run("statement", "--verify", path.name)
+    path.write_text(older.replace("12.0", "11.0"))
+    touched = run("statement", "--verify", path.name)
+
+    assert (untouched.code, touched.code) == (0, 1)
+    assert "was made by version 0.0.9" in untouched.out
+    assert "its text was changed after it was made: items" in touched.out
 
 
 def test_a_landlord_gets_a_file_for_each_meter_and_a_table_of_all(run: Run, tmp_path: Path) -> None:
@@ -152,6 +211,26 @@ def test_the_house_has_its_figures_beside_the_statement_of_its_bill(
         assert [each["meter_id"] for each in found["statements"]] == ["1"]
 
 
+@pytest.mark.parametrize(
+    ("since", "until", "why"),
+    [
+        ("2026-09-01", "2026-09-02", "There are no readings in the period"),
+        ("2026-10-02", "2026-10-03", "The tariff has no prices in the period yet"),
+    ],
+)
+def test_a_total_that_is_not_known_has_a_reason(
+    run: Run, tmp_path: Path, since: str, until: str, why: str
+) -> None:
+    valid_from = "2026-01-01" if since < "2026-10" else "2027-01-01"
+    (tmp_path / "tariffs.toml").write_text(TARIFFS.replace("2026-01-01", valid_from))
+    run("statement", "--from", since, "--to", until, "--meter", "1", "--output", "out.html")
+
+    page = (tmp_path / "out.html").read_text().partition("<script")[0]
+
+    assert "not known</td>" in page
+    assert why in page
+
+
 def test_another_tariff_is_chosen_by_its_name(run: Run) -> None:
     result = run("statement", *OCTOBER, "--format", "json", "--meter", "1", "--tariff", "other")
 
@@ -166,6 +245,32 @@ def test_without_tariffs_a_statement_has_energy_alone(run: Run, tmp_path: Path) 
 
     assert "<h2>Cost</h2>" not in (tmp_path / "out.html").read_text()
     assert run("statement", "--verify", "out.html").code == 0
+
+
+def test_a_name_is_no_formula_to_a_spreadsheet(run: Run, tmp_path: Path) -> None:
+    run("meter", "1", "--name", "=HYPERLINK(1)")
+    run("statement", *OCTOBER, "--format", "csv", "--output", "out.csv")
+
+    with (tmp_path / "out.csv").open() as file:
+        names = {row["value"] for row in csv.DictReader(file) if row["kind"] == "name"}
+    assert names == {"'=HYPERLINK(1)", "2"}
+    assert run("statement", "--verify", "out.csv").code == 0
+
+
+@pytest.mark.parametrize("form", ["html", "csv", "json"])
+def test_a_history_without_meters_has_no_statements(
+    run: Run, tmp_path: Path, history: Path, form: str
+) -> None:
+    history.unlink()
+    database = open_database(f"sqlite:///{history}")
+    migrate(database)
+    database.close()
+
+    result = run("statement", *OCTOBER, "--format", form, "--output", "out")
+
+    assert result.code == 1
+    assert "there are no meters in the history" in result.err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from service.mqtt import MqttClient, Subscription
 from service.settings import Settings
 from tests.support.parts import Part, free_port, listens, require, wait_until
+from tests.support.slow_broker import SlowBroker
 
 STAYS_ONLINE = """
 from service.mqtt import MqttClient
@@ -67,7 +68,7 @@ def clients() -> Iterator[Callable[..., MqttClient]]:
 def subscribed(client: MqttClient) -> MqttClient:
     """Wait until the broker has confirmed what a client subscribes to: only then it delivers."""
     assert client.wait_connected(10)
-    wait_until(lambda: not client._requested, what="the subscriptions")
+    wait_until(lambda: client.subscribed, what="the subscriptions")
     return client
 
 
@@ -133,13 +134,30 @@ def test_a_listener_that_is_not_a_broker_is_reported(
             server.shutdown()
 
 
+def test_a_client_is_subscribed_when_the_broker_has_acknowledged_that(
+    clients: Callable[..., MqttClient],
+) -> None:
+    with SlowBroker() as broker:
+        subscriptions = (Subscription("meters/#", 0),)
+        client = clients(broker.port, "patient", subscriptions=subscriptions)
+        assert broker.subscribed.wait(30)
+        assert client.wait_connected(30)
+        assert not client.subscribed
+
+        broker.acknowledge()
+
+        wait_until(lambda: client.subscribed)
+        client.stop()
+
+
 def test_two_programs_with_one_client_id_log_why_they_lose_their_connections(
     clients: Callable[..., MqttClient], port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
-        clients(port, "twin")
+        clients(port, "twin-with-a-secret")
 
-    wait_until(lambda: "check that no other program has the client id twin" in caplog.text, 20)
+    wait_until(lambda: "check that no other program runs with a copy of this" in caplog.text, 20)
+    assert "twin" not in caplog.text
 
 
 def test_the_last_will_publishes_that_a_killed_service_is_offline(

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -143,3 +144,15 @@ class Part:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.stop()
+
+
+@contextmanager
+def simulated_gateway(
+    directory: Path, units: str, **settings: object
+) -> Iterator[dict[str, object]]:
+    """Run a gateway with simulated meters, and give the settings of a bridge that reads them."""
+    port = free_port()
+    arguments = ("--port", str(port), "--units", units)
+    with Part.module("simulator", *arguments, directory=directory, **settings):
+        wait_until(lambda: listens(port), what="the simulator")
+        yield {"MODBUS_HOST": "127.0.0.1", "MODBUS_PORT": port, "METER_IDS": units}

@@ -57,8 +57,16 @@ class Pipeline:
     Each part has a directory of its own; that of the recorder is a small disk, if run by root.
     """
 
-    def __init__(self, directory: Path, broker: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        broker: str,
+        *,
+        small_disk: bool = True,
+        journal_s: float = JOURNAL_S,
+    ) -> None:
         self.directory = directory
+        self._journal_s = journal_s
         self.meters = Meters()
         self.mqtt = free_port()
         self.kind = broker
@@ -66,7 +74,7 @@ class Pipeline:
         self.clock = directory / "clock"
         self.set_clock(0)
         self.history.parent.mkdir(parents=True)
-        self.disk = mount(self.history.parent, DISK_BYTES)
+        self.disk = small_disk and mount(self.history.parent, DISK_BYTES)
         self.log = Part(
             *(require("mosquitto_sub"), "-p", str(self.mqtt), "-i", "log", "-c", "-q", "1"),
             *("-t", "meters/+/reading"),
@@ -96,7 +104,7 @@ class Pipeline:
                 "METER_IDS": ",".join(map(str, METERS)),
                 "POLL_INTERVAL": INTERVAL_S,
                 "QUANTITIES": "power,energy",
-                "JOURNAL_INTERVAL": JOURNAL_S,
+                "JOURNAL_INTERVAL": self._journal_s,
             }
         if name != "broker" and _FAKETIME:
             settings |= {

@@ -73,9 +73,12 @@ def test_every_quantity_is_listed() -> None:
     assert {name for name in BY_NAME if f"`{name}`" not in page} == set()
 
 
+PARTS_OF_PAGES = ("/static/", "/assets/", "/docs/", "/offline", "/service-worker.js")
+
+
 def test_every_endpoint_is_explained() -> None:
     rules = {rule.rule for rule in create_app(WebSettings()).url_map.iter_rules()}
-    parts_of_pages = {rule for rule in rules if rule.startswith(("/static/", "/docs/"))}
+    parts_of_pages = {rule for rule in rules if rule.startswith(PARTS_OF_PAGES)}
 
     assert {rule for rule in rules - parts_of_pages if f"`{rule}`" not in EVERYTHING} == set()
 

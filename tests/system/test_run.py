@@ -1,23 +1,34 @@
 """`meterflow run`: all parts together, each line with a name, nothing left behind."""
 
 import io
+import json
 import signal
 import socket
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
-from meterflow.parts import Choice, parts
+from meterflow.parts import Choice
 from meterflow.parts import Part as Program
 from meterflow.run import claimed_port
 from meterflow.settings import RunSettings
 from meterflow.supervisor import Supervisor
 from service.errors import SettingsError
-from tests.support.parts import Part, free_port, listens, require, wait_until
+from tests.support.parts import (
+    Part,
+    free_port,
+    listens,
+    require,
+    simulated_gateway,
+    wait_until,
+)
 
 TICKS = "import time\nwhile True: print('tick', flush=True); time.sleep(0.02)"
 STUBBORN = (
@@ -135,25 +146,21 @@ def test_two_that_start_at_the_same_time_use_different_ports_for_their_meters() 
         assert again == preferred
 
 
-def test_without_a_gateway_simulated_meters_are_read(
+@pytest.mark.parametrize(
+    ("given", "demo"),
+    [({}, True), ({"MODBUS_HOST": "gateway.lan"}, False), ({"METERS_FILE": "mine.toml"}, False)],
+)
+def test_the_demo_is_shown_where_no_gateway_is_configured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str], demo: bool
+) -> None:
+    assert choice(monkeypatch, tmp_path, **given).demo is demo
+
+
+def test_meters_without_a_gateway_are_a_mistake_and_no_demo(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    beside, after = parts(choice(monkeypatch, tmp_path, METER_IDS="4, 5 # two"), 5021)
-
-    assert beside[1].arguments[-4:] == ("--port", "5021", "--units", "4,5")
-    assert after[1].environment["MODBUS_HOST"] == "127.0.0.1"
-    assert after[1].environment["MODBUS_PORT"] == "5021"
-    assert after[1].environment["POLL_INTERVAL"] == "1"
-
-
-@pytest.mark.parametrize("given", [{"MODBUS_HOST": "gateway.lan"}, {"METERS_FILE": "mine.toml"}])
-def test_with_a_gateway_nothing_is_simulated_and_nothing_overridden(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str]
-) -> None:
-    beside, after = parts(choice(monkeypatch, tmp_path, **given), 5021)
-
-    assert [part.name for part in beside + after] == ["web", "recorder", "gateway_bridge"]
-    assert not any(part.environment for part in beside + after)
+    with pytest.raises(SettingsError, match="METER_IDS is set, but MODBUS_HOST"):
+        choice(monkeypatch, tmp_path, METER_IDS="4, 5 # two")
 
 
 @pytest.fixture
@@ -184,13 +191,40 @@ def nobody_listens(ports: dict[str, int]) -> bool:
 def test_one_command_brings_readings_into_the_history_and_ctrl_c_ends_it(
     everything: Part, ports: dict[str, int], tmp_path: Path
 ) -> None:
-    wait_until(lambda: stored(tmp_path / "energy_meters.db") >= 3, 30)
+    wait_until(lambda: stored(tmp_path / "demo" / "energy_meters.db") >= 3, 30)
 
     assert everything.stop(signal.SIGINT) == 0
 
     assert nobody_listens(ports)
     assert "ended" not in everything.output
     assert "Traceback" not in everything.output
+
+
+def test_the_demo_has_a_past_year_and_leaves_no_trace_in_a_real_history(
+    everything: Part, ports: dict[str, int], tmp_path: Path
+) -> None:
+    everything.wait_for("the past year of the demo's meters is stored", 60)
+    everything.wait_for(f"open http://localhost:{ports['HTTP_PORT']} in a browser")
+    begin = f"{datetime.now(UTC) - timedelta(days=365):%FT%TZ}"
+    days = pages(ports, f"/site/energy?period=day&from={begin}")["periods"]
+    assert everything.stop(signal.SIGINT) == 0
+
+    assert len(days) == 366
+    assert all(day["consumption"] > 0 and day["cost"] is not None for day in days[1:-1])
+    assert not (tmp_path / "energy_meters.db").exists()
+
+    with (
+        simulated_gateway(tmp_path, "1") as modbus,
+        Part.module("meterflow", directory=tmp_path, **modbus, **ports) as real,
+    ):
+        wait_until(lambda: stored(tmp_path / "energy_meters.db") >= 1, 30)
+        assert [meter["meter_id"] for meter in pages(ports, "/meters/")] == ["1"]
+        assert real.stop(signal.SIGINT) == 0
+
+
+def pages(ports: dict[str, int], path: str) -> Any:
+    with urlopen(f"http://127.0.0.1:{ports['HTTP_PORT']}{path}", timeout=10) as answer:
+        return json.load(answer)
 
 
 def test_nothing_is_left_behind_when_the_command_itself_is_killed(

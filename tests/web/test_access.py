@@ -1,7 +1,9 @@
 """Who may do what: logins, tokens, and the one check of pages, REST, `/ws` and Socket.IO."""
 
 import contextlib
+import errno
 import http.client
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -38,6 +40,8 @@ OPEN = {
     "/healthz",
     "/login",
     "/logout",
+    "/offline",
+    "/service-worker.js",
     "/static/<path:filename>",
     "/assets/<names>.<content_hash>.<kind>",
 }
@@ -228,6 +232,18 @@ def test_a_forged_or_foreign_cookie_opens_nothing(
     assert client.get("/meters/").status_code == 401
 
 
+@pytest.mark.parametrize("value", ["\xff\xfe", "", "\xe9.x.y", '"', "a; meterflow_session=\x80"])
+def test_a_cookie_that_is_no_text_opens_nothing_and_is_no_error(
+    client: FlaskClient, value: str
+) -> None:
+    plain = client.application.test_client(use_cookies=False)
+    cookie = {"HTTP_COOKIE": f"{COOKIE}={value}"}
+
+    assert plain.get("/meters/", environ_overrides=cookie).status_code == 401
+    assert plain.get("/socket.io/?EIO=4", environ_overrides=cookie).status_code == 401
+    assert "Log in" in plain.get("/login", environ_overrides=cookie).text
+
+
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
@@ -249,6 +265,39 @@ def test_no_header_opens_the_service(
         )
         assert answer.status_code in (302, 401, 421)
         assert answer.status_code != 302 or answer.location == "/login?next=/meters/"
+
+
+def test_the_key_of_sessions_is_on_the_disk_before_it_has_its_name(
+    client: FlaskClient, users_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bytes] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda n: (synced.append(_content(n)), sync(n)))
+
+    log_in(client, "anna")
+
+    secret = users_file.with_name("web-secret")
+    assert synced == [secret.read_bytes()]
+    assert {each.name for each in users_file.parent.iterdir()} == {"web-users", secret.name}
+
+
+def _content(descriptor: int) -> bytes:
+    return Path(f"/proc/self/fd/{descriptor}").read_bytes()
+
+
+def test_a_key_that_cannot_be_made_opens_no_session_and_leaves_nothing(
+    client: FlaskClient, users_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+
+    answer = log_in(client, "anna")
+
+    assert answer.status_code == 503
+    assert "web-secret: Operation not permitted; sessions need this file" in answer.text
+    assert [each.name for each in users_file.parent.iterdir()] == ["web-users"]
 
 
 @pytest.mark.parametrize("content", ["", "short"])

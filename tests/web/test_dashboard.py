@@ -38,7 +38,7 @@ STATIC = ROOT / "web" / "static"
 DESK = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 MOST_BYTES = 75_000
-MOST_REQUESTS = 10
+MOST_REQUESTS = 15
 THREE_PHASES = {
     "voltage_l1": 231.25, "voltage_l2": 229.5, "voltage_l3": 230.75,
     "current_l1": 3.5, "current_l2": 1.25, "current_l3": 0.5,

@@ -319,6 +319,16 @@ def test_invalid_requests_for_peaks_are_refused(make: Make, path: str, status: i
     assert make().get(path).status_code == status
 
 
+def test_csv_has_what_each_way_of_billing_counts(make: Make) -> None:
+    lines = make().get(f"/meters/1/energy?{MARCH}&counters=true&format=csv").text.splitlines()
+
+    assert lines[0] == (
+        "from,to,imported,exported,cost,uncovered,per_phase_imported,per_phase_exported,"
+        "netted_imported,netted_exported"
+    )
+    assert lines[1].endswith("+01:00,23.5,,,,23.5,,,")
+
+
 def test_energy_comes_as_csv_that_is_sent_again_only_when_it_has_changed(make: Make) -> None:
     client = make()
     answer = client.get(f"/meters/1/energy?{MARCH}", headers={"Accept": "text/csv"})

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from contract.readings import Reading
 from web.latest import MOST_METERS, Latest, Message, Update
+from web.relay import Delivery, MeterReader
 
 NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 
@@ -52,6 +54,35 @@ def test_reading_that_is_not_newer_is_not_an_update(ts: str) -> None:
     newest = latest.newest("1")
     assert newest
     assert newest.values == {"power": 5.0}
+
+
+def test_reading_that_is_live_and_stored_is_sent_once() -> None:
+    """The history keeps milliseconds, and devices may send microseconds."""
+    frames = Frames()
+    reader = MeterReader(frames, "1")  # type: ignore[arg-type]
+    stored = Reading("1", NOW.replace(microsecond=123_000), {"power": 1.0})
+    received_again = message("meters/1/reading", reading("2026-11-22T12:00:00.123456Z"))
+    next_one = message("meters/1/reading", reading("2026-11-22T12:00:00.124Z", 2))
+    latest = Latest()
+
+    reader.send_first(stored)
+    for each in (received_again, next_one):
+        for update in latest.handle(each):
+            reader.deliver(Delivery(update))
+
+    assert [json.loads(text)["power"] for text in frames.texts] == [1, 2]
+
+
+class Frames:
+    """Stands in for a WebSocket, and keeps the text of each frame."""
+
+    def __init__(self) -> None:
+        self.sock = self
+        self.texts: list[bytes] = []
+
+    def append(self, frame: bytes) -> bool:
+        self.texts.append(frame[2:])
+        return True
 
 
 def test_meter_whose_clock_was_ahead_is_live_again_once_it_is_right() -> None:

@@ -30,7 +30,9 @@ def test_the_addresses_of_one_ipv6_network_count_as_one() -> None:
     assert connections.admit("2001:db8:0:1::1") is None
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.7"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.7", "::ffff:10.0.0.7"]
+)
 def test_this_machine_and_trusted_proxies_are_limited_in_all_alone(address: str) -> None:
     connections = Connections(300, [ip_network("10.0.0.0/24"), ip_network("fd00::/8")])
 

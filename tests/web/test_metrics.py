@@ -10,15 +10,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.subscribe
 import pytest
 from prometheus_client import Metric, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
 from contract.quantities import BY_NAME, DEFAULT_SET
-from tests.support.parts import ROOT, Part, free_port, listens, require, wait_until
+from tests.support.parts import (
+    ROOT,
+    Part,
+    free_port,
+    listens,
+    require,
+    simulated_gateway,
+    wait_until,
+)
 from web.latest import Latest, Message
-from web.metrics import SILENT_S, Scrape
+from web.metrics import OF_RECORDERS, SILENT_S, Scrape
 
 DASHBOARD = ROOT / "deploy/grafana/dashboards/meterflow.json"
 PROMETHEUS = ROOT / "deploy/prometheus"
@@ -29,7 +38,7 @@ class Site:
     """Everything that `meterflow run` starts."""
 
     def __init__(self) -> None:
-        self.http = free_port()
+        self.http, self.mqtt = free_port(), free_port()
 
     def get(self, path: str, accept: str = "*/*") -> tuple[str, str]:
         """Return the content type and the body of a page."""
@@ -46,8 +55,13 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     found = Site()
-    settings = {"HTTP_PORT": found.http, "MQTT_PORT": free_port(), "COMMIT_INTERVAL": 0}
-    with Part.module("meterflow", "run", directory=tmp_path_factory.mktemp("site"), **settings):
+    settings = {"HTTP_PORT": found.http, "MQTT_PORT": found.mqtt, "COMMIT_INTERVAL": 0}
+    settings["POLL_INTERVAL"] = 1
+    directory = tmp_path_factory.mktemp("site")
+    with (
+        simulated_gateway(directory, "1,2,3") as modbus,
+        Part.module("meterflow", "run", directory=directory, **settings, **modbus),
+    ):
         wait_until(lambda: listens(found.http), what="the pages")
         wait_until(lambda: len(values(found.scrape(), "meterflow_power_watts")) == 3)
         wait_until(lambda: values(found.scrape(), "meterflow_bridge_online"))
@@ -211,6 +225,25 @@ def test_no_info_makes_a_scrape_invalid() -> None:
     assert all(len(label) < 500 for label in next(iter(requests)))
 
 
+def test_messages_that_wait_for_a_commit_are_shown_beside_all_that_are_not_stored() -> None:
+    families = scrape(("_recorder/main/info", {"queue": 12, "waiting": 9}))
+
+    assert values(families, "meterflow_recorder_queued_messages") == {("main",): 12}
+    assert values(families, "meterflow_recorder_waiting_messages") == {("main",): 9}
+
+
+def test_every_number_of_a_recorders_info_has_a_metric(site: Site) -> None:
+    families = site.scrape()
+    message = paho.mqtt.subscribe.simple("meters/_recorder/main/info", port=site.mqtt)
+    info = json.loads(message.payload)
+
+    numbers = {key for key, value in info.items() if isinstance(value, int)}
+    shown = {name for name in families if values(families, name).keys() == {("main",)}}
+    assert {"queue", "waiting", "stored"} <= numbers
+    assert numbers <= {figure.key for figure in OF_RECORDERS}
+    assert {f"meterflow_recorder_{figure.metric}" for figure in OF_RECORDERS} <= shown
+
+
 # -- the files of deploy/ -----------------------------------------------------------------------
 
 
@@ -287,7 +320,11 @@ def test_prometheus_answers_every_query_of_the_dashboard(site: Site, tmp_path: P
     configuration = configuration.replace("15s", "1s").replace(":8000", f":{site.http}")
     (tmp_path / "prometheus.yml").write_text(configuration)
     (tmp_path / "meterflow.rules.yml").write_text((PROMETHEUS / "meterflow.rules.yml").read_text())
-    arguments = ("--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{port}")
+    arguments = (
+        "--config.file=prometheus.yml",
+        "--storage.tsdb.path=data",
+        f"--web.listen-address=127.0.0.1:{port}",
+    )
 
     def answer(query: str) -> list[Any]:
         url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': query})}"

@@ -92,21 +92,22 @@ def test_javascript_client_learns_that_there_is_no_such_namespace(site: Site, st
 
 
 @pytest.mark.parametrize("transports", [None, ["polling"], ["websocket"]], ids=str)
-def test_python_client_receives_every_reading_in_order_and_once(
+def test_python_client_receives_every_reading_once(
     site: Site, transports: list[str] | None
 ) -> None:
+    """The client handles each message in a thread of its own, so that their order may change."""
     meter = f"py-{transports[0] if transports else 'defaults'}"
     received: list[float] = []
     client = socketio.Client()
     client.on("message", lambda message: received.append(message["payload"]["power"]))
     client.connect(site.url, transports=transports)
-    client.call("subscribe", f"meters/{meter}/reading", timeout=5)
+    client.call("subscribe", f"meters/{meter}/reading", timeout=30)
     for n in range(50):
         site.read(meter, n)
     wait_until(lambda: len(received) >= 50, what="50 readings")
     client.disconnect()
 
-    assert received == list(range(50))
+    assert sorted(received) == list(range(50))
 
 
 def test_ws_client_receives_the_stored_reading_and_every_live_one(site: Site, start: Start) -> None:

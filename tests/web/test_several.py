@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -48,7 +50,7 @@ class Several(Site):
         super().__init__(directory, stack)
         ports = {"8000": self.http, "8001": free_port()}
         self.second = self.start("web", HTTP_PORT=ports["8001"])
-        wait_until(lambda: listens(ports["8001"]), what="the second web service")
+        wait_until(lambda: is_ready(ports["8001"]), what="the second web service")
         self.proxy = free_port()
         self.log = directory / "access.log"
         text = CONFIGURATION.format(
@@ -62,6 +64,18 @@ class Several(Site):
     def backends(self) -> list[str]:
         """Return which service served each of the requests that have ended."""
         return self.log.read_text().split()
+
+
+def is_ready(port: int) -> bool:
+    """Return whether a web service receives what is published."""
+    try:
+        urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30).close()
+    except HTTPError as error:
+        error.close()
+        return False
+    except OSError:
+        return False
+    return True
 
 
 def upstream(method: str, ports: dict[str, int]) -> str:

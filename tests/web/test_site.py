@@ -1,5 +1,6 @@
 """/site/ as a client sees it: a solar house, its figures, and what is wrong with its meters."""
 
+import csv
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -151,6 +152,7 @@ def test_the_house_costs_the_same_where_its_meters_are_left_out(
 
     whole = client.get("/site/energy").json
     alone = client.get("/site/energy?meters=false").json
+    table = client.get("/site/energy?meters=false&format=csv").text
     parts(client).history.close()
 
     known = [period for period in whole["periods"] if period["imported"] is not None]
@@ -159,6 +161,27 @@ def test_the_house_costs_the_same_where_its_meters_are_left_out(
     for period in whole["periods"]:
         del period["meters"]
     assert alone["periods"] == whole["periods"]
+    assert "pump" not in table
+
+
+@pytest.mark.usefixtures("solar_house")
+def test_the_energy_of_the_house_comes_as_csv_with_columns_for_each_meter(
+    client: FlaskClient, now: datetime
+) -> None:
+    path = "/site/energy?period=day&to=" + now.strftime("%Y-%m-%dT00:00:00Z")
+    days = client.get(path).json["periods"]
+    answer = client.get(path, headers={"Accept": "text/csv"})
+    again = client.get(
+        path, headers={"Accept": "text/csv", "If-None-Match": answer.headers["ETag"]}
+    )
+
+    lines = list(csv.DictReader(answer.text.splitlines()))
+    assert [line["from"] for line in lines] == [day["from"] for day in days]
+    assert lines[-1]["consumption"] == str(days[-1]["consumption"])
+    assert lines[-1]["pump_imported"] == str(days[-1]["meters"]["pump"]["imported"])
+    assert lines[-1]["main_rest"] == str(days[-1]["meters"]["main"]["rest"])
+    assert lines[-1]["cost"] == ""
+    assert again.status_code == 304
 
 
 @pytest.mark.usefixtures("solar_house")

@@ -14,9 +14,10 @@ from urllib.request import Request, urlopen
 import pytest
 import socketio
 import websocket
+from engineio.packet import PING, Packet
 
 from tests.support.parts import Part, free_port, listens, wait_until
-from tests.web.test_live import Site
+from tests.web.test_live import Site, clients
 from web.websockets import BURST_MESSAGES
 
 CLOSED = (websocket.WebSocketException, OSError)
@@ -38,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def client(site: Site) -> Iterator[websocket.WebSocket]:
     """A WebSocket that has connected to the namespace."""
     connection = websocket.create_connection(f"ws://127.0.0.1:{site.http}{PATH}websocket")
-    connection.settimeout(10)
+    connection.settimeout(30)
     assert connection.recv().startswith("0{")
     connection.send("40")
     assert connection.recv().startswith("40{")
@@ -48,7 +49,7 @@ def client(site: Site) -> Iterator[websocket.WebSocket]:
 
 def is_ended(client: websocket.WebSocket) -> bool:
     """Read until the end of the connection; fails where it does not come."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     with contextlib.suppress(*CLOSED):
         while time.monotonic() < deadline:
             if client.recv() == "":
@@ -61,7 +62,7 @@ def serves(site: Site) -> bool:
     with site.browser() as browser:
         browser.subscribe("meters/well/reading")
         site.read("well", time.time() % 1000)
-        return bool(wait_until(lambda: browser.payloads("meters/well/reading"), 5))
+        return bool(wait_until(lambda: browser.payloads("meters/well/reading")))
 
 
 NONSENSE = [
@@ -92,7 +93,7 @@ def test_nonsense_ends_a_session_of_polling(site: Site, text: str) -> None:
 
 def opened(site: Site) -> str:
     """Open a session of long-polling and connect to the namespace; return its id."""
-    with urlopen(f"{site.url}{PATH}polling", timeout=5) as answer:
+    with urlopen(f"{site.url}{PATH}polling", timeout=30) as answer:
         sid = str(json.loads(answer.read()[1:])["sid"])
     assert post(site, sid, "40") == 200
     return sid
@@ -101,7 +102,7 @@ def opened(site: Site) -> str:
 def post(site: Site, sid: str, body: str | bytes) -> int:
     body = body if isinstance(body, bytes) else body.encode()
     try:
-        with urlopen(Request(f"{site.url}{PATH}polling&sid={sid}", body), timeout=5) as answer:
+        with urlopen(Request(f"{site.url}{PATH}polling&sid={sid}", body), timeout=30) as answer:
             return int(answer.status)
     except HTTPError as error:
         with error:
@@ -167,9 +168,8 @@ def test_flood_ends_and_leaves_nothing_behind(
             client.send(FLOODS[flood](n))
         assert is_ended(client)
 
-    began = time.monotonic()
     assert serves(site)
-    assert time.monotonic() - began < 2, "the flood makes later connections slow"
+    wait_until(lambda: clients(site.http) == 0, what="no client to be left")
 
 
 def test_flood_of_a_polling_session_ends_it(site: Site) -> None:
@@ -249,12 +249,14 @@ def test_malformed_frame_ends_a_raw_connection_with_its_code(
 
 PATIENT = """
 import web.relay as relay, web.socket_io as socket_io
-socket_io.OPTIONS |= {"ping_interval": 1, "ping_timeout": 1}
-socket_io.TICK_S, relay.KEEP_ALIVE_S = 0.1, 0.5
+socket_io.OPTIONS |= {"ping_interval": 0.5, "ping_timeout": 3}
+socket_io.TICK_S, socket_io.MOST_CONNECTIONS, relay.KEEP_ALIVE_S = 0.1, 20, 2
 from web.__main__ import main
 main()
 """
-"""The service with pings that a test can wait for."""
+"""The service with pings that a test can wait for, and few sessions."""
+PINGS = 12
+"""Pings of a client that stays longer than one that does not answer."""
 
 
 @pytest.fixture(scope="module")
@@ -273,16 +275,24 @@ def test_silent_client_that_answers_pings_stays_connected(patient: int, transpor
     ended: list[str] = []
     client = socketio.Client(reconnection=False)
     client.on("disconnect", ended.append)
-    client.connect(f"http://127.0.0.1:{patient}", transports=[transport])
-    time.sleep(4)
+    received: list[int] = []
+    handle = client.eio._receive_packet
 
-    assert client.call("subscribe", "meters/1/#", timeout=5) == ["meters/1/#"]
+    def receive(packet: Packet) -> None:
+        received.append(packet.packet_type)
+        handle(packet)
+
+    client.eio._receive_packet = receive
+    client.connect(f"http://127.0.0.1:{patient}", transports=[transport])
+    wait_until(lambda: received.count(PING) >= PINGS, what="pings")
+
+    assert client.call("subscribe", "meters/1/#", timeout=30) == ["meters/1/#"]
     assert ended == []
     client.disconnect()
 
 
 def test_client_that_does_not_answer_pings_is_disconnected(patient: int) -> None:
-    client = websocket.create_connection(f"ws://127.0.0.1:{patient}{PATH}websocket", timeout=5)
+    client = websocket.create_connection(f"ws://127.0.0.1:{patient}{PATH}websocket", timeout=30)
     client.send("40")
 
     assert is_ended(client)
@@ -291,14 +301,14 @@ def test_client_that_does_not_answer_pings_is_disconnected(patient: int) -> None
 
 def test_raw_connection_that_answers_pings_stays_and_another_ends(patient: int) -> None:
     url = f"ws://127.0.0.1:{patient}/ws/silent"
-    dead = socket.create_connection(("127.0.0.1", patient), timeout=5)
+    dead = socket.create_connection(("127.0.0.1", patient), timeout=30)
     dead.sendall(
         b"GET /ws/silent HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
         b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
-    alive = websocket.create_connection(url, timeout=5)
-    for _ in range(5):
+    alive = websocket.create_connection(url, timeout=30)
+    for _ in range(3):
         assert alive.recv_frame().opcode == websocket.ABNF.OPCODE_PING
         alive.pong()
 
@@ -309,16 +319,16 @@ def test_raw_connection_that_answers_pings_stays_and_another_ends(patient: int) 
     dead.close()
 
 
-def test_sessions_of_polling_are_limited(site: Site) -> None:
+def test_sessions_of_polling_are_limited(patient: int) -> None:
     """As many as there may be connections; those of a dead client end with its pings."""
-    codes = set()
-    for _ in range(2100):
+
+    def status() -> int:
         try:
-            with urlopen(f"{site.url}{PATH}polling", timeout=5) as answer:
-                codes.add(answer.status)
+            with urlopen(f"http://127.0.0.1:{patient}{PATH}polling", timeout=30) as answer:
+                return int(answer.status)
         except HTTPError as error:
             with error:
-                codes.add(error.code)
-                break
+                return error.code
 
-    assert codes == {200, 503}
+    wait_until(lambda: status() == 503, what="the limit", each_s=0)
+    wait_until(lambda: status() == 200, what="the end of a session")

@@ -101,7 +101,7 @@ def test_reader_that_does_not_read_costs_neither_time_nor_memory(
 ) -> None:
     sender, _ = pair
 
-    with gevent.Timeout(5):
+    with gevent.Timeout(30):
         for n in range(5000):
             sender.offer(f"topic {n}", text_frame("x" * 10_000))
 

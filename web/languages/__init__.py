@@ -5,6 +5,7 @@ a value that the page puts there.
 """
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from flask import request
 
 FOLDER = Path(__file__).parent
 ENGLISH = "en"
+_PHASE = re.compile(r" (?:L\d(?:-L\d)?|N)$")
 
 
 @cache
@@ -26,7 +28,7 @@ def texts(language: str) -> dict[str, str]:
     if language == ENGLISH:
         return {}
     found = json.loads((FOLDER / f"{language}.json").read_text(encoding="utf-8"))
-    return {str(english): str(text) for english, text in found.items()}
+    return {str(english): str(other) for english, other in found.items()}
 
 
 def requested() -> str:
@@ -34,6 +36,18 @@ def requested() -> str:
     return request.accept_languages.best_match(known(), default=ENGLISH)
 
 
-def translated(text: str) -> str:
+def text(english: str, language: str) -> str:
+    """Return a text in a language; English where that lacks it."""
+    return texts(language).get(english, english)
+
+
+def label(english: str, language: str) -> str:
+    """Return the label of a quantity; that of a phase, such as L1, is not translated."""
+    found = _PHASE.search(english)
+    base, phase = (english[: found.start()], found[0]) if found else (english, "")
+    return text(base, language) + phase
+
+
+def translated(english: str) -> str:
     """Return a text in the language of the current request."""
-    return texts(requested()).get(text, text)
+    return text(english, requested())

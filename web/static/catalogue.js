@@ -1,6 +1,8 @@
 // The catalogue of quantities, and how and how often values and times are written. Labels, units and
 // decimals come with the page from the server's catalogue; no file here repeats one of them.
 
+import { t } from "./language.js";
+
 const rows = new Map(
   JSON.parse(document.getElementById("catalogue").textContent).map((row) => [row.name, row]),
 );
@@ -37,7 +39,7 @@ export const family = (name) =>
 
 /** The label of a member of a family below the family's own: "L1", "Import", "Total", "Mean". */
 export function shortLabel(name, head) {
-  if (name === head) return isAdditive(name) ? "Total" : "Mean";
+  if (name === head) return isAdditive(name) ? t("Total") : t("Mean");
   const rest = label(name).replace(`${label(head)} `, "");
   return rest[0].toUpperCase() + rest.slice(1);
 }
@@ -87,11 +89,11 @@ export function axisTexts(name, ticks, step) {
 
 /** "now", "12 s ago", "5 min ago", "3 h ago", "2 d ago". */
 export function age(seconds) {
-  if (seconds < 1.5) return "now";
-  if (seconds < 90) return `${Math.round(seconds)} s ago`;
-  if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min ago`;
-  if (seconds < 36 * 3600) return `${Math.round(seconds / 3600)} h ago`;
-  return `${Math.round(seconds / 86400)} d ago`;
+  if (seconds < 1.5) return t("now");
+  if (seconds < 90) return t("{n} s ago", { n: Math.round(seconds) });
+  if (seconds < 90 * 60) return t("{n} min ago", { n: Math.round(seconds / 60) });
+  if (seconds < 36 * 3600) return t("{n} h ago", { n: Math.round(seconds / 3600) });
+  return t("{n} d ago", { n: Math.round(seconds / 86400) });
 }
 
 /** The parts of an amount of money in a currency of ISO 4217, or in one of another name. */

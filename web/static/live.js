@@ -1,6 +1,7 @@
 // The server: REST, and the live connection with its state in the header.
 
 import { setText } from "./catalogue.js";
+import { t } from "./language.js";
 import { io } from "./vendor/socket.io.esm.min.js";
 
 const FILTERS = [
@@ -41,7 +42,7 @@ export async function getJson(path) {
   logInWhereRequired(response);
   if (!response.ok) {
     const body = await response.json().catch(() => ({}));
-    const detail = typeof body.detail === "string" ? body.detail : `error ${response.status}`;
+    const detail = typeof body.detail === "string" ? body.detail : t("error {status}", { status: response.status });
     throw new Error(detail);
   }
   return response.json();
@@ -150,6 +151,7 @@ export function connect({ first, onReading, onStatus, onChange }) {
 }
 
 let everConnected = false;
+navigator.serviceWorker?.register(`${BASE}/service-worker.js`); // exists with TLS, or on this machine
 
 /** The names of a kind of service, as in "_bridge", whose status is this one. */
 const having = (statuses, kind, status) => [...statuses]
@@ -159,22 +161,25 @@ const having = (statuses, kind, status) => [...statuses]
 /** What is missing: a word for the header's pill, if any, and a sentence that says what is lost. */
 function missing(connected, broker, history, statuses) {
   if (!connected) {
-    return everConnected ? [["", "The web service does not respond: the values are the last known."]] : [];
+    return everConnected ? [["", t("The web service does not respond: the values are the last known.")]] : [];
   }
   if (!broker.connected) {
     const why = broker.trouble ? ` (${broker.trouble})` : "";
-    return [["Broker offline", `The broker is offline${why}: no new values arrive.`]];
+    return [[t("Broker offline"), t("The broker is offline{why}: no new values arrive.", { why })]];
   }
   const found = [];
   const [recorders, bridges] = ["_recorder", "_bridge"].map((k) => having(statuses, k, "offline"));
   if (recorders && !having(statuses, "_recorder", "online")) {
-    found.push(["Recorder offline",
-      `Recorder ${recorders} is offline: readings are not stored until it runs.`]);
+    found.push([t("Recorder offline"),
+      t("Recorder {recorders} is offline: readings are not stored until it runs.", { recorders })]);
   }
   if (!history.connected) {
-    found.push(["History away", `The history is unavailable (${history.trouble}): no charts, no energy.`]);
+    found.push([t("History away"),
+      t("The history is unavailable ({trouble}): no charts, no energy.", { trouble: history.trouble })]);
   }
-  if (bridges) found.push(["", `Bridge ${bridges} is offline: its meters are not read until it runs.`]);
+  if (bridges) {
+    found.push(["", t("Bridge {bridges} is offline: its meters are not read until it runs.", { bridges })]);
+  }
   return found;
 }
 
@@ -184,8 +189,8 @@ function showConnection(socket, { broker, history }, statuses) {
   const found = missing(socket.connected, broker, history, statuses);
   const word = found.find(([each]) => each)?.[0];
   target.dataset.state = socket.connected ? (word ? "broker" : "live") : "away";
-  const text = socket.connected ? "Live" : everConnected ? "Reconnecting…" : "Connecting…";
-  setText(target, word ?? text);
+  const away = everConnected ? t("Reconnecting…") : t("Connecting…");
+  setText(target, word ?? (socket.connected ? t("Live") : away));
   const strip = document.getElementById("missing");
   setText(strip, found.map(([, sentence]) => sentence).join(" "));
   strip.hidden = !strip.textContent;

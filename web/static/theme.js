@@ -17,8 +17,8 @@
     root.dataset.theme = theme;
     const button = document.getElementById("theme");
     if (button) {
-      button.setAttribute("aria-label", `Theme: ${theme}`);
-      button.title = `Theme: ${theme}`;
+      button.setAttribute("aria-label", button.dataset[theme]);
+      button.title = button.dataset[theme];
     }
     document.dispatchEvent(new Event("themechange"));
   }

@@ -1,6 +1,5 @@
 """Checks of the broker: the connection, the rights of the bridge, bridges that are running."""
 
-import os
 import time
 from collections.abc import Callable
 
@@ -9,6 +8,7 @@ from paho.mqtt.client import MQTTMessage
 from contract import topics
 from gateway_bridge.commands.checks.findings import Finding
 from gateway_bridge.settings import BridgeSettings
+from service.client_ids import client_id
 from service.mqtt import MqttClient, Subscription
 
 CONNECT_S = 3.0
@@ -26,7 +26,7 @@ def check_broker(settings: BridgeSettings) -> list[Finding]:
 
     client = MqttClient(
         settings,
-        f"meters-doctor-{os.getpid()}",
+        client_id("meters-doctor"),
         subscriptions=(Subscription(topics.bridge("+", "status"), 1),),
         on_message=on_message,
     )

@@ -20,6 +20,7 @@ from contract.quantities import BY_NAME
 from history.errors import StorageError
 from history.statements import House, Statement
 from service import __version__
+from service.spreadsheet import cells, text_of
 
 FORMATS = ("html", "csv", "json")
 _MOST_GAPS = 20
@@ -49,7 +50,7 @@ def written(
     form: str, statements: Sequence[Statement], made_at: str, house: House | None = None
 ) -> str:
     """Return the content of a file of statements, and of what the house measured."""
-    given, of_house = [_fields(each) for each in statements], _fields(house) if house else None
+    given, of_house = [fields_of(each) for each in statements], fields_of(house) if house else None
     if form == "csv":
         return _csv(given, made_at, of_house)
     head = {"version": __version__, "made_at": made_at}
@@ -65,7 +66,7 @@ def written(
 def read(path: Path) -> File:
     """Return what a file contains; raises StorageError for another file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()
         if text.startswith("{"):
             return _decoded(text, "json", text)
         if found := _EMBEDDED.search(text):
@@ -73,11 +74,12 @@ def read(path: Path) -> File:
         return _from_csv(text)
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise StorageError(f"{path}: is not a statement of meterflow statement") from error
 
 
-def _fields(statement: Statement | House) -> dict[str, Any]:
+def fields_of(statement: Statement | House) -> dict[str, Any]:
+    """Return a statement as a file has it."""
     return json.loads(json.dumps(asdict(statement), default=_iso))  # type: ignore[no-any-return]
 
 
@@ -99,10 +101,10 @@ def _csv(statements: Sequence[dict[str, Any]], made_at: str, house: dict[str, An
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(_COLUMNS)
     if house:
-        lines.writerows(["", *row] for row in _rows_of_house(house))
+        lines.writerows(cells(["", *row]) for row in _rows_of_house(house))
     for each in statements:
         rows = _rows({**each, "version": __version__, "made_at": made_at})
-        lines.writerows([each["meter_id"], *row] for row in rows)
+        lines.writerows(cells([each["meter_id"], *row]) for row in rows)
     return text.getvalue()
 
 
@@ -152,7 +154,7 @@ def _from_csv(text: str) -> File:
     if tuple(next(lines)) != _COLUMNS:
         raise ValueError(text[:80])
     found: dict[str, dict[str, Any]] = {}
-    for meter, kind, name, value, *_ in lines:
+    for meter, kind, name, value, *_ in (map(text_of, line) for line in lines):
         each = found.setdefault(meter, {"meter_id": meter, _HASHES: {}})
         if kind == _HASHES:
             each[_HASHES][name] = value
@@ -168,7 +170,9 @@ def _from_csv(text: str) -> File:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("recorder"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("history", "exchange/templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
     )
     shown = {"period": _period, "kwh": _kwh, "label": _label, "money": _money, "price": _price}
     environment.globals |= shown | {"quantity": _quantity, "remarks": remarks, "clock": _clock}
@@ -189,9 +193,17 @@ def remarks(each: dict[str, Any]) -> list[str]:
         found.append(
             f"{_kwh(each['estimated'])} are known by the hour alone, and are spread evenly over it."
         )
-    if each["uncovered"]:
-        found.append(f"{_kwh(each['uncovered'])} have no price, so that the total is not known.")
+    if each["tariff"] and each["total"] is None:
+        found.append(f"{_why_unknown(each)}, so that the total is not known.")
     return found
+
+
+def _why_unknown(each: dict[str, Any]) -> str:
+    if each["imported"] is None:
+        return "There are no readings in the period"
+    if not each["items"]:
+        return "The tariff has no prices in the period yet"
+    return f"{_kwh(each['uncovered'])} have no price"
 
 
 def _about_swap(swap: dict[str, Any]) -> str:
@@ -262,7 +274,7 @@ def _quantity(item: dict[str, Any]) -> str:
         return _money(item["quantity"])
     if item["unit"] == "kWh":
         return _kwh(item["quantity"])
-    number = f"{item['quantity']:,.4f}".rstrip("0").rstrip(".")
+    number = f"{item['quantity']:,.8f}".rstrip("0").rstrip(".")
     return f"{number} {item['unit']}{'' if number == '1' else 's'}"
 
 
