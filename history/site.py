@@ -183,9 +183,7 @@ def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Figur
         _charges(known[name], _less(nets[name], map(nets.get, others)), is_whole=not others)
         for name, others in site.parts.get(Role.STORAGE, [])
     ]
-    grid, consumers = (
-        [known[name] for name, _ in site.parts.get(role, [])] for role in (Role.GRID, Role.CONSUMER)
-    )
+    grid = [known[name] for name, _ in site.parts.get(Role.GRID, [])]
     return HousePeriod(
         start,
         end,
@@ -196,8 +194,13 @@ def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Figur
         _sum(period.exported for period in grid),
         _sum(charged for charged, _ in stored),
         _sum(discharged for _, discharged in stored),
-        tuple(grid or consumers),
+        tuple(known[name] for name, _ in _billed(site)),
     )
+
+
+def _billed(site: Site) -> Sequence[tuple[str, list[str]]]:
+    """Return the meters of the house's bill: those of the grid, else those of consumers."""
+    return site.parts.get(Role.GRID) or site.parts.get(Role.CONSUMER, [])
 
 
 def _charges(period: Figures, own: Flow, *, is_whole: bool) -> tuple[Flow, Flow]:
@@ -242,7 +245,8 @@ class HouseEnergy:
     """Energy and cost of the house, within one snapshot of the database.
 
     `tariff` is the name of another tariff than those of the meters. Standing charges accrue until
-    `now`.
+    `now`. Without
+    `each_cost`, only the meters of the house's own bill have one, which is faster.
     """
 
     def __init__(
@@ -254,8 +258,10 @@ class HouseEnergy:
         *,
         tariffs: Tariffs | None = None,
         tariff: str | None = None,
+        each_cost: bool = True,
     ) -> None:
         self._meters, self._zone, self._now = meters, zone, now.astimezone(UTC)
+        self._each_cost = each_cost
         self._of = {
             each.name: MeterEnergy(
                 database, each, zone, energy.chosen(tariffs, each.name, tariff), now
@@ -266,7 +272,9 @@ class HouseEnergy:
     def between(self, moments: Sequence[datetime]) -> list[HousePeriod]:
         """Return what each period between a moment and the next has."""
         spans = Spans(list(pairwise(moments)))
-        return self._periods(spans.spans, {n: each.figures(spans) for n, each in self._of.items()})
+        priced = self._priced(spans.spans)
+        found = {n: each.figures(spans, costs=n in priced) for n, each in self._of.items()}
+        return self._periods(spans.spans, found)
 
     def periods(self, unit: Unit, since: datetime, until: datetime) -> list[HousePeriod]:
         """Return what each period has that `since` to `until` touches."""
@@ -276,8 +284,19 @@ class HouseEnergy:
         """Return the running period beside the one before it, as `energy.compare` for a meter."""
         start = start_of(unit, self._now, self._zone)
         spans = energy.running(unit, start, self._now, self._zone)
-        found = {name: each.figures(Spans(each.running(unit))) for name, each in self._of.items()}
+        priced = self._priced(spans)
+        found = {
+            name: each.figures(Spans(each.running(unit)), costs=name in priced)
+            for name, each in self._of.items()
+        }
         return HouseComparison(*self._periods(spans, found))
+
+    def _priced(self, spans: Sequence[Span]) -> Collection[str]:
+        """Return the meters to compute costs of."""
+        if self._each_cost:
+            return self._of.keys()
+        sites = (self._meters.site(start, end, self._now) for start, end in spans)
+        return {name for site in sites for name, _ in _billed(site)}
 
     def _periods(
         self, spans: Sequence[Span], found: Mapping[str, Sequence[Figures]]

@@ -247,21 +247,19 @@ def span_of(query: EnergyQuery, now: datetime) -> tuple[datetime, datetime] | Re
 def _body(
     database: peewee.Database,
     zone: ZoneInfo,
-    known: Tariffs | None,
+    tariffs: Tariffs | None,
     meter_id: str,
     query: MeterEnergyQuery,
     span: tuple[datetime, datetime],
     now: datetime,
 ) -> dict[str, Any]:
     unit, tariff = query.period, query.tariff
-    tariffs = known if query.costs else None
+    used = tariffs if query.costs else None
     with dialect_of(database).snapshot():
         found = energy.periods(
-            database, meter_id, unit, *span, zone, tariffs=tariffs, tariff=tariff, now=now
+            database, meter_id, unit, *span, zone, tariffs=used, tariff=tariff, now=now
         )
-        running = energy.compare(
-            database, meter_id, unit, now, zone, tariffs=tariffs, tariff=tariff
-        )
+        running = energy.compare(database, meter_id, unit, now, zone, tariffs=used, tariff=tariff)
         more = _counters(database, meter_id, found) if query.counters else [{}] * len(found)
         meter = read_meter(database, meter_id)
     compared = {
@@ -273,8 +271,8 @@ def _body(
         "meter_id": meter_id,
         "period": unit,
         "timezone": zone.key,
-        "currency": known.currency if known else None,
-        "tariff": (tariff or known.of(meter_id).name) if known else None,
+        "currency": tariffs.currency if tariffs else None,
+        "tariff": (tariff or tariffs.of(meter_id).name) if tariffs else None,
         "billing": (meter and meter.billing) or Billing.PER_PHASE,
         "periods": [
             _period(period, lines=query.lines) | each

@@ -266,7 +266,7 @@ def house_energy(query: HouseQuery) -> Response:
     def encoded(database: peewee.Database) -> bytes:
         prices: dict[str, Any] = {}
         if query.costs:
-            prices = {"tariffs": tariffs, "tariff": query.tariff}
+            prices = {"tariffs": tariffs, "tariff": query.tariff, "each_cost": query.meters}
         with dialect_of(database).snapshot():
             meters = site.read(database)
             of_house = site.HouseEnergy(database, meters, zone, now, **prices)
@@ -301,14 +301,14 @@ def house_summary(query: SummaryQuery) -> Response:
     span = span_of_summary(query, now)
     if isinstance(span, Response):
         return span
+    tariffs = shared.tariffs
 
     def encoded(database: peewee.Database) -> bytes:
         with dialect_of(database).snapshot():
             meters = site.read(database)
-            of_house = site.HouseEnergy(database, meters, shared.zone, now, tariffs=shared.tariffs)
+            of_house = site.HouseEnergy(database, meters, shared.zone, now, tariffs=tariffs)
             (found,) = of_house.between(span)
-        currency = shared.tariffs.currency if shared.tariffs else None
-        return orjson.dumps({"currency": currency, **_period(found)})
+        return orjson.dumps({"currency": tariffs.currency if tariffs else None, **_period(found)})
 
     return json_response(shared.history.query(encoded, empty=b"null"))
 
@@ -424,7 +424,7 @@ def _comparison(found: HouseComparison, *, meters: bool = True) -> dict[str, Any
 
 
 def _period(found: HousePeriod, *, meters: bool = True) -> dict[str, Any]:
-    flows = found.balance
+    flows, rests = found.balance, found.balance.rests
     figures = {
         "consumption": flows.consumption,
         "imported": found.imported,
@@ -438,32 +438,30 @@ def _period(found: HousePeriod, *, meters: bool = True) -> dict[str, Any]:
         "cost": found.cost,
         "uncovered": found.uncovered,
     }
-    return {
+    body: dict[str, Any] = {
         "from": found.start.isoformat(timespec="seconds"),
         "to": found.end.isoformat(timespec="seconds"),
         "measured_by": found.site.measured_by,
         **{name: _rounded(value) for name, value in figures.items()},
         "self_consumption": found.self_consumption,
         "self_sufficiency": found.self_sufficiency,
-        **(_of_meters(found) if meters else {}),
     }
-
-
-def _of_meters(found: HousePeriod) -> dict[str, Any]:
-    rests = found.balance.rests
-    each = {name: _of_meter(figures, rests.get(name)) for name, figures in found.meters.items()}
-    return {"meters": each}
+    if meters:
+        body["meters"] = {
+            name: _of_meter(each, rests.get(name)) for name, each in found.meters.items()
+        }
+    return body
 
 
 def _csv(periods: Sequence[Mapping[str, Any]]) -> bytes:
     """Return periods as CSV; the columns of a meter begin with its id."""
-    ids = dict.fromkeys(meter_id for period in periods for meter_id in period.get("meters", {}))
+    ids = dict.fromkeys(meter_id for period in periods for meter_id in period.get("meters", ()))
     names = [name for name in _COLUMNS if name != "meters"]
     of_meters = [(meter_id, name) for meter_id in ids for name in MeterPeriod.__annotations__]
     rows = (
         [
             *map(period.get, names),
-            *(period.get("meters", {}).get(meter_id, {}).get(name) for meter_id, name in of_meters),
+            *(period["meters"].get(meter_id, {}).get(name) for meter_id, name in of_meters),
         ]
         for period in periods
     )

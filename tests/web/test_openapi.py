@@ -203,8 +203,8 @@ queries = st.lists(
 paths = st.sampled_from(
     ["/meters/", "/meters/{}", "/meters/{}/series", "/meters/{}/energy", "/meters/{}/peaks",
      "/readings/", "/readings/{}", "/quantities/", "/site/", "/site/energy", "/site/series",
-     "/site/summary", "/meters/{}/summary", "/tariffs/", "/tariffs/{}/prices", "/statements/",
-      "/statements/{}", "/utility-readings/",
+     "/site/summary", "/meters/{}/summary", "/tariffs/", "/tariffs/{}/prices",
+     "/statements/", "/statements/{}", "/utility-readings/",
      "/utility-readings/{}", "/voids/", "/voids/{}"]
 )  # fmt: skip
 ids = st.sampled_from(["1", "2", "%00", "%ED%A0%80", "%2e%2e", "x" * 40]) | st.text(

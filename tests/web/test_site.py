@@ -142,6 +142,29 @@ def test_the_energy_of_the_house_comes_by_periods_with_that_of_each_meter(
 
 
 @pytest.mark.usefixtures("solar_house")
+def test_the_house_costs_the_same_where_its_meters_are_left_out(
+    database: peewee.Database, tmp_path: Path
+) -> None:
+    tariffs = tmp_path / "tariffs.toml"
+    tariffs.write_text("[[tariff]]\nvalid_from = 2020-01-01\nprice = 0.5\nfeed_in = 0.1\n")
+    url = f"sqlite:///{database.database}"
+    client = make_client(url, timezone="UTC", tariffs_file=tariffs)
+
+    whole = client.get("/site/energy").json
+    alone = client.get("/site/energy?meters=false").json
+    table = client.get("/site/energy?meters=false&format=csv").text
+    parts(client).history.close()
+
+    known = [period for period in whole["periods"] if period["imported"] is not None]
+    assert known[-1]["cost"] < 0
+    assert known[-1]["meters"]["pump"]["cost"] > 0
+    for period in whole["periods"]:
+        del period["meters"]
+    assert alone["periods"] == whole["periods"]
+    assert "pump" not in table
+
+
+@pytest.mark.usefixtures("solar_house")
 def test_the_energy_of_the_house_comes_as_csv_with_columns_for_each_meter(
     client: FlaskClient, now: datetime
 ) -> None:
@@ -159,27 +182,6 @@ def test_the_energy_of_the_house_comes_as_csv_with_columns_for_each_meter(
     assert lines[-1]["main_rest"] == str(days[-1]["meters"]["main"]["rest"])
     assert lines[-1]["cost"] == ""
     assert again.status_code == 304
-
-
-@pytest.mark.usefixtures("solar_house")
-def test_the_house_costs_the_same_where_its_meters_are_left_out(
-    database: peewee.Database, tmp_path: Path
-) -> None:
-    tariffs = tmp_path / "tariffs.toml"
-    tariffs.write_text("[[tariff]]\nvalid_from = 2020-01-01\nprice = 0.5\nfeed_in = 0.1\n")
-    url = f"sqlite:///{database.database}"
-    client = make_client(url, timezone="UTC", tariffs_file=tariffs)
-
-    whole = client.get("/site/energy").json
-    alone = client.get("/site/energy?meters=false").json
-    parts(client).history.close()
-
-    known = [period for period in whole["periods"] if period["imported"] is not None]
-    assert known[-1]["cost"] < 0
-    assert known[-1]["meters"]["pump"]["cost"] > 0
-    for period in whole["periods"]:
-        del period["meters"]
-    assert alone["periods"] == whole["periods"]
 
 
 @pytest.mark.usefixtures("solar_house")

@@ -6,11 +6,14 @@ import { AXIS, colour, faint, place } from "./chart.js";
 import { ENERGY } from "./history_bars.js";
 import { fetchEnergy } from "./history_data.js";
 import { HOUSE } from "./history_state.js";
-import { moment, startOf, ticksOf } from "./history_time.js";
+import { moment, slotTicks, startOf, ticksOf } from "./history_time.js";
 import { t } from "./language.js";
 
 const HOURS = [0, 6, 12, 18, 24];
 const LEAST_ALPHA = 0.06;
+const KEPT_MS = 600_000;
+/** Days up to which the axis names days, each below its column. */
+const MOST_NAMED = 31;
 
 /** Whether a period has enough days for a heat map. */
 export const hasHeat = ({ from, to }) => to - from > 1.5 * 86_400 && to - from < 400 * 86_400;
@@ -38,11 +41,14 @@ export class HeatMap {
     Object.assign(this, { box, readout, scale, days: [], range: [0, 1], most: 1, least: 0, requests: 0 });
   }
 
-  /** Fetch and draw the heat map of a subject. */
+  /** Fetch and draw the heat map of a subject; that of a running period not each time. */
   async show(period, id) {
+    const key = `${id} ${period.from} ${period.to}`;
     const request = (this.requests += 1);
+    if (key === this.key && performance.now() - this.fetched_ms < KEPT_MS) return;
     const days = await fetchDays(id, period);
     if (request !== this.requests) return; // a later one is on its way
+    Object.assign(this, { key, fetched_ms: performance.now() });
     const known = days.flatMap(({ cells }) => cells.filter((value) => value !== undefined));
     this.days = days;
     this.range = [period.from, period.to];
@@ -72,7 +78,8 @@ export class HeatMap {
   }
 
   ticks(chart) {
-    return ticksOf(...this.range, chart.over.clientWidth || chart.width - 90);
+    const width = chart.over.clientWidth || chart.width - 90;
+    return this.days.length > MOST_NAMED ? ticksOf(...this.range, width) : slotTicks("day", this.days, width);
   }
 
   draw(chart) {

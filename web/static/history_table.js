@@ -10,8 +10,8 @@ const timesOf = (data) => (data.kind === "bars" ? data.slots : data.ts.map((at) 
 function headsOf(data) {
   return [
     ...data.columns.flatMap(({ label, high }) =>
-      (high ? [label, t("lowest"), t("highest")] : [label])),
-    ...(data.kind === "bars" && data.ghost ? [t("before")] : []),
+      (high ? [label, t("{name}, lowest", { name: label }), t("{name}, highest", { name: label })] : [label])),
+    ...(data.kind === "bars" && data.ghost ? [t("Before")] : []),
   ];
 }
 

@@ -36,6 +36,7 @@ export class History {
     this.read();
     const all = element("a", { href: `${BASE}/view/history?of=${encodeURIComponent(meter.id)}` });
     all.append(t("All periods, with costs"));
+    all.style.marginRight = "auto";
     document.getElementById("history-title").after(all);
     for (const button of document.querySelectorAll("[data-range]")) {
       button.addEventListener("click", () => this.go({ range: button.dataset.range, from: null }));
