@@ -245,8 +245,7 @@ class HouseEnergy:
     """Energy and cost of the house, within one snapshot of the database.
 
     `tariff` is the name of another tariff than those of the meters. Standing charges accrue until
-    `now`. Without
-    `each_cost`, only the meters of the house's own bill have one, which is faster.
+    `now`. Without `each_cost`, only the meters of the house's own bill have one, which is faster.
     """
 
     def __init__(

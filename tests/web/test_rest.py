@@ -408,7 +408,6 @@ def test_the_interface_describes_itself_with_the_catalogue(client: FlaskClient) 
         "/meters/{meter_id}/energy", "/readings/", "/readings/{meter_id}", "/quantities/",
         "/site/", "/site/energy", "/site/series", "/meters/{meter_id}/peaks", "/tariffs/",
         "/tariffs/{name}/prices", "/meters/{meter_id}/summary", "/site/summary",
-        "/meters/{meter_id}/diagnostics",
         "/statements/", "/statements/{meter_id}", "/utility-readings/",
         "/utility-readings/{meter_id}", "/voids/", "/voids/{meter_id}",
     }  # fmt: skip
