@@ -22,6 +22,7 @@ from web import (
     responses,
     site,
     tariffs,
+    traces,
 )
 from web.context import KEY, Parts
 from web.proxies import TrustedProxies
@@ -37,6 +38,7 @@ APIS = (
     posting.api,
     quantities.api,
     tariffs.api,
+    traces.api,
 )
 BLUEPRINTS = (
     assets.blueprint,

@@ -178,7 +178,7 @@ def wild_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClien
 
 names = st.sampled_from(
     ["from", "to", "limit", "cursor", "order", "fields", "format", "meter", "meter_id", "points",
-     "quantities", "extremes", "period", "tariff", "lines"]
+     "quantities", "extremes", "period", "meters", "seconds", "tariff", "lines"]
 )  # fmt: skip
 times = st.datetimes(timezones=st.timezones()).map(lambda time: time.isoformat())
 values = (
@@ -196,7 +196,7 @@ queries = st.lists(
 paths = st.sampled_from(
     ["/meters/", "/meters/{}", "/meters/{}/series", "/meters/{}/energy", "/meters/{}/peaks",
      "/readings/", "/readings/{}", "/quantities/", "/site/", "/site/energy", "/site/series",
-     "/tariffs/", "/tariffs/{}/prices"]
+     "/tariffs/", "/tariffs/{}/prices", "/traces/"]
 )  # fmt: skip
 ids = st.sampled_from(["1", "2", "%00", "%ED%A0%80", "%2e%2e", "x" * 40]) | st.text(
     st.characters(exclude_characters="/?#"), min_size=1, max_size=10

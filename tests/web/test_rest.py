@@ -420,7 +420,7 @@ def test_the_interface_describes_itself_with_the_catalogue(client: FlaskClient) 
         "/meters/", "/meters/{meter_id}", "/meters/{meter_id}/series",
         "/meters/{meter_id}/energy", "/readings/", "/readings/{meter_id}", "/quantities/",
         "/site/", "/site/energy", "/site/series", "/meters/{meter_id}/peaks", "/tariffs/",
-        "/tariffs/{name}/prices",
+        "/tariffs/{name}/prices", "/traces/",
     }  # fmt: skip
     reading = description["components"]["schemas"]["Reading"]["properties"]
     assert reading["voltage_l1"]["description"] == "Voltage L1 in V"
