@@ -25,6 +25,7 @@ from web import (
     statements,
     summary,
     tariffs,
+    traces,
     utility_readings,
     voids,
 )
@@ -47,6 +48,7 @@ APIS = (
     posting.api,
     quantities.api,
     tariffs.api,
+    traces.api,
 )
 BLUEPRINTS = (
     assets.blueprint,

@@ -5,9 +5,10 @@ Bounded, so that a flood of topics needs no more memory than a thousand meters.
 
 import json
 import logging
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from contract import topics
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 MOST_METERS = 1000
 MOST_SERVICES = 100
 LARGEST_INFO_BYTES = 16_384
+RECENT = timedelta(seconds=60)
+"""How long readings are kept for charts: a recorder stores them up to 30 s after they arrive."""
+MOST_RECENT = 10_000
 STATE_LEAVES = frozenset({"status", "info"})
 
 
@@ -83,6 +87,7 @@ class Latest:
         self._assembler = Assembler()
         self._meters: dict[str, Source] = {}
         self._services: dict[str, Source] = {}
+        self._recent: deque[tuple[datetime, Reading]] = deque(maxlen=MOST_RECENT)
         self._full = False
 
     @property
@@ -99,6 +104,12 @@ class Latest:
         """Return a meter's newest live reading."""
         meter = self._meters.get(meter_id)
         return meter.newest if meter else None
+
+    def recent(self, meter_id: str, since: datetime) -> Iterator[Reading]:
+        """Return the readings of a meter that have just arrived, the oldest first."""
+        for _, reading in self._recent:
+            if reading.meter_id == meter_id and reading.ts >= since:
+                yield reading
 
     def online(self, meter_id: str) -> bool | None:
         """Return whether a meter is online and its bridge not offline; None without a status."""
@@ -176,8 +187,14 @@ class Latest:
             meter.newest_until = min(reading.ts, arrived)
             meter.first_seen = meter.first_seen or reading.ts
             meter.payloads["reading"] = text = reading.encode()
+            self._keep(reading, arrived)
             updates.append(Update(topics.reading(reading.meter_id), text, reading))
         return updates
+
+    def _keep(self, reading: Reading, arrived: datetime) -> None:
+        self._recent.append((arrived, reading))
+        while arrived - self._recent[0][0] > RECENT:
+            self._recent.popleft()
 
     def _meter(self, meter_id: str) -> Source:
         meter = self._meters.pop(meter_id, None) or Source()

@@ -17,7 +17,7 @@ ENGLISH_ALONE = {"docs.html"}
 TEMPLATES = [
     path
     for path in (ROOT / "web/templates").glob("*.html")
-    if path.name not in ENGLISH_ALONE | {"overview.html", "meter.html"}
+    if path.name not in ENGLISH_ALONE
 ]
 PROGRAMS = [ROOT / "web/login.py", ROOT / "web/pages.py"]
 OTHERS = [language for language in languages.known() if language != languages.ENGLISH]

@@ -186,3 +186,16 @@ def test_flood_of_services_is_bounded() -> None:
         latest.handle(message(f"meters/_bridge/b{n}/status", "online"))
 
     assert sum(1 for _ in latest.known_topics()) == 100
+
+
+def test_readings_of_the_last_minute_are_kept_in_order() -> None:
+    latest = Latest()
+    for second in (0, 30, 61):
+        sent = reading(f"2026-11-22T12:0{second // 60}:{second % 60:02d}Z", second)
+        latest.handle(message("meters/1/reading", sent, after_s=second))
+    latest.handle(message("meters/2/power", "7", after_s=61))
+
+    kept = [each.values["power"] for each in latest.recent("1", NOW)]
+
+    assert kept == [30, 61]
+    assert [*latest.recent("1", NOW + timedelta(seconds=62))] == []

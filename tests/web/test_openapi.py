@@ -185,7 +185,8 @@ def wild_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClien
 
 names = st.sampled_from(
     ["from", "to", "limit", "cursor", "order", "fields", "format", "meter", "meter_id", "points",
-     "quantities", "extremes", "period", "tariff", "lines", "site"]
+     "quantities", "extremes", "period", "tariff", "lines", "site",
+     "meters", "seconds"]
 )  # fmt: skip
 times = st.datetimes(timezones=st.timezones()).map(lambda time: time.isoformat())
 values = (
@@ -205,7 +206,7 @@ paths = st.sampled_from(
      "/readings/", "/readings/{}", "/quantities/", "/site/", "/site/energy", "/site/series",
      "/site/summary", "/meters/{}/summary", "/tariffs/", "/tariffs/{}/prices",
      "/statements/", "/statements/{}", "/utility-readings/",
-     "/utility-readings/{}", "/voids/", "/voids/{}"]
+     "/utility-readings/{}", "/voids/", "/voids/{}", "/traces/"]
 )  # fmt: skip
 ids = st.sampled_from(["1", "2", "%00", "%ED%A0%80", "%2e%2e", "x" * 40]) | st.text(
     st.characters(exclude_characters="/?#"), min_size=1, max_size=10

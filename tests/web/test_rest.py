@@ -409,7 +409,7 @@ def test_the_interface_describes_itself_with_the_catalogue(client: FlaskClient) 
         "/site/", "/site/energy", "/site/series", "/meters/{meter_id}/peaks", "/tariffs/",
         "/tariffs/{name}/prices", "/meters/{meter_id}/summary", "/site/summary",
         "/statements/", "/statements/{meter_id}", "/utility-readings/",
-        "/utility-readings/{meter_id}", "/voids/", "/voids/{meter_id}",
+        "/utility-readings/{meter_id}", "/voids/", "/voids/{meter_id}", "/traces/",
     }  # fmt: skip
     reading = description["components"]["schemas"]["Reading"]["properties"]
     assert reading["voltage_l1"]["description"] == "Voltage L1 in V"

@@ -10,8 +10,6 @@ const PHASE = /^([a-z_]+)_(l\d)$/; // no digit in the first part: voltage_l1_l2 
 const KILO_FROM = 10_000;
 const FRAME_MS = 250;
 
-export const PHASE_ROWS = ["voltage", "current", "power"];
-
 /** The time zone of the site: its days and its hours, wherever the reader is. */
 export const ZONE = document.documentElement.dataset.zone;
 
@@ -61,16 +59,24 @@ export function number(value, digits) {
 const inKilo = (name, value, from = KILO_FROM) =>
   Boolean(rows.get(name)?.kilo) && Math.abs(value) >= from;
 
-/** The text and the unit of a value, in thousands of the unit `from` that value on. */
-export function split(name, value, from = KILO_FROM) {
+const percents = new Intl.NumberFormat(undefined, { style: "percent" });
+
+/** A share, such as 0.12, in percent. */
+export const percent = (share) => percents.format(share);
+
+/**
+ * The text and the unit of a value, in thousands of the unit `from` that value on; with at most as
+ * many decimals as `digits`, those that its meter gives.
+ */
+export function split(name, value, from = KILO_FROM, digits = Infinity) {
   if (value === null || value === undefined) return { text: MISSING, unit: unit(name) };
   if (inKilo(name, value, from)) return { text: number(value / 1000, 2), unit: `k${unit(name)}` };
-  return { text: number(value, decimals(name)), unit: unit(name) };
+  return { text: number(value, Math.min(decimals(name), digits)), unit: unit(name) };
 }
 
 /** Text and unit as one text; a dash where there is no value. */
-export function format(name, value, from = KILO_FROM) {
-  const { text, unit: shown } = split(name, value, from);
+export function format(...value) {
+  const { text, unit: shown } = split(...value);
   return shown && text !== MISSING ? `${text}\u202f${shown}` : text;
 }
 
@@ -98,8 +104,10 @@ export function age(seconds) {
 
 /** The parts of an amount of money in a currency of ISO 4217, or in one of another name. */
 export function moneyParts(amount, currency) {
+  const options = { style: "currency", currency, signDisplay: "negative" };
   try {
-    return new Intl.NumberFormat(undefined, { style: "currency", currency }).formatToParts(amount);
+    return new Intl.NumberFormat(undefined, options).formatToParts(amount)
+      .map((part) => (part.type === "minusSign" ? { ...part, value: "\u2212" } : part));
   } catch {
     return [{ value: `${number(amount, 2)}\u202f` }, { type: "currency", value: currency }];
   }
@@ -159,26 +167,13 @@ export function descriptions(quantities, phase = null) {
       element("span", { class: "unit" }))));
 }
 
-/** A table of a meter's phases, in the units of its rows. */
-export function phaseTable(meter, phases) {
-  const rows = PHASE_ROWS.filter((q) => phases.some((p) => meter.has(`${q}_${p}`)));
-  return element("table", { class: "phases" },
-    element("thead", {}, element("tr", {}, element("td"),
-      ...phases.map((p) => element("th", { scope: "col", "data-line": p }, p.toUpperCase())))),
-    element("tbody", {}, ...rows.map((q) => element("tr", {},
-      element("th", { scope: "row" }, unit(q)),
-      ...phases.map((p) => element("td", {}, element("span", { "data-quantity": `${q}_${p}` })))))));
-}
-
-/** Fill every element below `root` that names a quantity; in thousands only where it has a unit. */
+/** Fill every element below `root` that names a quantity, and the element for the unit behind it. */
 export function showValues(root, meter, now_s) {
   for (const target of root.querySelectorAll("[data-quantity]")) {
     const name = target.dataset.quantity;
-    const value = meter.value(name);
-    const unitBox = target.nextElementSibling?.classList.contains("unit") && target.nextElementSibling;
-    const { text, unit: shown } = split(name, value);
-    setText(target, unitBox ? text : formatPlain(name, value));
-    if (unitBox) setText(unitBox, shown);
+    const { text, unit: shown } = split(name, meter.value(name), KILO_FROM, meter.digits(name));
+    setText(target, text);
+    setText(target.nextElementSibling, shown);
     target.classList.toggle("old", meter.isOld(name, now_s));
   }
 }
@@ -192,6 +187,7 @@ export function paced(draw) {
     waiting = true;
     setTimeout(() => requestAnimationFrame((at) => {
       waiting = false;
+      if (document.hidden) return;
       last = at;
       draw();
     }), Math.max(0, last + FRAME_MS - performance.now()));

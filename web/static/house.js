@@ -1,86 +1,77 @@
-// The house: its power now, today's energy and cost, and today's of each meter, from GET /site/; and
-// what stands in its place while there is none.
+// The house: its power now, today's energy and cost, and a dot for each of its meters.
 
 import {
-  MISSING, PHASES, clock, element, format, money, moneyParts, setText, split, unit,
+  MISSING, PHASES, age, clock, element, format, moneyParts, percent, setText, split, unit,
 } from "./catalogue.js";
-import { lineChart } from "./chart.js";
-import { getJson, now_s } from "./live.js";
+import { t } from "./language.js";
+import { BASE, link } from "./live.js";
+import { STATES, showDirection } from "./meter_state.js";
+import { PhaseBar } from "./phases.js";
+import { allNodes, outermost, siteNow } from "./site.js";
 
-const EVERY_S = 30;
-const DAY_S = 86_400;
-const DAY_EVERY_S = 300;
 const LEAST_KWH = 0.05;
 const ENERGY = "energy_import";
-const POWER = { import: "importing", export: "exporting", none: "" };
+const KILO_FROM = 1000;
 
 const box = (id) => document.getElementById(`house-${id}`);
-
-let site = null;
-let fetched_s = -Infinity;
-const day = { drawn_s: -Infinity, chart: null };
-
-function* flatten(nodes, above = []) {
-  for (const node of nodes) {
-    yield { node, above };
-    yield* flatten(node.children, [...above, node.role]);
-  }
-}
-
-/** Today's energy and cost of a meter as one text; empty where they are not known. */
-export function todayOf(meterId) {
-  if (!site) return "";
-  const found = [...flatten(site.meters)].find(({ node }) => node.meter_id === meterId)?.node;
-  if (!found?.today) return "";
-  const { imported, exported, cost } = found.today;
-  const flows = found.role === "production" ? [exported || imported] : [imported];
-  if (exported > 0 && imported > 0) flows.push(-exported);
-  if (exported > 0 && !imported && found.role !== "production") flows[0] = -exported;
-  const texts = flows.filter((kwh) => kwh !== null).map((kwh) => format(ENERGY, kwh));
-  if (cost !== null && site.currency) texts.push(money(cost, site.currency));
-  return texts.join(" · ");
-}
+const bar = new PhaseBar(box("phases"), box("phase"));
 
 /** The meters whose powers add up to the power that the page shows; null where they do not. */
-function summands() {
-  const all = [...flatten(site.meters)];
+function summands(site) {
   const isGrid = site.measured_by === "grid";
-  if (!isGrid && all.some(({ node }) => ["production", "storage"].includes(node.role))) return null;
-  return all.filter(({ node, above }) => node.role === site.measured_by
-    && !(isGrid ? above : above.slice(-1)).includes(node.role)).map(({ node }) => node.meter_id);
+  const others = ["production", "storage"];
+  if (!isGrid && allNodes().some(({ role }) => others.includes(role))) return null;
+  return outermost(site.measured_by).map(({ meter_id: id }) => id);
 }
 
-/** The sum of a quantity of meters that are online; null where one is missing. */
-function sum(meters, quantity, now) {
-  const values = meters.map((meter) =>
-    (meter?.state(now) === "online" ? meter.value(quantity) ?? null : null));
+/** The same before GET /site/ has answered, or while there is no history. */
+function likelySummands(meters) {
+  const grid = [...meters.values()].filter(({ role }) => role === "grid");
+  const others = [...meters.values()].filter(({ role, parent }) => !role && !parent);
+  if (!grid.length) return others.length === 1 ? others : [];
+  return grid.filter(({ parent }) => meters.get(parent)?.role !== "grid");
+}
+
+/** The sum of the last values of meters; null where one has none. */
+function sum(meters, quantity) {
+  const values = meters.map((meter) => meter?.value(quantity) ?? null);
   return values.length && !values.includes(null) ? values.reduce((a, b) => a + b) : null;
 }
 
-function showPower(meterOf, now) {
-  const ids = site?.measured_by ? summands() : null;
-  const meters = ids?.map(meterOf) ?? [];
-  const power = ids ? sum(meters, "power", now) : site?.power.grid ?? site?.power.consumption;
-  const { text, unit: shown } = split("power", power, 1000);
-  setText(box("title"), site && site.measured_by !== "grid" ? "All meters now" : "House now");
+/** Since when the power is not live, as a text; empty while it is. */
+function lastKnown(meters, now) {
+  const silent = meters.filter((meter) => meter && meter.state(now) !== "online");
+  if (!silent.length) return "";
+  return t("last known, {age}", { age: age(Math.max(...silent.map((meter) => meter.age_s(now) ?? 0))) });
+}
+
+function showPower(site, live, now) {
+  const meters = !site ? likelySummands(live)
+    : (site.measured_by && summands(site)?.map((id) => live.get(id))) || [];
+  const power = meters.length ? sum(meters, "power")
+    : link.away ? null : site?.power.grid ?? site?.power.consumption ?? null;
+  const { text, unit: shown } = split("power", power, KILO_FROM);
+  const old = lastKnown(meters, now);
+  setText(box("title"), site && site.measured_by !== "grid" ? t("All meters now") : t("House now"));
   setText(box("power"), text);
   setText(box("unit"), shown);
-  const direction = !power ? "none" : power > 0 ? "import" : "export";
-  box("direction").dataset.direction = direction;
-  setText(box("direction"), POWER[direction]);
-  const phases = PHASES.map((phase) => [phase, sum(meters, `power_${phase}`, now)]);
-  const [phase, most] = phases.reduce((a, b) => (Math.abs(b[1]) > Math.abs(a[1]) ? b : a));
-  setText(box("phase"), most ? `most on ${phase.toUpperCase()}: ${format("power", most, 1000)}` : "");
+  box("power").parentElement.classList.toggle("old", Boolean(old));
+  showDirection(box("direction"), old ? null : power);
+  setText(box("age"), power === null ? "" : old);
+  bar.show(PHASES.map((phase) => [phase, sum(meters, `power_${phase}`)]),
+    (value) => format("power", value, KILO_FROM), (values) => t("most on {phase}: {power}", values));
+  return old ? "" : format("power", power, KILO_FROM);
 }
 
 /** "12 % less than yesterday by 08:45"; empty where one of both is not known. */
 function comparison({ now, before_so_far: before }, at_s) {
   if (now.consumption === null || now.consumption < 0) return "";
   if (before.consumption === null || before.consumption < LEAST_KWH) return "";
-  const percent = Math.round(100 * (now.consumption / before.consumption - 1));
-  const than = `yesterday by ${clock(at_s)}`;
-  if (percent === 0) return `As much as ${than}`;
-  return `${Math.abs(percent)}\u202f% ${percent < 0 ? "less" : "more"} than ${than}`;
+  const change = now.consumption / before.consumption - 1;
+  const values = { time: clock(at_s), percent: percent(Math.abs(change)) };
+  if (values.percent === percent(0)) return t("As much as yesterday by {time}", values);
+  return change < 0 ? t("{percent} less than yesterday by {time}", values)
+    : t("{percent} more than yesterday by {time}", values);
 }
 
 function showMoney(target, parts) {
@@ -89,7 +80,7 @@ function showMoney(target, parts) {
     element("span", { class: type === "currency" ? type : null }, value)));
 }
 
-function showToday() {
+function showToday(site) {
   const today = site?.today;
   const { text, unit: shown } = split(ENERGY, today?.now.consumption ?? null);
   setText(box("energy"), text);
@@ -102,52 +93,57 @@ function showToday() {
   setText(box("comparison"), today ? comparison(today, Date.parse(site.ts) / 1000) : "");
 }
 
-/** Show the house; `meterOf` returns the live meter of an id. */
-export function showHouse(meterOf, now) {
-  showPower(meterOf, now);
-  showToday();
-}
+const names = (meters) => meters.map((meter) => meter.name).join(", ");
 
-/** Draw the last 24 hours of the power that the house shows as its own. */
-async function showDay(now) {
-  if (!site?.measured_by || now - day.drawn_s < DAY_EVERY_S) return;
-  day.drawn_s = now;
-  const iso = (at_s) => new Date(at_s * 1000).toISOString();
-  const query = new URLSearchParams({ from: iso(now - DAY_S), to: iso(now), points: 480 });
-  const columns = await getJson(`/site/series?${query}`);
-  const powers = columns[site.measured_by === "grid" ? "grid" : "consumption"];
-  const known = powers.filter((power) => power !== null);
-  document.getElementById("day").hidden = !known.length;
-  if (!known.length) return;
-  const chart = document.getElementById("day-chart");
-  day.chart ??= lineChart(chart, document.getElementById("day-legend"), "power", ["power"]);
-  day.chart.update([columns.ts, powers], now - DAY_S, now);
-  const ends = [Math.min(...known), Math.max(...known)].map((power) => format("power", power, 1000));
-  chart.setAttribute("aria-label", `Last 24 hours: ${[...new Set(ends)].join(" to ")}`);
-  chart.removeAttribute("aria-labelledby");
-}
-
-/** Fetch the house where the last answer is old; return whether there is a new answer. */
-export async function refreshHouse() {
-  const now = now_s();
-  if (document.hidden || now - fetched_s < EVERY_S) return false;
-  fetched_s = now;
-  try {
-    site = await getJson("/site/");
-    showDay(now).catch(() => {}); // drawn again in a while
-  } catch {
-    site = null; // the page's own refresh shows the error
+/** What is wrong with meters and what to do, of those that are to blame themselves. */
+function troubles(meters, now) {
+  const inState = (state) =>
+    meters.filter((meter) => meter.state(now) === state && !meter.isBridgeAway);
+  const found = [];
+  const [offline, silent] = ["offline", "stale"].map(inState);
+  if (offline.length) {
+    found.push(t("{names}: offline. Check supply and wiring; “meterflow doctor” finds the fault.",
+      { names: names(offline) }));
   }
-  return true;
+  if (silent.length) {
+    found.push(t("{names}: silent. Check power and network of the device.", { names: names(silent) }));
+  }
+  return found.join(" ");
 }
 
-/** Fetch the house soon: a meter is new. */
-export function houseChanged() {
-  fetched_s = Math.min(fetched_s, now_s() - EVERY_S + 2);
+/** Show a dot for each meter; return the number of those that are not online. */
+function showMeters(meters, now) {
+  const list = box("dots");
+  if (list.children.length !== meters.length
+    || meters.some((meter, index) => list.children[index].dataset.meter !== meter.id)) {
+    list.replaceChildren(...meters.map((meter) => element("li", { "data-dot": "", "data-meter": meter.id },
+      element("a", { href: `${BASE}/meter/${encodeURIComponent(meter.id)}${location.search}` }))));
+  }
+  meters.forEach((meter, index) => {
+    const [dot, state] = [list.children[index], meter.state(now)];
+    const text = `${meter.name}: ${STATES[state]}`;
+    dot.dataset.state = state;
+    if (dot.firstChild.title === text) return;
+    dot.firstChild.title = text;
+    dot.firstChild.setAttribute("aria-label", text);
+  });
+  const [of, count] = [meters.length, meters.filter((meter) => meter.state(now) === "online").length];
+  setText(document.getElementById("summary"), !of ? t("No meter yet") : link.away ? t("Not live")
+    : count < of ? t("{count} of {of} meters online", { count, of })
+      : of === 1 ? t("The meter is online") : t("All {of} meters online", { of }));
+  const trouble = document.getElementById("trouble");
+  setText(trouble, troubles(meters, now));
+  trouble.hidden = !trouble.textContent;
+  return of - count;
 }
 
-document.getElementById("copy").addEventListener("click", ({ target }) => {
-  getSelection().selectAllChildren(document.getElementById("command"));
-  // navigator.clipboard exists only with TLS or on this machine.
-  setText(target, document.execCommand("copy") ? "Copied" : "Press Ctrl+C");
-});
+/** Show the house; `meters` are all live meters by id, in the page's order. */
+export function showHouse(meters, now) {
+  const site = siteNow();
+  const power = showPower(site, meters, now);
+  showToday(site);
+  const missing = showMeters([...meters.values()], now);
+  const state = link.away ? t("No connection")
+    : missing ? t("{count} not online", { count: missing }) : power;
+  document.title = [state, "Meterflow"].filter((text) => text && text !== MISSING).join(" · ");
+}

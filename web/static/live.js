@@ -17,6 +17,9 @@ const FILL_MS = [0, 5000, 15_000, 40_000];
 /** The path below which a reverse proxy serves all this, such as /meterflow; mostly empty. */
 export const BASE = document.documentElement.dataset.base;
 
+/** What is away between this page and the meters: "web", "broker" or nothing, since `since_s`. */
+export const link = { away: "", since_s: -Infinity };
+
 let offset_ms = 0;
 
 /** Seconds since 1970 by the server's clock: a browser's clock may be minutes off. */
@@ -132,12 +135,11 @@ export function connect({ first, onReading = null, onStatus = () => false, onCha
     const leaf = parts.at(-1);
     if (leaf === "reading" && payload) onReading(parts[1], payload);
     if (leaf === "status") {
-      // Sent between the page's first request and its subscription, "offline" is a change, too.
+      // The page's first request knew none that was offline.
       const before = statuses.get(topic) ?? "online";
       statuses.set(topic, payload);
       if (parts.length > 3) show();
-      const isChange = parts.length === 3 && onStatus(parts[1], payload);
-      if (isChange || before !== payload) changed(false);
+      if (parts.length === 3 ? onStatus(parts[1], payload) : before !== payload) changed(false);
     }
   });
   document.addEventListener("visibilitychange", () => changed(true));
@@ -164,11 +166,13 @@ const having = (statuses, kind, status) => [...statuses]
 /** What is missing: a word for the header's pill, if any, and a sentence that says what is lost. */
 function missing(connected, broker, history, statuses) {
   if (!connected) {
-    return everConnected ? [["", t("The web service does not respond: the values are the last known.")]] : [];
+    if (!everConnected) return [];
+    return [["", t("The web service does not respond: the values are the last known. Start it, or check the network.")]];
   }
   if (!broker.connected) {
     const why = broker.trouble ? ` (${broker.trouble})` : "";
-    return [[t("Broker offline"), t("The broker is offline{why}: no new values arrive.", { why })]];
+    return [[t("Broker offline"),
+      t("The broker is offline{why}: no new values arrive. Start it, or check MQTT_HOST.", { why })]];
   }
   const found = [];
   const [recorders, bridges] = ["_recorder", "_bridge"].map((k) => having(statuses, k, "offline"));
@@ -189,6 +193,8 @@ function missing(connected, broker, history, statuses) {
 function showConnection(socket, { broker, history }, statuses) {
   const target = document.getElementById("connection");
   everConnected ||= socket.connected;
+  const away = !socket.connected && everConnected ? "web" : broker.connected ? "" : "broker";
+  if (away !== link.away) Object.assign(link, { away, since_s: now_s() });
   const found = missing(socket.connected, broker, history, statuses);
   const word = found.find(([each]) => each)?.[0];
   target.dataset.state = socket.connected ? (word ? "broker" : "live") : "away";

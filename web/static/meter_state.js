@@ -1,87 +1,37 @@
 // A meter as the page knows it: its values, state and last minutes; and the elements for them.
 
-import { age, setText } from "./catalogue.js";
+import { age, setText, unit } from "./catalogue.js";
+import { t } from "./language.js";
+import { link } from "./live.js";
+import { Trace, at_s } from "./trace.js";
 
-const STATES = {
-  online: "Online", stale: "Stale", offline: "Offline", waiting: "No reading yet",
+/** The words for the states of a meter. */
+export const STATES = {
+  online: t("Online"), stale: t("Silent"), offline: t("Offline"), waiting: t("No reading yet"),
+  unknown: t("Not live"),
 };
-const WINDOW_S = 600;
+const DIRECTIONS = { import: t("importing"), export: t("exporting"), none: "" };
+const WINDOW_S = 900;
 /** Seconds in which a meter without any reading is new: a bridge reports it offline at first. */
 const BEGIN_S = 15;
 const LEAST_OLD_S = 180;
-const MOST_ROWS = 12_000;
 
-/** Epoch seconds of a reading. */
-export const at_s = (reading) => Date.parse(reading.ts) / 1000;
+const digitsOf = (value) => String(value).split(".")[1]?.length ?? 0;
 
-/**
- * Make `columns` (time first) ready to draw: where a quantity was not measured for longer than
- * `gap_s`, it gets a null, which breaks the line; shorter absences stay undefined, which does not.
- */
-export function withGaps(columns, gap_s) {
-  const made = columns.map(() => []);
-  const seen = columns.map(() => columns[0][0]);
-  const add = (time, valueOf) => {
-    made[0].push(time);
-    for (let c = 1; c < columns.length; c += 1) {
-      const value = valueOf(c) ?? (time - seen[c] > gap_s ? null : undefined);
-      if (typeof value === "number") seen[c] = time;
-      made[c].push(value);
-    }
-  };
-  columns[0].forEach((time, row) => {
-    const before = columns[0][row - 1];
-    if (time - before > gap_s) add(time - 0.001, () => undefined);
-    add(time, (c) => columns[c][row]);
-  });
-  return made;
-}
-
-/** The last minutes of some quantities: seeded from the history, then fed live. */
-export class Trace {
-  constructor(quantities) {
-    this.quantities = quantities;
-    this.rows = [];
-  }
-
-  /** Take columns from the history; newer live rows stay. */
-  seed(columns) {
-    const rows = columns.ts.map((ts, row) => [ts, ...this.quantities.map((q) => columns[q]?.[row])]);
-    const last = columns.ts.at(-1) ?? -Infinity;
-    // The last slice is still filling: the live rows in it are exact.
-    const first_live = this.rows.find(([ts]) => ts > last)?.[0] ?? Infinity;
-    this.rows = [...rows.filter(([ts]) => ts < first_live), ...this.rows.filter(([ts]) => ts > last)];
-  }
-
-  push(reading) {
-    const ts = at_s(reading);
-    if (this.rows.length && ts <= this.rows.at(-1)[0]) return;
-    if (!this.quantities.some((q) => q in reading)) return;
-    this.rows.push([ts, ...this.quantities.map((q) => reading[q])]);
-    // A hidden page does not draw, and only drawing drops old rows.
-    if (this.rows.length > MOST_ROWS) this.rows.splice(0, MOST_ROWS / 2);
-  }
-
-  /** Columns from `from_s` on, with a gap wherever readings are more than `gap_s` apart. */
-  columns(from_s, gap_s) {
-    const start = this.rows.findIndex(([ts]) => ts >= from_s);
-    this.rows.splice(0, start < 0 ? this.rows.length : Math.max(0, start - 1));
-    const columns = [0, ...this.quantities].map((_, c) => this.rows.map((row) => row[c]));
-    return withGaps(columns, gap_s);
-  }
-}
+const defaultName = (id) => (/^\d+$/.test(id) ? t("Meter {id}", { id }) : id);
 
 /** A meter: its row of GET /meters/, and its live messages. */
 export class Meter {
   constructor(id, quantities) {
     this.id = id;
-    this.unnamed = /^\d+$/.test(id) ? `Meter ${id}` : id;
+    this.unnamed = defaultName(id);
     this.name = this.unnamed;
     this.model = null;
     this.online = null;
     this.last_s = null;
     this.known_s = null;
     this.values = new Map();
+    this.resolutions = new Map();
     this.trace = new Trace(quantities);
     this.known_interval_s = null;
     this.spacing_s = [];
@@ -91,9 +41,13 @@ export class Meter {
   describe(row) {
     this.name = row.name && row.name !== this.id ? row.name : this.unnamed;
     this.model = row.model ?? null;
+    this.role = row.role ?? null;
+    this.parent = row.parent ?? null;
     this.known_interval_s = row.interval ?? null;
     if (row.latest) this.take(row.latest);
     this.online = row.online ?? null;
+    /** Whether only its bridge is away: the bridge's absence is reported, not the meter's. */
+    this.isBridgeAway = row.online === false && row.status === "online";
   }
 
   /** Take a reading; false where it is not newer than what is known. */
@@ -104,7 +58,9 @@ export class Meter {
     this.last_s = ts;
     if (this.online === false) this.online = null; // it was offline before
     for (const [name, value] of Object.entries(reading)) {
-      if (typeof value === "number" && name !== "seq") this.values.set(name, { value, ts });
+      if (typeof value !== "number" || name === "seq") continue;
+      this.values.set(name, { value, ts });
+      this.resolutions.set(unit(name), Math.max(this.digits(name), digitsOf(value)));
     }
     this.trace.push(reading);
     return true;
@@ -132,7 +88,7 @@ export class Meter {
     return changed;
   }
 
-  /** Seconds that the live trace holds: ten minutes, more for a slow meter. */
+  /** Seconds that the live trace holds: fifteen minutes, more for a slow meter. */
   get window_s() {
     return Math.min(Math.max(WINDOW_S, 60 * this.interval_s), 6 * 3600);
   }
@@ -152,6 +108,11 @@ export class Meter {
     return this.values.get(name)?.value;
   }
 
+  /** The decimals that the meter gives: the most that it has sent of any quantity of this unit. */
+  digits(name) {
+    return this.resolutions.get(unit(name)) ?? 0;
+  }
+
   age_s(now) {
     return this.last_s === null ? null : Math.max(0, now - this.last_s);
   }
@@ -164,20 +125,25 @@ export class Meter {
     return now - known.ts > limit_s;
   }
 
-  /** "online", "stale" (silent for too long), "offline" (it reports so) or "waiting". */
+  /**
+   * "online", "stale" (silent for too long), "offline" (it reports so), "waiting", or "unknown" while
+   * the web service or the broker is away, and afterwards until the meter had time to send.
+   */
   state(now) {
     this.known_s ??= now;
     const isNew = this.last_s === null && now - this.known_s < BEGIN_S;
+    if (link.away && this.last_s !== null) return "unknown";
     if (this.online === false && !isNew) return "offline";
     if (this.last_s === null) return "waiting";
-    return this.age_s(now) > this.patience_s ? "stale" : "online";
+    if (this.age_s(now) <= this.patience_s) return "online";
+    return now - link.since_s > this.patience_s ? "stale" : "unknown";
   }
 }
 
-/** The text beside a meter's name: its id where the name is another, and its model. */
-export function about(meter) {
-  const named = meter.name === meter.id || meter.name === `Meter ${meter.id}`;
-  return [named ? "" : `Meter ${meter.id}`, meter.model].filter(Boolean).join(" · ");
+/** The text beside a meter's name: its id where the name is another, what it is, and its model. */
+export function about(meter, ...more) {
+  const named = meter.name === meter.id || meter.name === defaultName(meter.id);
+  return [named ? "" : meter.id, ...more, meter.model].filter(Boolean).join(" · ");
 }
 
 /** Show state and age of a meter in the elements for them below `root`. */
@@ -191,10 +157,9 @@ export function showState(root, meter, now_s) {
   if (meter.last_s !== null) time.dateTime = new Date(meter.last_s * 1000).toISOString();
 }
 
-/** "importing" or "exporting" while the meter is online, as data for the style sheet too. */
-export function showDirection(target, meter, now_s) {
-  const power = meter.state(now_s) === "online" ? meter.value("power") : 0;
+/** Show which way a power flows, as data for the style sheet too; null: it is not known now. */
+export function showDirection(target, power) {
   const direction = !power ? "none" : power > 0 ? "import" : "export";
   target.dataset.direction = direction;
-  setText(target, direction === "none" ? "" : `${direction}ing`);
+  setText(target, DIRECTIONS[direction]);
 }

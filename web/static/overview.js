@@ -1,114 +1,75 @@
-// The overview: a card for each meter.
+// The overview: the house, and a card or a row for each meter.
 
-import {
-  MISSING, PHASES, PHASE_ROWS, descriptions, element, format, label, paced, phaseTable, setText, showValues,
-} from "./catalogue.js";
-import { spark } from "./chart.js";
-import { houseChanged, refreshHouse, showHouse, todayOf } from "./house.js";
-import { BASE, connect, getJson, notice, now_s, series } from "./live.js";
-import { Meter, about, showDirection, showState } from "./meter_state.js";
+import { paced, split } from "./catalogue.js";
+import { Card, Rest } from "./card.js";
+import { showDay } from "./day.js";
+import { showFlow } from "./flow.js";
+import { showHouse } from "./house.js";
+import { t } from "./language.js";
+import { connect, getJson, notice, now_s } from "./live.js";
+import { allNodes, nodeOf, refreshSite, restPower, siteChanged } from "./site.js";
 
-const TOTALS = ["voltage", "current", "frequency"];
-const COUNTERS = ["energy_import", "energy_export"];
+/** Cards up to here; rows past it, the faulty first. */
+const MOST_CARDS = 8;
+const FEW = 12;
+const MOST_TRACES = 50;
+const TRACE_POINTS = 450;
+const WINDOWS_S = [900, 3600, 6 * 3600];
+const TOGETHER_MS = 100;
 
 const cards = new Map();
+const rests = new Map();
 const list = document.getElementById("cards");
-const order = new Intl.Collator(undefined, { numeric: true });
+const natural = new Intl.Collator(undefined, { numeric: true });
 
-class Card {
-  constructor(id) {
-    this.meter = new Meter(id, ["power"]);
-    this.link = element("a", { href: `${BASE}/meter/${encodeURIComponent(id)}` });
-    this.about = element("p", { class: "about" });
-    this.direction = element("span", { class: "direction" });
-    this.chart = element("div", { class: "spark", role: "img" });
-    this.extent = element("span");
-    this.today = element("b");
-    this.span = element("span");
-    this.facts = element("div", { class: "facts" });
-    this.root = element("li", { class: "card", "data-meter": id }, ...this.parts());
-    this.draw = null;
-    this.built = "";
-    Object.assign(this, { seen: false, seeded: false, fresh: true });
-  }
-
-  parts() {
-    const state = element("span", { class: "state" }, element("span", { class: "state-word" }));
-    const power = element("p", { class: "power" },
-      element("span", { "data-quantity": "power" }), element("span", { class: "unit" }),
-      this.direction);
-    return [
-      element("header", {}, element("h2", {}, this.link), state, this.about, element("time")),
-      power, element("p", { class: "today" }, "Today", this.today), this.chart,
-      element("p", { class: "caption" }, this.span, this.extent), this.facts,
-    ];
-  }
-
-  /** Build the tables again where the meter has sent a quantity for the first time. */
-  build() {
-    const meter = this.meter;
-    const phases = PHASES.filter((p) => PHASE_ROWS.some((q) => meter.has(`${q}_${p}`)));
-    const totals = phases.length ? [] : TOTALS.filter((q) => meter.has(q));
-    const counters = COUNTERS.filter((q) => meter.has(q));
-    if (!counters.length && meter.has("energy")) counters.push("energy");
-    const built = JSON.stringify([phases, totals, counters, [...meter.values.keys()].length]);
-    if (built === this.built) return;
-    this.built = built;
-    this.facts.replaceChildren(
-      ...(phases.length ? [phaseTable(meter, phases)] : []),
-      ...[totals, counters].filter((rows) => rows.length)
-        .map((rows) => element("dl", {}, ...descriptions(rows))),
-    );
-  }
-
-  show(now) {
-    const { meter } = this;
-    this.build();
-    setText(this.link, meter.name);
-    setText(this.about, about(meter));
-    setText(this.today, todayOf(meter.id) || MISSING);
-    showState(this.root, meter, now);
-    showValues(this.root, meter, now);
-    showDirection(this.direction, meter, now);
-  }
-
-  paint(now) {
-    const { meter } = this;
-    this.draw ??= spark(this.chart);
-    const minutes = meter.minutes(now), from = now - 60 * minutes;
-    const columns = meter.trace.columns(from, meter.gap_s);
-    this.draw(columns, from, now);
-    const powers = columns[1].filter((value) => typeof value === "number");
-    const span = `last ${minutes} min`;
-    const ends = [Math.min(...powers), Math.max(...powers)].map((each) => format("power", each));
-    const extent = powers.length ? [...new Set(ends)].join(" to ") : "no reading";
-    setText(this.span, span);
-    setText(this.extent, extent);
-    this.chart.setAttribute("aria-label", `${label("power")}, ${span}: ${extent}`);
-  }
-}
+let tick_s = 0;
+let answered = false;
+let seeding = null;
 
 function cardOf(id) {
   let card = cards.get(id);
   if (!card) {
     card = new Card(id);
     cards.set(id, card);
-    const after = [...list.children].find((each) => order.compare(each.dataset.meter, id) > 0);
-    list.insertBefore(card.root, after ?? null);
+    list.append(card.root);
     watcher.observe(card.root);
-    houseChanged();
+    siteChanged();
   }
   return card;
 }
 
-function summary(now) {
-  document.getElementById("house").hidden = answered && !cards.size;
-  document.getElementById("empty").hidden = cards.size > 0 || !answered
-    || !document.getElementById("notice").hidden;
-  const states = [...cards.values()].map(({ meter }) => meter.state(now));
-  const online = states.filter((state) => state === "online").length;
-  setText(document.getElementById("summary"),
-    cards.size ? `${online} of ${cards.size} online` : "No meter yet");
+/** The ids of all meters: in the order of the house, then those that are not part of it. */
+function ordered() {
+  const known = allNodes().map(({ meter_id: id }) => id).filter((id) => cards.has(id));
+  const others = [...cards.keys()].filter((id) => !known.includes(id));
+  return [...known, ...others.toSorted(natural.compare)];
+}
+
+/** The power of a meter that is online; null for others. */
+function powerOf(id, now) {
+  const meter = cards.get(id)?.meter;
+  return meter?.state(now) === "online" ? meter.value("power") ?? null : null;
+}
+
+/** Put cards and rests into their order, and write what no meter below another one measures. */
+function arrange(ids, now) {
+  const isLong = cards.size > MOST_CARDS;
+  list.classList.toggle("rows", isLong);
+  const isWell = (id) => ["online", "waiting"].includes(cards.get(id).meter.state(now));
+  const sorted = isLong ? [...ids.filter((id) => !isWell(id)), ...ids.filter(isWell)] : ids;
+  const roots = sorted.map((id) => cards.get(id).root);
+  const isBelow = (node, above) => Boolean(node) && (node === above || isBelow(node.parent, above));
+  for (const node of allNodes()) {
+    if (!node.children.length || !cards.has(node.meter_id)) continue;
+    if (!rests.has(node.meter_id)) rests.set(node.meter_id, new Rest(node));
+    const rest = rests.get(node.meter_id);
+    const power = restPower(node, (id) => powerOf(id, now));
+    rest.show(split("power", power), node.today?.rest);
+    const place = roots.findLastIndex(({ dataset }) => isBelow(nodeOf(dataset.meter), node));
+    roots.splice(place + 1, 0, rest.root);
+  }
+  if (roots.some((root, index) => list.children[index] !== root)
+    || list.children.length !== roots.length) list.replaceChildren(...roots);
 }
 
 // Only cards on the screen are drawn at once, and only they have a chart of their last minutes.
@@ -120,9 +81,6 @@ const watcher = new IntersectionObserver((entries) => {
   show();
 }, { rootMargin: "100px" });
 
-let tick_s = 0;
-let answered = false;
-
 const show = paced(() => {
   const now = now_s();
   const ticked = now - tick_s > 0.9;
@@ -133,9 +91,14 @@ const show = paced(() => {
     card.show(now);
     if (card.seen) card.paint(now);
   }
-  showHouse((id) => cards.get(id)?.meter, now);
-  summary(now);
-  if (ticked) refreshHouse().then((isNew) => isNew && showAll());
+  const ids = ordered();
+  arrange(ids, now);
+  showHouse(new Map(ids.map((id) => [id, cards.get(id).meter])), now);
+  showFlow((id) => powerOf(id, now));
+  const hasNone = answered && !cards.size;
+  document.getElementById("house").hidden = hasNone;
+  document.getElementById("empty").hidden = !hasNone || !document.getElementById("notice").hidden;
+  if (ticked) refreshHouse();
 });
 
 function showAll() {
@@ -143,12 +106,16 @@ function showAll() {
   show();
 }
 
+/** Fetch the house where the last answer is old, and draw its day. */
+async function refreshHouse() {
+  if (!await refreshSite()) return;
+  showAll();
+  showDay().catch(() => {}); // drawn again in a while
+}
+
 async function refresh(whole) {
   try {
-    for (const row of await getJson("/meters/")) {
-      cardOf(row.meter_id).meter.describe(row);
-      cardOf(row.meter_id).show(now_s());
-    }
+    for (const row of await getJson("/meters/")) cardOf(row.meter_id).meter.describe(row);
     notice("");
     if (whole) for (const card of cards.values()) card.seeded = false;
     seedSeen();
@@ -156,26 +123,36 @@ async function refresh(whole) {
     showError(error);
   }
   answered = true;
-  show();
+  showAll();
 }
 
+/** Fetch the last minutes of the cards on the screen, of all if few, in one request for each length. */
 function seedSeen() {
-  for (const card of cards.values()) {
-    if (card.seen && !card.seeded) seed(card).catch(showError);
-  }
+  clearTimeout(seeding);
+  seeding = setTimeout(() => {
+    const due = [...cards.values()]
+      .filter((card) => !card.seeded && (card.seen || cards.size <= FEW));
+    for (const seconds of WINDOWS_S) {
+      const alike = due.filter(({ meter }) => WINDOWS_S.find((each) => each >= meter.window_s) === seconds);
+      if (alike.length) seed(alike.slice(0, MOST_TRACES), seconds).catch(showError);
+    }
+  }, TOGETHER_MS);
 }
 
-async function seed(card) {
-  const { meter } = card;
-  const to = now_s();
-  card.seeded = true;
-  meter.trace.seed(await series(meter.id, ["power"], to - meter.window_s, to + 1, 300));
-  card.fresh = true;
+async function seed(some, seconds) {
+  for (const card of some) card.seeded = true;
+  const ids = some.map(({ meter }) => meter.id).join();
+  const query = new URLSearchParams({ meters: ids, seconds, points: TRACE_POINTS });
+  const traces = await getJson(`/traces/?${query}`);
+  for (const card of some) {
+    card.meter.trace.seed(traces[card.meter.id]);
+    card.fresh = true;
+  }
   show();
 }
 
 function showError(error) {
-  notice(`Stored readings are unavailable: ${error.message}`);
+  notice(t("Stored readings are unavailable: {reason}", { reason: error.message }));
   setTimeout(refetch, 5000, true);
 }
 
@@ -184,12 +161,11 @@ const refetch = connect({
     if (!cards.has(id)) refetch(false);
     const card = cardOf(id);
     if (card.meter.take(reading)) card.fresh = true;
-    if (!card.built) card.show(now_s());
     show();
   },
   onStatus(id, text) {
     const card = cards.get(id);
-    if (!card) return false;
+    if (!card) return true;
     card.fresh = true;
     show();
     return card.meter.takeStatus(text);
@@ -197,4 +173,11 @@ const refetch = connect({
   onChange: refresh,
   first: refresh(true),
 });
+refreshHouse();
 setInterval(show, 1000);
+
+document.getElementById("copy").addEventListener("click", ({ target }) => {
+  getSelection().selectAllChildren(document.getElementById("command"));
+  // navigator.clipboard exists only with TLS or on this machine.
+  target.textContent = document.execCommand("copy") ? t("Copied") : t("Press Ctrl+C");
+});

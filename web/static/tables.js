@@ -3,7 +3,8 @@
 import {
   age, element, family, formatPlain, isKnown, label, localTime, names, setText, shortLabel, split, unit,
 } from "./catalogue.js";
-import { at_s } from "./meter_state.js";
+import { t } from "./language.js";
+import { at_s } from "./trace.js";
 
 const GROUPS = ["power", "voltage", "current", "energy"];
 
@@ -17,11 +18,12 @@ function groupsOf(present) {
   }).filter(({ columns }) => columns.length);
 }
 
-/** The newest readings, newest first, with the columns of GROUPS that the meter has. */
+/** The newest readings, newest first, with the columns of GROUPS that the meter has; while unfolded. */
 export class ReadingTable {
   static LENGTH = 25;
 
-  constructor(table) {
+  constructor(details, table) {
+    this.details = details;
     this.table = table;
     this.body = element("tbody");
     this.rows = [];
@@ -42,7 +44,7 @@ export class ReadingTable {
   }
 
   show() {
-    if (!this.changed) return;
+    if (!this.changed || !this.details.open) return;
     this.changed = false;
     this.rows.length = Math.min(this.rows.length, ReadingTable.LENGTH);
     const present = new Set(this.rows.flatMap((row) => Object.keys(row)));
@@ -63,7 +65,7 @@ export class ReadingTable {
       element("th", { scope: "col", class: index ? null : "first" }, text)));
     this.table.replaceChildren(
       element("thead", {},
-        element("tr", {}, element("th", { scope: "col", rowspan: 2 }, "Time"), ...titles),
+        element("tr", {}, element("th", { scope: "col", rowspan: 2 }, t("Time")), ...titles),
         element("tr", {}, ...heads)),
       this.body,
     );
@@ -77,21 +79,20 @@ export class ReadingTable {
   }
 }
 
-/** All quantities that the meter has sent, with unit and age; drawn only while unfolded. */
+/** All quantities that the meter has sent, with unit and age. */
 export class QuantityTable {
-  constructor(details) {
-    this.details = details;
-    this.box = details.querySelector("div");
+  constructor(section) {
+    this.box = section.querySelector("div.quantities");
     this.cells = new Map();
   }
 
   show(meter, now_s) {
-    if (!this.details.open) return;
     if (this.cells.size !== meter.values.size) this.build(meter);
     for (const [name, cells] of this.cells) {
-      const value = split(name, meter.value(name));
+      const value = split(name, meter.value(name), undefined, meter.digits(name));
       const texts = [value.text, value.unit, age(now_s - meter.values.get(name).ts)];
       cells.forEach((cell, index) => setText(cell, texts[index]));
+      cells[0].classList.toggle("old", meter.isOld(name, now_s));
     }
   }
 
@@ -101,7 +102,7 @@ export class QuantityTable {
     const rows = names.filter((name) => meter.has(name)).map((name) => {
       const cells = ["value", "unit", "age"].map((column) => element("td", { class: column }));
       this.cells.set(name, cells);
-      return element("tr", {}, element("th", { scope: "row" }, label(name)), ...cells);
+      return element("tr", { "data-of": name }, element("th", { scope: "row" }, label(name)), ...cells);
     });
     this.box.replaceChildren(element("table", {}, element("tbody", {}, ...rows)));
   }
