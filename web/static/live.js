@@ -198,8 +198,8 @@ function showConnection(socket, { broker, history }, statuses) {
   const found = missing(socket.connected, broker, history, statuses);
   const word = found.find(([each]) => each)?.[0];
   target.dataset.state = socket.connected ? (word ? "broker" : "live") : "away";
-  const away = everConnected ? t("Reconnecting…") : t("Connecting…");
-  setText(target, word ?? (socket.connected ? t("Live") : away));
+  const connecting = everConnected ? t("Reconnecting…") : t("Connecting…");
+  setText(target, word ?? (socket.connected ? t("Live") : connecting));
   const strip = document.getElementById("missing");
   setText(strip, found.map(([, sentence]) => sentence).join(" "));
   strip.hidden = !strip.textContent;
