@@ -44,7 +44,7 @@ name = "{name}"
 role = "{role}"
 {parent}"""
 _METERS = (
-    ("House", "grid"),
+    ("Main meter", "grid"),
     ("Solar", "production"),
     ("Heat pump", "consumer"),
     ("Workshop", "consumer"),
