@@ -9,7 +9,7 @@ import { t } from "./language.js";
 const SVG = "http://www.w3.org/2000/svg";
 const QUARTER_S = 900;
 /** Least distance of ticks, and room around the lines, in the size of the chart's type. */
-const LEAST_TICK = { x: 7, y: 3 };
+const LEAST_TICK = { x: 7, y: 2.4 };
 const ROOM = { left: 4.8, right: 1.2, top: 0.8, bottom: 2 };
 const LEAST_WORD = 6;
 
@@ -146,6 +146,7 @@ export class HoursChart {
     const field = { em, left, top, wide: width - left - ROOM.right * em,
       tall: height - top - ROOM.bottom * em };
     this.field = field;
+    if (Math.min(field.wide, field.tall) < em) return [];
     const x = (at_s) => left + (at_s - this.from) / (this.to - this.from) * field.wide;
     const y = (power) => top + field.tall - (power - low) / (high - low) * field.tall;
     const cursor = this.at === null ? [] : [shape("path",
