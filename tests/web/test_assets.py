@@ -1,5 +1,6 @@
 """Joined scripts and style sheets: complete, at an address that changes with their content."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from flask.testing import FlaskClient
 from tests.support.parts import require
 from tests.support.web import make_client
 from web.assets import join_modules, script_url, style_url
+from web.pages import VIEWS
 
 
 @pytest.fixture
@@ -65,3 +67,21 @@ def test_modules_that_import_each_other_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"one\.js imports itself, by one\.js, two\.js"):
         join_modules("one", tmp_path)
+
+
+@pytest.mark.parametrize("page", [*(view.name for view in VIEWS), "meter"])
+def test_every_module_has_what_others_import_from_it(page: str) -> None:
+    joined = join_modules(page)
+    exported = {
+        found[1]: {name.partition(":")[0].strip() for name in found[2].split(",")}
+        for found in re.finditer(
+            r"^const (\$\w+) = \(\(\) => \{\n.*?^return \{ (.*?) \};\n\}\)\(\);$",
+            joined,
+            re.MULTILINE | re.DOTALL,
+        )
+    }
+    imports = re.findall(r"^const \{ (.*?) \} = (\$\w+);$", joined, re.MULTILINE)
+
+    assert imports
+    for names, module in imports:
+        assert {name.partition(":")[0].strip() for name in names.split(",")} <= exported[module]

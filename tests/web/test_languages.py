@@ -15,9 +15,7 @@ SCRIPTS = [path for path in (ROOT / "web/static").glob("*.js") if path.name != "
 ENGLISH_ALONE = {"docs.html"}
 """The description of the REST interface."""
 TEMPLATES = [
-    path
-    for path in (ROOT / "web/templates").glob("*.html")
-    if path.name not in ENGLISH_ALONE
+    path for path in (ROOT / "web/templates").glob("*.html") if path.name not in ENGLISH_ALONE
 ]
 PROGRAMS = [ROOT / "web/login.py", ROOT / "web/pages.py"]
 OTHERS = [language for language in languages.known() if language != languages.ENGLISH]

@@ -3,7 +3,7 @@
 
 import { ZONE, element, formatPlain, label, shortLabel, unit } from "./catalogue.js";
 import { t } from "./language.js";
-import { at_s } from "./meter_state.js";
+import { at_s } from "./trace.js";
 import { headOf } from "./reading_query.js";
 import { dayOf } from "./site_time.js";
 

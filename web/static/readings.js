@@ -3,7 +3,7 @@
 import { ZONE, element, label, setText } from "./catalogue.js";
 import { t } from "./language.js";
 import { connect, getJson, notice, now_s, request } from "./live.js";
-import { at_s } from "./meter_state.js";
+import { at_s } from "./trace.js";
 import { showList } from "./reading_list.js";
 import {
   PERIODS, addressWith, asked, csvAddress, offered, query, shown,
