@@ -49,7 +49,8 @@ def main() -> None:
 
 def _pictures() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield the name, the address and the screen of each picture."""
-    addresses = {view.name: view.path for view in VIEWS} | {"meter": "/meter/house"}
+    addresses = {view.name: view.path for view in VIEWS}
+    addresses |= {"history": "/view/history?span=month", "meter": "/meter/house"}
     for view, address in addresses.items():
         for size, options in SIZES.items():
             yield f"{view}-{size}", address, options
