@@ -1,6 +1,5 @@
 """The dashboard in a real browser, fed over a real broker: what a person sees."""
 
-import gzip
 import hashlib
 import json
 import re
@@ -307,12 +306,10 @@ def test_vendored_files_are_those_that_were_taken() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(STATIC.glob("*.js")), ids=lambda path: path.name)
-def test_own_module_is_short_and_never_writes_markup(path: Path) -> None:
+def test_own_module_never_writes_markup(path: Path) -> None:
     source = path.read_text()
 
-    assert len(source.splitlines()) <= 200
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", source)
-    assert len(gzip.compress(source.encode())) < 4000
 
 
 @pytest.mark.browser

@@ -319,15 +319,15 @@ def test_invalid_filter_is_refused_with_a_message(site: Site, wanted: object) ->
     assert "filter" in answer
 
 
-@pytest.mark.parametrize("meter", ["each", "burst"])
+@pytest.mark.parametrize("meter", ["singly", "at_once"])
 def test_every_reading_arrives_in_order_and_once(site: Site, meter: str) -> None:
     received: list[float] = []
     with site.raw(meter) as connection, site.browser() as browser:
         browser.subscribe(f"meters/{meter}/reading")
-        if meter == "burst":
+        if meter == "at_once":
             site.publish(*burst(meter, 40))
         for n in range(40):
-            if meter == "each":
+            if meter == "singly":
                 site.read(meter, n)
             received.append(json.loads(connection.recv())["power"])
         site.read(meter, 99)

@@ -156,7 +156,8 @@ export function connect({ first, onReading = null, onStatus = () => false, onCha
 }
 
 let everConnected = false;
-navigator.serviceWorker?.register(`${BASE}/service-worker.js`); // exists with TLS, or on this machine
+// It exists with TLS, or on this machine; without a certificate that the browser knows, it is refused.
+navigator.serviceWorker?.register(`${BASE}/service-worker.js`).catch(() => {});
 
 /** The names of a kind of service, as in "_bridge", whose status is this one. */
 const having = (statuses, kind, status) => [...statuses]

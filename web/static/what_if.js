@@ -75,15 +75,15 @@ export function whatIf(form, target, consumed) {
   }
 
   function show(mine, answers) {
-    if (!mine || known(mine.periods, "imported") === 0) {
+    const [drawn, fedIn] = ["imported", "exported"].map((name) => mine && known(mine.periods, name));
+    if (!drawn && !fedIn) {
       setText(consumed, t("Nothing was counted in this period."));
       target.replaceChildren();
       return;
     }
-    const counted = [format(ENERGY, known(mine.periods, "imported"))];
-    const fedIn = known(mine.periods, "exported");
+    const counted = [t("{energy} drawn", { energy: format(ENERGY, drawn) })];
     if (fedIn) counted.push(t("{energy} fed in", { energy: format(ENERGY, fedIn) }));
-    setText(consumed, t("{energy} drawn", { energy: counted.join(", ") }));
+    setText(consumed, counted.join(", "));
     const costs = answers.map(({ tariff, periods }) =>
       ({ tariff, cost: sum(periods, "cost"), uncovered: known(periods, "uncovered") }));
     const base = costs.find(({ tariff }) => tariff === mine.tariff)?.cost ?? null;
