@@ -5,6 +5,7 @@ What it stores is in a directory of its own, so that none of it is ever in a rea
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import IO
 
@@ -59,8 +60,15 @@ def simulator(port: int) -> Part:
 
 
 def past() -> list[Part]:
-    """Return the part that stores the past year, unless the demo has a history."""
-    return [] if HISTORY.exists() else [Part("demo", ("-m", "meterflow.demo"), ends=True)]
+    """Return the part that stores the past year until now, unless the demo has a history.
+
+    It is called before the meters are read: their readings begin where the past ends.
+    """
+    return (
+        []
+        if HISTORY.exists()
+        else [Part("demo", ("-m", "meterflow.demo", str(int(time.time()))), ends=True)]
+    )
 
 
 def write_meters_file(port: int) -> None:
@@ -73,11 +81,11 @@ def write_meters_file(port: int) -> None:
             file.write(_METER.format(unit=unit, id=meter_id, name=name, role=role, parent=parent))
 
 
-def store_past() -> None:
+def store_past(until: str) -> None:
     """Store what the meters would have measured. Raises MeterflowError where that fails."""
     readings = DIRECTORY / "past.csv"
     with replacing(readings) as file:
-        _run("simulator.past", str(DAYS), *IDS, output=file)
+        _run("simulator.past", str(DAYS), until, *IDS, output=file)
     _run("recorder", "import", str(readings), output=subprocess.DEVNULL)
     readings.unlink()
     sys.stdout.write("the past year of the demo's meters is stored\n")
@@ -91,4 +99,4 @@ def _run(module: str, *arguments: str, output: IO[bytes] | int) -> None:
 
 
 if __name__ == "__main__":
-    leave("demo", store_past)
+    leave("demo", lambda: store_past(sys.argv[1]))

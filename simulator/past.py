@@ -1,6 +1,7 @@
 """The past of the homestead: what its meters would have measured, with seasons and weather.
 
-`python -m simulator.past DAYS ID ID ID ID` prints it as CSV until now, for meters of these ids.
+`python -m simulator.past DAYS UNTIL ID ID ID ID` prints it as CSV, for meters of these ids; UNTIL
+is in seconds since 1970.
 
 The week that the simulator repeats is today's. Further back its curves grow and shrink with the
 season and the weather of the day, and the counters lead to those that the simulator shows now.
@@ -18,8 +19,8 @@ from gateway_bridge.models import MODELS
 from simulator.device import SimulatedMeter
 from simulator.load import HOMESTEAD, MINUTES, MONDAY, SUMS, Phases, week_of
 
-STEPS = ((2 * 86_400, 60), (60 * 86_400, 900))
-"""The seconds between readings, up to an age: a minute, then a quarter of an hour."""
+STEPS = ((20 * 60, 5), (2 * 86_400, 60), (60 * 86_400, 900))
+"""The seconds between readings, up to an age: the traces of a quarter of an hour have no holes."""
 LONGEST_STEP_S = 3600
 """The seconds between older readings, which have no phases."""
 SETTLED_DAYS = 20
@@ -31,13 +32,13 @@ COLUMNS = (
 _PARTS = SUMS[HOMESTEAD[0]]
 
 
-def rows(ids: Mapping[str, str], days: int, now_s: float, shift_s: int = 0) -> Iterator[str]:
+def rows(ids: Mapping[str, str], days: int, until_s: int, shift_s: int = 0) -> Iterator[str]:
     """Yield lines of CSV, oldest first: the readings of meters, by the profile of each.
 
     `shift_s` is what the site's clock is ahead of UTC: the curves follow it.
     """
     yield ",".join(COLUMNS)
-    end_s = int(now_s) // 60 * 60
+    end_s = until_s - until_s % STEPS[0][1]
     begin_s = end_s - days * 86_400
     begin_s -= begin_s % LONGEST_STEP_S
     counters = _first_counters(begin_s, end_s, shift_s)
@@ -58,7 +59,7 @@ Powers = dict[str, tuple[float, float, float]]
 def _steps(begin_s: int, end_s: int, shift_s: int) -> Iterator[tuple[int, int, Powers]]:
     """Yield the end of each step, its seconds, and the mean power of each profile in it."""
     means = {
-        step_s: {part: _means(part, step_s // 60) for part in _PARTS}
+        step_s: {part: _means(part, _minutes(step_s)) for part in _PARTS}
         for step_s in (*(step_s for _, step_s in STEPS), LONGEST_STEP_S)
     }
     at_s, day, factors = begin_s, None, {}
@@ -72,13 +73,17 @@ def _steps(begin_s: int, end_s: int, shift_s: int) -> Iterator[tuple[int, int, P
         minute = (local_s - MONDAY) // 60 % MINUTES
         powers: Powers = {}
         for part in _PARTS:
-            l1, l2, l3 = means[step_s][part][minute * 60 // step_s]
+            l1, l2, l3 = means[step_s][part][minute // _minutes(step_s)]
             factor = factors[part]
             powers[part] = l1.real * factor, l2.real * factor, l3.real * factor
         l1, l2, l3 = map(sum, zip(*powers.values(), strict=True))
         powers[HOMESTEAD[0]] = l1, l2, l3
         at_s += step_s
         yield at_s, step_s, powers
+
+
+def _minutes(step_s: int) -> int:
+    return max(1, step_s // 60)
 
 
 def _means(part: str, step: int) -> list[Phases]:
@@ -131,6 +136,6 @@ def _count(counted: list[float], phases: tuple[float, float, float], step_s: int
 
 
 if __name__ == "__main__":
-    _, days, *ids = sys.argv
-    past = rows(dict(zip(HOMESTEAD, ids, strict=True)), int(days), time.time(), -time.timezone)
+    _, days, until, *ids = sys.argv
+    past = rows(dict(zip(HOMESTEAD, ids, strict=True)), int(days), int(until), -time.timezone)
     sys.stdout.writelines(f"{row}\n" for row in past)
