@@ -64,11 +64,9 @@ def past() -> list[Part]:
 
     It is called before the meters are read: their readings begin where the past ends.
     """
-    return (
-        []
-        if HISTORY.exists()
-        else [Part("demo", ("-m", "meterflow.demo", str(int(time.time()))), ends=True)]
-    )
+    if HISTORY.exists():
+        return []
+    return [Part("demo", ("-m", "meterflow.demo", str(int(time.time()))), ends=True)]
 
 
 def write_meters_file(port: int) -> None:
