@@ -254,7 +254,10 @@ def test_after_resets_one_after_another_all_meters_are_back_within_a_second() ->
 
 
 async def all_back_s(received: Received) -> float:
-    """Return the seconds until each of four meters has published again."""
+    """Return the seconds until each of four meters has published again, to a tenth.
+
+    The clock leaps only while nothing happens: on a busy machine real milliseconds are among them.
+    """
     began_s, before = time.monotonic(), len(received.readings)
     await until(lambda: len({each[0] for each in received.readings[before:]}) == 4, timeout_s=60)
-    return time.monotonic() - began_s
+    return round(time.monotonic() - began_s, 1)
