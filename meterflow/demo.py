@@ -1,4 +1,4 @@
-"""The demo, for whoever has no gateway yet: a house with solar power, and its past year.
+"""The demo, for anyone who has no gateway yet: a house with solar power, and its past year.
 
 What it stores is in a directory of its own, so that none of it is ever in a real history.
 """

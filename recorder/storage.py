@@ -40,7 +40,7 @@ UPKEEP_S = 0.05
 LOOK_S = 1.0
 """Seconds between looks at whether the file of the history is still the same."""
 REPLACED_S = 0.5
-"""Seconds to wait before opening a new file: whoever deletes a history deletes three files."""
+"""Seconds to wait before opening a new file: anyone who deletes a history deletes three files."""
 SYNC_S = 30.0
 """Seconds between syncs, and of commits that a power cut may cost at most: a sync at each commit
 would wear out an SD card."""

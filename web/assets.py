@@ -73,7 +73,7 @@ def _add_module(name: str, folder: Path, parts: dict[str, str], importers: tuple
         if imported not in parts:
             _add_module(imported, folder, parts, (*importers, name))
     lines = [
-        f"const {{ {_names(bindings, ': ')} }} = {_variable(imported)};\n"
+        f"const {{ {_names(bindings)} }} = {_variable(imported)};\n"
         for bindings, imported in imports
     ]
     source = "".join(lines) + _IMPORT.sub("", source)
@@ -96,9 +96,9 @@ def _exports(source: str) -> Iterator[str]:
                 yield f"{outer}: {inner}" if outer else inner
 
 
-def _names(bindings: str, between: str) -> str:
+def _names(bindings: str) -> str:
     names = (binding.strip() for binding in bindings.split(","))
-    return ", ".join(name.replace(" as ", between) for name in names if name)
+    return ", ".join(name.replace(" as ", ": ") for name in names if name)
 
 
 def _global_of(source: str) -> str:

@@ -8,13 +8,14 @@ import errno
 import hashlib
 import io
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
+import orjson
 from flask import Response, abort, request
 from pydantic import BaseModel, Field
 from werkzeug.datastructures import MIMEAccept
@@ -113,6 +114,13 @@ def respond(
         response.headers["Cache-Control"] = "private, no-cache"
         response.make_conditional(request)
     return response
+
+
+def encoded_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], form: Form) -> bytes:
+    """Return rows of a list as JSON objects, or as CSV with these columns."""
+    if form is Form.JSON:
+        return orjson.dumps(rows)
+    return csv_text([columns, *([row[name] for name in columns] for row in rows)])
 
 
 def stream(chunks: Iterable[bytes], form: Form) -> Response:

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import orjson
 import peewee
 from flask import Response
 from pydantic import Field
@@ -15,7 +14,7 @@ from web import meters
 from web.context import parts
 from web.openapi import Api
 from web.parameters import MeterPath
-from web.representations import Form, FormQuery, csv_text, respond
+from web.representations import Form, FormQuery, encoded_rows, respond
 
 api = Api("utility_readings", "utility readings", "Readings of the utility's own meters")
 
@@ -80,7 +79,4 @@ def list_of_meter(path: MeterPath, query: FormQuery) -> Response:
 
 
 def _encoded(found: Sequence[Comparison], form: Form) -> bytes:
-    rows: list[dict[str, Any]] = [each.to_dict() for each in found]
-    if form is Form.JSON:
-        return orjson.dumps(rows)
-    return csv_text([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)])
+    return encoded_rows(COLUMNS, [each.to_dict() for each in found], form)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
-import orjson
 import peewee
 from flask import Response
 from pydantic import Field
@@ -15,7 +14,7 @@ from web import meters
 from web.context import parts
 from web.openapi import Api
 from web.parameters import MeterPath
-from web.representations import Form, FormQuery, csv_text, respond
+from web.representations import Form, FormQuery, encoded_rows, respond
 
 api = Api("voids", "voids", "Readings that count in no sum")
 
@@ -69,7 +68,4 @@ def list_of_meter(path: MeterPath, query: FormQuery) -> Response:
 
 
 def _encoded(found: Sequence[Void], form: Form) -> bytes:
-    rows = [each.to_dict() for each in found]
-    if form is Form.JSON:
-        return orjson.dumps(rows)
-    return csv_text([COLUMNS, *([row[name] for name in COLUMNS] for row in rows)])
+    return encoded_rows(COLUMNS, [each.to_dict() for each in found], form)

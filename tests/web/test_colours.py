@@ -1,4 +1,4 @@
-"""The colours of the style sheet: phases and directions are told apart, in both themes."""
+"""The colours of the style sheet: phases and directions differ, in both themes."""
 
 import itertools
 import re

@@ -4,7 +4,6 @@ import {
   ZONE, axisTexts, decimals, element, format, isAdditive, label, localTime, phaseOf, setText,
   shortLabel, timeTick,
 } from "./catalogue.js";
-import { selectByTouch } from "./chart_zoom.js";
 import { uPlot } from "./vendor/uPlot.iife.min.js";
 
 /** Each chart with the observer of its size. */
@@ -66,7 +65,7 @@ function phaseLine(phase) {
 }
 
 /** The range of a value axis: with zero where values add up, otherwise the values alone. */
-export function reach(quantity) {
+function reach(quantity) {
   const least = 40 / 10 ** decimals(quantity);
   const fromZero = isAdditive(quantity);
   return (_chart, low, high) => {
@@ -114,31 +113,13 @@ export function remove(chart) {
   chart.destroy();
 }
 
-/** A small trace of power without axes; `update(columns, from, to)` redraws it. */
-export function spark(box) {
-  let range = [0, 1];
-  const chart = place(box, {
-    legend: { show: false },
-    cursor: { show: false }, padding: [3, 0, 3, 0],
-    axes: [{ show: false }, { show: false }],
-    scales: { x: { time: true, range: () => range }, y: { range: reach("power") } },
-    series: [{}, total(1.75)],
-    hooks: { drawAxes: [zeroLine] },
-  }, [[], []]);
-  return (columns, from, to) => {
-    range = [from, to];
-    chart.setData(columns);
-  };
-}
-
 /**
  * A chart with axes and a line for each of `quantities`, which belong to the family of `head`.
- * `legend` shows their values at the cursor, otherwise (`newest`) the newest; `onZoom(from, to)`
- * gets the period that a person dragged over, or nulls after a double click.
+ * `legend` shows their values at the cursor, otherwise the newest.
  */
-export function lineChart(box, legend, head, quantities, { newest = false, onZoom = null } = {}) {
+export function lineChart(box, legend, head, quantities) {
   let range = [0, 1];
-  const readout = legendOf(legend, head, quantities, newest);
+  const readout = legendOf(legend, head, quantities);
   const chart = place(box, {
     legend: { show: false },
     padding: [12, 22, 0, 0],
@@ -146,8 +127,8 @@ export function lineChart(box, legend, head, quantities, { newest = false, onZoo
       y: false,
       points: { size: 7, width: 0,
         fill: (_chart, index) => colour(phaseOf(quantities[index - 1]) ?? "import") },
-      drag: { x: Boolean(onZoom), y: false, setScale: false },
-      bind: { dblclick: () => () => onZoom?.(null, null) },
+      drag: { x: false, y: false, setScale: false },
+      bind: { dblclick: () => null },
     },
     scales: {
       x: { time: true, range: () => range },
@@ -164,15 +145,9 @@ export function lineChart(box, legend, head, quantities, { newest = false, onZoo
       drawAxes: [zeroLine],
       setCursor: [readout],
       setData: [readout],
-      setSelect: [(self) => {
-        const { left, width } = self.select;
-        if (width > 5) onZoom?.(self.posToVal(left, "x"), self.posToVal(left + width, "x"));
-        self.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-      }],
     },
   }, [[], ...quantities.map(() => [])]);
 
-  if (onZoom) selectByTouch(chart);
   return {
     update(columns, from, to) {
       range = [from, to];
@@ -182,7 +157,7 @@ export function lineChart(box, legend, head, quantities, { newest = false, onZoo
   };
 }
 
-function legendOf(box, head, quantities, newest) {
+function legendOf(box, head, quantities) {
   const time = element("span", { class: "at" });
   const values = quantities.map(() => element("b"));
   const labelOf = (name) => (quantities.length > 1 ? shortLabel(name, head) : label(name));
@@ -193,8 +168,8 @@ function legendOf(box, head, quantities, newest) {
     setText(time, at === null ? "" : localTime(chart.data[0][at]));
     quantities.forEach((name, index) => {
       const column = chart.data[index + 1];
-      const row = at ?? (newest ? column.length - 1 : null);
-      setText(values[index], row === null ? "" : format(name, column[row]));
+      const row = at ?? column.length - 1;
+      setText(values[index], format(name, column[row]));
     });
   };
 }

@@ -1,7 +1,7 @@
 // The words around the history's chart: its legend, which reads the values at the cursor, its
 // summary, the marks, and what is said of an empty period.
 
-import { MISSING, element, format, label, setText } from "./catalogue.js";
+import { MISSING, element, format, label } from "./catalogue.js";
 import { moment } from "./history_time.js";
 import { t } from "./language.js";
 

@@ -24,7 +24,7 @@ const houseLabels = () => ({
 });
 
 /** The quantities that show one: itself, or its phases where it has any. */
-export function membersOf(show, meter) {
+function membersOf(show, meter) {
   const head = show === PHASES ? POWER : show;
   const phases = family(head).filter((name) => phaseOf(name) && meter?.has.has(name));
   return (show === PHASES || (show !== POWER && phases.length)) ? phases : [head];

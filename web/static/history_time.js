@@ -38,7 +38,7 @@ function offset(at_s) {
 }
 
 /** The time of a date of the site; the first where the clocks repeat it, the next where they skip it. */
-export function instant(year, month = 1, day = 1, hour = 0) {
+function instant(year, month = 1, day = 1, hour = 0) {
   const plain = Date.UTC(year, month - 1, day, hour) / 1000;
   const offsets = [offset(plain - DAY_S), offset(plain + DAY_S)];
   const early = plain - Math.max(...offsets);

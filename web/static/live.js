@@ -54,15 +54,6 @@ export async function request(path, { headers = {}, ...options } = {}) {
 /** Fetch JSON; throws an Error with the server's message where it refuses. */
 export const getJson = async (path) => (await request(path)).json();
 
-/** Columns of some quantities of a meter, from and to in epoch seconds. */
-export function series(meterId, quantities, from_s, to_s, points) {
-  const iso = (at_s) => new Date(at_s * 1000).toISOString();
-  const query = new URLSearchParams({
-    quantities: quantities.join(","), from: iso(from_s), to: iso(to_s), points,
-  });
-  return getJson(`/meters/${encodeURIComponent(meterId)}/series?${query}`);
-}
-
 /** Show an error message above the page's content; an empty text removes it. */
 export function notice(text) {
   const bar = document.getElementById("notice");

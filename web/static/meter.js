@@ -69,7 +69,7 @@ function showTrace(now) {
   if (present.join() !== trace.drawn) {
     trace.drawn = present.join();
     trace.chart?.destroy();
-    trace.chart = lineChart(box, find("live-legend"), "power", present, { newest: true });
+    trace.chart = lineChart(box, find("live-legend"), "power", present);
   }
   const minutes = meter.minutes(now);
   const from = now - 60 * minutes;

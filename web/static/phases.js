@@ -7,7 +7,7 @@ const ROWS = ["voltage", "current", "power_factor"];
 const LEAST_MEAN = { current: 0.05, power: 10 };
 
 /** The phase with the largest value, and that value. */
-export const heaviest = (values) =>
+const heaviest = (values) =>
   values.reduce((a, b) => (Math.abs(b[1]) > Math.abs(a[1]) ? b : a), [null, 0]);
 
 /** One bar with a part for each phase: what is exported lies left of zero. */

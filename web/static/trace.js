@@ -9,7 +9,7 @@ export const at_s = (reading) => Date.parse(reading.ts) / 1000;
  * Make `columns` (time first) ready to draw: where a quantity was not measured for longer than
  * `gap_s`, it gets a null, which breaks the line; shorter absences stay undefined, which does not.
  */
-export function withGaps(columns, gap_s) {
+function withGaps(columns, gap_s) {
   const made = columns.map(() => []);
   const seen = columns.map(() => columns[0][0]);
   const add = (time, valueOf) => {
