@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
+import pytest
 from playwright.sync_api import Browser, Page, Request
 
 from contract.meter_settings import MeterSettings
@@ -18,7 +19,7 @@ from history.database import migrate, open_database
 from history.meter_settings import change
 from history.readings_table import Writer
 from history.rollups.rollups import Rollups
-from tests.support.parts import Part, free_port, listens, wait_until
+from tests.support.parts import Part, free_port, listens, require, wait_until
 from tests.web.test_dashboard import DESK, House
 
 OpenPage = Callable[..., Page]
@@ -186,6 +187,19 @@ def opener(chromium: Browser, url: str) -> Iterator[OpenPage]:
 
         yield opened
     assert troubles == []
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilledSite]:
+    require("mosquitto")
+    with ExitStack() as stack:
+        yield FilledSite(tmp_path_factory.mktemp("site"), stack)
+
+
+@pytest.fixture
+def open_page(chromium: Browser, site: FilledSite) -> Iterator[OpenPage]:
+    with opener(chromium, site.url) as opened:
+        yield opened
 
 
 def fits(page: Page) -> bool:

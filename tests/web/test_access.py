@@ -21,10 +21,10 @@ import websocket
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 import web.users
-from tests.support.parts import CHROMIUM_OPTIONS, Part, free_port, require, wait_until
+from tests.support.parts import Part, free_port, wait_until
 from web import create_app
 from web.access import COOKIE
 from web.attempts import FREE, LONGEST_WAIT_S, MOST_ADDRESSES, Attempts
@@ -499,15 +499,6 @@ def test_what_someone_types_is_shown_as_text(client: FlaskClient) -> None:
 
     assert answer.status_code == 401
     assert "<script>alert" not in answer.text
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = require("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
-        yield browser
-        browser.close()
 
 
 class Site:

@@ -7,11 +7,20 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.support.parts import require
-from tests.web.filled_site import PASSWORD, SMALL_PHONE, FilledSite, OpenPage, fits, opener
+from tests.web.filled_site import (
+    PASSWORD,
+    SMALL_PHONE,
+    FilledSite,
+    OpenPage,
+    fits,
+    open_page,
+)
 from web.users import set_user
+
+__all__ = ["open_page"]  # fixtures
 
 pytestmark = pytest.mark.browser
 
@@ -49,12 +58,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilledSite]:
         site.say("meters/main/voltage/wrong", "1")
         site.say("meters/main/reading", json.dumps({"power": "much"}))
         yield site
-
-
-@pytest.fixture
-def open_page(chromium: Browser, site: FilledSite) -> Iterator[OpenPage]:
-    with opener(chromium, site.url) as opened:
-        yield opened
 
 
 def row(page: Page, meter_id: str) -> Locator:

@@ -1,38 +1,24 @@
 """The page of the prices in a real browser: dynamic ones, tariffs, and what another would cost."""
 
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.support.parts import require
 from tests.web.filled_site import (
     PHONE,
     SMALL_PHONE,
-    FilledSite,
     OpenPage,
     fits,
     midnight,
-    opener,
+    open_page,
+    site,
 )  # fmt: skip
 
+__all__ = ["open_page", "site"]  # fixtures
+
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilledSite]:
-    require("mosquitto")
-    with ExitStack() as stack:
-        yield FilledSite(tmp_path_factory.mktemp("site"), stack)
-
-
-@pytest.fixture
-def open_page(chromium: Browser, site: FilledSite) -> Iterator[OpenPage]:
-    with opener(chromium, site.url) as opened:
-        yield opened
 
 
 def at_hour(hour: int) -> int:

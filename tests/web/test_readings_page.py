@@ -4,32 +4,28 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.support.parts import require, wait_until
-from tests.web.filled_site import PHONE, SMALL_PHONE, FilledSite, OpenPage, fits, midnight, opener
+from tests.support.parts import wait_until
+from tests.web.filled_site import (
+    PHONE,
+    SMALL_PHONE,
+    FilledSite,
+    OpenPage,
+    fits,
+    midnight,
+    open_page,
+    site,
+)
+
+__all__ = ["open_page", "site"]  # fixtures
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilledSite]:
-    require("mosquitto")
-    with ExitStack() as stack:
-        yield FilledSite(tmp_path_factory.mktemp("site"), stack)
-
-
-@pytest.fixture
-def open_page(chromium: Browser, site: FilledSite) -> Iterator[OpenPage]:
-    with opener(chromium, site.url) as opened:
-        yield opened
 
 
 def yesterday() -> str:

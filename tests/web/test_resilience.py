@@ -10,24 +10,15 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.support.line import Line
-from tests.support.parts import CHROMIUM_OPTIONS, require, wait_until
+from tests.support.parts import wait_until
 from tests.web.test_live import Site
 
 EVERY_S = 0.6
 MISSED = 16
 """Readings that are published while something is away: fewer than a page shows."""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = require("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
-        yield browser
-        browser.close()
 
 
 class Meter:
