@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import peewee
-from playhouse.migrations import Runner
+from playhouse.migrations import Migration, Runner
 
 from contract.quantities import DERIVED, QUANTITIES
 from history.dialect import dialect_of, run_many, transaction
@@ -81,7 +81,7 @@ def is_current(database: peewee.Database) -> bool:
     Raises peewee's errors: a database that is locked or away is not one of another version.
     """
     database.connect(reuse_if_open=True)
-    pending = [m for m in Runner(database, str(MIGRATIONS)).status() if not m.applied]
+    pending = [m for m in _steps(Runner(database, str(MIGRATIONS))) if not m.applied]
     return not pending and not _unnumbered(database)
 
 
@@ -122,7 +122,7 @@ def _remove_remains(file: Path) -> None:
 
 
 def _refuse_others(database: peewee.Database, runner: Runner) -> None:
-    newer = [m.name for m in runner.status() if m.path is None]
+    newer = [m.name for m in _steps(runner) if m.path is None]
     if newer:
         raise StorageError(
             f"database {name_of(database)}: was prepared by a newer version ({newer[-1]})",
@@ -137,6 +137,13 @@ def _refuse_others(database: peewee.Database, runner: Runner) -> None:
             f"({', '.join(sorted(tables)[:3])})",
             remedy="move it away, then bring its readings in with meterflow import",
         )
+
+
+def _steps(runner: Runner) -> list[Migration]:
+    try:
+        return list(runner.status())
+    except TypeError as error:  # the disk has changed the type of a name
+        raise peewee.DatabaseError("its list of migrations is damaged; restore a backup") from error
 
 
 def _unnumbered(database: peewee.Database) -> list[str]:

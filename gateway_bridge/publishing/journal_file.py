@@ -69,7 +69,7 @@ def unpack(content: bytes) -> list[Kept]:
         lines = bz2.decompress(content).decode().split("\n")
         rows = [line.split(" ", 3) for line in lines]
         return [Kept(meter, int(seq), int(ts), reading) for meter, seq, ts, reading in rows]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:  # TypeError: it is text or NULL now
         raise sqlite3.DatabaseError(f"a block is damaged: {error}") from error
 
 

@@ -10,6 +10,7 @@ import pytest
 from broker import retained
 from broker.retained import RetainedMessages
 from service.errors import BrokerError
+from tests.support.polling import until
 
 
 def topics_in(path: Path) -> list[str]:
@@ -97,21 +98,23 @@ def test_changed_values_are_written_seldom_and_changed_topics_soon(
     monkeypatch.setattr(retained, "VALUES_EVERY_S", 1e9)
     messages = RetainedMessages(tmp_path / "kept.db")
 
-    async def changed_after_writing(topic: str, payload: bytes) -> bool:
-        messages.keep(topic, payload, 1)
+    async def keep(payload: bytes, *, is_written: bool) -> None:
+        messages.keep("t", payload, 1)
         stop = asyncio.Event()
         writing = asyncio.create_task(messages.write_behind(stop))
-        await asyncio.sleep(0.1)
-        unwritten = bool(messages._changed)
+        if is_written:
+            await until(lambda: not messages._changed)
+        else:
+            await asyncio.sleep(0.1)  # ten times as long as a new topic waits
+            assert messages._changed
         stop.set()
         await writing
         await messages.write()
-        return unwritten
 
-    assert not asyncio.run(changed_after_writing("t", b"1")), "a new topic"
-    assert not asyncio.run(changed_after_writing("t", b"1")), "the same value"
-    assert asyncio.run(changed_after_writing("t", b"2")), "another value"
-    assert not asyncio.run(changed_after_writing("t", b"")), "a topic that is gone"
+    asyncio.run(keep(b"1", is_written=True))  # a new topic
+    asyncio.run(keep(b"1", is_written=True))  # the same value
+    asyncio.run(keep(b"2", is_written=False))  # another value
+    asyncio.run(keep(b"", is_written=True))  # a topic that is gone
     messages.close()
 
 

@@ -336,14 +336,15 @@ def test_a_journal_with_a_row_for_each_reading_is_converted(path: Path) -> None:
     journal.stop()
 
 
+@pytest.mark.parametrize("content", ["x'00'", "'text'"])
 def test_a_damaged_block_is_set_aside_with_its_file(
-    path: Path, caplog: pytest.LogCaptureFixture
+    path: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal, _ = begun(path)
     keep(journal, 1)
     journal.stop()
     with closing(sqlite3.connect(path)) as database:
-        database.execute("UPDATE blocks SET readings = x'00'")
+        database.execute(f"UPDATE blocks SET readings = {content}")
         database.commit()
     journal, _ = begun(path)
 

@@ -272,6 +272,17 @@ def test_what_cannot_be_read_is_not_taken_for_another_version(tmp_path: Path) ->
         is_current(letter)
 
 
+def test_a_damaged_list_of_migrations_is_a_storage_error(tmp_path: Path) -> None:
+    with closing(open_database(f"sqlite:///{tmp_path}/history.db")) as database:
+        migrate(database)
+        database.execute_sql("DROP TABLE schema_migration")
+        database.execute_sql("CREATE TABLE schema_migration (id INTEGER, name TEXT, applied TEXT)")
+        database.execute_sql("INSERT INTO schema_migration (id) VALUES (1)")
+
+        with pytest.raises(StorageError, match=r"migrations is damaged; restore a backup"):
+            migrate(database)
+
+
 def test_reading_while_another_writes(database: peewee.Database) -> None:
     Writer(database).write([reading("1", 0, 1.0)])
     reader = open_database(f"sqlite:///{name_of(database)}", read_only=True)

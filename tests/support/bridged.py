@@ -29,7 +29,7 @@ class Site:
             "METER_IDS": "1,2",
             "POLL_INTERVAL": 0.1,
             "QUANTITIES": "power",
-            "JOURNAL_INTERVAL": 5,
+            "JOURNAL_INTERVAL": 0.5,
         } | settings
         return Part.module(
             "gateway_bridge",

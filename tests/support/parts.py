@@ -127,7 +127,7 @@ class Part:
             raise AssertionError(f"ended with {self.process.returncode}:\n{self.output}")
         return False
 
-    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 10) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 30) -> int:
         """Stop the process and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)

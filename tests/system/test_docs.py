@@ -1,11 +1,12 @@
 """The documentation: true, complete, and its commands run as they are shown."""
 
+import io
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
 from http import HTTPStatus
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -14,7 +15,8 @@ import pytest
 
 from contract.quantities import BY_NAME
 from history.tariffs import Tariffs
-from meterflow.verbs import VERBS, Verb
+from meterflow.__main__ import main
+from meterflow.verbs import VERBS
 from service import __version__
 from tests.support.parts import ROOT, Part, free_port, listens, require, wait_until
 from tools.generate_docs import PAGES, SERVICES, settings_of
@@ -139,7 +141,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         yield {
             "directory": str(directory),
             ".venv/bin/python ": f"PYTHONPATH={ROOT} {sys.executable} ",
-            f"{METERFLOW} ": f"PYTHONPATH={ROOT} {sys.executable} -m meterflow ",
             "localhost:8000": f"127.0.0.1:{http}",
             "mosquitto_pub ": f"mosquitto_pub -p {mqtt} ",
             "mosquitto_sub ": f"mosquitto_sub -p {mqtt} -C 1 -W 10 ",
@@ -169,10 +170,8 @@ def test_a_command_of_the_documents_works(
     elif word == ".venv/bin/python":
         assert line.split()[-2] == "-m"
         assert line.split()[-1] in SERVICES, document
-    elif word == METERFLOW and _verb(line).module == "recorder.__main__" and _verb(line).arguments:
-        _run(line, request.getfixturevalue("site"))
     elif word == METERFLOW:
-        _run(f"{line} --help", request.getfixturevalue("site"))
+        _run_verb(line, request.getfixturevalue("site"))
     elif word in PROGRAMS:
         require(word)
         _run(line, request.getfixturevalue("site"))
@@ -180,9 +179,22 @@ def test_a_command_of_the_documents_works(
         assert not word, f"{document}: no test knows how to run {line!r}"
 
 
-def _verb(line: str) -> Verb:
+def _run_verb(line: str, site: dict[str, str]) -> None:
+    """Run `meterflow`, in this process, which has imported it; programs only say their help."""
     words = shlex.split(line, comments=True)
-    return VERBS[words[words.index(METERFLOW) + 1]]
+    words = words[words.index(METERFLOW) + 1 :]
+    verb, output = VERBS[words[0]], io.StringIO()
+    if verb.module != "recorder.__main__" or not verb.arguments:
+        words.append("--help")
+    with (
+        chdir(site["directory"]),
+        redirect_stdout(output),
+        redirect_stderr(output),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main(words)
+
+    assert not ended.value.code, f"{line}\n{output.getvalue()}"
 
 
 def _run(line: str, site: dict[str, str]) -> None:

@@ -192,37 +192,44 @@ def test_a_thousand_invented_bridges_do_not_crowd_out_the_real_one(site: Attacke
                 wait_until(lambda: before <= site.stored(), 60, "what was read before")
 
 
-@pytest.mark.parametrize(
-    ("topic", "payload"),
-    [
-        ("meters/_bridge/gateway/status", "offline"),
-        ("meters/_bridge/gateway/info", "{}"),
-        ("meters/_recorder/main/status", "offline"),
-        ("meters/_recorder/main/info", ""),
-        ("meters/1/status", "offline"),
-        ("meters/1/info", ""),
-        (CONFIG, ""),
-        ("homeassistant/device/meters_bridge/gateway/config", ""),
-    ],
-)
+PUT_IN_PLACE = {
+    "meters/_bridge/gateway/status": "offline",
+    "meters/_bridge/gateway/info": "{}",
+    "meters/_recorder/main/status": "offline",
+    "meters/_recorder/main/info": "",
+    "meters/1/status": "offline",
+    "meters/1/info": "",
+    CONFIG: "",
+    "homeassistant/device/meters_bridge/gateway/config": "",
+}
+
+
 def test_what_others_put_in_place_of_a_retained_message_is_corrected_by_its_owner(
-    site: Attacked, topic: str, payload: str
+    site: Attacked,
 ) -> None:
     with site.broker(), site.bridge(), site.recorder(), PlainClient(site.mqtt) as client:
-        client.subscribe(topic)
-        client.subscribe("meters/1/status")
-        site.wait_for_readings()
-        wait_until(lambda: any(m.topic == topic for m in list(client.messages)))
-        client.messages.clear()
 
-        given = ["-m", payload] if payload else ["-n"]
-        site.attack("mosquitto_pub", "-r", "-q", "1", "-t", topic, *given)
+        def of(topic: str) -> list[str]:
+            return [m.payload.decode() for m in list(client.messages) if m.topic == topic]
 
-        def corrected() -> bool:
-            seen = [m.payload.decode() for m in list(client.messages) if m.topic == topic]
+        def corrected(topic: str, payload: str) -> bool:
+            seen = of(topic)
             return payload in seen and seen[-1] not in {payload, ""}
 
-        wait_until(corrected, what="the correction")
+        for topic in PUT_IN_PLACE:
+            client.subscribe(topic)
+        wait_until(lambda: all(map(of, PUT_IN_PLACE)), what="what the owners publish")
+        wait_until(lambda: of("meters/1/status")[-1] == "online", what="meter 1")
+        client.messages.clear()
+        for topic, payload in PUT_IN_PLACE.items():
+            given = ["-m", payload] if payload else ["-n"]
+            site.attack("mosquitto_pub", "-r", "-q", "1", "-t", topic, *given)
+
+        for topic, payload in PUT_IN_PLACE.items():
+            wait_until(
+                lambda topic=topic, payload=payload: corrected(topic, payload),
+                what=f"the correction of {topic}",
+            )
 
 
 def test_a_bridge_corrects_what_is_its_own_with_the_rights_of_a_bridge(

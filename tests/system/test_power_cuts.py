@@ -1,16 +1,14 @@
 """A few dozen power cuts, at random moments; `make power-cuts` makes hundreds."""
 
-import os
-import random
-
 import pytest
 
 from tests.support.forgetful_disk import MODES, Mode, Op, require_fuse
+from tests.support.seeds import seed
 from tests.system.power_cuts import judge, record
 
 CUTS = 20
 ROUNDS = 60
-SEED = int(os.environ.get("POWER_CUTS_SEED") or random.SystemRandom().randrange(10_000))
+SEED = seed("POWER_CUTS_SEED")
 
 
 @pytest.fixture(scope="module")

@@ -29,9 +29,10 @@ from history.retention import Keep, Retention
 from history.rollups.rollups import Rollups
 from recorder.commands import check
 from tests.support.damage import PAGE, damaged
+from tests.support.seeds import seed
 from web.users import Accounts, read_accounts, set_token, set_user
 
-SEED = int(os.environ.get("DAMAGE_SEED") or random.SystemRandom().randrange(10_000))
+SEED = seed("DAMAGE_SEED")
 MANY = int(os.environ.get("DAMAGE_FLIPS") or 0)
 """Flipped bits of each file; the tests choose a few, `make power-cuts` many."""
 ALL = 10**6

@@ -12,6 +12,8 @@ from history.readings_table import Writer
 from tests.support.parts import CHROMIUM_OPTIONS, require
 from tests.support.web import make_client, parts
 
+ATTACK, PROXY = "evil.example", "meters.home.arpa"
+
 
 @pytest.fixture
 def client(database: peewee.Database) -> Iterator[FlaskClient]:
@@ -32,10 +34,18 @@ def store(client: FlaskClient, database: peewee.Database) -> Callable[..., None]
     return write
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
+    """A browser for the tests of all modules here: each opens a context of its own.
+
+    The names of test_origins.py and test_proxies.py lead it to this machine.
+    """
     path = require("chromium")
+    names = (ATTACK, f"*.{ATTACK}", PROXY)
+    rules = ", ".join(f"MAP {name} 127.0.0.1" for name in names)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_OPTIONS)
+        browser = playwright.chromium.launch(
+            executable_path=path, args=[*CHROMIUM_OPTIONS, f"--host-resolver-rules={rules}"]
+        )
         yield browser
         browser.close()

@@ -5,6 +5,7 @@ import errno
 import http.client
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from http.cookies import SimpleCookie
@@ -36,6 +37,7 @@ from web.users import remove, set_token, set_user
 PASSWORD = "correct horse"
 NETWORK = {"REMOTE_ADDR": "192.168.1.7"}
 READING = {"meter_id": 1, "power": 1.0}
+SOCKETS = ("/ws/1", "/socket.io/?EIO=4&transport=websocket")
 OPEN = {
     "/healthz",
     "/login",
@@ -47,13 +49,20 @@ OPEN = {
 }
 
 
-@pytest.fixture
-def users_file(tmp_path: Path) -> Path:
-    """A users file with a viewer and an editor."""
-    path = tmp_path / "state" / "web-users"
+@pytest.fixture(scope="module")
+def two_users(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The content of `users_file`: hashing is slow, as it should be."""
+    path = tmp_path_factory.mktemp("users") / "web-users"
     set_user(path, "anna", "viewer", PASSWORD)
     set_user(path, "ben", "editor", PASSWORD)
     return path
+
+
+@pytest.fixture
+def users_file(two_users: Path, tmp_path: Path) -> Path:
+    """A users file with a viewer and an editor."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    return Path(shutil.copy(two_users, tmp_path / "state"))
 
 
 @pytest.fixture
@@ -386,8 +395,10 @@ def test_the_network_may_read_without_a_login_where_that_is_set(
     assert post(client, environ_overrides=NETWORK) == 503
 
 
-@pytest.mark.parametrize("program", ["web", "meterflow"])
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5"])
+@pytest.mark.parametrize(
+    ("program", "host"),
+    [("web", "0.0.0.0"), ("web", "::"), ("web", "192.168.1.5"), ("meterflow", "0.0.0.0")],
+)
 def test_a_public_address_without_users_is_refused_with_what_to_do(
     tmp_path: Path, program: str, host: str
 ) -> None:
@@ -541,7 +552,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def test_websockets_are_refused_before_the_handshake_without_a_login(site: Site) -> None:
-    for path in ("/ws/1", "/socket.io/?EIO=4&transport=websocket"):
+    for path in SOCKETS:
         with pytest.raises(websocket.WebSocketBadStatusException) as refused:
             websocket.create_connection(f"ws://127.0.0.1:{site.port}{path}", timeout=5)
         assert refused.value.status_code == 401
@@ -566,27 +577,31 @@ def test_neither_password_nor_token_nor_session_reaches_the_log(site: Site) -> N
     assert not [secret for secret in (PASSWORD, site.token, value) if secret in site.web.output]
 
 
-@pytest.mark.parametrize("path", ["/ws/1", "/socket.io/?EIO=4&transport=websocket"])
 @pytest.mark.parametrize("kind", ["token", "user"])
 def test_a_live_connection_ends_when_its_user_or_token_is_removed(
-    tmp_path: Path, kind: str, path: str
+    tmp_path: Path, kind: str
 ) -> None:
     with ExitStack() as stack:
         site = Site(tmp_path, stack)
-        url, headers = f"ws://127.0.0.1:{site.port}{path}", site.credentials(kind)
-        live = websocket.create_connection(url, timeout=10, header=headers)
-        stack.callback(live.shutdown)
-        headers = bearer(site.other_token)
-        other = websocket.create_connection(url, timeout=10, header=headers)
-        stack.callback(other.shutdown)
+
+        def connected(headers: dict[str, str]) -> list[websocket.WebSocket]:
+            urls = (f"ws://127.0.0.1:{site.port}{path}" for path in SOCKETS)
+            opened = [websocket.create_connection(u, timeout=30, header=headers) for u in urls]
+            for each in opened:
+                stack.callback(each.shutdown)
+            return opened
+
+        live, others = connected(site.credentials(kind)), connected(bearer(site.other_token))
 
         site.revoke(kind)
 
-        while (frame := live.recv_data())[0] != websocket.ABNF.OPCODE_CLOSE:
-            pass
-        assert int.from_bytes(frame[1][:2], "big") == 1008
-        other.ping()
-        assert other.recv_frame().opcode != websocket.ABNF.OPCODE_CLOSE
+        for each in live:
+            while (frame := each.recv_data())[0] != websocket.ABNF.OPCODE_CLOSE:
+                pass
+            assert int.from_bytes(frame[1][:2], "big") == 1008
+        for other in others:
+            other.ping()
+            assert other.recv_frame().opcode != websocket.ABNF.OPCODE_CLOSE
 
 
 def test_a_viewer_subscribes_by_long_polling_until_the_token_is_removed(tmp_path: Path) -> None:

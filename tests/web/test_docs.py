@@ -2,28 +2,32 @@
 
 import json
 import re
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
-from tests.support.parts import CHROMIUM_OPTIONS, Part, free_port, require
+from tests.support.parts import Part, free_port
 
 pytestmark = pytest.mark.browser
 
 
-def test_the_interface_can_be_read_and_tried_without_the_internet(tmp_path: Path) -> None:
-    chromium = require("chromium")
+def test_the_interface_can_be_read_and_tried_without_the_internet(
+    tmp_path: Path, chromium: Browser
+) -> None:
     port = free_port()
     errors: list[str] = []
     hosts: set[str] = set()
     settings = {"HTTP_PORT": port, "MQTT_PORT": free_port()}
-    with Part.module("web", directory=tmp_path, **settings) as web, sync_playwright() as playwright:
+    with (
+        Part.module("web", directory=tmp_path, **settings) as web,
+        closing(chromium.new_context()) as context,
+    ):
         web.wait_for("listening")
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
-        page = browser.new_page()
+        page = context.new_page()
         page.on("console", lambda message: message.type == "error" and errors.append(message.text))
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.goto(f"http://127.0.0.1:{port}/docs")
@@ -39,21 +43,23 @@ def test_the_interface_can_be_read_and_tried_without_the_internet(tmp_path: Path
         expect(answer.first).to_contain_text("200")
         page.get_by_role("link", name="All meters").click()
         expect(page.locator("#connection")).to_be_visible()
-        browser.close()
 
     assert errors == []
     assert hosts - {""} == {f"127.0.0.1:{port}"}  # images in the page itself have no host
 
 
 @pytest.mark.parametrize("theme", ["auto", "dark", "light"])
-def test_the_interface_is_dark_where_the_pages_are(tmp_path: Path, theme: str) -> None:
-    chromium = require("chromium")
+def test_the_interface_is_dark_where_the_pages_are(
+    tmp_path: Path, chromium: Browser, theme: str
+) -> None:
     port = free_port()
     settings = {"HTTP_PORT": port, "MQTT_PORT": free_port()}
-    with Part.module("web", directory=tmp_path, **settings) as web, sync_playwright() as playwright:
+    with (
+        Part.module("web", directory=tmp_path, **settings) as web,
+        closing(chromium.new_context(color_scheme="dark")) as context,
+    ):
         web.wait_for("listening")
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_OPTIONS)
-        page = browser.new_context(color_scheme="dark").new_page()
+        page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
         button = page.get_by_role("button", name="Theme: auto")
         for _ in range(["auto", "light", "dark"].index(theme)):
@@ -69,7 +75,6 @@ def test_the_interface_is_dark_where_the_pages_are(tmp_path: Path, theme: str) -
                 ("document.querySelector('.opblock-summary-path')", "color"),
             )
         )
-        browser.close()
 
     is_dark = theme != "light"
     assert (_brightness(background) < 80) == is_dark

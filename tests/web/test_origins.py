@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 import websocket
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.support.parts import CHROMIUM_OPTIONS, Part, free_port, listens, require, wait_until
+from tests.support.parts import Part, free_port, listens, require, wait_until
+from tests.web.conftest import ATTACK
 from web.origins import KnownHosts, is_cross_origin
 from web.users import set_token, set_user
 
 PASSWORD = "correct horse"
 MACHINE = socket.gethostname().lower().partition(".")[0]
-ATTACK = "evil.example"
 
 
 @pytest.mark.parametrize(
@@ -158,17 +158,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield House(tmp_path_factory.mktemp("house"), stack, WEB_HOSTS="meters.example.com")
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """A Chromium for which the attacker's names lead to this machine."""
-    path = require("chromium")
-    rules = f"--host-resolver-rules=MAP *.{ATTACK} 127.0.0.1, MAP {ATTACK} 127.0.0.1"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=[*CHROMIUM_OPTIONS, rules])
-        yield browser
-        browser.close()
-
-
 @pytest.mark.parametrize(
     "path", ["/", "/meters/", "/healthz", "/login", "/static/theme.js", "/docs", "/nowhere"]
 )
@@ -273,27 +262,29 @@ def test_a_page_whose_name_is_made_to_lead_here_reads_and_posts_nothing(
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("host", [ATTACK, "localhost"])
 @pytest.mark.parametrize("logged_in", [False, True])
 def test_a_page_of_another_origin_reads_and_posts_nothing(
-    tmp_path: Path, page: Page, host: str, logged_in: bool
+    tmp_path: Path, page: Page, logged_in: bool
 ) -> None:
     with ExitStack() as stack:
         house, stranger = House(tmp_path, stack), stack.enter_context(closing(Stranger()))
-        games = f"http://{host}:{stranger.port}/"
         if logged_in:
             set_user(house.users_file, "ben", "editor", PASSWORD)
             house.log_in(page, "ben")
-        page.goto(games)
-
-        seen = page.evaluate(STEAL, [house.url, ""])
-        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        for host in (ATTACK, "localhost"):
+            games = f"http://{host}:{stranger.port}/"
             page.goto(games)
-            with page.expect_navigation():
-                page.evaluate(SUBMIT, [f"{house.url}/readings/", kind])
-            assert "detail" in page.content()
 
-        assert seen == {"read": "failed", "post": "failed", "ws": "refused", "socketio": "refused"}
+            seen = page.evaluate(STEAL, [house.url, ""])
+            for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+                page.goto(games)
+                with page.expect_navigation():
+                    page.evaluate(SUBMIT, [f"{house.url}/readings/", kind])
+                assert "detail" in page.content()
+
+            assert seen == {
+                "read": "failed", "post": "failed", "ws": "refused", "socketio": "refused",
+            }  # fmt: skip
         _, token = set_token(house.users_file, "display", "viewer")
         readings = house.request("GET", "/readings/stolen", Authorization=f"Bearer {token}")
         assert readings[0] == 404

@@ -17,11 +17,10 @@ from urllib.parse import urlencode
 import pytest
 import socketio
 import websocket
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from werkzeug.test import EnvironBuilder
 
 from tests.support.parts import (
-    CHROMIUM_OPTIONS,
     ROOT,
     Part,
     free_port,
@@ -29,11 +28,11 @@ from tests.support.parts import (
     require,
     wait_until,
 )
+from tests.web.conftest import PROXY
 from web.attempts import FREE
 from web.proxies import TrustedProxies, was_forwarded
 from web.users import set_token, set_user
 
-NAME = "meters.home.arpa"
 PASSWORD = "correct horse"
 FORM = {"Content_Type": "application/x-www-form-urlencoded"}
 JSON = {"Content_Type": "application/json"}
@@ -127,7 +126,7 @@ class Proxied:
             "MQTT_PORT": self.mqtt,
             "HTTP_PORT": self.http,
             "TRUSTED_PROXIES": "127.0.0.1,::1",
-            "WEB_HOSTS": NAME,
+            "WEB_HOSTS": PROXY,
         }
         for part in ("broker", "recorder", "web"):
             stack.enter_context(Part.module(part, directory=directory, **settings))
@@ -140,13 +139,13 @@ class Proxied:
     @property
     def origin(self) -> str:
         """The address that a browser shows."""
-        return f"https://{NAME}:{self.port}"
+        return f"https://{PROXY}:{self.port}"
 
     def _start_nginx(self) -> Path:
         certificate, key = self.directory / "meterflow.crt", self.directory / "meterflow.key"
         command = (
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 "
-            f"-subj /CN={NAME} -addext subjectAltName=DNS:{NAME} -keyout {key} -out {certificate}"
+            f"-subj /CN={PROXY} -addext subjectAltName=DNS:{PROXY} -keyout {key} -out {certificate}"
         )
         subprocess.run(command.split(), check=True, capture_output=True)
         site = (ROOT / "deploy/nginx/meterflow.conf").read_text()
@@ -180,7 +179,7 @@ class Proxied:
         site = (ROOT / "deploy/caddy/Caddyfile").read_text()
         for here, there in {
             "127.0.0.1:8000": f"127.0.0.1:{self.http}",
-            f"\n{NAME} {{": f"\n{NAME}:{self.port} {{",
+            f"\n{PROXY} {{": f"\n{PROXY}:{self.port} {{",
         }.items():
             assert here in site
             site = site.replace(here, there)
@@ -204,14 +203,14 @@ class Proxied:
         """Return a connection to the proxy whose certificate was verified."""
         trust = ssl.create_default_context(cafile=str(self.authority))
         plain = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        return trust.wrap_socket(plain, server_hostname=NAME)
+        return trust.wrap_socket(plain, server_hostname=PROXY)
 
     def request(
         self, method: str, path: str, body: str | None = None, **headers: str
     ) -> tuple[int, HTTPMessage, str]:
         """Send a request through the proxy, and return status, headers and body."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
-        with closing(HTTPConnection(NAME, self.port, timeout=30)) as connection:
+        with closing(HTTPConnection(PROXY, self.port, timeout=30)) as connection:
             connection.sock = self.connected()
             connection.request(method, self.prefix + path, body, names)
             with connection.getresponse() as answer:
@@ -259,10 +258,10 @@ def test_a_program_reads_and_posts_through_the_proxy(proxied: Proxied) -> None:
 
 def test_the_proxy_leads_plain_http_to_tls(proxied: Proxied) -> None:
     with closing(HTTPConnection("127.0.0.1", proxied.plain, timeout=30)) as connection:
-        connection.request("GET", "/meters/", headers={"Host": NAME})
+        connection.request("GET", "/meters/", headers={"Host": PROXY})
         with connection.getresponse() as answer:
             assert answer.status in (301, 308)
-            assert answer.headers["Location"].startswith(f"https://{NAME}")
+            assert answer.headers["Location"].startswith(f"https://{PROXY}")
 
 
 def test_the_session_behind_tls_is_sent_over_tls_alone(proxied: Proxied) -> None:
@@ -298,7 +297,7 @@ def test_a_client_behind_the_proxy_cannot_change_where_pages_lead(
 
 
 def test_websockets_pass_the_proxy(proxied: Proxied) -> None:
-    url = f"wss://{NAME}:{proxied.port}{proxied.prefix}/ws/1"
+    url = f"wss://{PROXY}:{proxied.port}{proxied.prefix}/ws/1"
     live = websocket.create_connection(url, socket=proxied.connected(), header=proxied.bearer)
     with closing(live):
         assert json.loads(live.recv())["power"] == 77
@@ -317,13 +316,11 @@ def test_websockets_pass_the_proxy(proxied: Proxied) -> None:
 
 
 @pytest.mark.browser
-def test_a_person_logs_in_and_sees_live_values_through_the_proxy(proxied: Proxied) -> None:
-    rules = f"--host-resolver-rules=MAP {NAME} 127.0.0.1"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=require("chromium"), args=[*CHROMIUM_OPTIONS, rules]
-        )
-        context = chromium.new_context(ignore_https_errors=True, service_workers="block")
+def test_a_person_logs_in_and_sees_live_values_through_the_proxy(
+    proxied: Proxied, chromium: Browser
+) -> None:
+    options = {"ignore_https_errors": True, "service_workers": "block"}
+    with closing(chromium.new_context(**options)) as context:
         page = context.new_page()  # a worker needs a certificate that the browser knows
         troubles: list[str] = []
         page.on("console", lambda message: troubles.append(message.text))
@@ -347,6 +344,5 @@ def test_a_person_logs_in_and_sees_live_values_through_the_proxy(proxied: Proxie
         page.get_by_role("link", name="All meters").click()
         page.get_by_role("button", name="Log out").click()
         page.wait_for_url(f"{home}login")
-        chromium.close()
 
     assert [each for each in troubles if "Service Worker" not in each] == []

@@ -17,7 +17,7 @@ from tests.support.parts import wait_until
 from tests.web.test_live import Site
 
 EVERY_S = 0.6
-MISSED = 16
+MISSED = 8
 """Readings that are published while something is away: fewer than a page shows."""
 
 
@@ -139,7 +139,7 @@ def test_page_whose_connection_stalls_is_live_and_complete_again(house: House) -
 def test_page_is_live_and_complete_again_after_a_restart_of_the_service(house: House) -> None:
     assert house.site.web.stop() == 0
     expect(house.page.locator("#connection")).to_have_text("Reconnecting…")
-    house.miss(MISSED // 2)
+    house.miss()
     house.site.web = house.site.start("web", HTTP_PORT=house.site.http)
 
     house.is_live_again()
@@ -150,7 +150,7 @@ def test_page_is_live_and_complete_again_after_a_restart_of_the_service(house: H
 def test_page_is_live_and_complete_again_after_an_outage_of_the_broker(house: House) -> None:
     house.site.broker.stop()
     expect(house.page.locator("#connection")).to_have_text("Broker offline")
-    house.miss(MISSED // 2)
+    house.miss()
     house.site.broker = house.site.start_broker()
 
     house.is_live_again()

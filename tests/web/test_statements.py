@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import peewee
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from contract.meter_settings import MeterSettings
 from contract.readings import Reading
@@ -19,7 +20,7 @@ from history.readings_table import Writer
 from history.rollups.rollups import Rollups
 from tests.recorder.test_commands import Run, run
 from tests.support.histories import BERLIN
-from tests.support.parts import CHROMIUM_OPTIONS, Part, free_port, require
+from tests.support.parts import Part, free_port
 from tests.support.web import make_client, parts
 
 __all__ = ["run"]  # a fixture
@@ -209,20 +210,21 @@ def test_a_wrong_request_says_what_is_wrong(
 
 
 @pytest.mark.browser
-def test_a_browser_shows_the_page_as_it_prints_it(history: str, tmp_path: Path) -> None:
+def test_a_browser_shows_the_page_as_it_prints_it(
+    history: str, tmp_path: Path, chromium: Browser
+) -> None:
     errors: list[str] = []
     settings: dict[str, Any] = {
         "HTTP_PORT": free_port(), "MQTT_PORT": free_port(), "DATABASE_URL": history,
     }  # fmt: skip
-    with Part.module("web", directory=tmp_path, **settings) as web, sync_playwright() as playwright:
+    with (
+        Part.module("web", directory=tmp_path, **settings) as web,
+        closing(chromium.new_context()) as context,
+    ):
         web.wait_for("listening")
-        browser = playwright.chromium.launch(
-            executable_path=require("chromium"), args=CHROMIUM_OPTIONS
-        )
-        page = browser.new_page()
+        page = context.new_page()
         page.on("console", lambda message: errors.append(message.text))
         page.goto(f"http://127.0.0.1:{settings['HTTP_PORT']}/statements/1?{OCTOBER}")
         aligned = page.locator("td.number").first.evaluate("e => getComputedStyle(e).textAlign")
-        browser.close()
 
     assert (aligned, errors) == ("right", [])

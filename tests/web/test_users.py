@@ -1,16 +1,20 @@
 """Users and tokens: the commands that make them, the file that keeps them."""
 
 import fcntl
+import io
 import os
 import pty
 import re
 import subprocess
 import sys
 import termios
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from meterflow.__main__ import main
 from service.errors import SettingsError
 from tests.support.parts import ROOT
 from web.users import UsersFile, is_password, read_accounts, remove, set_token, set_user
@@ -19,16 +23,19 @@ PASSWORD = "correct horse"
 
 
 def web(*words: str, directory: Path, given: str = "") -> subprocess.CompletedProcess[str]:
-    """Run `meterflow web …` as a script does."""
-    return subprocess.run(
-        [sys.executable, "-m", "meterflow", "web", *words],
-        cwd=directory,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    """Run `meterflow web …` as a script does, but in this process, which has imported it."""
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        chdir(directory),
+        mock.patch.dict(os.environ, {"PATH": os.environ["PATH"]}, clear=True),
+        mock.patch("sys.stdin", io.StringIO(given)),
+        redirect_stdout(output),
+        redirect_stderr(errors),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main(["web", *words])
+    code = int(ended.value.code or 0)
+    return subprocess.CompletedProcess(words, code, output.getvalue(), errors.getvalue())
 
 
 def web_at_a_terminal(*words: str, directory: Path, typed: tuple[str, ...]) -> tuple[int, str]:
