@@ -82,15 +82,21 @@ clean: ## remove what make has made; readings and settings stay
 	rm -rf $(VENV) *.egg-info build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
+define NEW_VENV
+@$(PYTHON) tools/check_python.py
+@[ "$$($(BIN)/python -c '$(PRINT_VERSION)' 2>/dev/null)" = "$(VERSION)" ] || rm -rf $(VENV)
+@$(PYTHON) -m venv --without-pip $(VENV)
+endef
+
 $(RUNTIME): pyproject.toml constraints.txt
-	@$(PYTHON) tools/check_python.py
-	@[ "$$($(BIN)/python -c '$(PRINT_VERSION)' 2>/dev/null)" = "$(VERSION)" ] || rm -rf $(VENV)
+	$(NEW_VENV)
 	@echo "Setting up $(VENV): about half a minute, once."
-	@$(PYTHON) -m venv --without-pip $(VENV)
 	@$(PIP_INSTALL) -e '.[postgres]'
 	@touch $@
 
-$(DEVELOPMENT): $(RUNTIME)
-	@echo "Adding the tools for tests and checks to $(VENV)."
+# At once with what the programs need, where that is not there yet.
+$(DEVELOPMENT): pyproject.toml constraints.txt
+	$(NEW_VENV)
+	@echo "Setting up $(VENV) with the tools for tests and checks: about a minute, once."
 	@$(PIP_INSTALL) -e '.[archive,dev,postgres]'
-	@touch $@
+	@touch $(RUNTIME) $@

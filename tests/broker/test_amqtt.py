@@ -47,7 +47,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def connected(port: int, keep_alive_s: int = 60) -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", port), timeout=5)
+    client = socket.create_connection(("127.0.0.1", port), timeout=30)
     client.sendall(CONNECT % keep_alive_s)
     assert client.recv(4) == b"\x20\x02\x00\x00"
     return client

@@ -196,7 +196,7 @@ def test_a_client_that_sends_too_much_is_disconnected_and_others_go_on(
 
 def test_bytes_that_are_not_mqtt_end_only_their_own_connection(port: int, topic: str) -> None:
     for nonsense in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 1000, b"\xff" * 1000):
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as stranger:
             stranger.sendall(nonsense)
 
     with PlainClient(port) as client:
@@ -223,7 +223,7 @@ def test_bytes_that_are_not_mqtt_end_only_their_own_connection(port: int, topic:
     ],
 )
 def test_a_malformed_packet_ends_the_connection(port: int, packet: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as stranger:
         stranger.sendall(b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x3c\x00\x03odd")
         assert stranger.recv(4) == b"\x20\x02\x00\x00"
 
@@ -278,7 +278,7 @@ def test_the_broker_stops_cleanly_when_asked(kind: str, tmp_path: Path) -> None:
 
 def test_a_port_in_use_ends_the_broker_with_a_message(port: int, kind: str, tmp_path: Path) -> None:
     with Part.module("broker", directory=tmp_path, MQTT_PORT=port, BROKER=kind) as second:
-        assert second.process.wait(15) == 1
+        assert second.process.wait(30) == 1
 
     assert f"MQTT_PORT {port} on 127.0.0.1 is in use" in second.output
     assert "Traceback" not in second.output
@@ -286,7 +286,7 @@ def test_a_port_in_use_ends_the_broker_with_a_message(port: int, kind: str, tmp_
 
 def test_a_broker_without_users_does_not_listen_on_the_network(kind: str, tmp_path: Path) -> None:
     with Part.module("broker", directory=tmp_path, MQTT_HOST="0.0.0.0", BROKER=kind) as part:
-        assert part.process.wait(15) == 1
+        assert part.process.wait(30) == 1
 
     assert "MQTT_HOST 0.0.0.0 is reachable from the network, but no users are" in part.output
     assert "Traceback" not in part.output

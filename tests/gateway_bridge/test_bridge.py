@@ -34,7 +34,7 @@ class Subscriber:
         return [payload for said_on, payload in list(self.messages) if said_on == topic]
 
     def publish(self, topic: str, payload: str) -> None:
-        self._client.publish(topic, payload, qos=1).wait_for_publish(5)
+        self._client.publish(topic, payload, qos=1).wait_for_publish(30)
 
     def close(self) -> None:
         self._client.disconnect()
@@ -220,7 +220,7 @@ def test_a_bridge_that_dies_is_offline_by_its_last_will(
 def test_without_a_gateway_the_error_names_what_to_set(tmp_path: Path) -> None:
     part = Part.module("gateway_bridge", directory=tmp_path)
 
-    assert part.process.wait(15) == 2
+    assert part.process.wait(30) == 2
     assert "MODBUS_HOST: is not set" in part.output
     assert "Traceback" not in part.output
 

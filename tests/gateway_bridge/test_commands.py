@@ -145,7 +145,7 @@ def test_a_scan_shows_its_progress_and_stops_at_ctrl_c(tmp_path: Path) -> None:
             assert select.select([ours], [], [], 15)[0], seen
             seen += os.read(ours, 4096).decode()
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=15)
+        output, _ = process.communicate(timeout=30)
         os.close(ours)
 
     assert "%" in seen

@@ -38,7 +38,7 @@ def program(tmp_path: Path) -> Iterator[tuple[int, int]]:
     arguments = ("--port", str(port), "--control", str(control), "--units", "1:em340", "--baud=0")
     with Part.module("simulator", *arguments, directory=tmp_path / "simulator"):
         wait_until(lambda: listens(port) and listens(control), what="the simulator")
-        with socket.create_connection(("127.0.0.1", control), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", control), timeout=30) as connection:
             for name, value in PINNED.items():
                 connection.sendall(f"set 1 {name} {value}\n".encode())
                 assert connection.recv(100) == b"ok\n"
@@ -261,6 +261,6 @@ def _mbpoll(port: int, *arguments: str) -> list[int]:
     output = subprocess.run(
         [require("mbpoll"), "-m", "tcp", "-p", str(port), "-1", "-0", "-a", "1", *arguments,
          "127.0.0.1"],
-        capture_output=True, text=True, timeout=10, check=True,
+        capture_output=True, text=True, timeout=30, check=True,
     ).stdout  # fmt: skip
     return [int(value, 0) for value in re.findall(r"\[\d+\]:\s+(\S+)", output)]

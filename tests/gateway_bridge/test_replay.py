@@ -55,7 +55,7 @@ def test_the_gap_that_a_killed_broker_left_is_closed(site: Site) -> None:
         with site.broker():
             site.wait_for_readings()
             before = site.kept()
-            wait_until(lambda: before <= site.stored(), 20, "all rows")
+            wait_until(lambda: before <= site.stored(), what="all rows")
 
 
 def test_a_history_from_an_old_backup_fills_up_again(site: Site, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_history_from_an_old_backup_fills_up_again(site: Site, tmp_path: Path)
         lost = wait_until(lambda: site.kept() - site.stored(), what="what the backup lacks")
 
         with site.recorder() as recorder:
-            wait_until(lambda: lost <= site.stored(), 20, "the rows that the backup lacked")
+            wait_until(lambda: lost <= site.stored(), what="the rows that the backup lacked")
 
         assert "no longer has" not in recorder.output
 
@@ -233,7 +233,7 @@ def test_many_meters_with_a_reading_each_are_replayed_as_fast_as_one_with_many(
         subscriber.subscribe("meters/#")
         client = MqttClient(Settings(mqtt_port=site.mqtt), "bridge")
         client.start()
-        assert client.wait_connected(10)
+        assert client.wait_connected(30)
         asyncio.run(answered(client))
         client.stop()
     journal.stop()

@@ -51,7 +51,7 @@ def publish(client: PlainClient, numbers: range) -> None:
     for number in numbers:
         reading = Reading("1", START + timedelta(seconds=number), {"power": float(number)}, number)
         sent = client.begin_publish("meters/1/reading", reading.encode())
-    sent.wait_for_publish(15)
+    sent.wait_for_publish(30)
 
 
 def stored(directory: Path) -> list[int]:

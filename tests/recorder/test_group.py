@@ -26,7 +26,7 @@ def publish(client: PlainClient, numbers: range) -> None:
         values = {"power": float(number)}
         reading = Reading(meter_id, START + timedelta(seconds=number), values, number)
         sent = client.begin_publish(f"meters/{meter_id}/reading", reading.encode())
-    sent.wait_for_publish(15)
+    sent.wait_for_publish(30)
 
 
 class Group:
@@ -125,7 +125,7 @@ def test_programs_that_start_at_once_prepare_a_new_history_together(tmp_path: Pa
         part.wait_for("ready")
 
     with starts.open("w"):  # all of them have waited for this
-        ended = [part.process.wait(20) for part in programs]
+        ended = [part.process.wait(30) for part in programs]
 
     assert ended == [0] * 4, [part.output for part in programs]
 

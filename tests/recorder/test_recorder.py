@@ -335,7 +335,7 @@ def test_a_history_that_is_replaced_under_the_recorder_is_noticed(
 def test_a_missing_directory_is_reported_in_one_line(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/nowhere/energy.db"
     with Part.module("recorder", directory=tmp_path, DATABASE_URL=url) as part:
-        assert part.process.wait(15) == 1
+        assert part.process.wait(30) == 1
 
     assert "check that its directory exists" in part.output
     assert "Traceback" not in part.output
@@ -348,7 +348,7 @@ def test_a_damaged_history_is_left_unchanged_and_reported_with_the_remedy(tmp_pa
     path.write_bytes(damaged)
 
     with Part.module("recorder", directory=tmp_path) as part:
-        assert part.process.wait(15) == 1
+        assert part.process.wait(30) == 1
 
     assert "the file is damaged: replace it with a backup" in part.output
     assert "Traceback" not in part.output

@@ -55,7 +55,7 @@ def test_a_service_ends_with_2_and_one_sentence_for_a_wrong_setting(
     service: str, tmp_path: Path
 ) -> None:
     with Part.module(service, directory=tmp_path, LOG_LEVEL="LOUD") as part:
-        assert part.process.wait(20) == 2
+        assert part.process.wait(30) == 2
 
     assert part.output.startswith(f"{service}: LOG_LEVEL: should be")
     assert len(part.output.splitlines()) == 1

@@ -67,7 +67,7 @@ def clients() -> Iterator[Callable[..., MqttClient]]:
 
 def subscribed(client: MqttClient) -> MqttClient:
     """Wait until the broker has confirmed what a client subscribes to: only then it delivers."""
-    assert client.wait_connected(10)
+    assert client.wait_connected(30)
     wait_until(lambda: client.subscribed, what="the subscriptions")
     return client
 
@@ -109,7 +109,7 @@ def test_a_client_comes_back_when_the_broker_was_killed(
             subscriptions=(Subscription("meters/+/reading", 1),),
             on_message=lambda _message: received.set(),
         )
-        assert client.wait_connected(10)
+        assert client.wait_connected(30)
         first.process.kill()
         wait_until(lambda: not client.connected)
 
@@ -118,7 +118,7 @@ def test_a_client_comes_back_when_the_broker_was_killed(
         command = [require("mosquitto_pub"), "-p", str(port), "-t", "meters/1/reading", "-m", "{}"]
         subprocess.check_call(command)
 
-        assert received.wait(10)
+        assert received.wait(30)
         assert client.connection == 2
 
 
@@ -178,7 +178,7 @@ def test_a_clean_stop_publishes_offline_and_sends_what_is_queued(
     clients: Callable[..., MqttClient], port: int, tmp_path: Path
 ) -> None:
     client = clients(port, "polite", status_topic="meters/_bridge/test/status")
-    assert client.wait_connected(10)
+    assert client.wait_connected(30)
     client.publish("meters/1/reading", "{}", qos=1, retain=True)
 
     client.stop()
@@ -316,7 +316,7 @@ def test_a_client_that_is_stopped_while_its_connection_closes_logs_nothing(
     clients: Callable[..., MqttClient], port: int
 ) -> None:
     client = clients(port, "leaves")
-    assert client.wait_connected(5)
+    assert client.wait_connected(30)
     client._paho._sockpairW.close()  # type: ignore[union-attr]  # as its thread does at the end
 
     client.stop()

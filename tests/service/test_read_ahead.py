@@ -125,7 +125,7 @@ def subscriber(port: int, take: Callable[[paho.MQTTMessage], None]) -> Iterator[
     subscribed = threading.Event()
     client._paho.on_subscribe = lambda *_: subscribed.set()
     client.start()
-    assert subscribed.wait(10)
+    assert subscribed.wait(30)
     yield
     client.stop()
 
@@ -147,7 +147,7 @@ def test_a_broker_delivers_the_reading_first_then_its_copies_and_retains_all(
     port, seen, later = free_port(), [], []
     with mosquitto(port, tmp_path), started(port) as client:
         with subscriber(port, lambda m: seen.append((m.topic, m.payload, m.qos, m.retain))):
-            assert client.wait_connected(10)
+            assert client.wait_connected(30)
             infos = [client.publish_with(READING, f'{{"n":{n}}}', COPIES) for n in range(500)]
             client.publish("meters/1/status", "offline", qos=1, retain=False)
             wait_until(lambda: seen and seen[-1][1] == b"offline")
@@ -170,7 +170,7 @@ def test_a_broker_delivers_the_reading_first_then_its_copies_and_retains_all(
 def test_a_reading_that_was_not_acknowledged_is_sent_again_after_a_reconnect() -> None:
     with listener() as broker, started(broker.port) as client:
         first = broker.accept()
-        assert client.wait_connected(5)
+        assert client.wait_connected(30)
         info = client.publish_with(READING, "{}", COPIES)
         flags, topic, mid, payload = first.message()
         assert (flags, topic, payload) == (0b0011, READING, b"{}")
@@ -191,7 +191,7 @@ def test_a_reading_that_was_not_acknowledged_is_sent_again_after_a_reconnect() -
 def test_a_reading_that_meets_a_lost_connection_is_sent_on_the_next_one() -> None:
     with listener() as broker, started(broker.port) as client:
         first = broker.accept()
-        assert client.wait_connected(5)
+        assert client.wait_connected(30)
         first.connection.shutdown(socket.SHUT_RDWR)
         wait_until(lambda: not client.connected)
         client.publish_with(READING, "{}", COPIES)
@@ -215,7 +215,7 @@ def test_no_more_readings_are_in_flight_than_allowed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(mqtt_module, "MAX_IN_FLIGHT", 2)
     with listener() as broker, started(broker.port) as client:
         connection = broker.accept()
-        assert client.wait_connected(5)
+        assert client.wait_connected(30)
         infos = [client.publish_with(READING, str(n), ()) for n in range(4)]
         first, second = connection.message(), connection.message()
         assert connection.silent()
@@ -237,7 +237,7 @@ def test_messages_beyond_the_queue_are_reported_as_not_queued(
     monkeypatch.setattr(mqtt_module, "MAX_QUEUED", 2)
     with listener() as broker, started(broker.port) as client:
         connection = broker.accept()
-        assert client.wait_connected(5)
+        assert client.wait_connected(30)
         infos = [client.publish_with(READING, "{}", COPIES) for _ in range(3)]
 
         assert [info.rc for info in infos] == [0, 0, paho.MQTT_ERR_QUEUE_SIZE]
@@ -251,7 +251,7 @@ def test_packets_stay_whole_where_the_broker_reads_slowly() -> None:
     texts = [f"{n}:" + "x" * (n * 97 % 30_000) for n in range(300)]
     with listener(received_bytes=4096) as broker, started(broker.port) as client:
         connection = broker.accept()
-        assert client.wait_connected(5)
+        assert client.wait_connected(30)
         for text in texts:
             client.publish_with(READING, text, [*COPIES, ("meters/1/note", text[:200])])
             client.publish("meters/1/status", text[:7], qos=0, retain=False)
@@ -267,7 +267,7 @@ def test_packets_stay_whole_where_the_broker_reads_slowly() -> None:
 def test_acknowledgements_that_arrive_in_pieces_are_understood() -> None:
     with listener() as broker, started(broker.port) as client:
         connection = broker.accept()
-        assert client.wait_connected(5)
+        assert client.wait_connected(30)
         infos = [client.publish_with(READING, "{}", ()) for _ in range(3)]
         acks = b"".join(b"\x40\x02" + info.mid.to_bytes(2, "big") for info in infos)
         connection.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -282,7 +282,7 @@ def test_acknowledgements_that_arrive_in_pieces_are_understood() -> None:
 def test_threads_that_publish_at_once_do_not_mix_their_packets() -> None:
     with listener() as broker, started(broker.port) as client:
         connection = broker.accept()
-        assert client.wait_connected(5)
+        assert client.wait_connected(30)
 
         def publish(name: str) -> None:
             for n in range(200):
@@ -319,7 +319,7 @@ def test_the_same_over_tls(tmp_path: Path) -> None:
         started(port, mqtt_tls=True, mqtt_ca_file=certificate) as client,
         subscriber(plain, lambda message: seen.append((message.topic, message.payload))),
     ):
-        assert client.wait_connected(10)
+        assert client.wait_connected(30)
         infos = [client.publish_with(READING, text, COPIES) for text in texts]
         wait_until(lambda: all(info.is_published() for info in infos))
         wait_until(lambda: len(seen) >= 3 * len(texts))

@@ -99,7 +99,7 @@ def test_a_port_in_use_ends_in_an_error_message(
     port = program[1]
 
     with Part.module("simulator", "--port", str(port), directory=tmp_path) as second:
-        assert second.process.wait(10) == 1
+        assert second.process.wait(30) == 1
         assert second.output == (
             f"simulator: cannot listen on 127.0.0.1:{port}: Address already in use; "
             "choose another port\n"
@@ -113,7 +113,7 @@ def test_a_control_port_in_use_ends_in_an_error_message(
 
     arguments = ("--port", "0", "--control", str(control))
     with Part.module("simulator", *arguments, directory=tmp_path) as second:
-        assert second.process.wait(10) == 1
+        assert second.process.wait(30) == 1
         assert second.output == (
             f"simulator: cannot accept commands on 127.0.0.1:{control}: Address already in use; "
             "choose another port\n"
@@ -148,7 +148,7 @@ def test_an_open_control_connection_does_not_delay_the_exit(
 ) -> None:
     part, _, control = program
 
-    with socket.create_connection(("127.0.0.1", control), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", control), timeout=30) as connection:
         connection.sendall(b"stats\n")
         assert connection.recv(1000).startswith(b"{")
         assert part.stop() == 0
@@ -214,7 +214,7 @@ def test_mbpoll_reads_the_line_itself_over_a_serial_port(tmp_path: Path) -> None
         output = subprocess.run(
             [require("mbpoll"), "-m", "rtu", "-b", "38400", "-P", "none", "-1", "-a", "1",
              "-t", "3:float", "-B", "-r", "1", "-c", "38", str(device)],
-            capture_output=True, text=True, timeout=10, check=True,
+            capture_output=True, text=True, timeout=30, check=True,
         ).stdout  # fmt: skip
 
     read = _values(output)
@@ -227,7 +227,7 @@ def test_a_serial_name_in_use_ends_in_an_error_message(tmp_path: Path) -> None:
 
     arguments = ("--port", "0", "--serial", "taken")
     with Part.module("simulator", *arguments, directory=tmp_path) as part:
-        assert part.process.wait(10) == 1
+        assert part.process.wait(30) == 1
         assert part.output == "simulator: cannot create taken: File exists; choose another name\n"
 
 
@@ -241,7 +241,7 @@ def test_faults_can_be_on_at_the_start(tmp_path: Path) -> None:
 
 
 def _command(port: int, line: str) -> str:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(f"{line}\n".encode())
         return connection.makefile().readline().strip()
 
@@ -249,7 +249,7 @@ def _command(port: int, line: str) -> str:
 def _mbpoll(port: int, *arguments: str) -> dict[int, float]:
     output = subprocess.run(
         [require("mbpoll"), "-m", "tcp", "-p", str(port), "-1", *arguments, "127.0.0.1"],
-        capture_output=True, text=True, timeout=10, check=True,
+        capture_output=True, text=True, timeout=30, check=True,
     ).stdout  # fmt: skip
     return _values(output)
 

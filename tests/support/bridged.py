@@ -71,7 +71,7 @@ class Site:
 
     def wait_for_readings(self, more: int = 4) -> None:
         wanted = len(self.kept()) + more
-        wait_until(lambda: len(self.kept()) >= wanted, 20, "readings in the journal")
+        wait_until(lambda: len(self.kept()) >= wanted, what="readings in the journal")
 
 
 def rows(path: Path, query: str) -> set[tuple[Any, ...]]:

@@ -78,7 +78,7 @@ class Line:
         try:
             if self._is_cut:
                 raise ConnectionRefusedError
-            service = socket.create_connection(("127.0.0.1", self._target), timeout=5)
+            service = socket.create_connection(("127.0.0.1", self._target), timeout=30)
         except OSError:
             client.close()
             return

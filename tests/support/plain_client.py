@@ -65,7 +65,7 @@ class PlainClient:
         self, topic: str, payload: str | bytes, *, qos: int = 1, retain: bool = False
     ) -> None:
         """Publish, and at QoS 1 wait for the acknowledgement."""
-        self.begin_publish(topic, payload, qos=qos, retain=retain).wait_for_publish(15)
+        self.begin_publish(topic, payload, qos=qos, retain=retain).wait_for_publish(30)
 
     def begin_publish(
         self, topic: str, payload: str | bytes, *, qos: int = 1, retain: bool = False

@@ -63,7 +63,7 @@ def server() -> Iterator[str]:
         yield url
     finally:
         process.send_signal(signal.SIGQUIT)
-        process.wait(20)
+        process.wait(30)
         shutil.rmtree(directory)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from meterflow.verbs import VERBS
+from tests.conftest import LONGEST, TESTS
 from tests.support.parts import ROOT
 
 SERVICES = {"broker", "gateway_bridge", "recorder", "simulator", "web"}
@@ -111,6 +112,10 @@ def test_tests_mirror_the_rooms() -> None:
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
 
     assert folders == ROOMS | {"support", "system"}
+
+
+def test_the_files_of_tests_that_begin_exist() -> None:
+    assert [name for name in LONGEST if not (TESTS / name).is_file()] == []
 
 
 def test_the_simulator_knows_of_the_bridge_only_the_register_tables() -> None:

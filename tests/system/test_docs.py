@@ -201,7 +201,7 @@ def _run(line: str, site: dict[str, str]) -> None:
     for shown, meant in site.items():
         line = line.replace(shown, meant)
     answer = subprocess.run(
-        ["bash", "-c", line], cwd=site["directory"], capture_output=True, text=True, timeout=20
+        ["bash", "-c", line], cwd=site["directory"], capture_output=True, text=True, timeout=30
     )
 
     assert answer.returncode == 0, f"{line}\n{answer.stdout}{answer.stderr}"

@@ -43,7 +43,7 @@ class Site:
         wait_until(lambda: self.get("/readings/"), 30, "the first reading")
 
     def set_register(self, quantity: str, value: float) -> None:
-        with socket.create_connection(("127.0.0.1", self.control), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.control), timeout=30) as connection:
             connection.sendall(f"set 1 {quantity} {value}\n".encode())
             assert connection.recv(100) == b"ok\n"
 
@@ -57,7 +57,7 @@ class Site:
         return subprocess.check_output(command, text=True).strip()
 
     def get(self, path: str) -> list[dict[str, object]]:
-        with urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=30) as answer:
             return list(json.load(answer))
 
 
@@ -90,7 +90,7 @@ def test_a_changed_register_arrives_over_mqtt_in_the_history_and_in_the_browser(
     page.goto(f"http://127.0.0.1:{site.http}/")
     shown = page.locator('[data-meter="1"] [data-quantity="power"]').first
     expect(shown).to_be_visible(timeout=10_000)
-    frames = websocket.create_connection(f"ws://127.0.0.1:{site.http}/ws/1", timeout=10)
+    frames = websocket.create_connection(f"ws://127.0.0.1:{site.http}/ws/1", timeout=30)
 
     with site.subscriber() as subscriber:
         site.set_register("power", 4321)

@@ -34,7 +34,7 @@ def test_roles_of_the_meters_file_shape_the_house_and_its_live_power(tmp_path: P
     (tmp_path / "meters.toml").write_text(METERS.format(gateway=gateway))
 
     def house() -> dict[str, Any]:
-        with urlopen(f"http://127.0.0.1:{http}/site/", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{http}/site/", timeout=30) as answer:
             return dict(json.load(answer))
 
     with ExitStack() as stack:

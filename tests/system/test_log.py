@@ -57,7 +57,7 @@ def send_nonsense(port: int, client_id: str) -> None:
     """Connect with a client id, and send a packet that MQTT does not know."""
     name = client_id.encode()
     content = b"\0\4MQTT\4\2\0\x3c" + len(name).to_bytes(2, "big") + name
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(bytes((0x10, len(content))) + content + b"\0\0")
         with contextlib.suppress(ConnectionResetError):
             while connection.recv(100):
@@ -80,7 +80,7 @@ def test_no_topic_payload_client_id_or_path_controls_a_log(services: Services) -
     send_nonsense(services.port, f"id{FOREIGN}")
     broker.wait_for(f"client id{SHOWN} at 127.0.0.1: malformed packet")
     with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(f"http://127.0.0.1:{http}/{quote(FOREIGN)}", timeout=10)
+        urllib.request.urlopen(f"http://127.0.0.1:{http}/{quote(FOREIGN)}", timeout=30)
 
     for part in services.started:
         assert not any(line.startswith(FORGED) for line in part.output.splitlines())
@@ -92,7 +92,7 @@ def test_no_password_or_token_is_in_a_log(services: Services, tmp_path: Path) ->
     adding = ("add-user", "reader", "--file", str(users))
     http, encoded = free_port(), quote(PASSWORD, safe="")
     login = {"MQTT_USER": "reader", "MQTT_PASSWORD": PASSWORD}
-    Part.module("broker", *adding, directory=tmp_path).process.wait(20)
+    Part.module("broker", *adding, directory=tmp_path).process.wait(30)
     services.start_broker(BROKER_USERS_FILE=users, **login)
     urls = {
         "recorder": f"postgresql://me:{encoded}@127.0.0.1:1/meters",
@@ -106,14 +106,14 @@ def test_no_password_or_token_is_in_a_log(services: Services, tmp_path: Path) ->
         part.wait_for("connection rejected")
     for path in (f"/readyz?token={SECRET}", f"/readings/?password={SECRET}&a=b"):
         with pytest.raises(urllib.error.HTTPError):
-            urllib.request.urlopen(f"http://127.0.0.1:{http}{path}", timeout=10)
+            urllib.request.urlopen(f"http://127.0.0.1:{http}{path}", timeout=30)
     web.wait_for("/readings/?… HTTP/1.1")
     unreadable = [
         services.start(module, DATABASE_URL=f"postgresql://me:{PASSWORD}@127.0.0.1/meters")
         for module in ("recorder", "web")
     ]
     for part in unreadable:
-        assert part.process.wait(20) == 2
+        assert part.process.wait(30) == 2
 
     for part in services.started:
         assert SECRET not in part.output
@@ -134,7 +134,7 @@ program.run(WebSettings.load())
 """
     settings = {"HTTP_PORT": free_port(), "MQTT_PORT": free_port()}
     with Part(sys.executable, "-c", fails, directory=tmp_path, **settings) as web:
-        assert web.process.wait(20) == 0
+        assert web.process.wait(30) == 0
 
     assert "CRITICAL unexpected error" in web.output
     assert "\n  2026-01-01 00:00:00 INFO all is well" in web.output

@@ -69,7 +69,7 @@ class Site:
 
     def set_register(self, value: float) -> None:
         """Pin the new quantity in the simulated meter."""
-        with socket.create_connection(("127.0.0.1", self._control), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self._control), timeout=30) as connection:
             connection.sendall(f"set 1 {NAME} {value}\n".encode())
             assert connection.recv(100) == b"ok\n"
 
@@ -85,7 +85,7 @@ class Site:
 
     def get(self, path: str) -> Any:
         """Return what the REST interface answers."""
-        with urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{self.http}{path}", timeout=30) as answer:
             return json.load(answer)
 
 

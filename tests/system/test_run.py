@@ -125,7 +125,7 @@ def test_all_wrong_settings_of_all_parts_are_reported_at_once(
     wrong = {"LOG_LEVEL": "LOUD", "POLL_INTERVAL": "often", "COMMIT_INTERVAL": "-1"}
     wrong |= {"CORS_ORIGINS": "http://a", "TIMEZONE": "Atlantis"}
     with Part.module("meterflow", "run", directory=tmp_path, **ports, **wrong) as part:
-        assert part.process.wait(20) == 2
+        assert part.process.wait(30) == 2
 
     lines = part.output.removeprefix("meterflow: ").splitlines()
     assert sorted(line.partition(":")[0] for line in lines) == [
@@ -215,7 +215,7 @@ def test_the_demo_has_a_past_year_ends_at_ctrl_c_and_leaves_no_trace_in_a_real_h
 
 
 def pages(ports: dict[str, int], path: str) -> Any:
-    with urlopen(f"http://127.0.0.1:{ports['HTTP_PORT']}{path}", timeout=10) as answer:
+    with urlopen(f"http://127.0.0.1:{ports['HTTP_PORT']}{path}", timeout=30) as answer:
         return json.load(answer)
 
 
@@ -243,7 +243,7 @@ def test_a_port_in_use_for_the_pages_is_reported(tmp_path: Path, ports: dict[str
         socket.create_server(("127.0.0.1", ports["HTTP_PORT"])),
         Part.module("meterflow", directory=tmp_path, **ports) as everything,
     ):
-        assert everything.process.wait(15) == 1
+        assert everything.process.wait(30) == 1
 
     assert f"HTTP_PORT {ports['HTTP_PORT']} on 127.0.0.1" in everything.output
     assert "Traceback" not in everything.output

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import peewee
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from contract.readings import Reading
 from history.readings_table import Writer
@@ -13,6 +13,8 @@ from tests.support.parts import CHROMIUM_OPTIONS, require
 from tests.support.web import make_client, parts
 
 ATTACK, PROXY = "evil.example", "meters.home.arpa"
+
+expect.set_options(timeout=30_000)  # as long as wait_until: the machine may be busy
 
 
 @pytest.fixture

@@ -531,7 +531,7 @@ class Site:
         """Return the header of someone who has logged in, or of a program."""
         if kind == "token":
             return bearer(self.token)
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with closing(connection):
             form = {"Content-Type": "application/x-www-form-urlencoded"}
             body = urlencode({"name": "anna", "password": PASSWORD})
@@ -554,7 +554,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def test_websockets_are_refused_before_the_handshake_without_a_login(site: Site) -> None:
     for path in SOCKETS:
         with pytest.raises(websocket.WebSocketBadStatusException) as refused:
-            websocket.create_connection(f"ws://127.0.0.1:{site.port}{path}", timeout=5)
+            websocket.create_connection(f"ws://127.0.0.1:{site.port}{path}", timeout=30)
         assert refused.value.status_code == 401
 
 
@@ -569,7 +569,7 @@ def test_neither_password_nor_token_nor_session_reaches_the_log(site: Site) -> N
     session = site.credentials("user")["Cookie"]
     for headers in (site.credentials("token"), {"Cookie": session}):
         request = Request(f"http://127.0.0.1:{site.port}/meters/", headers=headers)
-        with urlopen(request, timeout=10) as answer:
+        with urlopen(request, timeout=30) as answer:
             assert answer.status == 200
 
     assert "GET /meters/" in site.web.output
@@ -614,12 +614,12 @@ def test_a_viewer_subscribes_by_long_polling_until_the_token_is_removed(tmp_path
         session.headers.update(site.credentials("token"))  # the client's own headers are sent once
         viewer = socketio.Client(reconnection=False, http_session=session)
         viewer.connect(url, transports=["polling"])
-        assert viewer.call("subscribe", "meters/#", timeout=10) == ["meters/#"]
+        assert viewer.call("subscribe", "meters/#", timeout=30) == ["meters/#"]
 
         site.revoke("token")
 
         with contextlib.suppress(socketio.exceptions.SocketIOError):
-            viewer.call("subscribe", "meters/1/#", timeout=10)
+            viewer.call("subscribe", "meters/1/#", timeout=30)
         wait_until(lambda: not viewer.connected, what="the end of the session")
 
 

@@ -35,7 +35,7 @@ def test_the_interface_can_be_read_and_tried_without_the_internet(
             paths = json.load(response)["paths"].values()
 
         operations = sum(len(methods) for methods in paths)
-        expect(page.locator(".opblock")).to_have_count(operations, timeout=15_000)
+        expect(page.locator(".opblock")).to_have_count(operations)
         page.locator(".opblock-get").first.click()
         page.get_by_role("button", name="Try it out").click()
         page.get_by_role("button", name="Execute").click()
@@ -67,7 +67,7 @@ def test_the_interface_is_dark_where_the_pages_are(
         assert theme == "auto" or not button.is_visible()
         page.goto(f"http://127.0.0.1:{port}/docs")
 
-        expect(page.locator(".opblock").first).to_be_visible(timeout=15_000)
+        expect(page.locator(".opblock").first).to_be_visible()
         background, text = (
             page.evaluate(f"getComputedStyle({where}).{what}")
             for where, what in (

@@ -576,7 +576,7 @@ def test_database_server_that_stops_is_reported_and_readings_stay_live(site: Sit
 
 def test_port_in_use_is_reported_in_one_sentence(site: Site) -> None:
     with site.start("web", HTTP_PORT=site.http) as second:
-        assert second.process.wait(15) == 1
+        assert second.process.wait(30) == 1
         last = second.output.strip().splitlines()[-1]
 
     assert last.startswith(f"web: port {site.http} on 127.0.0.1 is in use by another program")

@@ -33,7 +33,7 @@ def patch(port: int, meter_id: str, body: object) -> tuple[int, Any]:
         method="PATCH",
     )
     try:
-        with urlopen(request, timeout=5) as answer:
+        with urlopen(request, timeout=30) as answer:
             return answer.status, json.load(answer)
     except HTTPError as error:
         with error:

@@ -308,7 +308,7 @@ def test_no_panels_of_the_dashboard_overlap_or_share_an_id() -> None:
 
 def is_ready(port: int) -> bool:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=10).close()
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=30).close()
     except OSError:
         return False
     return True
@@ -328,7 +328,7 @@ def test_prometheus_answers_every_query_of_the_dashboard(site: Site, tmp_path: P
 
     def answer(query: str) -> list[Any]:
         url = f"http://127.0.0.1:{port}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=30) as response:
             found: list[Any] = json.load(response)["data"]["result"]
         return found
 

@@ -266,7 +266,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _stored(request: Request) -> bool:
     request.add_header("Content-Type", "application/json")
     try:
-        with urlopen(request, timeout=5) as response:
+        with urlopen(request, timeout=30) as response:
             return bool(response.status == 201)
     except OSError:
         return False

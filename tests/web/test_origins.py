@@ -105,7 +105,7 @@ class House:
     ) -> tuple[int, str]:
         """Send a request as a program does, with any header."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
             connection.request(method, path, body, names)
             with connection.getresponse() as answer:
                 return answer.status, answer.read().decode()
@@ -173,7 +173,7 @@ def test_a_request_with_a_foreign_host_name_is_misdirected(house: House, path: s
 def test_only_a_client_older_than_host_names_may_send_none(
     house: House, protocol: str, status: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", house.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", house.port), timeout=30) as connection:
         connection.sendall(f"GET /meters/ {protocol}\r\nConnection: close\r\n\r\n".encode())
 
         assert connection.recv(100).split()[1] == status
@@ -189,7 +189,7 @@ def test_a_websocket_with_a_foreign_host_name_is_misdirected(house: House, path:
     foreign = f"{ATTACK}:{house.port}"
 
     with pytest.raises(websocket.WebSocketBadStatusException) as refused:
-        websocket.create_connection(url, timeout=5, host=foreign, origin=f"http://{foreign}")
+        websocket.create_connection(url, timeout=30, host=foreign, origin=f"http://{foreign}")
 
     assert refused.value.status_code == 421
 

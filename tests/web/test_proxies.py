@@ -336,7 +336,7 @@ def test_a_person_logs_in_and_sees_live_values_through_the_proxy(
         page.wait_for_url(f"{home}meter/1")
         expect(page.locator("#connection")).to_have_text("Live")
         page.get_by_role("link", name="API").click()
-        page.locator(".opblock-get").first.click(timeout=15_000)
+        page.locator(".opblock-get").first.click()
         page.get_by_role("button", name="Try it out").click()
         page.get_by_role("button", name="Execute").click()
         answer = page.locator(".live-responses-table tbody .response-col_status")

@@ -10,17 +10,15 @@ from contract.readings import Reading
 from tests.support.web import parts
 from web.latest import Message
 
-NOW = datetime.now(UTC).replace(microsecond=0)
 
-
-def reading(meter_id: str, age_s: float, **values: float) -> Reading:
-    return Reading(meter_id, NOW - timedelta(seconds=age_s), values)
+def ago(seconds: float) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=seconds)
 
 
 def send(client: FlaskClient, sent: Reading) -> None:
     """Let a reading arrive that no recorder has stored yet."""
     topic, payload = f"meters/{sent.meter_id}/reading", sent.encode().encode()
-    message = Message.of(topic, payload, retained=False, arrived=NOW, now_s=0)
+    message = Message.of(topic, payload, retained=False, arrived=ago(0), now_s=0)
     assert message
     assert parts(client).latest.handle(message)
 
@@ -33,13 +31,17 @@ def traces(client: FlaskClient, query: str) -> Any:
 def test_a_trace_ends_with_the_readings_that_are_not_stored_yet(
     client: FlaskClient, store: Callable[..., None]
 ) -> None:
-    store(reading("1", 40, power=1.0, voltage=230.0), reading("1", 30, power=2.0))
-    send(client, reading("1", 30, power=2.0))
-    send(client, reading("1", 20, power=3.0))
+    times = [ago(40), ago(30), ago(20)]
+    store(
+        Reading("1", times[0], {"power": 1.0, "voltage": 230.0}),
+        Reading("1", times[1], {"power": 2.0}),
+    )
+    send(client, Reading("1", times[1], {"power": 2.0}))
+    send(client, Reading("1", times[2], {"power": 3.0}))
 
     assert traces(client, "meters=1,2&quantities=power,voltage") == {
         "1": {
-            "ts": [(NOW - timedelta(seconds=age_s)).timestamp() for age_s in (40, 30, 20)],
+            "ts": [time.timestamp() for time in times],
             "power": [1.0, 2.0, 3.0],
             "voltage": [230.0, None, None],
         },
@@ -48,7 +50,7 @@ def test_a_trace_ends_with_the_readings_that_are_not_stored_yet(
 
 
 def test_a_trace_needs_no_history(client: FlaskClient) -> None:
-    send(client, reading("esp1", 5, power=7.0))
+    send(client, Reading("esp1", ago(5), {"power": 7.0}))
 
     assert traces(client, "meters=esp1")["esp1"]["power"] == [7.0]
 
@@ -56,8 +58,8 @@ def test_a_trace_needs_no_history(client: FlaskClient) -> None:
 def test_a_trace_begins_when_the_client_says(
     client: FlaskClient, store: Callable[..., None]
 ) -> None:
-    store(reading("1", 40, power=1.0))
-    send(client, reading("1", 30, power=2.0))
+    store(Reading("1", ago(40), {"power": 1.0}))
+    send(client, Reading("1", ago(30), {"power": 2.0}))
 
     assert traces(client, "meters=1&seconds=15")["1"]["power"] == []
 

@@ -64,7 +64,7 @@ def web_at_a_terminal(*words: str, directory: Path, typed: tuple[str, ...]) -> t
     except OSError:  # what Linux answers when the other side is closed
         pass
     os.close(ours)
-    return process.wait(10), shown
+    return process.wait(30), shown
 
 
 def test_a_user_is_kept_hashed_in_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
