@@ -2,8 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -15,18 +15,21 @@ from tests.support.parts import Part, free_port
 pytestmark = pytest.mark.browser
 
 
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a web service without a broker."""
+    settings = {"HTTP_PORT": free_port(), "MQTT_PORT": free_port()}
+    with Part.module("web", directory=tmp_path_factory.mktemp("web"), **settings) as web:
+        web.wait_for("listening")
+        yield settings["HTTP_PORT"]
+
+
 def test_the_interface_can_be_read_and_tried_without_the_internet(
-    tmp_path: Path, chromium: Browser
+    port: int, chromium: Browser
 ) -> None:
-    port = free_port()
     errors: list[str] = []
     hosts: set[str] = set()
-    settings = {"HTTP_PORT": port, "MQTT_PORT": free_port()}
-    with (
-        Part.module("web", directory=tmp_path, **settings) as web,
-        closing(chromium.new_context()) as context,
-    ):
-        web.wait_for("listening")
+    with closing(chromium.new_context()) as context:
         page = context.new_page()
         page.on("console", lambda message: message.type == "error" and errors.append(message.text))
         page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
@@ -50,15 +53,9 @@ def test_the_interface_can_be_read_and_tried_without_the_internet(
 
 @pytest.mark.parametrize("theme", ["auto", "dark", "light"])
 def test_the_interface_is_dark_where_the_pages_are(
-    tmp_path: Path, chromium: Browser, theme: str
+    port: int, chromium: Browser, theme: str
 ) -> None:
-    port = free_port()
-    settings = {"HTTP_PORT": port, "MQTT_PORT": free_port()}
-    with (
-        Part.module("web", directory=tmp_path, **settings) as web,
-        closing(chromium.new_context(color_scheme="dark")) as context,
-    ):
-        web.wait_for("listening")
+    with closing(chromium.new_context(color_scheme="dark")) as context:
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{port}/")
         button = page.get_by_role("button", name="Theme: auto")
