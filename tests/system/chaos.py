@@ -70,7 +70,7 @@ class Outcome:
             f"{self.stored} stored, "
             f"lost {len(self.lost) + len(self.unread)}, changed {len(self.changed)}, "
             f"from nowhere {len(self.invented) + len(self.never_served)}; "
-            f"{self.died_with_two} died with bridge and broker at once, "
+            f"{self.died_with_two} died with the bridge and either the broker or the history, "
             f"{self.same_moment} of a moment that was taken; settled after {self.settled_s:.1f} s"
         )
 
@@ -84,6 +84,7 @@ class Chaos:
         self._dice = random.Random(seed)
         self._outcome = Outcome(seed)
         self._killed_s: dict[str, list[float]] = defaultdict(list)
+        self._restored_s: list[float] = []
         self._disturbances: list[tuple[float, float]] = []
         self._clock_s = 0.0
 
@@ -150,7 +151,8 @@ class Chaos:
         outcome.same_moment = sum(len(values) - 1 for values in journal.values())
         outcome.lost = [key for key in expected if key not in rows]
         # Received, but not in the journal: the bridge was killed before it wrote. If the broker
-        # also died before the recorder had it, that is one crash more than is guaranteed.
+        # also died before the recorder had it, or the history that had it was replaced by an older
+        # one, that is one loss more than is guaranteed.
         for key in received.keys() - journal.keys() - rows.keys():
             if self._two_died(key[1] / 1000):
                 outcome.died_with_two += 1
@@ -164,19 +166,20 @@ class Chaos:
         outcome.invented = list(rows.keys() - known.keys() - self._unjournalled(rows))
 
     def _two_died(self, at_s: float) -> bool:
-        return all(
-            any(-1 < killed_s - at_s < NEAR_S + self._clock_s for killed_s in self._killed_s[name])
-            for name in ("gateway_bridge", "broker")
+        return self._killed_soon("gateway_bridge", at_s) and (
+            self._killed_soon("broker", at_s)
+            or any(restored_s - at_s > -1 for restored_s in self._restored_s)
+        )
+
+    def _killed_soon(self, name: str, at_s: float) -> bool:
+        """Return whether a part was killed before the journal had a reading of that time."""
+        return any(
+            -1 < killed_s - at_s < NEAR_S + self._clock_s for killed_s in self._killed_s[name]
         )
 
     def _unjournalled(self, rows: Iterable[Key]) -> set[Key]:
         """Return what a bridge may have read shortly before it died, without writing it."""
-        return {
-            key
-            for key in rows
-            for killed_s in self._killed_s["gateway_bridge"]
-            if -1 < killed_s - key[1] / 1000 < NEAR_S + self._clock_s
-        }
+        return {key for key in rows if self._killed_soon("gateway_bridge", key[1] / 1000)}
 
     def _disturbed(self, at_s: float) -> bool:
         """Return whether a bridge that died or was frozen may have missed a response."""
@@ -211,6 +214,7 @@ class Chaos:
         self._note("history restored")
         for name in self._pipeline.recorders:
             self._die(name)
+        self._restored_s.append(time.time())
         self._pipeline.restore()
 
     def _fill_disk(self) -> None:
