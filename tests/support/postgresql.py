@@ -63,7 +63,7 @@ def server() -> Iterator[str]:
         yield url
     finally:
         process.send_signal(signal.SIGQUIT)
-        process.wait(30)
+        process.wait(20)
         shutil.rmtree(directory)
 
 
