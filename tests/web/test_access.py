@@ -619,7 +619,7 @@ def test_a_viewer_subscribes_by_long_polling_until_the_token_is_removed(tmp_path
         site.revoke("token")
 
         with contextlib.suppress(socketio.exceptions.SocketIOError):
-            viewer.call("subscribe", "meters/1/#", timeout=30)
+            viewer.emit("subscribe", "meters/1/#")
         wait_until(lambda: not viewer.connected, what="the end of the session")
 
 
