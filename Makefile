@@ -29,7 +29,7 @@ run: $(RUNTIME) ## start all parts; open http://localhost:8000 (Ctrl-C stops)
 
 test: $(DEVELOPMENT) ## run the tests, e.g. make test ARGS='-k recorder'
 	@tools/install-test-packages
-	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(DEVELOPMENT) ## run the slow tests, which need RabbitMQ
 	@tools/install-test-packages slow

@@ -32,25 +32,27 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 LONGEST = (
-    "system/test_hostile_clients.py",
     "web/test_openapi.py",
-    "recorder/test_recorder.py",
-    "system/test_run.py",
+    "system/test_hostile_clients.py",
     "web/test_resilience.py",
     "web/test_access.py",
+    "recorder/test_recorder.py",
+    "web/test_proxies.py",
+    "system/test_run.py",
     "web/test_socket_io.py",
     "recorder/test_group_replay.py",
-    "gateway_bridge/test_replay.py",
-    "gateway_bridge/test_bus_line.py",
-    "web/test_origins.py",
-    "gateway_bridge/test_bridge.py",
-    "system/test_chaos.py",
     "web/test_history_page.py",
     "web/test_dashboard.py",
-    "web/test_proxies.py",
+    "gateway_bridge/test_bus_line.py",
+    "gateway_bridge/test_doctor.py",
+    "web/test_live.py",
+    "system/test_chaos.py",
+    "gateway_bridge/test_replay.py",
+    "web/test_origins.py",
+    "gateway_bridge/test_bridge.py",
     "web/test_overview.py",
 )
-"""Files that take longest, by `--durations=0`."""
+"""Files that take longest, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
