@@ -177,7 +177,7 @@ class Journal:
             raise error
         aside, readings = self._file.recover()
         logger.error(
-            "journal %s: %s; moved to %s, starting a new one with what it still has, %s; "
+            "journal %s: %s; moved to %s, starting a new one with the %s that it still has; "
             "check the disk",
             self._file.path,
             error,

@@ -115,7 +115,7 @@ def test_a_journal_is_recovered_with_what_was_written_ahead(
 
     assert set(kept[250:]) <= read_journal(path) <= set(kept)
 
-    assert "with what it still has, " in caplog.text
+    assert "readings that it still has" in caplog.text
 
 
 # -- the embedded broker's files ---------------------------------------------------------------
