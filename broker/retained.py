@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from broker.recovery import set_aside
+from service.amounts import amount
 from service.errors import BrokerError
 from service.files import create_file, make_directory
 
@@ -104,7 +105,7 @@ class RetainedMessages:
                 damaged += 1
         if damaged:
             raise sqlite3.DatabaseError(
-                f"{damaged} messages are damaged and dropped, {len(self._messages)} are kept"
+                f"damaged and dropped: {amount(damaged, 'message')}; kept: {len(self._messages)}"
             )
 
     def close(self) -> None:

@@ -41,6 +41,7 @@ from broker.session import (
 )
 from broker.topic_cache import TopicCache
 from broker.users import Users
+from service.amounts import amount
 from service.errors import BrokerError
 from service.lifecycle import leave, set_up_log
 
@@ -146,7 +147,7 @@ class LogFilter:
 
     def _begin_period(self, now_s: float) -> None:
         if self._suppressed:
-            logger.warning("%d more messages about clients suppressed", self._suppressed)
+            logger.warning("%s about clients suppressed", amount(self._suppressed, "more message"))
         self._suppressed = 0
         self._logged.clear()
         self._period_ends_s = now_s + LOG_PERIOD_S

@@ -18,7 +18,7 @@ from contract.meter_settings import Billing, Role
 from contract.quantities import BY_NAME
 from contract.readings import Reading
 from contract.times import epoch_ms, from_epoch_ms
-from history.dialect import Row, fetch_named, fetch_one, placeholders
+from history.dialect import Row, fetch, fetch_named, fetch_one, placeholders
 from history.tables import Meter, read_meters, stored_quantities
 
 CURSOR = r"[0-9]{1,15}\.[0-9]{1,9}"
@@ -71,6 +71,12 @@ def meters(database: peewee.Database, names: Collection[str] | None = None) -> l
         for meter in read_meters(database, names)
     ]
     return sorted(entries, key=lambda entry: natural_order(entry.meter_id))
+
+
+def names(database: peewee.Database) -> tuple[set[str], set[str]]:
+    """Return the ids of all meters, and the names of the bridges that have answered for them."""
+    rows = fetch(database, "SELECT name, bridge FROM meters")
+    return {name for name, _ in rows}, {bridge for _, bridge in rows if bridge}
 
 
 def natural_order(meter_id: str) -> tuple[int, int, str]:

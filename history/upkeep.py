@@ -11,6 +11,7 @@ from history.dialect import dialect_of
 from history.exchange.archive import Archive
 from history.retention import Keep, Retention
 from history.rollups.rollups import Rollups
+from service.amounts import amount
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Upkeep:
             gone += rows
             yield rows
         if gone:
-            logger.info("history: retention deleted %s rows", gone)
+            logger.info("history: retention deleted %s", amount(gone, "row"))
         yield from self._dialect.give_back()
         self._dialect.optimize()
         self._next_thinning_s = time.monotonic() + THIN_OUT_EVERY_S

@@ -297,8 +297,8 @@ class Recorder:
         for start in range(0, len(rest), MOST_IN_BATCH):
             if not self._store(rest[start : start + MOST_IN_BATCH], stop):
                 logger.warning(
-                    "%d messages not stored; the broker will deliver them again",
-                    len(rest) - start,
+                    "%s not stored; the broker will deliver them again",
+                    amount(len(rest) - start, "message"),
                 )
                 return
 

@@ -31,11 +31,13 @@ def run(settings: WebSettings) -> None:
         gevent.signal_handler(number, stopped.set)
     server = serve(app, settings)
     logger.info("access: %s", parts.access.summary())
+    live.read_names(parts)  # before anything is received
     parts.subscriber.start()
     gevent.spawn(parts.access.watch)
     relay = gevent.spawn(parts.relay.run)
     relay.link_exception(lambda _: stopped.set())
     gevent.spawn(live.watch_history, parts)
+    gevent.spawn(live.watch_names, parts)
     logger.info("listening: open %s", settings.url)
     stopped.wait()
     server.stop(timeout=1)

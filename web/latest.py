@@ -1,12 +1,13 @@
 """The latest messages of every meter and service: the live half of what the pages show.
 
-Bounded, so that a flood of topics needs no more memory than a thousand meters.
+Bounded, so that a flood of topics needs no more memory than a thousand meters. Anyone may invent
+meters, bridges and recorders: meters and bridges that the history knows stay.
 """
 
 import json
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -21,7 +22,9 @@ logger = logging.getLogger(__name__)
 
 MOST_METERS = 1000
 MOST_SERVICES = 100
+"""Bridges that the history does not know, and as many recorders."""
 LARGEST_INFO_BYTES = 16_384
+"""Of a meter; that of a bridge lists its gateways and meters, and may be as large as a message."""
 RECENT = timedelta(seconds=60)
 """How long readings are kept for charts: a recorder stores them up to 30 s after they arrive."""
 MOST_RECENT = 10_000
@@ -67,6 +70,8 @@ class Source:
     first_seen: datetime | None = None
     newest: Reading | None = None
     newest_until: datetime | None = None
+    messages: int = 0
+    """Status and info messages of a service: a made-up one seldom sends as many as a real one."""
 
     def value(self, leaf: str) -> Any:
         """Return the last value of a leaf; None where there is none."""
@@ -87,8 +92,13 @@ class Latest:
         self._assembler = Assembler()
         self._meters: dict[str, Source] = {}
         self._services: dict[str, Source] = {}
+        self._in_history: Collection[str] = ()
         self._recent: deque[tuple[datetime, Reading]] = deque(maxlen=MOST_RECENT)
         self._full = False
+
+    def keep(self, meters: Collection[str], bridges: Collection[str]) -> None:
+        """Keep the meters and bridges of the history, whatever else is published."""
+        self._in_history = {*meters, *(f"_{topics.BRIDGE}/{bridge}" for bridge in bridges)}
 
     @property
     def meters(self) -> dict[str, Source]:
@@ -149,17 +159,34 @@ class Latest:
         return self._readings(self._assembler.close_due(now_s), arrived)
 
     def _handle_service(self, parsed: topics.ServiceTopic, message: Message) -> list[Update]:
-        path = f"_{parsed.service}/{parsed.name}"
-        is_full = path not in self._services and len(self._services) >= MOST_SERVICES
-        if is_full or parsed.leaf not in STATE_LEAVES:
+        if parsed.leaf not in STATE_LEAVES:
             return []
-        payload = _status_or_info(parsed.leaf, message.payload)
-        return _set(self._services.setdefault(path, Source()), message, parsed.leaf, payload)
+        path = f"_{parsed.service}/{parsed.name}"
+        if parsed.leaf not in STATE_LEAVES:
+            return []
+        payload = _status_or_info(parsed.leaf, message.payload, MAX_PAYLOAD_BYTES)
+        if path not in self._services:
+            if payload is None:
+                return []
+            self._make_room(f"_{parsed.service}/")
+        source = self._services.setdefault(path, Source())
+        source.messages += 1
+        return _set(source, message, parsed.leaf, payload)
+
+    def _make_room(self, kind: str) -> None:
+        """Forget the service with the fewest messages, where too many are not in the history."""
+        services = self._services
+        others = [each for each in services if each.startswith(kind) and not self._knows(each)]
+        if len(others) >= MOST_SERVICES:
+            del services[min(others, key=lambda path: services[path].messages)]
+
+    def _knows(self, path: str) -> bool:
+        return path in self._in_history
 
     def _handle_meter(self, parsed: topics.MeterTopic, message: Message) -> list[Update]:
         meter_id, leaf = parsed
         if leaf in STATE_LEAVES:
-            payload = _status_or_info(leaf, message.payload)
+            payload = _status_or_info(leaf, message.payload, LARGEST_INFO_BYTES)
             return _set(self._meter(meter_id), message, leaf, payload)
         updates: list[Update] = []
         if leaf in BY_NAME:
@@ -199,7 +226,8 @@ class Latest:
     def _meter(self, meter_id: str) -> Source:
         meter = self._meters.pop(meter_id, None) or Source()
         if len(self._meters) >= MOST_METERS:
-            forgotten = next(iter(self._meters))
+            others = (each for each in self._meters if not self._knows(each))
+            forgotten = next(others, next(iter(self._meters)))
             del self._meters[forgotten]
             self._assembler.forget(forgotten)
             if not self._full:
@@ -222,12 +250,12 @@ def _set(source: Source, message: Message, leaf: str, payload: str | None) -> li
     return [Update(message.topic, payload)]
 
 
-def _status_or_info(leaf: str, payload: bytes) -> str | None:
-    """Return a status or info as JSON text; None where it is invalid."""
+def _status_or_info(leaf: str, payload: bytes, most_bytes: int) -> str | None:
+    """Return a status or info as JSON text; None where it is invalid or too large."""
     if leaf == "status":
         text = payload[:16].decode("utf-8", "replace")
         return json.dumps(text) if text in {topics.ONLINE, topics.OFFLINE} else None
-    if len(payload) > LARGEST_INFO_BYTES:
+    if len(payload) > most_bytes:
         return None
     try:
         value = json.loads(payload, parse_constant=_refuse)

@@ -1,5 +1,6 @@
 """The live interfaces: Socket.IO for browsers, a raw WebSocket per meter for other programs."""
 
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,7 @@ from flask_socketio import SocketIO
 from simple_websocket import ConnectionClosed
 
 from contract import topics
+from history import queries
 from history.errors import StorageError
 from web import socket_io, websockets
 from web.context import Parts, parts
@@ -23,6 +25,8 @@ from web.websockets import WebSocket, handshake_problem
 LONGEST_FILTER = 200
 RAW_PREFIX = "/ws/"
 WATCH_HISTORY_S = 2.0
+READ_NAMES_S = 60.0
+READ_NAMES_WITHIN_S = 1.0
 
 blueprint = Blueprint("live", __name__)
 _sock = Sock()
@@ -50,6 +54,19 @@ def watch_history(shared: Parts) -> None:
                 trouble = str(error)
             shared.relay.set_state("history", trouble)
         gevent.sleep(WATCH_HISTORY_S)
+
+
+def read_names(shared: Parts) -> None:
+    """Read which meters and bridges the history knows: made-up ones do not displace them."""
+    with contextlib.suppress(StorageError), gevent.Timeout(READ_NAMES_WITHIN_S, False):
+        shared.latest.keep(*shared.history.query(queries.names, empty=(set[str](), set[str]())))
+
+
+def watch_names(shared: Parts) -> None:
+    """Read the names again from time to time, while the service runs."""
+    while True:
+        gevent.sleep(READ_NAMES_S)
+        read_names(shared)
 
 
 def origin_check(others: tuple[str, ...]) -> Callable[[str, dict[str, Any]], bool]:

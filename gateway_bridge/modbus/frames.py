@@ -7,6 +7,8 @@ from typing import Literal
 
 from pymodbus.framer.rtu import FramerRTU
 
+from service.amounts import amount
+
 Framing = Literal["tcp", "rtu"]
 HOLDING, INPUT = 3, 4
 """The functions that read registers."""
@@ -78,7 +80,7 @@ class Request:
         if frame.exception is not None:
             return None
         if frame.count != self.count:
-            return f"response of {frame.count} registers instead of {self.count}"
+            return f"response of {amount(frame.count, 'register')} instead of {self.count}"
         if len(frame.content) != 2 * self.count:
             return f"response of {len(frame.content)} bytes that announces {2 * self.count}"
         return None

@@ -19,6 +19,7 @@ from contract.readings import EARLIEST, HIGHEST_SEQ, Reading
 from contract.times import epoch_ms
 from gateway_bridge.publishing.journal_file import JournalFile, Kept
 from gateway_bridge.publishing.numbering import Numbering
+from service.amounts import amount
 from service.reporting import Reporter
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ class Journal:
             except (sqlite3.Error, OSError) as error:
                 self._failed(error)
                 return False
-        dropped = f"; {self._dropped} readings were not kept" if self._dropped else ""
+        dropped = f"; {amount(self._dropped, 'reading')} not kept" if self._dropped else ""
         if self._reporter.works(detail=dropped):
             self._dropped = 0
         return True
@@ -176,12 +177,12 @@ class Journal:
             raise error
         aside, readings = self._file.recover()
         logger.error(
-            "journal %s: %s; moved to %s, starting a new one with the %d readings that it still "
-            "has; check the disk",
+            "journal %s: %s; moved to %s, starting a new one with the %s that it still has; "
+            "check the disk",
             self._file.path,
             error,
             aside,
-            readings,
+            amount(readings, "reading"),
         )
 
     def _waiting(self) -> list[Kept]:

@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 CONTRACT = 1
 INFO_INTERVAL_S = 60.0
+INFO_DELAY_S = 0.2
+"""Delay of the bridge's info after a change: a thousand meters may come online within a second."""
 BIRTH_DELAY_S = 5.0
 """Longest delay of the answer when Home Assistant has started: not all bridges at once."""
 FLUSH_S = 0.5
@@ -67,6 +69,8 @@ class Publisher:
         self._scalars = scalars_of(settings, self._rate)
         self._changes = Changes(self._meter_ids) if self._scalars == "changed" else None
         self._last: dict[str, Reading] = {}
+        self._announced: dict[str, discovery.Announced] = {}
+        self._info_soon: asyncio.TimerHandle | None = None
         self._unacknowledged: deque[tuple[float, MQTTMessageInfo]] = deque()
         self._client = MqttClient(
             settings,
@@ -132,9 +136,10 @@ class Publisher:
             self._journal.add(reading, text, urgent=not self._is_acknowledging())
 
     def changed(self, meter: PolledMeter) -> None:
-        """Publish a meter's status, info and discovery again."""
+        """Publish a meter's status and info again, and what else its change concerns."""
         self._publish_meter(meter)
-        self._publish_info()
+        if self._info_soon is None:
+            self._info_soon = self._loop.call_later(INFO_DELAY_S, self._publish_info)
 
     def _publish_reading(self, reading: Reading, text: str) -> None:
         while self._unacknowledged and is_done(self._unacknowledged[0][1]):
@@ -170,6 +175,7 @@ class Publisher:
         """Publish all that a broker without memory lacks."""
         if self._changes:
             self._changes.forget()
+        self._announced.clear()
         self._publish_info()
         self._publish(*discovery.bridge_message(self._name))
         for meter in self._meters:
@@ -183,7 +189,10 @@ class Publisher:
         status = topics.ONLINE if meter.state.online else topics.OFFLINE
         self._publish(topics.status(meter_id), status)
         self._publish_meter_info(meter)
-        self._publish(*discovery.meter_message(announced(meter, self._scalars), self._name))
+        device = announced(meter, self._scalars)
+        if self._announced.get(meter_id) != device and self._client.connected:
+            self._announced[meter_id] = device
+            self._publish(*discovery.meter_message(device, self._name))
 
     def _publish_meter_info(self, meter: PolledMeter) -> None:
         meter_id = meter.config.meter_id
@@ -196,6 +205,9 @@ class Publisher:
             self._publish(*discovery.meter_message(announced(meter, self._scalars), self._name))
 
     def _publish_info(self) -> None:
+        if self._info_soon:
+            self._info_soon.cancel()
+            self._info_soon = None
         self._publish(topics.bridge(self._name, "info"), _encode(self._bridge_info()))
 
     def _publish(self, topic: str, payload: str) -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from history.errors import StorageError
 from history.exchange.batches import Batch, Layout, column_thousandths, meter_name, time_ms
+from service.amounts import amount
 
 _ROWS_PER_GROUP = 20_000
 _VALUE = pyarrow.decimal128(18, 3)
@@ -113,7 +114,7 @@ class ParquetSource:
                     raise StorageError(f"{self._path}: {error}") from error
                 self.done = (group + 1) / groups
             if missing:  # a page of another kind is passed over
-                raise StorageError(f"{self._path}: is damaged: it should have {missing} more rows")
+                raise StorageError(f"{self._path}: is damaged: misses {amount(missing, 'row')}")
 
     def _open(self) -> Any:
         try:

@@ -15,7 +15,7 @@ from history.voids import read_voids
 from recorder.commands.arguments import add_json, parser_for
 from recorder.commands.void import show_voids
 from recorder.settings import RecorderSettings
-from service.amounts import clock, size, span
+from service.amounts import amount, clock, size, span
 from service.terminal import Screen, table
 
 _LEVELS = {
@@ -72,7 +72,7 @@ def _show_levels(screen: Screen, levels: Sequence[LevelSize], zone: ZoneInfo) ->
         return
     shown = table("level", "kept for", "since", ">rows", ">about", ">per day")
     for level in levels:
-        kept = f"{level.kept_days} days" if level.kept_days else "forever"
+        kept = amount(level.kept_days, "day") if level.kept_days else "forever"
         rows = f"{level.rows:,}{' values' if level.level == RAW else ''}"
         since = clock(level.first, zone)
         shown.add_row(_LEVELS[level.level], kept, since, rows, size(level.size), size(level.daily))

@@ -204,7 +204,7 @@ def test_readings_that_cannot_be_written_are_dropped_oldest_first(
     assert journal.flush()
 
     assert numbers(journal) == list(range(6, 16))
-    assert "5 readings were not kept" in caplog.text
+    assert "5 readings not kept" in caplog.text
     journal.stop()
 
 

@@ -32,10 +32,10 @@ def test_level_result_and_detail_can_be_chosen(caplog: pytest.LogCaptureFixture)
     reporter = Reporter(logger, "journal", level=logging.ERROR)
 
     reporter.failed("disk full")
-    reporter.works("writes again", "; 3 readings were not kept")
+    reporter.works("writes again", "; 3 readings not kept")
 
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
-    assert caplog.messages[1] == "journal: writes again after 0 s; 3 readings were not kept"
+    assert caplog.messages[1] == "journal: writes again after 0 s; 3 readings not kept"
 
 
 def test_a_key_is_first_once_and_memory_is_bounded() -> None:

@@ -4,15 +4,18 @@ The attackers are `mosquitto_pub` and `mosquitto_sub`.
 """
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
 from broker.users import add_user
 from tests.support.bridged import Site, rows
-from tests.support.parts import ROOT, Part, require, wait_until
+from tests.support.parts import ROOT, Part, free_port, require, wait_until
 from tests.support.plain_client import PlainClient
 
 RIGHTS = ROOT / "deploy" / "mosquitto" / "meters.acl"
@@ -26,7 +29,7 @@ class Attacked(Site):
 
     def __init__(self, directory: Path, kind: str, *, guarded: bool) -> None:
         super().__init__(directory)
-        self.kind, self.guarded = kind, guarded
+        self.kind, self.guarded, self.http = kind, guarded, free_port()
         self.users = directory / "broker.passwd"
         for name in USERS if guarded else ():
             add_user(self.users, name, name * 2)
@@ -46,6 +49,18 @@ class Attacked(Site):
         part = super().recorder(**self.login("recorder"), **settings)
         part.wait_for(f":{self.mqtt}: connected")
         return part
+
+    def web(self) -> Part:
+        url = f"sqlite:///{self.history}"
+        settings = {"MQTT_PORT": self.mqtt, "HTTP_PORT": self.http, "DATABASE_URL": url}
+        part = Part.module("web", directory=self.directory, **self.login("web"), **settings)
+        part.wait_for("listening")
+        return part
+
+    def meter(self, meter_id: str) -> Any:
+        """Return what the web service says of a meter."""
+        with urlopen(f"http://127.0.0.1:{self.http}/meters/{meter_id}", timeout=30) as answer:
+            return json.load(answer)
 
     def client(self, name: str) -> PlainClient:
         return PlainClient(self.mqtt, user=(name, name * 2) if self.guarded else None)
@@ -185,11 +200,16 @@ def test_a_thousand_invented_bridges_do_not_crowd_out_the_real_one(site: Attacke
             topic = f"meters/_bridge/invented{number}/status"
             sent = attacker.begin_publish(topic, "online", retain=True)
         sent.wait_for_publish(30)
-        with site.bridge():
+        with site.bridge() as bridge:
             site.wait_for_readings()  # before there is a recorder
             before = site.kept()
             with site.recorder():
                 wait_until(lambda: before <= site.stored(), 60, "what was read before")
+                query = "SELECT bridge FROM meters WHERE name = '1'"
+                wait_until(lambda: rows(site.history, query) == {("gateway",)}, what="the bridge")
+            bridge.stop(signal.SIGKILL)
+        with site.web():
+            wait_until(lambda: site.meter("1")["online"] is False, what="its last will")
 
 
 PUT_IN_PLACE = {

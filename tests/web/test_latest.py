@@ -180,12 +180,63 @@ def test_flood_of_meters_keeps_those_that_send() -> None:
     assert "1" in latest.meters
 
 
+def test_flood_of_meters_keeps_those_that_the_history_knows() -> None:
+    latest = Latest()
+    latest.keep({"1"}, set())
+    latest.handle(message("meters/1/status", "offline"))
+    for n in range(MOST_METERS + 500):
+        latest.handle(message(f"meters/flood{n}/status", "online"))
+
+    assert latest.online("1") is False
+    assert len(latest.meters) == MOST_METERS
+
+
 def test_flood_of_services_is_bounded() -> None:
     latest = Latest()
     for n in range(500):
         latest.handle(message(f"meters/_bridge/b{n}/status", "online"))
+        latest.handle(message(f"meters/_bridge/c{n}/status", "neither"))
 
     assert sum(1 for _ in latest.known_topics()) == 100
+    assert len(latest.services) == 100
+
+
+def invent(latest: Latest, kind: str) -> None:
+    for n in range(1000):
+        latest.handle(message(f"meters/_{kind}/invented{n}/status", "online"))
+
+
+def test_invented_bridges_do_not_crowd_out_the_bridge_of_a_meter_of_the_history() -> None:
+    latest = Latest()
+    latest.keep({"1"}, {"gateway"})
+    latest.handle(message("meters/1/status", "online"))
+    latest.handle(message("meters/1/info", '{"bridge":"gateway"}'))
+    invent(latest, "bridge")
+    latest.handle(message("meters/_bridge/gateway/status", "offline"))
+    invent(latest, "bridge")
+
+    assert latest.online("1") is False
+
+
+@pytest.mark.parametrize("kind", ["bridge", "recorder"])
+def test_invented_services_crowd_out_neither_a_recorder_nor_a_bridge_that_is_new(kind: str) -> None:
+    latest = Latest()
+    invent(latest, kind)
+    for topic in ("meters/_recorder/main", "meters/_bridge/new"):
+        latest.handle(message(f"{topic}/status", "offline"))
+        latest.handle(message(f"{topic}/info", "{}"))
+    invent(latest, kind)
+
+    assert latest.services["_recorder/main"].value("status") == "offline"
+    assert latest.services["_bridge/new"].value("status") == "offline"
+
+
+def test_the_info_of_a_bridge_with_a_hundred_gateways_is_kept() -> None:
+    latest = Latest()
+    info = {"gateways": [{"name": f"g{n}", "address": "192.168.1.100"} for n in range(500)]}
+    latest.handle(message("meters/_bridge/large/info", json.dumps(info)))
+
+    assert latest.services["_bridge/large"].value("info") == info
 
 
 def test_readings_of_the_last_minute_are_kept_in_order() -> None:
