@@ -26,7 +26,7 @@ LONGEST_BURST_MS = 60_000
 """Milliseconds that readings stamped on arrival may run ahead of their arrival."""
 _COUNTERS = frozenset(COUNTERS)
 _MOST_SHAPES = 1000
-ROWS = 10
+ROWS = 20
 """Rows of a statement: SQLite stores them quicker than by a statement each."""
 
 T = TypeVar("T", Stamped, Row)
@@ -315,13 +315,12 @@ class RawTable:
         """
         by_shape: dict[Shape, list[float]] = {}
         cells: list[float] = []
-        shape: Shape = ()
+        names: list[str] = []
         for meter, part in stamped.items():
             for ts, reading in part:
                 values = reading.values
-                names = tuple(values)
-                if names != shape:
-                    shape, cells = names, by_shape.setdefault(names, [])
+                if names != (given := [*values]):  # quicker than a tuple
+                    names, cells = given, by_shape.setdefault(tuple(given), [])
                 cells += (meter, ts)
                 cells += values.values()
         return sum(
