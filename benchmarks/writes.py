@@ -27,6 +27,8 @@ from tests.support.parts import simulated_gateway
 MOST_MB = {"mosquitto": 15.0, "embedded": 20.0}
 SETTLED_S = 60
 IMAGE_BYTES = 400_000_000
+_LIKE_A_CARD = ("-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0")
+"""Blocks of 4 kB, as on any larger disk: mkfs would give such a small one blocks of 1 kB."""
 VALUE_BYTES = 4
 WALS = {"recorder": "energy_meters.db-wal", "gateway_bridge": "state/journal-gateway.db-wal"}
 """The files that SQLite writes ahead, by the process that writes them."""
@@ -63,7 +65,7 @@ def device(directory: Path) -> Iterator[Path | None]:
     with image.open("wb") as file:
         file.truncate(IMAGE_BYTES)
     try:
-        _run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(image))
+        _run("mkfs.ext4", "-q", *_LIKE_A_CARD, str(image))
         name = _run("losetup", "--find", "--show", str(image))
         _run("mount", name, str(directory))
     except (OSError, subprocess.CalledProcessError):

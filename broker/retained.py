@@ -16,7 +16,7 @@ from typing import NamedTuple
 from broker.recovery import set_aside
 from service.amounts import amount
 from service.errors import BrokerError
-from service.files import create_file, make_directory
+from service.files import create_file, make_directory, reserve_log
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,14 @@ VALUES_EVERY_S = 60.0
 """Seconds between writes while only the values of known topics change."""
 MOST_TOPICS = 100_000
 MOST_BYTES = 64_000_000
+_PAGE, _LOG_PAGES = 4096, 1000
+_PRAGMAS = (
+    f"page_size = {_PAGE}",
+    "locking_mode = EXCLUSIVE",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    f"wal_autocheckpoint = {_LOG_PAGES}",
+)
 _CREATE = """CREATE TABLE IF NOT EXISTS retained (topic TEXT PRIMARY KEY, payload BLOB NOT NULL,
     qos INTEGER NOT NULL, checksum INTEGER) WITHOUT ROWID"""
 
@@ -69,16 +77,17 @@ class RetainedMessages:
     def _open(self) -> sqlite3.Connection:
         """Open the file and read it.
 
-        It stays open: a write-ahead log that grows costs a third of the writes of a journal that is
-        created and deleted each time.
+        It stays open: a write-ahead log costs a third of the writes of a journal that is created
+        and deleted each time. Nobody else may open it, so that there is no -shm to write.
         """
         create_file(self._path)
         database = sqlite3.connect(self._path, check_same_thread=False)
         try:
             database.text_factory = _text
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
+            for pragma in _PRAGMAS:
+                database.execute(f"PRAGMA {pragma}")
             database.execute(_CREATE)
+            reserve_log(self._path, _LOG_PAGES, _PAGE)
             columns = {row[1] for row in database.execute("PRAGMA table_info(retained)")}
             if "checksum" not in columns:
                 _add_checksums(database)

@@ -4,6 +4,7 @@ Statements are text with a `?` for each value; values are always passed as param
 statement with peewee for every batch or chart takes longer than running it.
 """
 
+import contextlib
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
@@ -19,7 +20,7 @@ import peewee
 
 from history.errors import StorageError
 from service.errors import SettingsError
-from service.files import sync
+from service.files import reserve_log, sync, sync_content
 from service.redaction import redacted_url
 
 Row = tuple[Any, ...]
@@ -235,6 +236,10 @@ class Dialect(ABC):
         """
 
     @abstractmethod
+    def prepare_log(self) -> None:
+        """Prepare for a writer that stays: syncs then write little beside what is committed."""
+
+    @abstractmethod
     def sync(self) -> None:
         """Wait until what is committed survives a power cut; raises OSError."""
 
@@ -360,13 +365,17 @@ class _Sqlite(Dialect):
             )
         )
 
+    def prepare_log(self) -> None:
+        with self.transaction():
+            reserve_log(self.file, self._pragma("wal_autocheckpoint"), self._pragma("page_size"))
+        with contextlib.suppress(OSError):  # not every file system on a network can
+            sync(self.file.parent)
+
     def sync(self) -> None:
-        log = self.file.with_name(f"{self.file.name}-wal")
-        for path in (log, log.parent):
-            sync(path)
+        sync_content(self._log)
 
     def size(self) -> tuple[int, int]:
-        log = self.file.with_name(f"{self.file.name}-wal")
+        log = self._log
         free = self._pragma("freelist_count") * self._pragma("page_size")
         return self.file.stat().st_size + (log.stat().st_size if log.exists() else 0), free
 
@@ -395,6 +404,10 @@ class _Sqlite(Dialect):
         uri = f"{self.file.absolute().as_uri()}?mode=ro"
         with _WRAPPER, closing(sqlite3.connect(uri, uri=True)) as connection:
             connection.execute("VACUUM INTO ?", (str(path),))
+
+    @property
+    def _log(self) -> Path:
+        return self.file.with_name(f"{self.file.name}-wal")
 
     def _pragma(self, name: str) -> int:
         return int(fetch(self._database, f"PRAGMA {name}")[0][0])
@@ -517,6 +530,9 @@ class _Postgresql(Dialect):
                 parameters,
             )
         )
+
+    def prepare_log(self) -> None:
+        pass  # the server does
 
     def sync(self) -> None:
         pass  # each commit waits for the disk

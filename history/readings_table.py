@@ -26,6 +26,8 @@ LONGEST_BURST_MS = 60_000
 """Milliseconds that readings stamped on arrival may run ahead of their arrival."""
 _COUNTERS = frozenset(COUNTERS)
 _MOST_SHAPES = 1000
+ROWS = 20
+"""Rows of a statement: SQLite stores them quicker than by a statement each."""
 
 T = TypeVar("T", Stamped, Row)
 Shape = tuple[str, ...]
@@ -304,47 +306,59 @@ class RawTable:
     def __init__(self, database: peewee.Database) -> None:
         self._database = database
         self._thousandths = dialect_of(database).thousandths
-        self._inserts: dict[tuple[Shape, str], str] = {}
+        self._inserts: dict[tuple[Shape, str, int], str] = {}
 
     def insert(self, stamped: Mapping[int, Sequence[Stamped]]) -> int:
         """Store readings by their meter's number; return how many were new.
 
         Part of the caller's transaction; after one that failed, call `forget_columns`.
         """
-        by_shape: dict[Shape, list[Row]] = {}
-        rows: list[Row] = []
-        shape: Shape = ()
+        by_shape: dict[Shape, list[float]] = {}
+        cells: list[float] = []
+        names: list[str] = []
         for meter, part in stamped.items():
             for ts, reading in part:
                 values = reading.values
-                names = tuple(values)
-                if names != shape:
-                    shape, rows = names, by_shape.setdefault(names, [])
-                rows.append((meter, ts, *values.values()))
+                if names != (given := [*values]):  # quicker than a tuple
+                    names, cells = given, by_shape.setdefault(tuple(given), [])
+                cells += (meter, ts)
+                cells += values.values()
         return sum(
-            run_many(self._database, self._insert(shape, self._thousandths), rows)
-            for shape, rows in by_shape.items()
+            self._insert(shape, self._thousandths, cells) for shape, cells in by_shape.items()
         )
 
     def insert_rows(self, meter: int, shape: Shape, rows: Sequence[Row]) -> int:
         """Store rows of a meter, with values that are thousandths; return how many were new."""
-        return run_many(self._database, self._insert(shape, "?"), [(meter, *row) for row in rows])
+        return self._insert(shape, "?", [cell for row in rows for cell in (meter, *row)])
 
     def forget_columns(self) -> None:
         """Read again which columns there are: added ones are gone with their transaction."""
         self._inserts.clear()
 
-    def _insert(self, shape: Shape, value: str) -> str:
-        if (shape, value) not in self._inserts:
+    def _insert(self, shape: Shape, value: str, cells: Sequence[float | None]) -> int:
+        """Store rows that follow each other in `cells`, several in a statement."""
+        width = 2 + len(shape)
+        most = ROWS * width
+        rest = len(cells) % most
+        parts = [cells[at : at + most] for at in range(0, len(cells) - rest, most)]
+        stored = run_many(self._database, self._statement(shape, value, ROWS), parts)
+        if rest:
+            statement = self._statement(shape, value, rest // width)
+            stored += run_many(self._database, statement, [cells[-rest:]])
+        return stored
+
+    def _statement(self, shape: Shape, value: str, rows: int) -> str:
+        key = (shape, value, rows)
+        if key not in self._inserts:
             add_columns(self._database, shape)
             if len(self._inserts) >= _MOST_SHAPES:
                 self._inserts.clear()
-            self._inserts[shape, value] = (
+            row = f"(?, ?{f', {value}' * len(shape)})"  # quicker than in Python
+            self._inserts[key] = (
                 f"INSERT INTO readings_raw ({', '.join(['meter', 'ts', *shape])}) "
-                f"VALUES (?, ?{f', {value}' * len(shape)}) "  # quicker than in Python
-                "ON CONFLICT (meter, ts) DO NOTHING"
+                f"VALUES {', '.join([row] * rows)} ON CONFLICT (meter, ts) DO NOTHING"
             )
-        return self._inserts[shape, value]
+        return self._inserts[key]
 
 
 def _late_runs(part: _Part, last_ts: int) -> list[tuple[int, set[str]]]:

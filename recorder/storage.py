@@ -309,6 +309,7 @@ class Storage:
         else:
             for step in steps:
                 logger.info("database %s: schema brought up to date: %s", self.name, step)
+        dialect_of(self._database).prepare_log()
         file = self._file_now()
         self.replaced += bool(self.opened and (FIRST_STEP in steps or file != self._last_file))
         self.opened += 1

@@ -5,6 +5,7 @@ The mode of a new file does not depend on the umask; one that exists keeps its m
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -13,6 +14,9 @@ PRIVATE, PRIVATE_DIRECTORY = 0o600, 0o700
 """Modes for the owner alone."""
 HISTORY, HISTORY_DIRECTORY = 0o640, 0o750
 """Modes of the history and its copies: a group may read them, such as one for backups."""
+_LOG_HEAD, _FRAME_HEAD = 32, 24
+"""Bytes of SQLite's log before all pages, and before each."""
+_PLENTY = 10
 _TEXT: dict[str, Any] = {"encoding": "utf-8", "newline": ""}
 
 
@@ -62,9 +66,37 @@ def replace(part: Path, path: Path) -> None:
 
 def sync(path: Path) -> None:
     """Wait until the content of a file, or the names in a directory, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
+    with _opened(path, os.O_RDONLY) as descriptor:
         os.fsync(descriptor)
+
+
+def sync_content(path: Path) -> None:
+    """Wait until the content of a file is on the disk; the time of its last change may not be.
+
+    Where the file has its blocks already, this writes nothing to the file system's journal.
+    """
+    with _opened(path, os.O_RDONLY) as descriptor:
+        os.fdatasync(descriptor)
+
+
+def reserve_log(path: Path, pages: int, page: int) -> None:
+    """Give the log (-wal) of an SQLite file the blocks for so many pages, if there is much room.
+
+    While a file grows, each sync also writes which blocks it has got and how many are left: as much
+    again. Call this with the write lock: nobody else may write to the log meanwhile.
+    """
+    log, size = path.with_name(f"{path.name}-wal"), _LOG_HEAD + pages * (page + _FRAME_HEAD)
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(log.parent).free > _PLENTY * size:
+            with _opened(log, os.O_RDWR) as descriptor:
+                os.posix_fallocate(descriptor, 0, size)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 

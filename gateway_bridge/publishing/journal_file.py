@@ -16,20 +16,21 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway_bridge.publishing.journal_recovery import blocks_of
-from service.files import create_file, file_identity, make_directory
+from gateway_bridge.publishing.journal_recovery import PAGE, blocks_of
+from service.files import create_file, file_identity, make_directory, reserve_log
 
 _TABLE = (
     "blocks (id INTEGER PRIMARY KEY, ts INTEGER NOT NULL, "
     "numbers TEXT NOT NULL, readings BLOB NOT NULL)"
 )
 _SCHEMA = f"CREATE TABLE IF NOT EXISTS {_TABLE}"
+_LOG_PAGES = 2048
 _PRAGMAS = (
-    "PRAGMA page_size = 1024",  # a block ends in a page of its own
+    f"PRAGMA page_size = {PAGE}",  # a block ends in a page of its own
     "PRAGMA locking_mode = EXCLUSIVE",  # without the file -shm, half of all that is written
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
-    "PRAGMA wal_autocheckpoint = 2048",
+    f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}",
     "PRAGMA journal_size_limit = 4194304",
 )
 _IN_USE, _CLEAN = 1, 2
@@ -123,6 +124,7 @@ class JournalFile:
         # user_version marks a clean end: SQLite does not use it, and it is in the file's header.
         [(mark,)] = self._run("PRAGMA user_version")
         self._run(f"PRAGMA user_version = {_IN_USE}")
+        reserve_log(self.path, _LOG_PAGES, PAGE)
         self._identity = file_identity(self.path)
         self._places = {}
         self._read_numbers()

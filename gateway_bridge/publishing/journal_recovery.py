@@ -66,7 +66,7 @@ def _written_ahead(log: bytes, size: int) -> dict[int, bytes]:
     pages = {}
     for place in range(_WAL_HEAD.size, len(log) - size, _FRAME_HEAD.size + size):
         number, _, frame_salt = _FRAME_HEAD.unpack_from(log, place)
-        if frame_salt == salt:
+        if number and frame_salt == salt:  # zeros follow where the log is not filled yet
             begin = place + _FRAME_HEAD.size
             pages[number] = log[begin : begin + size]
     return pages

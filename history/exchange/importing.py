@@ -1,5 +1,6 @@
 """Importing readings from files; importing the same again changes nothing."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ _MOST_HELD = 200_000
 """Readings of old days that are held until their day is complete."""
 _REPORT_STEP = 0.001
 _STEPS_PER_REPORT = 20
+WORK_S = 2.0
+"""Seconds of transactions that follow each other, until there is a pause for other writers."""
+PAUSE_S = 0.12
+"""Seconds of the pause: a writer that waits for SQLite's lock looks for it every 0.1 s."""
 
 
 MeterDay = tuple[str, int]
@@ -52,6 +57,7 @@ class Import:
         self._old_days: dict[MeterDay, list[tuple[Shape, Row]]] = {}
         self._held = 0
         self._outcome = Outcome()
+        self._pause_due_s = time.monotonic() + WORK_S
 
     def run(self, source: Source, report: Callable[[float], None] = lambda _: None) -> Outcome:
         """Store all readings of the source; `report` receives its progress, from 0 to 1.
@@ -74,6 +80,7 @@ class Import:
         rollups = Rollups(self._database)
         due = rollups.dirty_count()
         for number, _ in enumerate(rollups.steps(), start=1):
+            self._let_others_write()
             if number % _STEPS_PER_REPORT == 0:
                 report(max(1 - rollups.dirty_count() / max(due, 1), 0))
 
@@ -113,3 +120,14 @@ class Import:
         self._outcome.given += self._count
         self._outcome.stored += self._writer.write_rows(self._waiting)
         self._waiting, self._count = {}, 0
+        self._let_others_write()
+
+    def _let_others_write(self) -> None:
+        """Pause now and then, outside a transaction.
+
+        SQLite's lock goes to whoever looks first: a recorder that waits for it while transactions
+        follow each other would not get it for minutes.
+        """
+        if time.monotonic() >= self._pause_due_s:
+            time.sleep(PAUSE_S)
+            self._pause_due_s = time.monotonic() + WORK_S

@@ -33,6 +33,8 @@ tariff of each meter in tariffs.toml. A statement has the hash of all figures th
   meterflow statement --from 2026-10-01 --to 2026-11-01 --site --output house.html
   meterflow statement --verify october.html"""
 _QUARTER_MS = 900_000
+_TABLE = "_all.csv"
+"""The table of all meters: no id of a meter begins with an underscore."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,9 +52,9 @@ def main(arguments: Sequence[str]) -> int:
     for each in found:
         path = options.directory / f"{each.meter_id}.{options.format}"
         _write(str(path), written(options.format, [each], made_at))
-    _write(str(options.directory / "all.csv"), written("csv", found, made_at))
+    _write(str(options.directory / _TABLE), written("csv", found, made_at))
     Screen().say(
-        f"{options.directory}: {amount(len(found), 'statement')}, and all of them in all.csv"
+        f"{options.directory}: {amount(len(found), 'statement')}, and all of them in {_TABLE}"
     )
     return 0
 

@@ -43,13 +43,11 @@ def test_a_failed_write_is_logged_and_repeated(
     path = tmp_path / "kept.db"
     messages = RetainedMessages(path)
     messages.keep("t", b"old", 1)
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("ALTER TABLE retained RENAME TO elsewhere")
+    messages._database.execute("ALTER TABLE retained RENAME TO elsewhere")
     asyncio.run(messages.write())
     assert "a restart now would lose retained messages" in caplog.text
 
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("ALTER TABLE elsewhere RENAME TO retained")
+    messages._database.execute("ALTER TABLE elsewhere RENAME TO retained")
     asyncio.run(messages.write())
     messages.close()
 

@@ -19,6 +19,7 @@ from history import queries
 from history.database import migrate, open_database
 from history.dialect import fetch
 from history.errors import StorageError
+from history.exchange import importing
 from history.exchange.archive import Archive, merged_rows
 from history.exchange.batches import Batch
 from history.exchange.csv_files import CsvWriter
@@ -246,6 +247,33 @@ def home_assistant(path: Path) -> Path:
         "(2, 'sensor.boiler', 'Wh'), (3, 'sensor.outside', '°C')",
         f"INSERT INTO statistics VALUES {rows}, (3, {start}, 21, NULL, NULL)",
     )
+
+
+def test_an_import_lets_others_write_between_its_transactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "energy_meters.db"
+    imported = tmp_path / "readings.csv"
+    rows = (f"{1_795_000_000 + 60 * n},1,{n}" for n in range(3 * importing.MOST_ROWS))
+    imported.write_text("\n".join(["ts,meter_id,power", *rows]))
+    written = 0
+
+    def write(_: float) -> None:
+        nonlocal written
+        other.execute("UPDATE meters SET serial = serial")  # fails where the lock is held
+        written += 1
+
+    monkeypatch.setattr(importing, "WORK_S", 0.0)
+    monkeypatch.setattr("time.sleep", write)
+    with closing(open_database(f"sqlite:///{path}")) as database:
+        migrate(database)
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
+            assert bring_in(database, imported).stored == 3 * importing.MOST_ROWS
+            between_rows, written = written, 0
+            Import(database).roll_up()
+
+    assert between_rows >= 3
+    assert written >= 3
 
 
 def test_statistics_of_home_assistant_are_imported(

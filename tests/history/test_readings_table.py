@@ -11,7 +11,7 @@ from contract.quantities import QUANTITIES
 from contract.readings import Reading
 from history import queries, readings_table
 from history.dialect import Row, fetch
-from history.readings_table import MOST_REJECTED, Rejected, Writer
+from history.readings_table import MOST_REJECTED, ROWS, Rejected, Writer
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
 any_values = st.fixed_dictionaries(
@@ -51,6 +51,18 @@ def test_a_reading_that_comes_twice_is_stored_once(database: peewee.Database) ->
     assert writer.write([reading(second=2), reading(second=3)]) == 1
     assert writer.write([reading(second=4), reading(second=4)]) == 1
     assert len(queries.readings(database, "1")) == 4
+
+
+def test_any_number_of_readings_is_stored_and_counted(database: peewee.Database) -> None:
+    writer = Writer(database)
+    for count in (ROWS - 1, ROWS, ROWS + 1, 3 * ROWS):
+        meter = f"m{count}"
+        given = [reading(meter, n, power=float(n)) for n in range(count)]
+
+        assert writer.write(given[:2]) == 2
+        assert writer.write(given) == count - 2
+
+        assert queries.readings(database, meter, limit=100) == given[::-1]
 
 
 def stamped(millisecond: int, power: float) -> Reading:

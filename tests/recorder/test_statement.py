@@ -176,13 +176,28 @@ def test_a_landlord_gets_a_file_for_each_meter_and_a_table_of_all(run: Run, tmp_
     result = run("statement", *OCTOBER, "--each-meter", "--directory", "flats")
 
     assert result.code == 0
-    assert {path.name for path in (tmp_path / "flats").iterdir()} == {"1.html", "2.html", "all.csv"}
-    with (tmp_path / "flats" / "all.csv").open() as file:
+    names = {path.name for path in (tmp_path / "flats").iterdir()}
+    assert names == {"1.html", "2.html", "_all.csv"}
+    with (tmp_path / "flats" / "_all.csv").open() as file:
         totals = {row["meter"]: row["amount"] for row in csv.DictReader(file)
                   if row["kind"] == "total"}  # fmt: skip
     assert totals == {"1": "13.0", "2": "12.5"}
     assert run("statement", "--verify", "flats/2.html").code == 0
-    assert run("statement", "--verify", "flats/all.csv").code == 0
+    assert run("statement", "--verify", "flats/_all.csv").code == 0
+
+
+def test_a_meter_named_all_keeps_its_file_beside_the_table_of_all(
+    run: Run, tmp_path: Path, history: Path
+) -> None:
+    sql(history, "UPDATE meters SET name = 'all' WHERE name = '2'")
+
+    run("statement", *OCTOBER, "--each-meter", "--directory", "flats", "--format", "csv")
+
+    meters = {}
+    for path in (tmp_path / "flats").iterdir():
+        with path.open() as file:
+            meters[path.name] = {row["meter"] for row in csv.DictReader(file)}
+    assert meters == {"1.csv": {"1"}, "all.csv": {"all"}, "_all.csv": {"1", "all"}}
 
 
 @pytest.mark.parametrize("form", ["html", "csv", "json"])

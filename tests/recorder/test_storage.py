@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,10 +27,10 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files and directories that are synced."""
+    """The names of the files whose content is synced."""
     names: list[str] = []
     monkeypatch.setattr(
-        os, "fsync", lambda fd: names.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        os, "fdatasync", lambda fd: names.append(Path(f"/proc/self/fd/{fd}").readlink().name)
     )
     return names
 
@@ -40,18 +41,35 @@ def store(storage: Storage, number: int) -> None:
 
 
 def test_a_commit_after_a_pause_is_synced_at_once_and_others_later(
-    storage: Storage, synced: list[str], tmp_path: Path
+    storage: Storage, synced: list[str]
 ) -> None:
     store(storage, 1)
-    assert synced == ["energy_meters.db-wal", tmp_path.name]
+    assert synced == ["energy_meters.db-wal"]
     store(storage, 2)
     storage.sync()
-    assert len(synced) == 2
+    assert len(synced) == 1
 
     storage.sync(0)
     storage.sync(0)
 
-    assert synced == ["energy_meters.db-wal", tmp_path.name] * 2, "nothing new: nothing to do"
+    assert synced == ["energy_meters.db-wal"] * 2, "nothing new: nothing to do"
+
+
+def test_the_names_of_a_new_history_are_synced_when_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict[str, list[str]] = {}
+
+    def sync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        names[path.name] = sorted(each.name for each in path.iterdir())
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with closing(Storage(f"sqlite:///{tmp_path}/energy_meters.db")) as storage:
+        storage.open(NEVER)
+
+    files = ["energy_meters.db", "energy_meters.db-shm", "energy_meters.db-wal"]
+    assert names == {tmp_path.name: files}
 
 
 def test_a_disk_that_cannot_sync_is_logged_once_and_readings_are_stored(
@@ -60,7 +78,7 @@ def test_a_disk_that_cannot_sync_is_logged_once_and_readings_are_stored(
     def fail(_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "fdatasync", fail)
     for number in range(3):
         store(storage, number)
         storage.sync(0)

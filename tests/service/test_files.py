@@ -1,6 +1,7 @@
 """Files: their modes, whole or not at all, and whether one was replaced while it was open."""
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +16,7 @@ from service.files import (
     file_identity,
     make_directory,
     replacing,
+    reserve_log,
 )
 
 
@@ -55,6 +57,42 @@ def test_sqlite_keeps_the_mode_of_a_file_for_all_that_it_creates(tmp_path: Path)
         }
         create_file(path, PRIVATE)
         assert mode(path) == HISTORY
+
+
+def test_the_log_of_a_file_has_its_blocks_before_they_are_filled(tmp_path: Path) -> None:
+    path, log = tmp_path / "history.db", tmp_path / "history.db-wal"
+    with closing(sqlite3.connect(path)) as database:
+        for pragma in ("page_size = 2048", "journal_mode = WAL", "wal_autocheckpoint = 50"):
+            database.execute(f"PRAGMA {pragma}")
+        database.execute("CREATE TABLE t (n)")
+        reserve_log(path, 60, 2048)
+        size, blocks = log.stat().st_size, log.stat().st_blocks
+        for _ in range(45):  # more than 60 pages: SQLite begins again at 50
+            with database:
+                database.execute("INSERT INTO t VALUES (randomblob(2000))")
+        assert (log.stat().st_size, log.stat().st_blocks) == (size, blocks)
+        crashed = tmp_path / "crashed.db"
+        for suffix in ("", "-wal"):
+            crashed.with_name(f"crashed.db{suffix}").write_bytes(
+                path.with_name(f"history.db{suffix}").read_bytes()
+            )
+        rows = database.execute("SELECT n FROM t").fetchall()
+    with closing(sqlite3.connect(crashed)) as recovered:
+        assert recovered.execute("SELECT n FROM t").fetchall() == rows
+        assert recovered.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_the_log_gets_no_blocks_where_room_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "history.db-wal"
+    log.touch()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+
+    reserve_log(tmp_path / "history.db", 50, 2048)
+
+    assert log.stat().st_size == 0
 
 
 def test_a_file_appears_whole_and_keeps_the_mode_of_the_one_before(tmp_path: Path) -> None:

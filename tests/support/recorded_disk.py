@@ -129,6 +129,9 @@ class Disk(mfusepy.Operations):
         node.changed_ns = time.time_ns()
         return 0
 
+    def fallocate(self, path: str | None, _mode: int, offset: int, size: int, fh: int) -> int:
+        return self.truncate(path, max(offset + size, len(self._nodes[fh].data)), fh)
+
     def fsync(self, _path: str | None, _data_only: int, fh: int) -> int:
         self._record("sync", fh)
         return 0
