@@ -5,6 +5,7 @@ import { t } from "./language.js";
 import { BASE, connect, getJson, notice, now_s } from "./live.js";
 import { dayOf, daysAfter, epoch, iso, monthAfter } from "./site_time.js";
 import { UNKNOWN, days, housePaper, paper } from "./statement_paper.js";
+import { refreshUtility, showUtility } from "./utility_panel.js";
 
 const ENERGY = "energy_import";
 const ALL = "all";
@@ -127,6 +128,7 @@ async function load() {
   const own = (latest += 1);
   const what = asked().get("show");
   showFilter();
+  showUtility(!what);
   if (!form.checkValidity() || form.elements.from.value > form.elements.to.value) {
     showNothing(t("A statement begins and ends with a day that is over, and not before it begins."));
     return;
@@ -184,8 +186,10 @@ box("print").addEventListener("click", () => print());
 
 async function refresh() {
   ({ tariffs } = await getJson("/tariffs/").catch(() => ({ tariffs: [] })));
-  await load();
+  await Promise.all([load(), refreshUtility().then(() => showUtility(!asked().get("show")), failed)]);
 }
+
+const failed = (error) => notice(t("Readings of the utility’s meter are unavailable: {why}", { why: error.message }));
 
 addEventListener("popstate", load);
 connect({ first: refresh(), onChange: (whole) => whole && load() });
