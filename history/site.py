@@ -194,13 +194,8 @@ def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Figur
         _sum(period.exported for period in grid),
         _sum(charged for charged, _ in stored),
         _sum(discharged for _, discharged in stored),
-        tuple(known[name] for name, _ in _billed(site)),
+        tuple(known[name] for name in site.billed),
     )
-
-
-def _billed(site: Site) -> Sequence[tuple[str, list[str]]]:
-    """Return the meters of the house's bill: those of the grid, else those of consumers."""
-    return site.parts.get(Role.GRID) or site.parts.get(Role.CONSUMER, [])
 
 
 def _charges(period: Figures, own: Flow, *, is_whole: bool) -> tuple[Flow, Flow]:
@@ -261,9 +256,10 @@ class HouseEnergy:
     ) -> None:
         self._meters, self._zone, self._now = meters, zone, now.astimezone(UTC)
         self._each_cost = each_cost
+        billed = site_of(meters.all).billed if tariffs else []
         self._of = {
             each.name: MeterEnergy(
-                database, each, zone, energy.chosen(tariffs, each.name, tariff), now
+                database, each, zone, energy.chosen(tariffs, each.name, tariff, billed), now
             )
             for each in meters.all
         }
@@ -295,7 +291,7 @@ class HouseEnergy:
         if self._each_cost:
             return self._of.keys()
         sites = (self._meters.site(start, end, self._now) for start, end in spans)
-        return {name for site in sites for name, _ in _billed(site)}
+        return {name for site in sites for name in site.billed}
 
     def _periods(
         self, spans: Sequence[Span], found: Mapping[str, Sequence[Figures]]
