@@ -24,7 +24,8 @@ function item({ meter_id: id, text, kind, kwh, other }) {
   const sentence = SENTENCES[kind]?.({ name, other, energy: kwh === null ? "" : format("energy_import", kwh) });
   const link = kind === "no_price" ? element("a", { href: `${BASE}/view/prices` }, t("Prices"))
     : element("a", { href: `${BASE}/view/meters?meter=${encodeURIComponent(id)}` }, t("Settings"));
-  return element("li", {}, sentence ?? `${name}: ${text}`, " ", link);
+  const english = element("span", { lang: "en" }, `${name}: ${text}`);
+  return element("li", {}, sentence ?? english, " ", link);
 }
 
 /** Show the notes of the house, where there are any. */
