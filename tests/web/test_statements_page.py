@@ -201,6 +201,16 @@ def test_readings_of_the_utility_are_entered_corrected_and_removed(open_page: Op
         expect(entries).to_have_count(left)
 
 
+def test_the_page_of_the_meters_leads_to_the_form(open_page: OpenPage) -> None:
+    page = open_page("/view/meters?meter=oven", viewport=PHONE)
+    page.get_by_role("link", name="Enter what the utility").filter(visible=True).click()
+
+    form = page.locator("#utility form")
+    expect(form.get_by_label("Meter")).to_have_value("oven")
+    expect(form.get_by_label("It shows, in kWh")).to_be_focused()
+    expect(form.get_by_label("It shows, in kWh")).to_be_in_viewport()
+
+
 def test_a_mistake_in_an_entry_stands_at_its_field(open_page: OpenPage) -> None:
     page = open_page("/view/statements", expected="422")
     form = utility_form(page)

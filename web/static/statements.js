@@ -5,7 +5,7 @@ import { t } from "./language.js";
 import { BASE, connect, getJson, notice, now_s } from "./live.js";
 import { dayOf, daysAfter, epoch, iso, monthAfter } from "./site_time.js";
 import { UNKNOWN, days, housePaper, paper, soFar } from "./statement_paper.js";
-import { refreshUtility, showUtility } from "./utility_panel.js";
+import { leadToUtility, refreshUtility, showUtility } from "./utility_panel.js";
 
 const ENERGY = "energy_import";
 const ALL = "all";
@@ -195,4 +195,7 @@ async function refresh() {
 const failed = (error) => notice(t("Readings of the utility’s meter are unavailable: {why}", { why: error.message }));
 
 addEventListener("popstate", load);
-connect({ first: refresh(), onChange: (whole) => whole && load() });
+addEventListener("hashchange", leadToUtility);
+const first = refresh();
+first.then(leadToUtility);
+connect({ first, onChange: (whole) => whole && load() });

@@ -196,6 +196,13 @@ export function showUtility(isList) {
   if (link) link.hidden = panel.hidden;
 }
 
+/** Go to the form where the address asks for it: it was hidden when the page opened. */
+export function leadToUtility() {
+  if (location.hash !== "#utility" || panel.hidden) return;
+  panel.scrollIntoView();
+  form?.elements.value.focus({ preventScroll: true });
+}
+
 if (isEditor) {
   fill(null);
   setInterval(showTime, EVERY_MS);
