@@ -210,6 +210,12 @@ def test_the_page_of_the_meters_leads_to_the_form(open_page: OpenPage) -> None:
     expect(form.get_by_label("It shows, in kWh")).to_be_focused()
     expect(form.get_by_label("It shows, in kWh")).to_be_in_viewport()
 
+    enter(form, "100", midnight(-1).replace(hour=14, minute=50))  # its readings are void
+    entry = page.locator(".utility-list li")
+    expect(entry).to_contain_text("Our meter has no readings from")
+    entry.get_by_role("button", name="Remove").click()
+    expect(entry).to_have_count(0)
+
 
 def test_a_mistake_in_an_entry_stands_at_its_field(open_page: OpenPage) -> None:
     page = open_page("/view/statements", expected="422")

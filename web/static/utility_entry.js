@@ -7,6 +7,7 @@ const ENERGY = "energy_import";
 /** Two meters of class 1 differ by less; the utility's shows whole kWh. */
 const MOST_PERCENT = 2;
 const STEP_KWH = 1;
+const LATE_MS = 15 * 60_000;
 
 const moments = new Intl.DateTimeFormat(undefined, {
   dateStyle: "medium", timeStyle: "short", timeZone: ZONE,
@@ -39,16 +40,23 @@ export function comparison(entry) {
 const isFarOff = ({ by_utility: theirs, drift }) =>
   drift !== null && Math.abs(drift) > STEP_KWH + theirs * MOST_PERCENT / 100;
 
+/** What a person should know about a comparison. */
+function* remarks(entry) {
+  const { ts, measured_at: last } = entry;
+  if (last !== null && Date.parse(ts) - Date.parse(last) > LATE_MS) {
+    yield t("Our meter has no readings from {time} until then: the deviation lacks what came later.", { time: at(last) });
+  }
+  if (isFarOff(entry)) yield t("Two meters differ by less: check this number, and the wiring.");
+}
+
 /** The item of an entry; an editor gets buttons. */
 export function item(entry, name, isEditor) {
   const title = titleOf(entry, name);
-  const remark = isFarOff(entry) ? [element("p", { class: "about" },
-    t("Two meters differ by less: check this number, and the wiring."))] : [];
   const buttons = !isEditor ? [] : [["correct", t("Correct")], ["remove", t("Remove")]].map(([what, text]) =>
     element("button", { type: "button", class: "button", "data-do": what, "aria-label": `${text}: ${title}` }, text));
-  const isOdd = remark.length || (entry.since !== null && entry.by_utility === null);
+  const isOdd = isFarOff(entry) || (entry.since !== null && entry.by_utility === null);
   return element("li", { "data-odd": isOdd ? "" : null },
     element("p", { class: "entry" }, element("span", {}, title), " ", element("b", {}, shown(entry.value))),
-    element("p", { class: "about" }, comparison(entry)), ...remark,
+    ...[comparison(entry), ...remarks(entry)].map((text) => element("p", { class: "about" }, text)),
     ...(buttons.length ? [element("div", { class: "do" }, ...buttons)] : []));
 }

@@ -139,6 +139,7 @@ async function attempt(work, done) {
       showWrong(form, error.problems, plainly);
       say(t("Not saved."));
     } else say(t("Not saved: {why}", { why: error.message }));
+    loadList().catch(() => {}); // of two steps, one may have been taken
   }
 }
 
@@ -186,7 +187,6 @@ export async function refreshUtility() {
   meters = await getJson("/meters/?fields=name,role,latest");
   if (isEditor && meters.length) offer();
   await loadList();
-  panel.dataset.ready = "true";
 }
 
 /** Show the panel where the list of statements is, to an editor or where there are entries. */
