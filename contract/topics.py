@@ -1,7 +1,7 @@
 """The MQTT topics: built, parsed and matched in this one place.
 
 meters/<id>/reading      meters/<id>/<quantity>     meters/<id>/status     meters/<id>/info
-meters/<id>/set          meters/<id>/peak
+meters/<id>/set          meters/<id>/utility         meters/<id>/peak
 meters/_bridge/<name>/…  meters/_recorder/<name>/…  meters/_tariff/<name>/prices
 homeassistant/device/meters/<id>/config
 """
@@ -15,7 +15,7 @@ METER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 """The rule of all ids: of meters, and the names of bridges, recorders and groups."""
 QUANTITY = re.compile(r"[a-z][a-z0-9_]{0,47}")
 LONGEST = len(f"{ROOT}/_recorder/") + 32 + 1 + 48
-RESERVED = frozenset({"reading", "status", "info", "set", "cmd", "peak"})
+RESERVED = frozenset({"reading", "status", "info", "set", "utility", "cmd", "peak"})
 
 BRIDGE = "bridge"
 RECORDER = "recorder"
@@ -30,6 +30,7 @@ ALL_READINGS = f"{ROOT}/+/reading"
 ALL_STATUSES = f"{ROOT}/+/status"
 ALL_INFOS = f"{ROOT}/+/info"
 ALL_SETTINGS = f"{ROOT}/+/set"
+ALL_UTILITY_READINGS = f"{ROOT}/+/utility"
 ALL_LEAVES = f"{ROOT}/+/+"
 BRIDGE_STATUSES = f"{ROOT}/_bridge/+/status"
 BRIDGE_INFOS = f"{ROOT}/_bridge/+/info"
@@ -97,6 +98,11 @@ def info(meter_id: str) -> str:
 def settings(meter_id: str) -> str:
     """Topic of a person's settings of a meter."""
     return f"{ROOT}/{meter_id}/set"
+
+
+def utility(meter_id: str) -> str:
+    """Topic of readings of the utility's meter that a person enters."""
+    return f"{ROOT}/{meter_id}/utility"
 
 
 def peak(meter_id: str) -> str:

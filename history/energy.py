@@ -1,6 +1,6 @@
 """Energy and cost by the hour, day, week, month or year of a site's own clock."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise, repeat
@@ -16,9 +16,10 @@ from history import prices
 from history.costs import Cost, Pricing, Segment
 from history.counters import Advances, counters_of
 from history.dialect import dialect_of
+from history.hierarchy import site_of
 from history.periods import Unit, edges, start_of, start_of_next
 from history.rollups.netting import NETTED_IMPORT
-from history.tables import Meter, read_meter
+from history.tables import Meter, read_meter, read_meters
 from history.tariffs import Tariff, Tariffs
 
 FAR = datetime(9000, 1, 1, tzinfo=UTC)
@@ -263,7 +264,7 @@ def between(
         meter = read_meter(database, meter_id)
         if meter is None:
             return [Period(*_local(span, zone), None) for span in spans]
-        picked = chosen(tariffs, meter_id, tariff)
+        picked = chosen_of(database, tariffs, meter_id, tariff)
         return MeterEnergy(database, meter, zone, picked, now).periods(spans)
 
 
@@ -283,7 +284,7 @@ def compare(
         if meter is None:
             spans = running(unit, start_of(unit, now, zone), now.astimezone(UTC), zone)
             return Comparison(*(Period(*_local(span, zone), None) for span in spans))
-        picked = chosen(tariffs, meter_id, tariff)
+        picked = chosen_of(database, tariffs, meter_id, tariff)
         of_meter = MeterEnergy(database, meter, zone, picked, now)
         return Comparison(*of_meter.periods(of_meter.running(unit)))
 
@@ -307,11 +308,27 @@ def counted(
     return [Counted(_kwh([a]), _kwh([b])) for a, b in zip(*map(sums.get, counters), strict=True)]
 
 
-def chosen(tariffs: Tariffs | None, meter_id: str, name: str | None) -> Tariff | None:
-    """Return the tariff of this name, else that of the meter."""
+def chosen(
+    tariffs: Tariffs | None, meter_id: str, name: str | None, billed: Collection[str]
+) -> Tariff | None:
+    """Return the tariff of this name, else that of the meter.
+
+    It has its standing charges for the meters `billed`, which are those of the house's bill, and
+    for those to which the file of tariffs gives one by name. All others have a share of that bill.
+    """
     if tariffs is None:
         return None
-    return tariffs.named[name] if name else tariffs.of(meter_id)
+    tariff = tariffs.named[name] if name else tariffs.of(meter_id)
+    is_contract = meter_id in tariffs.meters or meter_id in billed
+    return tariff if is_contract else tariff.without_standing
+
+
+def chosen_of(
+    database: peewee.Database, tariffs: Tariffs | None, meter_id: str, name: str | None
+) -> Tariff | None:
+    """Return the same of a meter in the history."""
+    billed = site_of(read_meters(database)).billed if tariffs else []
+    return chosen(tariffs, meter_id, name, billed)
 
 
 def _sums(values: Sequence[int | None], parts: Sequence[tuple[int, int]]) -> list[float | None]:

@@ -67,6 +67,11 @@ class Site:
         """The role whose meters measure the consumption: the grid's, else the consumers'."""
         return next((role for role in (Role.GRID, Role.CONSUMER) if role in self.parts), None)
 
+    @property
+    def billed(self) -> list[str]:
+        """The meters of the house's bill: the outermost of the role that measures it."""
+        return [node.meter_id for node in self.tops(self.measured_by)] if self.measured_by else []
+
     def tops(self, role: Role) -> list[Node]:
         """Return the meters of a role that do not lie directly below another of that role.
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from math import ceil, inf
 from statistics import median
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import peewee
@@ -164,12 +164,29 @@ class HouseComparison:
     before: HousePeriod
 
 
+NoteKind = Literal[
+    "parent_unknown",
+    "parents_circle",
+    "children_exceed",
+    "production_imports",
+    "no_export",
+    "no_price",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a person should look at: a meter, and a sentence about it."""
+    """What a person should look at: a meter, and a sentence about it.
+
+    A page in another language makes its own sentence from `kind`, `kwh` and `other`, which is the
+    parent of the meter, or the path of its parents.
+    """
 
     meter_id: str
     text: str
+    kind: NoteKind
+    kwh: float | None = None
+    other: str | None = None
 
 
 def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Figures]) -> HousePeriod:
@@ -194,13 +211,8 @@ def house(site: Site, start: datetime, end: datetime, meters: Mapping[str, Figur
         _sum(period.exported for period in grid),
         _sum(charged for charged, _ in stored),
         _sum(discharged for _, discharged in stored),
-        tuple(known[name] for name, _ in _billed(site)),
+        tuple(known[name] for name in site.billed),
     )
-
-
-def _billed(site: Site) -> Sequence[tuple[str, list[str]]]:
-    """Return the meters of the house's bill: those of the grid, else those of consumers."""
-    return site.parts.get(Role.GRID) or site.parts.get(Role.CONSUMER, [])
 
 
 def _charges(period: Figures, own: Flow, *, is_whole: bool) -> tuple[Flow, Flow]:
@@ -261,9 +273,10 @@ class HouseEnergy:
     ) -> None:
         self._meters, self._zone, self._now = meters, zone, now.astimezone(UTC)
         self._each_cost = each_cost
+        billed = site_of(meters.all).billed if tariffs else []
         self._of = {
             each.name: MeterEnergy(
-                database, each, zone, energy.chosen(tariffs, each.name, tariff), now
+                database, each, zone, energy.chosen(tariffs, each.name, tariff, billed), now
             )
             for each in meters.all
         }
@@ -295,7 +308,7 @@ class HouseEnergy:
         if self._each_cost:
             return self._of.keys()
         sites = (self._meters.site(start, end, self._now) for start, end in spans)
-        return {name for site in sites for name, _ in _billed(site)}
+        return {name for site in sites for name in site.billed}
 
     def _periods(
         self, spans: Sequence[Span], found: Mapping[str, Sequence[Figures]]
@@ -326,6 +339,7 @@ def notes(meters: Sequence[Meter], found: Sequence[HousePeriod]) -> list[Note]:
         *_about_children(found),
         *_about_directions(found),
         *_about_exports(found),
+        *_about_prices(found),
     ]
 
 
@@ -333,9 +347,12 @@ def _about_parents(meters: Sequence[Meter]) -> list[Note]:
     parents, result = {meter.name: meter.parent for meter in meters}, []
     for name, parent in parents.items():
         if parent and parent not in parents:
-            result.append(Note(name, f"its parent {parent!r} has no readings"))
+            text = f"its parent {parent!r} has no readings"
+            result.append(Note(name, text, "parent_unknown", other=parent))
         elif circle := cycle(parents, name):
-            result.append(Note(name, f"its parents lead in a circle ({' → '.join(circle)})"))
+            path = " → ".join(circle)
+            text = f"its parents lead in a circle ({path})"
+            result.append(Note(name, text, "parents_circle", other=path))
     return result
 
 
@@ -356,6 +373,8 @@ def _about_children(found: Sequence[HousePeriod]) -> list[Note]:
             name,
             f"the meters below it measure {-rest:,.2f} kWh more than it does; "
             "check their parents and roles",
+            "children_exceed",
+            -rest,
         )
         for name, rest in rests.items()
         if -rest > TOLERANCE * flows[name] + TOLERANCE_KWH
@@ -375,6 +394,8 @@ def _about_directions(found: Sequence[HousePeriod]) -> list[Note]:
             name,
             f"its role is production, but it imported {net:,.2f} kWh more than it exported; "
             "if its supply and load are swapped, set invert = true in meters.toml",
+            "production_imports",
+            net,
         )
         for name, net in nets.items()
         if net > 1.0
@@ -388,11 +409,30 @@ def _about_exports(found: Sequence[HousePeriod]) -> list[Note]:
         Note(
             node.meter_id,
             "it counts no export; what the house feeds in, if it does, is shown as consumption",
+            "no_export",
         )
         for period in sites.values()
         if {Role.PRODUCTION, Role.STORAGE} & {*period.site.parts}
         for node in period.site.tops(Role.GRID)
         if not node.counts_export and period.meters[node.meter_id].imported is not None
+    ]
+
+
+def _about_prices(found: Sequence[HousePeriod]) -> list[Note]:
+    """Return a note for each meter of the house's bill that has counted energy without a price."""
+    uncovered = dict[str, float]()
+    for period in found:
+        for name, figures in zip(period.site.billed, period.billed, strict=True):
+            uncovered[name] = uncovered.get(name, 0.0) + (figures.uncovered or 0.0)
+    return [
+        Note(
+            name,
+            f"{kwh:,.2f} kWh have no price, so that the cost is not known; see /tariffs/",
+            "no_price",
+            kwh,
+        )
+        for name, kwh in uncovered.items()
+        if kwh > 0
     ]
 
 

@@ -6,7 +6,7 @@ readings themselves have been deleted.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -21,12 +21,12 @@ from contract.times import epoch_ms, format_time, from_epoch_ms
 from history import energy, prices, site
 from history.costs import Kind
 from history.counters import QUARTER_MS, QUARTER_S, Advances, Counters, counters_of
-from history.dialect import dialect_of, fetch, fetch_one
+from history.dialect import dialect_of, fetch, fetch_one, placeholders
 from history.errors import StorageError
-from history.periods import start_of
+from history.periods import Unit, start_of
 from history.rollups.levels import HOUR, QUARTER_HOUR, width_s
 from history.rollups.replacements import ALL_COUNTERS
-from history.tables import Meter, quantity_ids, read_meter
+from history.tables import Meter, quantity_ids, read_meter, read_meters
 from history.tariffs import Tariff, Tariffs
 from history.utility_readings import comparisons
 from history.voids import read_voids
@@ -122,6 +122,7 @@ class Check:
 class Statement:
     """What a meter counted in a period and what it costs.
 
+    `runs_until` is the end of a period that is not over: the statement is so far, and not final.
     `total` is the sum of the items, None where `uncovered` energy (kWh) has no price. `estimated`
     is the energy that is known by the hour alone, and is spread evenly over its hour. `rests_on`
     has the hash of each kind of figures that the statement rests on, and `hash` that of all.
@@ -132,6 +133,7 @@ class Statement:
     serial: str | None
     since: datetime
     until: datetime
+    runs_until: datetime | None
     timezone: str
     imported: float | None
     exported: float | None
@@ -166,12 +168,13 @@ class Share:
 class House:
     """What the meters of a house measured together, in kWh; None where unknown.
 
-    `billed` are the meters whose statements are that of the house. `rests_on` and `hash` are as in
-    a statement.
+    `billed` are the meters whose statements are that of the house. `runs_until`, `rests_on` and
+    `hash` are as in a statement.
     """
 
     since: datetime
     until: datetime
+    runs_until: datetime | None
     timezone: str
     billed: tuple[str, ...]
     figures: dict[str, float | None]
@@ -180,7 +183,35 @@ class House:
     hash: str
 
 
-def house(database: peewee.Database, since: datetime, until: datetime, zone: ZoneInfo) -> House:
+def complete_until(
+    database: peewee.Database, meter_ids: Collection[str], until: datetime, zone: ZoneInfo
+) -> datetime:
+    """Return the end of the last local hour that waits for no roll-up of some meters.
+
+    It is `until` where nothing before that waits.
+    """
+    meters = [meter.id for meter in read_meters(database, meter_ids)]
+    some, end = placeholders(meters), epoch_ms(until) // 1000
+    rows = fetch(
+        database,
+        f"SELECT MIN(bucket) FROM rollup_dirty WHERE meter IN ({some}) UNION ALL "
+        f"SELECT MIN(bucket + minutes * 60) - 1 FROM rollup_running WHERE meter IN ({some}) "
+        f"UNION ALL SELECT MIN(backfill_from) / 1000 FROM meters WHERE id IN ({some}) "
+        f"UNION ALL SELECT MIN(quarters_from) FROM meters WHERE id IN ({some})",
+        meters * 4,
+    )
+    first = min((int(at_s) for (at_s,) in rows if at_s is not None), default=end)
+    return until if first >= end else start_of(Unit.HOUR, from_epoch_ms(first * 1000), zone)
+
+
+def house(
+    database: peewee.Database,
+    since: datetime,
+    until: datetime,
+    zone: ZoneInfo,
+    *,
+    runs_until: datetime | None = None,
+) -> House:
     """Return what the meters of a house measured; raises NoHouseError and WaitingError."""
     with dialect_of(database).snapshot():
         meters = site.read(database)
@@ -188,8 +219,7 @@ def house(database: peewee.Database, since: datetime, until: datetime, zone: Zon
         nodes = period.site.nodes
         for node in nodes.values():
             _refuse_waiting(database, node.meter, until)
-    role = period.site.measured_by
-    if role is None:
+    if period.site.measured_by is None:
         raise NoHouseError(
             "the house: no meter measures its consumption",
             remedy="give a meter the role grid: meterflow meter ID --role grid",
@@ -221,9 +251,10 @@ def house(database: peewee.Database, since: datetime, until: datetime, zone: Zon
         "roles": _hash([[each.meter_id, each.role, each.parent] for each in shares]),
         "names": _hash([[each.meter_id, each.name] for each in shares]),
     }
-    billed = tuple(node.meter_id for node in period.site.tops(role))
+    billed = tuple(period.site.billed)
     local = since.astimezone(zone), until.astimezone(zone)
-    return House(*local, zone.key, billed, figures, shares, rests_on, _hash(rests_on))
+    ends = runs_until.astimezone(zone) if runs_until else None
+    return House(*local, ends, zone.key, billed, figures, shares, rests_on, _hash(rests_on))
 
 
 def statement(
@@ -235,11 +266,12 @@ def statement(
     *,
     tariffs: Tariffs | None = None,
     tariff: str | None = None,
+    runs_until: datetime | None = None,
 ) -> Statement:
     """Return the statement of a meter; `tariff` names another one than the meter's.
 
-    `since` and `until` are edges of quarter-hours. Raises StorageError for a meter without history,
-    and WaitingError.
+    `runs_until` is when the period ends of which this is the part so far. `since` and `until` are
+    edges of quarter-hours. Raises StorageError for a meter without history, and WaitingError.
     """
     span = since, until
     with dialect_of(database).snapshot():
@@ -250,7 +282,7 @@ def statement(
         (period,) = energy.between(
             database, meter_id, span, zone, tariffs=tariffs, tariff=tariff, now=until
         )
-        chosen = energy.chosen(tariffs, meter_id, tariff)
+        chosen = energy.chosen_of(database, tariffs, meter_id, tariff)
         counters = counters_of(database, meter.id)
         counted = _Counted(database, meter, counters, span)
         registers = tuple(_registers(database, meter, counters.registers, span))
@@ -275,6 +307,7 @@ def statement(
         meter.serial,
         since.astimezone(zone),
         until.astimezone(zone),
+        runs_until.astimezone(zone) if runs_until else None,
         zone.key,
         period.imported,
         period.exported,

@@ -182,6 +182,15 @@ class Tariff:
     name: str
     rates: Sequence[Rates]
 
+    @property
+    def without_standing(self) -> "Tariff":
+        """The same without its standing charges."""
+        if not any(rates.standing for rates in self.rates):
+            return self
+        return Tariff(
+            self.name, [rates.model_copy(update={"standing": ()}) for rates in self.rates]
+        )
+
     def at(self, moment: datetime, zone: ZoneInfo) -> Rates | None:
         """Return the rates that apply at a moment, None before the first."""
         return self.on(moment.astimezone(zone).date())

@@ -14,6 +14,7 @@ from typing import Any
 import peewee
 
 from contract.times import epoch_ms, format_time, from_epoch_ms
+from contract.utility_readings import UtilityEntry
 from history.counters import Advances, counters_of
 from history.dialect import Row, dialect_of, fetch, fetch_one, run, transaction
 from history.errors import StorageError
@@ -109,6 +110,23 @@ def remove(database: peewee.Database, meter_id: str, ts: datetime, *, exported: 
     with transaction(database):
         statement = "DELETE FROM utility_readings WHERE meter = ? AND ts = ? AND exported = ?"
         return run(database, statement, _key(database, meter_id, ts, exported)) > 0
+
+
+def change(database: peewee.Database, meter_id: str, entry: UtilityEntry) -> None:
+    """Enter or remove a reading, as a message of the contract says; raises like `enter`."""
+    if entry.value is None:
+        remove(database, meter_id, entry.ts, exported=entry.exported)
+    else:
+        enter(database, UtilityReading(meter_id, entry.ts, entry.value, entry.exported))
+
+
+def value_at(
+    database: peewee.Database, meter_id: str, ts: datetime, *, exported: bool
+) -> float | None:
+    """Return what an entry has, in kWh; None where there is none. Raises like `enter`."""
+    statement = "SELECT value FROM utility_readings WHERE meter = ? AND ts = ? AND exported = ?"
+    row = fetch_one(database, statement, _key(database, meter_id, ts, exported))
+    return row[0] / 1000 if row else None
 
 
 def comparisons(database: peewee.Database, meter_id: str | None = None) -> list[Comparison]:

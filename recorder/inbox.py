@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from contract import topics
+from contract.arrival import MOST_AHEAD
 from contract.assembler import Assembler
 from contract.bridge_info import meters_in
 from contract.errors import PayloadError
@@ -18,7 +19,9 @@ from contract.prices import PriceList, decode_prices
 from contract.quantities import BY_NAME
 from contract.readings import Reading, decode_reading
 from contract.replay import ReplayAnswer, decode
+from contract.times import format_time
 from contract.topics import MeterTopic, ServiceTopic
+from contract.utility_readings import UtilityEntry, decode_utility
 from history.readings_table import Rejected
 from recorder.scalar_hold_back import ScalarHoldBack
 from service.reporting import OncePerKey
@@ -60,6 +63,15 @@ class SettingsMessage:
     by_person: bool
 
 
+class UtilityMessage(NamedTuple):
+    """A reading of the utility's meter that a person enters or removes."""
+
+    topic: str
+    payload: bytes
+    meter_id: str
+    entry: UtilityEntry
+
+
 class TariffPrices(NamedTuple):
     """The dynamic prices of a tariff, as they were published."""
 
@@ -69,12 +81,13 @@ class TariffPrices(NamedTuple):
 
 @dataclass(slots=True)
 class Contents:
-    """What a message brings: readings, settings or prices, or itself as a rejected message."""
+    """What a message brings: readings, settings, prices …, or itself as a rejected message."""
 
     readings: list[Reading] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     from_bridge: BridgeMessage | None = None
     settings: SettingsMessage | None = None
+    utility: UtilityMessage | None = None
     prices: TariffPrices | None = None
 
 
@@ -117,6 +130,8 @@ class Inbox:
                 parsed = topics.parse(topic)
                 if isinstance(parsed, MeterTopic) and parsed.leaf in _SETTINGS:
                     return self._take_settings(topic, parsed, payload, retained=retained)
+                if isinstance(parsed, MeterTopic) and parsed.leaf == "utility":
+                    return _utility(topic, parsed, payload, arrived, retained=retained)
                 if isinstance(parsed, MeterTopic):
                     readings = self._assembler.take(
                         parsed, payload, retained=retained, arrived=arrived, now_s=now_s
@@ -224,8 +239,10 @@ class Inbox:
                 reading.ahead_s,
             )
 
-    def reject(self, message: SettingsMessage, error: PayloadError, now_s: float) -> Contents:
-        """Return settings that do not fit the meters of the history as a rejected message."""
+    def reject(
+        self, message: SettingsMessage | UtilityMessage, error: PayloadError, now_s: float
+    ) -> Contents:
+        """Return a message that does not fit the meters of the history as a rejected one."""
         with self._lock:
             return self._reject(message.topic, message.payload, error, now_s)
 
@@ -234,6 +251,19 @@ class Inbox:
             return Contents()
         message = Rejected(topic, payload[:MOST_KEPT_BYTES], error.reason, str(error))
         return Contents(rejected=[message])
+
+
+def _utility(
+    topic: str, parsed: MeterTopic, payload: bytes, arrived: datetime, *, retained: bool
+) -> Contents:
+    """Return the reading of the utility's meter in a message, unless that is a retained copy."""
+    if not payload or retained:
+        return Contents()
+    entry = decode_utility(payload)
+    if entry.ts > arrived + MOST_AHEAD:
+        text = f"should not be in the future (got {format_time(entry.ts)})"
+        raise PayloadError("bad_ts", [("ts", text)])
+    return Contents(utility=UtilityMessage(topic, payload, parsed.meter_id, entry))
 
 
 def _check_stranger(topic: str) -> None:

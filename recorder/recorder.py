@@ -21,7 +21,7 @@ from contract import topics
 from contract.errors import PayloadError
 from contract.times import format_time
 from recorder.commit_window import CommitWindow
-from recorder.inbox import BridgeMessage, Contents, Inbox, SettingsMessage
+from recorder.inbox import BridgeMessage, Contents, Inbox, SettingsMessage, UtilityMessage
 from recorder.leader_election import LeaderElection
 from recorder.meter_infos import MeterInfos
 from recorder.peaks import Peaks
@@ -234,10 +234,8 @@ class Recorder:
         changed = [each.contents.settings for each in batch if each.contents.settings]
         if not self._store_settings(changed, {each.meter_id for each in readings}, give_up):
             return False
-        for delivery in batch:
-            prices = delivery.contents.prices
-            if prices and not self._storage.store_prices(*prices, give_up):
-                return False
+        if not all(self._store_entered(delivery.contents, give_up) for delivery in batch):
+            return False
         for delivery in batch:
             if delivery.contents.from_bridge:
                 self._handle(delivery.contents.from_bridge, give_up)
@@ -261,11 +259,36 @@ class Recorder:
         try:
             stored = self._storage.change_settings(meter_id, settings, give_up)
         except PayloadError as error:
-            rejected = self._inbox.reject(message, error, time.monotonic()).rejected
-            return not rejected or self._storage.write([], rejected, give_up) is not None
+            return self._reject(message, error, give_up)
         if stored:
             logger.info("meter %s: set: %s", meter_id, settings.model_dump_json(exclude_unset=True))
         return stored
+
+    def _store_entered(self, contents: Contents, give_up: threading.Event) -> bool:
+        """Store prices, and readings of the utility's meter."""
+        utility, prices = contents.utility, contents.prices
+        if utility and not self._change_utility_reading(utility, give_up):
+            return False
+        return not prices or self._storage.store_prices(*prices, give_up)
+
+    def _change_utility_reading(self, message: UtilityMessage, give_up: threading.Event) -> bool:
+        meter_id, entry = message.meter_id, message.entry
+        try:
+            stored = self._storage.change_utility_reading(meter_id, entry, give_up)
+        except PayloadError as error:
+            return self._reject(message, error, give_up)
+        if stored:
+            logger.info("meter %s: reading of the utility's meter: %s", meter_id, entry.encode())
+        return stored
+
+    def _reject(
+        self,
+        message: SettingsMessage | UtilityMessage,
+        error: PayloadError,
+        give_up: threading.Event,
+    ) -> bool:
+        rejected = self._inbox.reject(message, error, time.monotonic()).rejected
+        return not rejected or self._storage.write([], rejected, give_up) is not None
 
     def _handle(self, message: BridgeMessage, give_up: threading.Event) -> None:
         if message.answer:
@@ -329,14 +352,16 @@ class Recorder:
 
 def _has_contents(contents: Contents) -> bool:
     has_readings = contents.readings or contents.rejected
-    return bool(has_readings or contents.from_bridge or contents.settings or contents.prices)
+    by_person = contents.settings or contents.utility or contents.prices
+    return bool(has_readings or contents.from_bridge or by_person)
 
 
 def _may_wait(contents: Contents, journaled: Collection[str]) -> bool:
     """Return whether a message can wait: the journal of a bridge has all its readings."""
-    by_person = contents.settings is not None and contents.settings.by_person
+    of_person = contents.settings is not None and contents.settings.by_person
+    by_person = of_person or contents.utility or contents.prices
     of_bridge = contents.from_bridge is not None and not contents.from_bridge.is_info
-    if contents.rejected or of_bridge or by_person or contents.prices:
+    if contents.rejected or of_bridge or by_person:
         return False
     return all(
         reading.seq is not None and reading.meter_id in journaled and not reading.stamped_on_arrival
@@ -352,6 +377,7 @@ def _subscriptions(name: str, group: str | None) -> tuple[Subscription, ...]:
     of_all = (
         topics.ALL_INFOS,
         topics.ALL_SETTINGS,
+        topics.ALL_UTILITY_READINGS,
         topics.ALL_PRICES,
         topics.REPLAY_ANSWERS,
         topics.BRIDGE_STATUSES,

@@ -14,11 +14,13 @@ from zoneinfo import ZoneInfo
 
 import peewee
 
+from contract.errors import PayloadError
 from contract.meter_settings import MeterSettings
 from contract.prices import PriceList
 from contract.readings import Reading
 from contract.replay import Replayed
-from history import meter_settings, peaks, prices, queries
+from contract.utility_readings import UtilityEntry
+from history import meter_settings, peaks, prices, queries, utility_readings
 from history.database import FIRST_STEP, migrate, name_of, open_database, storage_errors
 from history.dialect import dialect_of
 from history.errors import StorageError
@@ -27,6 +29,7 @@ from history.leases import Lease, Leases
 from history.readings_table import Rejected, Writer
 from history.retention import Keep
 from history.sequences import Gap, Numbers, Settled
+from history.tables import read_meter
 from history.upkeep import Upkeep
 from service.files import file_identity
 from service.reporting import Reporter
@@ -175,6 +178,23 @@ class Storage:
         def attempt() -> bool:
             self._ready()
             meter_settings.change(self._database, meter_id, settings)
+            return True
+
+        return self._try(attempt, give_up, lambda _: True) is not None
+
+    def change_utility_reading(
+        self, meter_id: str, entry: UtilityEntry, give_up: threading.Event
+    ) -> bool:
+        """Enter or remove a reading of the utility's meter; False where `give_up` came first.
+
+        Raises PayloadError for a meter without history.
+        """
+
+        def attempt() -> bool:
+            self._ready()
+            if read_meter(self._database, meter_id) is None:
+                raise PayloadError("unknown_meter", [("meter", f"{meter_id!r} has no history")])
+            utility_readings.change(self._database, meter_id, entry)
             return True
 
         return self._try(attempt, give_up, lambda _: True) is not None

@@ -25,11 +25,10 @@ from history.errors import StorageError
 from web.context import parts
 from web.meters import latest_reading
 from web.openapi import Api
+from web.publishing import LOOK_EVERY_S, STORED_WITHIN_S, confirmed
 from web.responses import error_response, invalid_reading, json_response
 from web.schemas import ReadingRow
 
-STORED_WITHIN_S = 2.0
-LOOK_EVERY_S = 0.02
 STORED_ALREADY, STORED, PUBLISHED, DIFFERENT, UNCONFIRMED = 200, 201, 202, 409, 503
 
 api = Api("posting", "readings", "Readings of the meters")
@@ -238,11 +237,3 @@ def _wait_for_rows(readings: Collection[Reading]) -> dict[Key, Reading]:
         found |= _stored(waiting.values())
         waiting = {key: reading for key, reading in waiting.items() if key not in found}
     return found
-
-
-def confirmed(sent: MQTTMessageInfo) -> bool:
-    """Return whether the broker has confirmed a message."""
-    try:
-        return sent.is_published()
-    except (RuntimeError, ValueError):  # it could not be queued
-        return False

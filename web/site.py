@@ -1,6 +1,7 @@
 """/site/: the house now and in the past, from the roles and parents of its meters."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NotRequired
 
@@ -106,6 +107,9 @@ class NoteBody(TypedDict):
 
     meter_id: str
     text: str
+    kind: Annotated[site.NoteKind, Field(description="For sentences in another language.")]
+    kwh: _Kwh
+    other: Annotated[str | None, Field(description="The parent, or the path of parents.")]
 
 
 class Branch(TypedDict):
@@ -478,10 +482,8 @@ def _of_meter(figures: Figures, rest: Flow) -> dict[str, Flow]:
     }
 
 
-def _notes(meters: Meters, found: Sequence[HousePeriod]) -> list[dict[str, str]]:
-    return [
-        {"meter_id": note.meter_id, "text": note.text} for note in site.notes(meters.all, found)
-    ]
+def _notes(meters: Meters, found: Sequence[HousePeriod]) -> list[dict[str, Any]]:
+    return [{**asdict(note), "kwh": _rounded(note.kwh)} for note in site.notes(meters.all, found)]
 
 
 def _rounded(value: Flow, digits: int = 3) -> Flow:

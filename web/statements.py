@@ -18,13 +18,14 @@ from typing_extensions import TypedDict
 from contract.times import epoch_ms, format_time
 from history.counters import QUARTER_MS
 from history.exchange.statement_files import written
-from history.periods import Unit, start_of
+from history.periods import Unit, start_of, start_of_next
 from history.queries import natural_order
 from history.statements import (
     House,
     NoHouseError,
     Statement,
     WaitingError,
+    complete_until,
     house,
     statement,
 )
@@ -79,11 +80,17 @@ class StatementQuery(PrintFormQuery):
     until: Moment | None = Field(
         None,
         alias="to",
-        description="End, not included (default: the start of this month); not in the future.",
+        description="End, not included (default: the start of this month); not in the future, "
+        "unless `so_far`.",
         examples=A_DAY["to"],
     )
     tariff: str | None = Field(
         None, description="Tariff to compute costs by (default: that of each meter)."
+    )
+    so_far: bool = Field(
+        False,
+        description="Of a period that is not over (default: this month), its part until the last "
+        "full hour that is rolled up; `runs_until` of the statement is then the end of the period.",
     )
 
 
@@ -154,7 +161,7 @@ def _response(
     span = _span(query, now, zone)
     if isinstance(span, Response):
         return span
-    wanted = _Wanted(meter_ids, is_site, span, zone, tariffs, query.tariff)
+    wanted = _Wanted(meter_ids, is_site, span, query.so_far, now, zone, tariffs, query.tariff)
     empty: _Found | _Refused = _unknown(meter_ids) if meter_ids else (None, [])
     found = parts().history.query(wanted.found, empty=empty)
     if isinstance(found, _Refused):
@@ -171,6 +178,8 @@ class _Wanted(NamedTuple):
     meter_ids: Sequence[str] | None
     is_site: bool
     span: tuple[datetime, datetime]
+    so_far: bool
+    now: datetime
     zone: ZoneInfo
     tariffs: Tariffs | None
     tariff: str | None
@@ -185,18 +194,35 @@ class _Wanted(NamedTuple):
             return _Refused(409, str(error))
 
     def _made(self, database: peewee.Database) -> "_Found | _Refused":
-        of_house = house(database, *self.span, self.zone) if self.is_site else None
         there = [meter.name for meter in read_meters(database)]
+        (since, until), how = self.span, dict[str, Any]()
+        if self.so_far:
+            chosen = there if self.is_site else self.meter_ids or there
+            end = complete_until(database, chosen, min(until, self.now), self.zone)
+            if end < until:
+                until, how = self._part(end), {"runs_until": until}
+        of_house = house(database, since, until, self.zone, **how) if self.is_site else None
         wanted = of_house.billed if of_house else self.meter_ids or there
         if unknown := [meter_id for meter_id in wanted if meter_id not in there]:
             return _unknown(unknown)
         if len(wanted) * (self.span[1] - self.span[0]) > MOST_TOGETHER:
             return _Refused(422, _TOO_MUCH)
-        how: dict[str, Any] = {"tariffs": self.tariffs, "tariff": self.tariff}
+        how |= {"tariffs": self.tariffs, "tariff": self.tariff}
         return of_house, [
-            statement(database, meter_id, *self.span, self.zone, **how)
+            statement(database, meter_id, since, until, self.zone, **how)
             for meter_id in sorted(set(wanted), key=natural_order)
         ]
+
+    def _part(self, end: datetime) -> datetime:
+        """Return the end of the part so far; raises WaitingError where no hour is complete."""
+        until = start_of(Unit.HOUR, end, self.zone)
+        if until <= self.span[0]:
+            raise WaitingError(
+                f"since {format_time(self.span[0])} no hour is over and rolled up",
+                remedy="try again in an hour",
+                transient=True,
+            )
+        return until
 
 
 _Found = tuple[House | None, list[Statement]]
@@ -217,14 +243,19 @@ def _span(
     query: StatementQuery, now: datetime, zone: ZoneInfo
 ) -> tuple[datetime, datetime] | Response:
     """Return the period of the statements; a response where it is invalid."""
-    until = query.until or start_of(Unit.MONTH, now, zone)
+    this_month = start_of(Unit.MONTH, now, zone)
+    until = query.until or (
+        start_of_next(Unit.MONTH, this_month, zone) if query.so_far else this_month
+    )
     since = query.since or start_of(Unit.MONTH, until - timedelta(seconds=1), zone)
     for name, moment in (("from", since), ("to", until)):
         if epoch_ms(moment) % QUARTER_MS:
             return invalid_parameter(name, "should be the start of a quarter-hour")
     if since >= until:
         return invalid_parameter("from", "should be before `to`")
-    if until > now:
+    if since > now:
+        return invalid_parameter("from", "should not be in the future")
+    if until > now and not query.so_far:
         return invalid_parameter("to", "should not be in the future")
     if until - since > LONGEST:
         years = LONGEST // timedelta(days=365)

@@ -1,10 +1,8 @@
 """/tariffs/: which tariffs there are, and the dynamic prices of each."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-import gevent
 import orjson
 import peewee
 from flask import Response
@@ -12,16 +10,15 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from contract import topics
-from contract.prices import KwhPrice, Price, PriceList
+from contract.prices import Price, PriceList
 from contract.times import epoch_ms, format_time, from_epoch_ms
 from history import prices
-from history.errors import StorageError
 from history.periods import Unit, start_of
 from history.tariffs import Rates, Tariffs
 from web.context import parts
 from web.openapi import Api
 from web.parameters import A_DAY, MeterId, Moment
-from web.posting import LOOK_EVERY_S, STORED_WITHIN_S, confirmed
+from web.publishing import publish
 from web.responses import error_response, invalid_parameter, json_response
 
 LONGEST = timedelta(days=62)
@@ -155,18 +152,22 @@ def get_prices(path: TariffPath, query: PricesQuery) -> Response:
 )
 def post_prices(path: TariffPath, body: PriceList) -> Response:
     """Publish prices on `meters/_tariff/<name>/prices`; they replace others of the same time."""
-    broker, quarters = parts().subscriber, body.quarters()
-    if not broker.connected:
-        text = f"broker {broker.address}: {broker.trouble}; the prices were not published"
-        return error_response(503, text)
+    quarters = body.quarters()
+
+    def is_stored(database: peewee.Database) -> bool:
+        found = prices.read(database, path.name, min(quarters), max(quarters) + 1)
+        return all(
+            found.price.get(quarter) == round(each.price, DECIMALS)
+            for quarter, each in quarters.items()
+        )
+
     # Retained are the prices of now and later: those of the past are for the history only.
     is_current = max(quarters) >= datetime.now(UTC).timestamp() - 3600
-    sent = broker.publish(topics.prices(path.name), body.encode(), qos=1, retain=is_current)
-    is_stored = _wait_until_stored(path.name, quarters)
-    if not is_stored and not confirmed(sent):
-        text = f"broker {broker.address}: no confirmation within {STORED_WITHIN_S:g} s; try again"
-        return error_response(503, text)
-    return json_response(body.encode(), 201 if is_stored else 202)
+    topic, payload = topics.prices(path.name), body.encode()
+    status = publish(topic, payload, is_stored, retain=is_current)
+    if isinstance(status, Response):
+        return status
+    return json_response(payload, 201 if status == 200 else status)
 
 
 def _tariffs(tariffs: Tariffs | None) -> list[dict[str, object]]:
@@ -191,24 +192,3 @@ def _encoded(found: prices.Prices) -> bytes:
         for quarter, price in found.price.items()
     ]
     return orjson.dumps({"minutes": 15, "per": "kWh", "prices": rows})
-
-
-def _wait_until_stored(name: str, quarters: dict[int, KwhPrice]) -> bool:
-    """Return whether the history has these prices; False where not in time."""
-
-    def is_there(database: peewee.Database) -> bool:
-        found = prices.read(database, name, min(quarters), max(quarters) + 1)
-        return all(
-            found.price.get(quarter) == round(each.price, DECIMALS)
-            for quarter, each in quarters.items()
-        )
-
-    deadline_s = time.monotonic() + STORED_WITHIN_S
-    while time.monotonic() < deadline_s:
-        try:
-            if parts().history.query(is_there, empty=False):
-                return True
-        except StorageError:
-            return False
-        gevent.sleep(LOOK_EVERY_S)
-    return False

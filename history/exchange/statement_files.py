@@ -26,7 +26,7 @@ FORMATS = ("html", "csv", "json")
 _MOST_GAPS = 20
 _EMBEDDED = re.compile(r'<script type="application/json" id="statements">(.*?)</script>')
 _COLUMNS = ("meter", "kind", "name", "value", "unit", "price", "amount")
-_HEAD = ("version", "made_at", "since", "until", "timezone", "tariff", "hash")
+_HEAD = ("version", "made_at", "since", "until", "runs_until", "timezone", "tariff", "hash")
 _HASHES = "rests_on"
 _ITEM = ("kind", "name", "quantity", "unit", "price", "amount")
 
@@ -110,7 +110,7 @@ def _csv(statements: Sequence[dict[str, Any]], made_at: str, house: dict[str, An
 
 def _rows_of_house(house: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     """Yield the same of a house, which is no meter."""
-    for field in ("since", "until", "timezone", "hash"):
+    for field in ("since", "until", "runs_until", "timezone", "hash"):
         yield field, "", house[field], "", "", ""
     for part, value in house[_HASHES].items():
         yield _HASHES, part, value, "", "", ""

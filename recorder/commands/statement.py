@@ -180,7 +180,13 @@ def _verify(path: Path, settings: RecorderSettings) -> int:
 
 def _house_again(database: peewee.Database, each: dict[str, Any]) -> House:
     since, until = (datetime.fromisoformat(each[name]) for name in ("since", "until"))
-    return house(database, since, until, zone_of(each["timezone"]))
+    zone = zone_of(each["timezone"])
+    return house(database, since, until, zone, runs_until=_runs_until(each))
+
+
+def _runs_until(each: dict[str, Any]) -> datetime | None:
+    text = each.get("runs_until")
+    return datetime.fromisoformat(text) if text else None
 
 
 def _again(database: peewee.Database, each: dict[str, Any], tariffs: Tariffs | None) -> Statement:
@@ -194,6 +200,7 @@ def _again(database: peewee.Database, each: dict[str, Any], tariffs: Tariffs | N
         zone_of(each["timezone"]),
         tariffs=chosen,
         tariff=each["tariff"],
+        runs_until=_runs_until(each),
     )
 
 

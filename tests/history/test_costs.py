@@ -13,14 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contract.meter_settings import MeterSettings
 from contract.prices import KwhPrice
 from contract.readings import Reading
-from history import energy, prices
+from history import energy, prices, site
 from history.costs import Line
 from history.dialect import run
+from history.meter_settings import change
 from history.periods import Unit, edges
 from history.readings_table import Writer
 from history.rollups.rollups import Rollups
+from history.site import HouseEnergy
+from history.statements import statement
 from history.tables import TABLES
 from history.tariffs import Tariffs
 from tests.support.histories import BERLIN, KOLKATA
@@ -239,6 +243,71 @@ def test_a_running_day_has_the_standing_charge_until_now(
     compared = energy.compare(database, "1", Unit.DAY, now, BERLIN, tariffs=tariffs)
 
     assert day.cost == compared.now.cost == pytest.approx(1.0)
+
+
+HOUSE_TARIFFS = """
+[meters]
+flat = "tenant"
+[[tariff]]
+name = "household"
+valid_from = 2026-01-01
+price = 0.30
+[[tariff.standing]]
+name = "base price"
+per = "month"
+price = 12.40
+[[tariff.tax]]
+percent = 19
+[[tariff]]
+name = "tenant"
+valid_from = 2026-01-01
+price = 0.35
+[[tariff.standing]]
+per = "day"
+price = 0.20
+"""
+
+
+def test_standing_charges_belong_to_meters_with_a_contract(
+    database: peewee.Database, tmp_path: Path
+) -> None:
+    hourly = {"main": 1.0, "oven": 0.25, "flat": 0.5, "roof": 0.01}
+    Writer(database).write(
+        Reading(name, OCTOBER + timedelta(minutes=30 * n), {"energy": 100 + kwh * n / 2})
+        for name, kwh in hourly.items()
+        for n in range(-1, 2 * 24)
+    )
+    assert Rollups(database).run(ALL)
+    for name, settings_ in {
+        "main": {"role": "grid"},
+        "oven": {"parent": "main"},
+        "flat": {"parent": "main"},
+        "roof": {"role": "production", "parent": "main"},
+    }.items():
+        change(database, name, MeterSettings.model_validate(settings_))
+    tariffs = load(tmp_path, HOUSE_TARIFFS)
+    by_hand = {
+        "main": (24 * 0.30 + 12.40 / 31) * 1.19,  # the house's own contract
+        "oven": 6 * 0.30 * 1.19,  # a share of it
+        "flat": 12 * 0.35 + 0.20,  # a tariff of its own
+        "roof": 0.24 * 0.30 * 1.19,
+    }
+    end = OCTOBER + DAY
+
+    of_house = HouseEnergy(database, site.read(database), BERLIN, end, tariffs=tariffs)
+    (period,) = of_house.between([OCTOBER, end])
+    for name, cost in by_hand.items():
+        (alone,) = energy.between(database, name, [OCTOBER, end], BERLIN, tariffs=tariffs)
+        made = statement(database, name, OCTOBER, end, BERLIN, tariffs=tariffs)
+        assert alone.cost == period.meters[name].cost == pytest.approx(cost), name
+        assert made.total == pytest.approx(cost, abs=0.011), name
+        charges = [item.name for item in made.items if item.kind == "standing"]
+        assert len(charges) == (name in {"main", "flat"}), name
+    assert period.cost == pytest.approx(by_hand["main"])
+    (other,) = energy.between(
+        database, "oven", [OCTOBER, end], BERLIN, tariffs=tariffs, tariff="tenant"
+    )
+    assert other.cost == pytest.approx(6 * 0.35)
 
 
 def test_what_is_fed_in_is_paid_for(database: peewee.Database, tmp_path: Path) -> None:

@@ -275,6 +275,16 @@ def test_a_meter_of_the_grid_that_counts_no_export_is_noted_beside_a_roof() -> N
     assert noted("a", given=meters[:1]) == []
 
 
+def test_energy_of_the_bill_without_a_price_is_noted() -> None:
+    meters = [meter("a", "grid"), meter("b", "consumer", "a")]
+    unpriced = counted(10.0)._replace(uncovered=2.5)
+
+    assert notes(meters, [of(meters, a=counted(10.0, cost=3.0), b=unpriced)]) == []
+    (note,) = notes(meters, [of(meters, a=unpriced, b=counted(1.0))] * 2)
+    assert (note.meter_id, note.kind, note.kwh) == ("a", "no_price", 5.0)
+    assert note.text.startswith("5.00 kWh have no price")
+
+
 def test_parents_that_do_not_fit_are_noted() -> None:
     meters = [meter("a", None, "x"), meter("b", None, "c"), meter("c", None, "b")]
 

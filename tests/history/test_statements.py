@@ -29,6 +29,7 @@ from history.statements import (
     Statement,
     Swap,
     WaitingError,
+    complete_until,
     statement,
 )
 from history.tariffs import Tariffs
@@ -273,6 +274,28 @@ def test_a_statement_waits_until_an_older_history_is_rolled_up(
         run(database, f"UPDATE meters SET {column} = ?", (value,))
         with pytest.raises(WaitingError) if is_refused else nullcontext():
             made(database, until=SHORT)
+
+
+def test_a_running_period_is_complete_until_its_last_full_hour(database: peewee.Database) -> None:
+    write(database, BEGIN - HOUR, SHORT)
+    now = SHORT - timedelta(minutes=20)
+    assert Rollups(database, clock=now.timestamp).run(ALL)
+    half = timedelta(minutes=30)
+
+    def complete(until: datetime) -> datetime:
+        found = complete_until(database, ["1"], until, BERLIN)
+        made(database, until=found)  # it is not refused
+        return found
+
+    assert complete(now) == now
+    assert complete(SHORT) == SHORT - HOUR
+    assert complete(BEGIN + 3 * HOUR + half) == BEGIN + 3 * HOUR + half
+    with pytest.raises(WaitingError):
+        made(database, until=SHORT)
+
+    late = Reading("1", BEGIN + 5 * HOUR + half, {"energy": 1003.9})
+    Writer(database).write([late])
+    assert complete(now) == BEGIN + 5 * HOUR
 
 
 # -- the hash ----------------------------------------------------------------------------------

@@ -101,4 +101,4 @@ def test_without_a_broker_settings_are_refused(
     answer = client.patch("/meters/1", json={"role": "grid"})
 
     assert answer.status_code == 503
-    assert "the settings were not published" in answer.json["detail"]
+    assert "nothing was published" in answer.json["detail"]

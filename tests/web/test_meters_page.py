@@ -124,6 +124,13 @@ def test_a_viewer_sees_the_settings_and_no_form(open_page: OpenPage) -> None:
     expect(page.locator("form.settings")).to_have_count(0)
 
 
+def test_a_viewer_enters_no_reading_of_the_utility(open_page: OpenPage) -> None:
+    page = open_page("/view/statements", user="anna")
+
+    expect(page.locator("#rows tbody tr")).not_to_have_count(0)
+    expect(page.locator("#utility form, #to-utility")).to_have_count(0)
+
+
 def test_an_editor_names_a_meter_and_gives_it_a_role(open_page: OpenPage) -> None:
     page, form = open_form(open_page, "oven")
     form.get_by_label("Name").fill("Kitchen oven")

@@ -31,7 +31,8 @@ OPERATIONS = {
     "list_meters", "get_meter", "get_series", "list_readings", "list_readings_of_meter",
     "post_readings", "list_quantities", "set_meter", "get_site", "get_site_energy",
     "get_site_series", "list_statements", "get_statement", "list_utility_readings",
-    "list_utility_readings_of_meter", "list_voids", "list_voids_of_meter",
+    "list_utility_readings_of_meter", "enter_utility_reading", "remove_utility_reading",
+    "list_voids", "list_voids_of_meter",
 }  # fmt: skip
 SCHEMATHESIS = """
 hooks = "tests.support.schemathesis_hooks"
@@ -52,6 +53,12 @@ expected-statuses = ["2xx", "404", "409", "422"]
 include-operation-id = "post_readings"
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", "409", "422"]
+
+# A time in the future is one, too.
+[[operations]]
+include-path-regex = "/utility-readings/.+"
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", "404", "422"]
 
 # A parent may be any id, but only one of a meter is stored.
 [[operations]]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -290,12 +290,14 @@ def branch(
     return TREE | {"meter_id": meter_id, "name": meter_id.title(), "role": role} | more
 
 
-def with_site(*meters: dict[str, Any]) -> Callable[[Page], None]:
+def with_site(
+    *meters: dict[str, Any], notes: Sequence[dict[str, Any]] = ()
+) -> Callable[[Page], None]:
     """Return what lets a page have a house of these meters."""
     powers = dict.fromkeys(("consumption", "grid", "production", "storage", "consumers", "rest"))
     house = {
         "ts": datetime.now(UTC).isoformat(), "timezone": "Etc/UTC", "currency": "EUR",
-        "measured_by": "grid", "power": powers, "today": None, "meters": meters, "notes": [],
+        "measured_by": "grid", "power": powers, "today": None, "meters": meters, "notes": notes,
     }  # fmt: skip
     return lambda page: page.route("**/site/", lambda route: route.fulfill(json=house))
 
@@ -319,6 +321,30 @@ def test_each_meter_has_a_dot_and_a_lost_one_a_sentence(site: Site, open_page: O
     expect(page).to_have_title(re.compile(r"^\d not online · Meterflow$"))
     site.say("meters/pump/status", "")
     site.say("meters/pump/reading", "")
+
+
+@pytest.mark.browser
+def test_what_does_not_fit_is_noted_with_the_page_where_one_acts(open_page: OpenPage) -> None:
+    of_main = {"meter_id": "main", "text": "", "other": None}
+    page = open_page(
+        before=with_site(
+            branch("main", "grid"),
+            notes=[
+                of_main | {"kind": "children_exceed", "kwh": 0.6},
+                of_main | {"kind": "no_price", "kwh": 5.0},
+                of_main | {"kind": "new", "text": "it hums", "kwh": None},
+            ],
+        )
+    )
+    notes = page.locator("#notes li")
+
+    expect(notes).to_have_count(3)
+    expect(notes.first).to_contain_text(re.compile(r"^Main: the meters below it .* 0\.60.kWh more"))
+    link = notes.first.get_by_role("link", name="Settings")
+    expect(link).to_have_attribute("href", "/view/meters?meter=main")
+    expect(notes.nth(1)).to_contain_text(re.compile(r"5\.00.kWh since yesterday have no price"))
+    expect(notes.nth(1).get_by_role("link")).to_have_attribute("href", "/view/prices")
+    expect(notes.nth(2)).to_contain_text("Main: it hums")
 
 
 @pytest.mark.browser

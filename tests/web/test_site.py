@@ -231,7 +231,13 @@ def test_a_parent_that_is_missing_is_noted(
     database.execute_sql("UPDATE meters SET info_parent = 'gone'")
 
     assert client.get("/site/").json["notes"] == [
-        {"meter_id": "a", "text": "its parent 'gone' has no readings"}
+        {
+            "meter_id": "a",
+            "text": "its parent 'gone' has no readings",
+            "kind": "parent_unknown",
+            "kwh": None,
+            "other": "gone",
+        }
     ]
 
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser
 from contract.meter_settings import MeterSettings
 from contract.readings import Reading
 from history.meter_settings import change
-from history.periods import Unit, start_of
+from history.periods import Unit, start_of, start_of_next
 from history.readings_table import Writer
 from history.rollups.rollups import Rollups
 from tests.recorder.test_commands import Run, run
@@ -181,6 +181,56 @@ def test_readings_that_wait_to_be_rolled_up_make_the_client_try_again(
     assert "wait to be rolled up" in answer.json["detail"]
 
 
+@pytest.mark.parametrize("form", ["html", "json", "csv"])
+def test_what_is_complete_of_a_period_is_its_statement_so_far(
+    client: FlaskClient, database: peewee.Database, run: Run, tmp_path: Path, form: str
+) -> None:
+    (whole,) = client.get(f"/statements/1?{OCTOBER}&so_far=true").json["statements"]
+    late = Reading("1", BEGIN + timedelta(hours=24, minutes=25, seconds=30), {"energy": 524.45})
+    Writer(database).write([late])
+
+    (found,) = client.get(f"/statements/1?{OCTOBER}&so_far=true").json["statements"]
+    path = tmp_path / f"so-far.{form}"
+    path.write_bytes(client.get(f"/statements/1?{OCTOBER}&so_far=true&format={form}").data)
+    verified = run("statement", "--verify", path.name)
+
+    assert whole["runs_until"] is None
+    # By hand: 24 kWh of a quarter each, and the standing charge of a day.
+    assert (found["imported"], found["total"]) == (24.0, 24 * 0.25 + 0.5)
+    assert (found["until"], found["runs_until"]) == (
+        "2026-10-02T00:00:00+02:00", "2026-10-03T00:00:00+02:00",
+    )  # fmt: skip
+    assert verified.code == 0, verified.out
+    assert ("not final: the period ends at 2026-10-03 00:00" in path.read_text()) == (
+        form == "html"
+    )
+
+
+def test_the_running_month_has_a_statement(database: peewee.Database) -> None:
+    now = datetime.now(UTC)
+    month = start_of(Unit.MONTH, now, BERLIN)
+    since = min(start_of(Unit.HOUR, now, BERLIN), month + timedelta(hours=2)) - timedelta(hours=3)
+    number = (now - since) // timedelta(minutes=10)
+    Writer(database).write(
+        Reading("1", since + timedelta(minutes=10 * n), {"energy": n}) for n in range(number + 1)
+    )
+    assert Rollups(database).run(float("inf"))
+    client = make_client(f"sqlite:///{database.database}", timezone="Europe/Berlin")
+
+    answer = client.get("/statements/1?so_far=true")
+    parts(client).history.close()
+
+    if now - month < timedelta(hours=1):
+        assert answer.status_code == 409
+        assert "no hour is over" in answer.json["detail"]
+    else:
+        (found,) = answer.json["statements"]
+        until, end = (datetime.fromisoformat(found[name]) for name in ("until", "runs_until"))
+        assert datetime.fromisoformat(found["since"]) == month
+        assert end == start_of_next(Unit.MONTH, month, BERLIN)
+        assert abs(now - until) <= timedelta(hours=1)
+
+
 @pytest.mark.parametrize(
     ("path", "status", "text"),
     [
@@ -197,6 +247,11 @@ def test_readings_that_wait_to_be_rolled_up_make_the_client_try_again(
             "not be in the future",
         ),
         ("/statements/1?from=1999-10-01T00:00:00Z", 422, "at most 10 years"),
+        (
+            "/statements/1?from=2998-10-01T00:00:00Z&to=2999-01-01T00:00:00Z&so_far=true",
+            422,
+            "not be in the future",
+        ),
         (f"/statements/1?{OCTOBER}&format=pdf", 422, "format"),
     ],
 )

@@ -2,14 +2,15 @@
 
 import json
 import re
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.web.filled_site import (
+    PHONE,
     SMALL_PHONE,
     FilledSite,
     OpenPage,
@@ -128,6 +129,143 @@ def test_a_statement_that_cannot_be_made_says_why(open_page: OpenPage) -> None:
 
     expect(page.locator("#nothing")).to_contain_text("wait to be rolled up; try again")
     expect(page.locator("#list")).to_be_hidden()
+
+
+def test_the_running_month_is_shown_so_far(site: FilledSite, open_page: OpenPage) -> None:
+    page = open_page("/view/statements")
+    page.get_by_role("button", name="This month").click()
+
+    # In the first hour of a month there is none yet.
+    so_far, nothing = page.locator("#so-far"), page.locator("#nothing")
+    expect(so_far.or_(nothing).filter(visible=True)).to_have_text(
+        re.compile("^So far, until .* Not final: the period ends on|no hour of this period")
+    )
+    with urlopen(f"{site.url}/meters/main/energy?period=month") as answer:
+        until_now = json.load(answer)["running"]["now"]["imported"]
+    if so_far.is_visible():
+        page.get_by_role("link", name="Main meter").click()
+        paper = page.locator('.paper[data-meter="main"]')
+        expect(paper.locator(".so-far")).to_contain_text("Not final")
+        with urlopen(f"{site.url}/statements/main?so_far=true") as answer:
+            (found,) = json.load(answer)["statements"]
+        assert until_now - 2 <= found["imported"] <= until_now
+
+
+def utility_form(page: Page) -> Locator:
+    page.get_by_role("link", name="Enter what the utility").click()
+    form = page.locator("#utility form")
+    expect(form).to_be_in_viewport()
+    expect(form.get_by_label("Meter")).to_have_value("main")
+    return form
+
+
+def enter(form: Locator, value: str, when: datetime) -> None:
+    form.get_by_label("It shows, in kWh").fill(value)
+    form.get_by_label("When").fill(f"{when:%Y-%m-%dT%H:%M}")
+    form.get_by_role("button", name="Save").click()
+
+
+def test_readings_of_the_utility_are_entered_corrected_and_removed(open_page: OpenPage) -> None:
+    page = open_page("/view/statements")
+    form, entries = utility_form(page), page.locator(".utility-list li")
+    status = form.get_by_role("status")
+
+    enter(form, "84,210.5", midnight(-1).replace(hour=12))
+    expect(entries).to_have_count(1)
+    expect(entries.first).to_contain_text("The first one: the next is compared with it.")
+    expect(form.get_by_label("It shows, in kWh")).to_have_value("")
+
+    enter(form, "84225.5", midnight())
+    expect(entries).to_have_count(2)
+    expect(entries.first).to_contain_text(
+        re.compile(r"ours 12\.0.kWh, utility 15\.0.kWh: .20\.00.%")  # at 1 kW for 12 hours
+    )
+    expect(entries.first).to_contain_text("check this number, and the wiring")
+
+    entries.first.get_by_role("button", name="Correct").press("Enter")
+    expect(form.get_by_label("It shows, in kWh")).to_be_focused()
+    expect(form.get_by_label("It shows, in kWh")).to_have_value("84225.5")
+    enter(form, "84222.45", midnight())
+    expect(entries.first).to_contain_text(re.compile(r"utility 12\.0.kWh: \+0\.42.%"))
+    expect(entries.first).not_to_contain_text("wiring")
+    expect(status).to_contain_text(re.compile("^Saved: .*84,222.45.kWh"))
+
+    entries.first.get_by_role("button", name="Remove").click()
+    expect(entries).to_have_count(1)
+    expect(status).to_contain_text("Removed")
+    expect(status.get_by_role("button", name="Undo")).to_be_focused()
+    status.get_by_role("button", name="Undo").click()
+    expect(entries).to_have_count(2)
+    for left in (1, 0):
+        entries.first.get_by_role("button", name="Remove").click()
+        expect(entries).to_have_count(left)
+
+
+def test_the_page_of_the_meters_leads_to_the_form(open_page: OpenPage) -> None:
+    page = open_page("/view/meters?meter=oven", viewport=PHONE)
+    page.get_by_role("link", name="Enter what the utility").filter(visible=True).click()
+
+    form = page.locator("#utility form")
+    expect(form.get_by_label("Meter")).to_have_value("oven")
+    expect(form.get_by_label("It shows, in kWh")).to_be_focused()
+    expect(form.get_by_label("It shows, in kWh")).to_be_in_viewport()
+
+    enter(form, "100", midnight(-1).replace(hour=14, minute=50))  # its readings are void
+    entry = page.locator(".utility-list li")
+    expect(entry).to_contain_text("Our meter has no readings from")
+    entry.get_by_role("button", name="Remove").click()
+    expect(entry).to_have_count(0)
+
+
+def test_a_mistake_in_an_entry_stands_at_its_field(open_page: OpenPage) -> None:
+    page = open_page("/view/statements", expected="422")
+    form = utility_form(page)
+    value, wrong = form.get_by_label("It shows, in kWh"), form.locator('[data-wrong="value"]')
+
+    form.get_by_role("button", name="Save").click()
+    expect(wrong).to_have_text("Enter what the meter shows.")
+    expect(value).to_be_focused()
+    enter(form, "12a", midnight())
+    expect(wrong).to_have_text("Enter a number, such as 12,345.6.")
+    expect(value).to_have_attribute("aria-invalid", "true")
+    enter(form, "12", midnight(2))
+
+    expect(form.locator('[data-wrong="ts"]')).to_have_text("This time is in the future.")
+    expect(wrong).to_be_empty()
+    expect(page.locator(".utility-list li")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("locale", "typed"),
+    [
+        (
+            "en-GB",
+            {"1,236": "1,236.0", "1,236.5": "1,236.5", "1236,5": "1,236.5", "1 236": "1,236.0"}
+            | {"1.236,5": "1,236.5", "1.2345": "1.235", "1,23,4": "", "1.2.3": "", "kWh": ""},
+        ),
+        (
+            "de-DE",
+            {
+                "1.236": "1.236,0",
+                "1.236,5": "1.236,5",
+                "1236.5": "1.236,5",
+                "12345.678": "12.345,678",
+            }
+            | {"1.234.567": "1.234.567,0", "1,236": "1,236"},
+        ),
+    ],
+)
+def test_numbers_are_understood_as_they_are_written(
+    open_page: OpenPage, locale: str, typed: dict[str, str]
+) -> None:
+    page = open_page("/view/statements", viewport=PHONE, locale=locale, color_scheme="dark")
+    form = page.locator("#utility form")
+
+    for text, shown in typed.items():
+        form.locator('[name="value"]').fill(text)
+        expected = f"= {shown}\N{NARROW NO-BREAK SPACE}kWh" if shown else ""
+        expect(form.locator(".understood")).to_have_text(expected)
+    assert fits(page)
 
 
 def test_the_house_fits_a_phone_and_speaks_german(open_page: OpenPage) -> None:

@@ -150,7 +150,7 @@ def test_without_a_broker_prices_are_not_accepted(client: FlaskClient, name: str
     answer = client.post(f"/tariffs/{name}/prices", json=body(1))
 
     assert answer.status_code == 503
-    assert "not published" in answer.json["detail"]
+    assert "nothing was published" in answer.json["detail"]
 
 
 def test_without_a_file_there_are_no_tariffs(client: FlaskClient) -> None:

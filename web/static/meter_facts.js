@@ -19,6 +19,8 @@ export const terms = (pairs) => element("dl", { class: "terms" }, ...pairs
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const quiet = (text) => element("p", { class: "about" }, text);
+/** A sentence of a bridge or a recorder, as the log has it: in English, whatever the page speaks. */
+const english = (text) => element("span", { lang: "en" }, sentence(text));
 
 /** A table with a head for each column; `numbers` are the columns of numbers. */
 function plainTable(heads, rows, numbers = []) {
@@ -79,7 +81,7 @@ export function wiring(found) {
     return section(head, element("p", {}, t("No fault found in the last values.")), rest);
   }
   return section(head, element("ul", { class: "faults" }, ...check.suspicions.map(({ text, remedy }) =>
-    element("li", {}, element("b", {}, sentence(text)), quiet(sentence(remedy))))), rest);
+    element("li", {}, element("b", {}, english(text)), quiet(english(remedy))))), rest);
 }
 
 export function plan(found) {
@@ -94,7 +96,7 @@ export function events(found) {
   const head = t("Events");
   if (!found.events.length) return section(head, quiet(t("None since the bridge has started.")));
   return section(head, element("ul", { class: "events" },
-    ...found.events.toReversed().map((event) => element("li", {}, sentence(event)))));
+    ...found.events.toReversed().map((event) => element("li", {}, english(event)))));
 }
 
 export function rejected(found) {
@@ -102,7 +104,7 @@ export function rejected(found) {
   if (!found.rejected.length) return section(head, quiet(t("None.")));
   const made = section(head, plainTable(
     [t("Time"), t("Topic"), t("Why")],
-    found.rejected.map(({ ts, topic, reason, detail }) => [at(ts), topic, detail || reason])));
+    found.rejected.map(({ ts, topic, reason, detail }) => [at(ts), topic, element("span", { lang: "en" }, detail || reason)])));
   made.classList.add("wide");
   return made;
 }

@@ -2,6 +2,7 @@
 // setting to the meter itself, whose own is shown in the field's place.
 
 import { element, setText } from "./catalogue.js";
+import { showWrong } from "./field_errors.js";
 import { t } from "./language.js";
 import { request } from "./live.js";
 import { section, terms } from "./meter_facts.js";
@@ -94,7 +95,7 @@ export function settingsForm(found, row, others, saved) {
     const now = asked(form);
     const changes = Object.fromEntries(
       Object.entries(now).filter(([name, value]) => value !== before[name]));
-    showWrong(form, []);
+    showWrong(form, [], plainly);
     if (!Object.keys(changes).length) {
       setText(said, t("Nothing to save: no field has changed."));
       return;
@@ -120,19 +121,8 @@ async function send(form, meterId, changes) {
     return response.status === 202
       ? t("Sent, but not stored yet: check that the recorder runs.") : t("Saved.");
   } catch (error) {
-    showWrong(form, error.problems ?? []);
+    showWrong(form, error.problems ?? [], plainly);
     if (error.problems?.length) return t("Not saved.");
     return t("Not saved: {why}", { why: error.message });
   }
-}
-
-function showWrong(form, problems) {
-  for (const { name } of [...form.elements].filter((control) => control.name)) {
-    const problem = problems.find(({ loc }) => loc[1] === name);
-    const wrong = form.querySelector(`[data-wrong="${name}"]`);
-    setText(wrong, problem ? plainly(problem) : "");
-    if (problem) form.elements[name].setAttribute("aria-invalid", "true");
-    else form.elements[name].removeAttribute("aria-invalid");
-  }
-  form.querySelector('[aria-invalid="true"]')?.focus();
 }

@@ -84,8 +84,11 @@ class Entry {
     const columns = [
       [wiring(found), identity(found, this.row), link(found), plan(found)], [settings, events(found)],
     ].map((parts) => element("div", { class: "column" }, ...parts.filter(Boolean)));
-    const page = element("p", { class: "wide" }, element(
-      "a", { href: `${BASE}/meter/${encodeURIComponent(this.meter.id)}` }, t("Live values and history")));
+    const id = encodeURIComponent(this.meter.id);
+    const page = element("p", { class: "wide links" },
+      element("a", { href: `${BASE}/meter/${id}` }, t("Live values and history")),
+      ...(!editable ? [] : [element("a", { href: `${BASE}/view/statements?meter=${id}#utility` },
+        t("Enter what the utility’s meter shows"))]));
     const isFocused = isBegun && this.body.contains(document.activeElement);
     if (isFocused) return;
     this.body.replaceChildren(page, ...columns, rejected(found));

@@ -7,6 +7,7 @@ import { showFlow } from "./flow.js";
 import { showHouse } from "./house.js";
 import { t } from "./language.js";
 import { connect, getJson, notice, now_s } from "./live.js";
+import { showNotes } from "./notes.js";
 import { allNodes, nodeOf, refreshSite, restPower, siteChanged } from "./site.js";
 
 /** Cards up to here; rows past it, the faulty first. */
@@ -110,6 +111,7 @@ function showAll() {
 async function refreshHouse() {
   if (!await refreshSite()) return;
   showAll();
+  showNotes();
   showDay().catch(() => {}); // drawn again in a while
 }
 

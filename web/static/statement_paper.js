@@ -2,6 +2,7 @@
 
 import { ZONE, element, label, number, unit } from "./catalogue.js";
 import { t } from "./language.js";
+import { now_s } from "./live.js";
 import { dayOf, daysAfter } from "./site_time.js";
 
 const ENERGY = "energy_import";
@@ -45,6 +46,15 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 export const days = (from, to) =>
   dates.formatRange(Date.parse(`${from}T12:00Z`), Date.parse(`${to}T12:00Z`));
 
+/** Of a statement whose period is not over: until when it is, and that it is not final. */
+export function soFar({ until, runs_until: end }) {
+  if (!end) return "";
+  const isOver = Date.parse(end) < now_s() * 1000;
+  const last = dates.format(Date.parse(`${daysAfter(dayOf(Date.parse(end) / 1000), -1)}T12:00Z`));
+  return isOver ? t("Until {time}: what came later is not rolled up yet. Look again in some minutes.", { time: at(until) })
+    : t("So far, until {time}. Not final: the period ends on {day}.", { time: at(until), day: last });
+}
+
 /** The period of a statement: in days where it begins and ends with one. */
 function span({ since, until }) {
   const isWhole = [since, until].every((text) => text.slice(11, 16) === "00:00");
@@ -83,6 +93,7 @@ const named = (name, id) => (name === id ? id : `${name} (${id})`);
 function head(title, each, terms) {
   return element("header", {}, element("h2", {}, title),
     element("p", { class: "about" }, `${span(each)} (${each.timezone})`),
+    ...(each.runs_until ? [element("p", { class: "so-far" }, soFar(each))] : []),
     element("dl", {}, ...terms.filter(([, value]) => value).map(([term, value]) =>
       element("div", {}, element("dt", {}, term), element("dd", {}, value)))));
 }

@@ -4,7 +4,8 @@ import { element, format, money, setText } from "./catalogue.js";
 import { t } from "./language.js";
 import { BASE, connect, getJson, notice, now_s } from "./live.js";
 import { dayOf, daysAfter, epoch, iso, monthAfter } from "./site_time.js";
-import { UNKNOWN, days, housePaper, paper } from "./statement_paper.js";
+import { UNKNOWN, days, housePaper, paper, soFar } from "./statement_paper.js";
+import { leadToUtility, refreshUtility, showUtility } from "./utility_panel.js";
 
 const ENERGY = "energy_import";
 const ALL = "all";
@@ -15,6 +16,7 @@ const form = box("filter");
 const asked = () => new URLSearchParams(location.search);
 
 const PERIODS = {
+  month: (today) => [monthAfter(today, 0), daysAfter(monthAfter(today, 1), -1)],
   "last-month": (today) => [monthAfter(today, -1), daysAfter(monthAfter(today, 0), -1)],
   "before-last": (today) => [monthAfter(today, -2), daysAfter(monthAfter(today, -1), -1)],
   "last-year": (today) => [`${today.slice(0, 4) - 1}-01-01`, `${today.slice(0, 4) - 1}-12-31`],
@@ -33,7 +35,7 @@ function restQuery(more = {}) {
   const [from, to] = period();
   const tariff = asked().get("tariff");
   return new URLSearchParams({
-    from: iso(epoch(from)), to: iso(epoch(daysAfter(to, 1))), ...(tariff ? { tariff } : {}), ...more,
+    from: iso(epoch(from)), to: iso(epoch(daysAfter(to, 1))), so_far: true, ...(tariff ? { tariff } : {}), ...more,
   });
 }
 
@@ -56,7 +58,8 @@ function showFilter() {
   const today = dayOf(now_s());
   const { elements } = form;
   [elements.from.value, elements.to.value] = [from, to];
-  for (const name of ["from", "to"]) elements[name].max = daysAfter(today, -1);
+  elements.from.max = today;
+  elements.to.max = `${today.slice(0, 4)}-12-31`;
   elements.tariff.replaceChildren(elements.tariff.options[0],
     ...tariffs.map(({ name }) => element("option", { value: name }, name)));
   elements.tariff.value = asked().get("tariff") ?? "";
@@ -80,8 +83,8 @@ function listRow(show, name, about, drawn, cost, serial) {
 }
 
 function showList({ statements }, house) {
-  const span = days(...period());
-  setText(box("list-title"), span);
+  setText(box("list-title"), days(...period()));
+  setText(box("so-far"), soFar(statements[0]));
   const rows = statements.map((each) => listRow(
     each.meter_id, each.name, each.meter_id, energy(each.imported), total(each), each.serial));
   if (house) {
@@ -127,8 +130,9 @@ async function load() {
   const own = (latest += 1);
   const what = asked().get("show");
   showFilter();
+  showUtility(!what);
   if (!form.checkValidity() || form.elements.from.value > form.elements.to.value) {
-    showNothing(t("A statement begins and ends with a day that is over, and not before it begins."));
+    showNothing(t("A statement begins today or earlier, ends this year, and not before it begins."));
     return;
   }
   try {
@@ -149,7 +153,8 @@ async function load() {
     else showList(answer, house);
   } catch (error) {
     if (own !== latest) return;
-    showNothing(t("This statement cannot be made: {why}", { why: error.message }));
+    showNothing(error.status === 409 ? t("There is nothing to show yet: no hour of this period is complete. Hours are, some minutes after their end.")
+      : t("This statement cannot be made: {why}", { why: error.message }));
   }
 }
 
@@ -184,8 +189,13 @@ box("print").addEventListener("click", () => print());
 
 async function refresh() {
   ({ tariffs } = await getJson("/tariffs/").catch(() => ({ tariffs: [] })));
-  await load();
+  await Promise.all([load(), refreshUtility().then(() => showUtility(!asked().get("show")), failed)]);
 }
 
+const failed = (error) => notice(t("Readings of the utility’s meter are unavailable: {why}", { why: error.message }));
+
 addEventListener("popstate", load);
-connect({ first: refresh(), onChange: (whole) => whole && load() });
+addEventListener("hashchange", leadToUtility);
+const first = refresh();
+first.then(leadToUtility);
+connect({ first, onChange: (whole) => whole && load() });
