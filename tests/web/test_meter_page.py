@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -178,6 +179,23 @@ def test_newest_readings_unfold_and_grow(house: House, open_page: OpenPage) -> N
     house.read("8", **THREE_PHASES | {"power": 4321.0})
 
     expect(page.locator("#readings tbody tr").first).to_contain_text("4,321")
+
+
+@pytest.mark.browser
+def test_what_happened_today_stands_below_the_trace(house: House, open_page: OpenPage) -> None:
+    house.read("9", power=300.0, energy_import=0.5)
+    page = open_page("/meter/9")
+    ends = {"from": f"{datetime.now(UTC):%Y-%m-%d}T12:00:00Z", "to": "2999-01-01T00:00:00Z"}
+    mark = {"meter_id": "9", "kind": "reset", **ends, "why": None, "before": 812.5}
+    summary = {"imported": 4.2, "exported": None, "cost": None, "currency": None, "marks": [mark]}
+    page.route("**/meters/9/summary?*", lambda route: route.fulfill(json=summary))
+    page.reload()
+
+    expect(page.locator("#today")).to_contain_text("4.20\N{NARROW NO-BREAK SPACE}kWh")
+    expect(page.locator("#marks li")).to_contain_text(
+        "the counter, at 812.50\N{NARROW NO-BREAK SPACE}kWh, began again at 0; sums go on"
+    )
+    expect(page.locator("#live")).to_have_attribute("aria-describedby", "marks")
 
 
 @pytest.mark.browser

@@ -152,10 +152,13 @@ export function showFigures(box, subjects, { period, figures, earlier }, now) {
 }
 
 function show(box, cards) {
-  const list = element("dl", {}, ...cards.map(([title, value, more]) =>
-    element("div", {}, element("dt", {}, title), element("dd", {}, value),
-      element("dd", { class: "more" }, more))));
-  list.style.setProperty("--columns", cards.length > 7 ? Math.ceil(cards.length / 2) : cards.length);
+  const isOdd = cards.length % 2 === 1;
+  const widest = isOdd ? cards.findLastIndex(([title]) => title === t("Peak")) : -1;
+  const list = element("dl", {}, ...cards.map(([title, value, more], place) =>
+    element("div", { class: place === widest ? "wide" : null }, element("dt", {}, title),
+      element("dd", {}, value), element("dd", { class: "more" }, more))));
+  list.style.setProperty("--columns", cards.length > 7 ? Math.ceil(cards.length / 2)
+    : cards.length + (widest < 0 ? 0 : 1));
   box.replaceChildren(...(cards.length ? [list] : []));
 }
 

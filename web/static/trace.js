@@ -5,6 +5,9 @@ const MOST_ROWS = 12_000;
 /** Epoch seconds of a reading. */
 export const at_s = (reading) => Date.parse(reading.ts) / 1000;
 
+/** A row of a trace; a copy, since an array that is made with `...` keeps room for 16 more. */
+const rowOf = (ts, values) => [ts, ...values].slice();
+
 /**
  * Make `columns` (time first) ready to draw: where a quantity was not measured for longer than
  * `gap_s`, it gets a null, which breaks the line; shorter absences stay undefined, which does not.
@@ -37,7 +40,7 @@ export class Trace {
 
   /** Take columns from the history; newer live rows stay. */
   seed(columns) {
-    const rows = columns.ts.map((ts, row) => [ts, ...this.quantities.map((q) => columns[q]?.[row])]);
+    const rows = columns.ts.map((ts, row) => rowOf(ts, this.quantities.map((q) => columns[q]?.[row])));
     const last = columns.ts.at(-1) ?? -Infinity;
     // The last slice is still filling: the live rows in it are exact.
     const first_live = this.rows.find(([ts]) => ts > last)?.[0] ?? Infinity;
@@ -48,7 +51,7 @@ export class Trace {
     const ts = at_s(reading);
     if (this.rows.length && ts <= this.rows.at(-1)[0]) return;
     if (!this.quantities.some((q) => q in reading)) return;
-    this.rows.push([ts, ...this.quantities.map((q) => reading[q])]);
+    this.rows.push(rowOf(ts, this.quantities.map((q) => reading[q])));
     // A hidden page does not draw, and only drawing drops old rows.
     if (this.rows.length > MOST_ROWS) this.rows.splice(0, MOST_ROWS / 2);
   }
