@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
@@ -27,11 +27,15 @@ EVERY_S = 300
 FILLED_S = 900
 """Seconds after which the traces of an open page are full."""
 MOST = {"first value": 500, "a year after the click": 150}
-MOST_KB, MOST_REQUESTS, MOST_GROWTH_MB = 75, 15, 10
+MOST_KB, MOST_REQUESTS, MOST_SHIFT, MOST_GROWTH_MB = 75, 15, 0.05, 10
 NOTE_FIRST_VALUE = """new MutationObserver(() => {
   const shown = document.getElementById("house-power")?.textContent.trim();
   if (shown && shown !== "\\u2013") window.firstValue ??= performance.now();
-}).observe(document, { childList: true, subtree: true, characterData: true });"""
+}).observe(document, { childList: true, subtree: true, characterData: true });
+window.shifted = 0;
+new PerformanceObserver((found) => {
+  for (const { value } of found.getEntries()) window.shifted += value;
+}).observe({ type: "layout-shift", buffered: true });"""
 CLICK_YEAR = """async () => {
   const [past, began] = [document.getElementById("past"), performance.now()];
   document.querySelector('[data-span="year"]').click();
@@ -68,15 +72,26 @@ def opened(browser: Browser, script: str = "") -> Iterator[tuple[Page, CDPSessio
     context.close()
 
 
-def loaded(browser: Browser, url: str) -> tuple[float, float, int]:
-    """Return seconds until the overview has its first value; kB and requests of its load."""
+class Load(NamedTuple):
+    """The load of a page: when its first value was there, its size, and how far parts moved."""
+
+    first_s: float
+    kb: float
+    requests: int
+    shift: float
+
+
+def loaded(browser: Browser, url: str) -> Load:
+    """Return how the overview loads."""
     sizes: list[int] = []
     with opened(browser, NOTE_FIRST_VALUE) as (page, session):
         session.on("Network.loadingFinished", lambda each: sizes.append(each["encodedDataLength"]))
         session.send("Network.enable")
         page.goto(url)
         page.locator("#day-chart svg path").first.wait_for()
-        return page.evaluate("window.firstValue") / 1000, sum(sizes) / 1000, len(sizes)
+        page.wait_for_load_state("networkidle")
+        first_s, shift = page.evaluate("[window.firstValue / 1000, window.shifted]")
+        return Load(first_s, sum(sizes) / 1000, len(sizes), shift)
 
 
 def bare(browser: Browser, url: str) -> float:
@@ -102,9 +117,9 @@ def times(browser: Browser, url: str, verdict: Verdict) -> None:
         (loaded(browser, url), bare(browser, url), drawn(browser, url)) for _ in range(ROUNDS)
     ]
     floor = median(each for _, each, _ in rounds)
-    (_, kb, requests), _, _ = rounds[-1]
+    _, kb, requests, shift = rounds[-1][0]
     for what, taken in (
-        ("first value", median(first for (first, _, _), _, _ in rounds)),
+        ("first value", median(load.first_s for load, _, _ in rounds)),
         ("a year after the click", median(each for _, _, each in rounds)),
     ):
         beside = f"{taken / floor:.1f} of the bare page ({ms(floor)})"
@@ -113,6 +128,8 @@ def times(browser: Browser, url: str, verdict: Verdict) -> None:
     verdict.figure("first load", f"{kb:.1f} kB", "", f"<= {MOST_KB} kB", ok=kb <= MOST_KB)
     few = requests <= MOST_REQUESTS
     verdict.figure("its requests", str(requests), "", f"<= {MOST_REQUESTS}", ok=few)
+    still = shift <= MOST_SHIFT
+    verdict.figure("its layout shift", f"{shift:.3f}", "", f"<= {MOST_SHIFT}", ok=still)
 
 
 def held(session: CDPSession) -> dict[str, Any]:
