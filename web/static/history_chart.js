@@ -98,7 +98,7 @@ export class HistoryChart {
         { ...AXIS, grid: { show: false }, gap: 6, size: 28,
           splits: (chart) => this.ticks(chart).map(({ at }) => at),
           values: (chart) => this.ticks(chart).map(({ text }) => text) },
-        { ...AXIS, size: 66, gap: 8, space: 36,
+        { ...AXIS, size: 66, gap: 8, space: 44,
           values: (_chart, splits, _axis, _space, step) => this.data.axis(splits, step) },
       ],
       series: [{}, ...series],

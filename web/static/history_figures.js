@@ -141,7 +141,7 @@ function* loadCards(subject, figures, period, now) {
   if (isSource(figures)) return;
   const { peak, base_load: base, isPending } = figures;
   if (peak || isPending) yield [t("Peak"), watts(peak?.power ?? null), peak ? peakText(peak) : ""];
-  if (base !== null || isPending) yield [t("Base load"), watts(base), t("drawn practically always")];
+  if (base !== null || isPending) yield [t("Base load"), watts(base), base === null ? "" : t("drawn practically always")];
 }
 
 /** Show the figures as cards, or in a table where there are several subjects. */
@@ -152,13 +152,13 @@ export function showFigures(box, subjects, { period, figures, earlier }, now) {
 }
 
 function show(box, cards) {
-  const isOdd = cards.length % 2 === 1;
-  const widest = isOdd ? cards.findLastIndex(([title]) => title === t("Peak")) : -1;
+  const isTwoRows = cards.length > 7;
+  const isUneven = isTwoRows && cards.length % 2 === 1;
+  const widest = isUneven ? cards.findIndex(([title]) => title === t("Peak")) : -1;
   const list = element("dl", {}, ...cards.map(([title, value, more], place) =>
     element("div", { class: place === widest ? "wide" : null }, element("dt", {}, title),
       element("dd", {}, value), element("dd", { class: "more" }, more))));
-  list.style.setProperty("--columns", cards.length > 7 ? Math.ceil(cards.length / 2)
-    : cards.length + (widest < 0 ? 0 : 1));
+  list.style.setProperty("--columns", isTwoRows ? Math.ceil(cards.length / 2) : cards.length);
   box.replaceChildren(...(cards.length ? [list] : []));
 }
 
