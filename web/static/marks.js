@@ -27,15 +27,16 @@ const line = (kind, at, text) =>
   element("li", { "data-kind": kind }, element("span", { class: "at" }, at), ` ${text}`);
 
 function linesOf(marks, nameOf) {
-  const resets = Map.groupBy(marks.filter(({ kind }) => kind === "reset"), (mark) => mark.meter_id);
-  const isOne = (mark) => mark.kind !== "reset" || resets.get(mark.meter_id).length <= FEW;
-  const many = [...resets.values()].filter(({ length }) => length > FEW).map((some) => {
-    const name = nameOf(some[0].meter_id);
-    const text = t("the counter began again at 0, {count} times; sums go on", { count: some.length });
-    return line("reset", when({ from: some[0].from, to: some.at(-1).to }), name ? `${name}: ${text}` : text);
+  const resetsOf = (id) => marks.filter((mark) => mark.kind === "reset" && mark.meter_id === id);
+  const isOne = (mark) => mark.kind !== "reset" || resetsOf(mark.meter_id).length <= FEW;
+  const some = new Set(marks.filter((mark) => !isOne(mark)).map(({ meter_id: id }) => id));
+  const many = [...some].map((id) => {
+    const [found, name] = [resetsOf(id), nameOf(id)];
+    const text = t("the counter began again at 0, {count} times; sums go on", { count: found.length });
+    const span = { from: found[0].from, to: found.at(-1).to };
+    return line("reset", when(span), name ? `${name}: ${text}` : text);
   });
-  return [...marks.filter(isOne).map((mark) =>
-    line(mark.kind, when(mark), markText(mark, nameOf))), ...many];
+  return [...marks.filter(isOne).map((mark) => line(mark.kind, when(mark), markText(mark, nameOf))), ...many];
 }
 
 /** List the marks of a chart; `late` are its bars that have the energy of a gap before them, too. */
