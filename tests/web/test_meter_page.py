@@ -198,6 +198,28 @@ def test_what_happened_today_stands_below_the_trace(house: House, open_page: Ope
     expect(page.locator("#live")).to_have_attribute("aria-describedby", "marks")
 
 
+HELD = """async () => {
+  const { Trace } = await import("/static/trace.js");
+  const { ReadingTable } = await import("/static/tables.js");
+  const [trace, table] = [new Trace(["power"]), new ReadingTable({ open: false }, null)];
+  for (let second = 0; second < 7200; second += 1) {
+    const reading = { ts: new Date(1.8e12 + 1000 * second).toISOString(), power: second };
+    trace.push(reading, 900);
+    table.add(reading);
+  }
+  return [trace.rows.length, trace.rows.at(-1)[1], table.rows.length, table.rows[0].power];
+}"""
+
+
+@pytest.mark.browser
+def test_what_is_not_on_the_screen_holds_no_more_than_it_would_show(open_page: OpenPage) -> None:
+    trace, newest, folded, top = open_page("/meter/1").evaluate(HELD)
+
+    assert 900 <= trace <= 1.5 * 900 + 2
+    assert folded == 25
+    assert newest == top == 7199
+
+
 @pytest.mark.browser
 def test_the_wall_shows_a_meter_on_one_screen(house: House, open_page: OpenPage) -> None:
     house.read("9", **THREE_PHASES)
