@@ -1,9 +1,9 @@
 """By how much the counters of a meter advanced between any moments, up to its newest reading.
 
-Sums come from hours; where a moment lies within an hour, the rest comes from quarter-hours, 5
-minutes and readings. What is not kept so fine counts to the later span: sums over several spans
-stay exact. Buckets that wait for their roll-up are counted from the readings, by the rules of the
-roll-ups.
+Sums come from days and hours; where a moment lies within an hour, the rest comes from
+quarter-hours, 5 minutes and readings. What is not kept so fine counts to the later span: sums over
+several spans stay exact. Buckets that wait for their roll-up are counted from the readings, by the
+rules of the roll-ups.
 """
 
 from bisect import bisect_right
@@ -147,14 +147,7 @@ class Advances:
         """
         cuts = [start_of(ms // 1000, FIVE_MINUTES) for ms in moments]
         hours = [start_of(cut, HOUR) for cut in cuts]
-        parts = list(_since_the_hour(cuts))
-        is_dense = hours[-1] - hours[0] <= _MOST_HOURS * len(hours) * width_s(HOUR)
-        whole: list[Range] = [] if is_dense else [(HOUR, a, b) for a, b in pairwise(hours)]
-        found = {}
-        for name, counted in self._rolled_up([*whole, *(part for _, part in parts)]).items():
-            sums = found[name] = self._by_hour(name, hours) if is_dense else counted[: len(whole)]
-            for (place, _), part in zip(parts, counted[len(whole) :], strict=True):
-                _move_earlier(sums, place, part)
+        found = self._until_the_cuts(hours, cuts)
         for place, (ms, cut) in enumerate(zip(moments, cuts, strict=True)):
             if ms > cut * 1000:
                 for name, computed in self._begun_at(cut, ms).items():
@@ -166,6 +159,55 @@ class Advances:
             name: [counted.advance if counted.readings else None for counted in sums]
             for name, sums in found.items()
         }
+
+    def _until_the_cuts(
+        self, hours: Sequence[int], cuts: Sequence[int]
+    ) -> dict[str, list[Counted]]:
+        """Return what each counter advanced by between each cut and the next, by the roll-ups.
+
+        `hours` are those in which the cuts lie.
+        """
+        is_dense = hours[-1] - hours[0] <= _MOST_HOURS * len(hours) * width_s(HOUR)
+        whole = [] if is_dense else list(self._whole(hours))
+        parts = list(_since_the_hour(cuts))
+        found = {}
+        for name, counted in self._rolled_up([each for _, each in (*whole, *parts)]).items():
+            nothing = [_NOTHING] * (len(hours) - 1)
+            sums = found[name] = self._by_hour(name, hours) if is_dense else nothing
+            for (place, _), part in zip(whole, counted, strict=False):
+                _add(sums, place, part)
+            for (place, _), part in zip(parts, counted[len(whole) :], strict=True):
+                _move_earlier(sums, place, part)
+        return found
+
+    def _whole(self, hours: Sequence[int]) -> Iterator[tuple[int, Range]]:
+        """Yield the ranges between each of these hours and the next, with its place.
+
+        The days within a range are read instead of their hours, where days are kept as long.
+        """
+        for place, (begin, end) in enumerate(pairwise(hours)):
+            days = start_of(begin + width_s(DAY) - 1, DAY), start_of(end, DAY)
+            if not (self._has_days and days[0] < days[1]):
+                days = (end, end)
+            for level, a, b in ((HOUR, begin, days[0]), (DAY, *days), (HOUR, days[1], end)):
+                if a < b:
+                    yield place, (level, a, b)
+
+    @cached_property
+    def _has_days(self) -> bool:
+        """Whether the days of these counters begin as early as their hours."""
+        first = (
+            "(SELECT MIN(bucket) FROM rollup WHERE level = {} "
+            f"AND meter = {self._meter} AND quantity = {{}})"
+        )
+        firsts = [
+            fetch_one(
+                self._database, f"SELECT {first.format(DAY, each)}, {first.format(HOUR, each)}"
+            )
+            or (None, None)
+            for each in self._numbers.values()
+        ]
+        return all(hour is None or (day is not None and day <= hour) for day, hour in firsts)
 
     def _begun_at(self, cut: int, ms: int) -> dict[str, Counted]:
         """Return what each counter advanced by from an edge of 5 minutes until a moment (epoch ms).
@@ -191,13 +233,13 @@ class Advances:
         begin = start_of(moments[0] // 1000, QUARTER_HOUR)
         end = start_of(-(-moments[-1] // 1000) + QUARTER_S - 1, QUARTER_HOUR)
         hours = start_of(begin, HOUR), start_of(end + width_s(HOUR) - 1, HOUR)
-        whole = self._rolled_up([(HOUR, *hours)])
+        whole = self._rolled_up([each for _, each in self._whole(hours)])
         found: dict[str, list[int]] = {}
         spread: set[int] = set()
         for name in self._numbers if names is None else names:
             stored = self._buckets(QUARTER_HOUR, name, *hours)
             undivided: dict[int, int] = {}
-            if sum(stored.values()) != whole[name][0].advance:
+            if sum(stored.values()) != sum(part.advance for part in whole[name]):
                 undivided = self._undivided(stored, name, *hours)
                 spread.update(undivided)
             dense = found[name] = list(map(stored.get, range(begin, end, QUARTER_S), repeat(0)))
@@ -300,8 +342,8 @@ class Advances:
         """Return, by counter, how the rows of running buckets (level, start) differ from theirs."""
         rows = fetch(
             self._database,
-            "SELECT minutes, bucket FROM rollup_running WHERE meter = ? AND minutes IN (?, ?)",
-            (self._meter, QUARTER_HOUR, HOUR),
+            "SELECT minutes, bucket FROM rollup_running WHERE meter = ? AND minutes IN (?, ?, ?)",
+            (self._meter, QUARTER_HOUR, HOUR, DAY),
         )
         ranges = [
             (at, bucket, bucket + width_s(level))

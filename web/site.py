@@ -24,6 +24,7 @@ from history.tables import Meter
 from web.context import parts
 from web.energy import EnergyQuery, span_of
 from web.latest import Source
+from web.marks import Mark, marks
 from web.meters import DEFAULT_SPAN
 from web.openapi import Api
 from web.parameters import A_DAY, Moment
@@ -155,6 +156,7 @@ class HouseSummary(HousePeriodBody):
     """Energy and cost of a house between two times."""
 
     currency: str | None
+    marks: list[Mark]
 
 
 _Column = list[float | None]
@@ -179,6 +181,12 @@ class HouseQuery(EnergyQuery, FormQuery):
     tariff: str | None = Field(
         None, description="Tariff to compute costs by (default: those of the meters)."
     )
+    meters: bool = Field(True, description="Also return each meter, which takes longer.")
+
+
+class HouseSummaryQuery(SummaryQuery):
+    """Period to sum up."""
+
     meters: bool = Field(True, description="Also return each meter, which takes longer.")
 
 
@@ -299,7 +307,7 @@ def house_energy(query: HouseQuery) -> Response:
     operation_id="get_site_summary",
     response=HouseSummary | None,
 )
-def house_summary(query: SummaryQuery) -> Response:
+def house_summary(query: HouseSummaryQuery) -> Response:
     """Any two times, as a person drags them over a chart. Null while there is no history."""
     now, shared = datetime.now(UTC), parts()
     span = span_of_summary(query, now)
@@ -310,9 +318,15 @@ def house_summary(query: SummaryQuery) -> Response:
     def encoded(database: peewee.Database) -> bytes:
         with dialect_of(database).snapshot():
             meters = site.read(database)
-            of_house = site.HouseEnergy(database, meters, shared.zone, now, tariffs=tariffs)
+            of_house = site.HouseEnergy(
+                database, meters, shared.zone, now, tariffs=tariffs, each_cost=query.meters
+            )
             (found,) = of_house.between(span)
-        return orjson.dumps({"currency": tariffs.currency if tariffs else None, **_period(found)})
+            there = [node.meter for node in found.site.nodes.values()]
+            explained = marks(database, there, *span)
+        currency = tariffs.currency if tariffs else None
+        figures = _period(found, meters=query.meters)
+        return orjson.dumps({"currency": currency, **figures, "marks": explained})
 
     return json_response(shared.history.query(encoded, empty=b"null"))
 

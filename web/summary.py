@@ -1,8 +1,7 @@
 """/meters/<id>/summary: what a meter measured between two times, in one row of figures."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 import peewee
@@ -10,14 +9,13 @@ from flask import Response
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-from contract.times import format_time, from_epoch_ms
+from contract.times import format_time
 from history import energy, load_curve
 from history.dialect import dialect_of
-from history.rollups.replacements import replacements
 from history.tables import read_meter
-from history.voids import read_voids
 from web import meters
 from web.context import Parts, parts
+from web.marks import Mark, marks
 from web.openapi import Api
 from web.parameters import A_DAY, MeterPath, Moment
 from web.responses import invalid_parameter
@@ -42,15 +40,6 @@ class HighestPower(TypedDict):
     power: Annotated[float, Field(description="In W.")]
     at: datetime
     exact_to: Annotated[int, Field(description="Seconds from `at` within which it was measured.")]
-
-
-class Mark(TypedDict):
-    """What explains figures of a period: readings that a person has voided, a replaced meter."""
-
-    kind: Literal["void", "replaced"]
-    since: Annotated[datetime, Field(alias="from")]
-    to: datetime
-    why: str | None
 
 
 class Summary(TypedDict):
@@ -114,6 +103,7 @@ def _body(
 ) -> dict[str, Any]:
     zone, tariffs = shared.zone, shared.tariffs
     (counted,) = energy.between(database, meter_id, [since, until], zone, tariffs=tariffs, now=now)
+    meter = read_meter(database, meter_id)
     highest = load_curve.peak(database, meter_id, "power", since, until)
     figures = {
         "imported": counted.imported,
@@ -129,25 +119,10 @@ def _body(
         **{name: None if kwh is None else round(kwh, 3) for name, kwh in figures.items()},
         "peak": highest and _peak(highest),
         "base_load": load_curve.base_load(database, meter_id, since, until),
-        "marks": list(_marks(database, meter_id, since, until)),
+        "marks": marks(database, [meter] if meter else [], since, until),
     }
 
 
 def _peak(highest: load_curve.Peak) -> dict[str, Any]:
     at, exact_to = format_time(highest.ts), highest.exact_to_s
     return {"power": highest.value, "at": at, "exact_to": exact_to}
-
-
-def _marks(
-    database: peewee.Database, meter_id: str, since: datetime, until: datetime
-) -> Iterator[dict[str, Any]]:
-    for void in read_voids(database, meter_id):
-        if void.undone_at is None and void.begin < until and void.end > since:
-            begin, end = format_time(void.begin), format_time(void.end)
-            yield {"kind": "void", "from": begin, "to": end, "why": void.why}
-    meter = read_meter(database, meter_id)
-    found = replacements(database, meter.id) if meter else {}
-    times = {from_epoch_ms(entry.ts) for entries in found.values() for entry in entries}
-    for at in sorted(ts for ts in times if since <= ts < until):
-        text = format_time(at)
-        yield {"kind": "replaced", "from": text, "to": text, "why": None}

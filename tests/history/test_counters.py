@@ -18,6 +18,7 @@ from history.counters import MOST_WAITING, Advances, Counters, counters_of
 from history.dialect import run
 from history.meter_settings import change
 from history.readings_table import Writer
+from history.retention import Keep, Retention
 from history.rollups.replacements import replace_meter
 from history.rollups.rollups import Rollups
 from history.tables import read_meter
@@ -124,6 +125,37 @@ def test_moments_are_cut_to_five_minutes_where_readings_are_deleted(
     moments = [NOON, NOON + timedelta(minutes=32), NOON + timedelta(hours=1)]
 
     assert advances(database, moments) == pytest.approx([0.29, 0.3])
+
+
+@pytest.mark.parametrize("keep", [None, Keep(raw=0, five_minutes=0, day=3)])
+def test_days_are_read_instead_of_hours_where_they_are_kept_as_long(
+    database: peewee.Database, keep: Keep | None
+) -> None:
+    begin = NOON - timedelta(days=12)
+    fill(database, begin, 24 * 12)
+    list(Retention(database, keep).steps(NOON.timestamp()) if keep else ())
+    moments = [begin + timedelta(hours=hours) for hours in (7, 30, 30 + 24 * 8, 24 * 11 + 5)]
+
+    found = advances(database, moments)
+
+    assert found == [pytest.approx(0.6 * hours) for hours in (23, 24 * 8, 24 * 3 - 25)]
+
+
+def test_a_running_day_counts_what_has_come_since_it_was_stored(
+    database: peewee.Database,
+) -> None:
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    begin = now - timedelta(days=5)
+    fill(database, begin, 24 * 5 - 2)
+    later = [(n, 1072.0 + n / 10) for n in range(12)]
+    Writer(database).write(
+        Reading("1", now - timedelta(minutes=120 - 10 * n), {"energy": kwh}) for n, kwh in later
+    )
+    assert Rollups(database).run(ALL)
+
+    (found,) = advances(database, [begin, now + timedelta(hours=1)])
+
+    assert found == pytest.approx(1073.1 - 1000.1)
 
 
 def test_a_span_without_readings_has_no_advance_beside_others_of_its_hour(

@@ -17,6 +17,7 @@ from history.database import migrate, open_database
 from history.meter_settings import change
 from history.readings_table import Writer
 from history.retention import Retention
+from history.rollups.replacements import replace_meter
 from history.rollups.rollups import Rollups
 from tests.support.parts import Part, free_port, listens, require, wait_until
 
@@ -80,6 +81,12 @@ def fill(path: Path) -> None:
     writer.write(batch)
     begin = at(TODAY.year, TODAY.month, TODAY.day) - timedelta(days=1)
     writer.write(Reading("esp", begin + n * HOUR / 4, {"power": 40.0 + n}) for n in range(96))
+    writer.write(
+        Reading("washer", begin + n * HOUR / 4, {"energy_import": round(start + n / 10, 3)})
+        for start, some in ((100.0, range(48)), (-4.7, range(48, 72)), (-7.1, range(72, 96)))
+        for n in some
+    )
+    replace_meter(database, "washer", begin + 18 * HOUR, {}, {})
     assert Rollups(database).run(float("inf"))
     for _ in Retention(database).steps():
         pass
@@ -170,6 +177,22 @@ def drag(page: Page, begin: float, end: float) -> None:
     hover(page, (begin + end) / 2)
     hover(page, end)
     page.mouse.up()
+
+
+def toucher(page: Page, over: Locator) -> Callable[..., None]:
+    """Return what puts fingers on places of the chart, from 0 (left) to 1, moves and lifts them."""
+    session, box = page.context.new_cdp_session(page), over.bounding_box()
+    assert box
+
+    def touch(kind: str, *shares: float) -> None:
+        y = box["y"] + box["height"] / 2
+        points = [
+            {"x": box["x"] + share * box["width"], "y": y, "id": number}
+            for number, share in enumerate(shares)
+        ]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    return touch
 
 
 PAINTED = """(canvas, name) => {
@@ -375,14 +398,7 @@ def test_a_finger_zooms_by_dragging_sideways(open_page: OpenPage) -> None:
     page = open_page(f"?of=main&span=month&at={YEAR}-11", viewport=PHONE, has_touch=True)
     over = page.locator("#chart .u-over")
     over.scroll_into_view_if_needed()
-    box = over.bounding_box()
-    assert box
-    session = page.context.new_cdp_session(page)
-
-    def touch(kind: str, *shares: float) -> None:
-        y = box["y"] + box["height"] / 2
-        points = [{"x": box["x"] + share * box["width"], "y": y} for share in shares]
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    touch = toucher(page, over)
 
     touch("touchStart", 10.4 / 30)
     touch("touchMove", 11.0 / 30)
@@ -391,6 +407,48 @@ def test_a_finger_zooms_by_dragging_sideways(open_page: OpenPage) -> None:
 
     expect(page).to_have_url(re.compile(r"&from=\d+&to=\d+$"))
     expect(table(page)).to_have_count(72)
+
+
+@pytest.mark.browser
+def test_two_fingers_stretch_what_is_shown(open_page: OpenPage) -> None:
+    page = open_page(f"?of=main&span=month&at={YEAR}-11", viewport=PHONE, has_touch=True)
+    over = page.locator("#chart .u-over")
+    expect(page.locator("#past")).to_have_attribute("aria-busy", "false")
+    over.scroll_into_view_if_needed()
+    touch = toucher(page, over)
+
+    touch("touchStart", 0.4)
+    touch("touchStart", 0.4, 0.6)
+    touch("touchMove", 0.3, 0.7)
+    touch("touchMove", 0.2, 0.8)
+    touch("touchEnd")
+
+    expect(page).to_have_url(re.compile(r"&from=\d+&to=\d+$"))
+    expect(page.locator("#when")).to_have_text(re.compile(rf"^11\W+20 Nov {YEAR}$"))
+    expect(table(page)).to_have_count(10)
+
+
+@pytest.mark.browser
+def test_what_happened_to_a_counter_is_marked_with_words(open_page: OpenPage) -> None:
+    yesterday = at(TODAY.year, TODAY.month, TODAY.day) - 24 * HOUR
+    reset, replaced = ((yesterday + n * HOUR).astimezone(BERLIN) for n in (12, 18))
+    again = f"the counter, at 104.70{SPACE}kWh, began again at 0; sums go on"
+    page = open_page(f"?of=washer&at={yesterday.astimezone(BERLIN):%Y-%m-%d}")
+
+    expect(page.locator("#marks li")).to_have_text(
+        [
+            re.compile(rf", {reset:%H:%M}.{reset:%H}:05: {re.escape(again)}$"),
+            re.compile(rf", {replaced:%H:%M}: the meter was replaced; sums go on$"),
+        ]
+    )
+    expect(table(page).filter(has_text="began again")).to_have_count(1)
+    expect(table(page).filter(has_text="began again").locator("td").last).to_have_text(again)
+    expect(table(page).filter(has_text="was replaced").locator("th")).to_contain_text(
+        f"{replaced:%H:%M}"
+    )
+
+    page = open_page(f"?at={yesterday.astimezone(BERLIN):%Y-%m-%d}")
+    expect(page.locator("#marks li").first).to_contain_text(f"washer: {again}")
 
 
 @pytest.mark.browser

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -178,6 +179,45 @@ def test_newest_readings_unfold_and_grow(house: House, open_page: OpenPage) -> N
     house.read("8", **THREE_PHASES | {"power": 4321.0})
 
     expect(page.locator("#readings tbody tr").first).to_contain_text("4,321")
+
+
+@pytest.mark.browser
+def test_what_happened_today_stands_below_the_trace(house: House, open_page: OpenPage) -> None:
+    house.read("9", power=300.0, energy_import=0.5)
+    page = open_page("/meter/9")
+    ends = {"from": f"{datetime.now(UTC):%Y-%m-%d}T12:00:00Z", "to": "2999-01-01T00:00:00Z"}
+    mark = {"meter_id": "9", "kind": "reset", **ends, "why": None, "before": 812.5}
+    summary = {"imported": 4.2, "exported": None, "cost": None, "currency": None, "marks": [mark]}
+    page.route("**/meters/9/summary?*", lambda route: route.fulfill(json=summary))
+    page.reload()
+
+    expect(page.locator("#today")).to_contain_text("4.20\N{NARROW NO-BREAK SPACE}kWh")
+    expect(page.locator("#marks li")).to_contain_text(
+        "the counter, at 812.50\N{NARROW NO-BREAK SPACE}kWh, began again at 0; sums go on"
+    )
+    expect(page.locator("#live")).to_have_attribute("aria-describedby", "marks")
+
+
+HELD = """async () => {
+  const { Trace } = await import("/static/trace.js");
+  const { ReadingTable } = await import("/static/tables.js");
+  const [trace, table] = [new Trace(["power"]), new ReadingTable({ open: false }, null)];
+  for (let second = 0; second < 7200; second += 1) {
+    const reading = { ts: new Date(1.8e12 + 1000 * second).toISOString(), power: second };
+    trace.push(reading, 900);
+    table.add(reading);
+  }
+  return [trace.rows.length, trace.rows.at(-1)[1], table.rows.length, table.rows[0].power];
+}"""
+
+
+@pytest.mark.browser
+def test_what_is_not_on_the_screen_holds_no_more_than_it_would_show(open_page: OpenPage) -> None:
+    trace, newest, folded, top = open_page("/meter/1").evaluate(HELD)
+
+    assert 900 <= trace <= 1.5 * 900 + 2
+    assert folded == 25
+    assert newest == top == 7199
 
 
 @pytest.mark.browser

@@ -165,6 +165,26 @@ def test_the_house_costs_the_same_where_its_meters_are_left_out(
 
 
 @pytest.mark.usefixtures("solar_house")
+def test_the_same_use_of_the_house_has_a_cost_by_another_tariff(
+    database: peewee.Database, tmp_path: Path
+) -> None:
+    tariffs = tmp_path / "tariffs.toml"
+    rates = "[[tariff]]\nname = {!r}\nvalid_from = 2020-01-01\nprice = {}\nfeed_in = {}\n"
+    tariffs.write_text(rates.format("own", 0.5, 0.1) + rates.format("double", 1.0, 0.2))
+    url = f"sqlite:///{database.database}"
+    client = make_client(url, timezone="UTC", tariffs_file=tariffs)
+
+    own, other = (
+        client.get(f"/site/energy?meters=false{more}").json["periods"][-1]["cost"]
+        for more in ("", "&tariff=double")
+    )
+    parts(client).history.close()
+
+    assert own < 0
+    assert other == pytest.approx(2 * own, abs=0.002)
+
+
+@pytest.mark.usefixtures("solar_house")
 def test_the_energy_of_the_house_comes_as_csv_with_columns_for_each_meter(
     client: FlaskClient, now: datetime
 ) -> None:

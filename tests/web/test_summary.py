@@ -59,6 +59,9 @@ def test_a_summary_names_void_readings_and_replaced_meters(
     marks = client.get(f"/meters/pump/summary?{PERIOD}").json["marks"]
     later = client.get("/meters/pump/summary?from=2026-03-01T16:30:00Z").json["marks"]
 
+    house = client.get(f"/site/summary?{PERIOD}").json["marks"]
+
+    assert house == marks
     assert [(mark["kind"], mark["from"], mark["why"]) for mark in marks] == [
         ("void", "2026-03-01T14:00:00.000Z", "test of a heater"),
         ("replaced", "2026-03-01T16:00:00.000Z", None),

@@ -115,9 +115,9 @@ export function remove(chart) {
 
 /**
  * A chart with axes and a line for each of `quantities`, which belong to the family of `head`.
- * `legend` shows their values at the cursor, otherwise the newest.
+ * `legend` shows their values at the cursor, otherwise the newest. `below` and `above` draw more.
  */
-export function lineChart(box, legend, head, quantities) {
+export function lineChart(box, legend, head, quantities, { below, above }) {
   let range = [0, 1];
   const readout = legendOf(legend, head, quantities);
   const chart = place(box, {
@@ -142,7 +142,8 @@ export function lineChart(box, legend, head, quantities) {
     ],
     series: [{}, ...quantities.map((name) => (phaseOf(name) ? phaseLine(phaseOf(name)) : total(2)))],
     hooks: {
-      drawAxes: [zeroLine],
+      drawAxes: [below, zeroLine],
+      draw: [above],
       setCursor: [readout],
       setData: [readout],
     },

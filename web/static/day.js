@@ -29,7 +29,8 @@ function showTable(times, powers) {
 
 /** Draw the power that the house shows as its own, where the last drawing is old. */
 export async function showDay() {
-  const [now, site] = [now_s(), siteNow()];
+  const [now, site, section] = [now_s(), siteNow(), document.getElementById("day")];
+  if (!site?.measured_by && !chart) section.hidden = true; // it was there, so that nothing moves down
   if (!site?.measured_by || now - drawn_s < EVERY_S) return;
   drawn_s = now;
   const iso = (at_s) => new Date(at_s * 1000).toISOString();
@@ -37,7 +38,7 @@ export async function showDay() {
   const columns = await getJson(`/site/series?${query}`);
   const powers = columns[site.measured_by === "grid" ? "grid" : "consumption"];
   const known = powers.filter((power) => power !== null);
-  document.getElementById("day").hidden = !known.length;
+  section.hidden = !known.length;
   if (!known.length) return;
   const box = document.getElementById("day-chart");
   chart ??= new HoursChart(box, document.getElementById("day-legend"));

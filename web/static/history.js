@@ -6,18 +6,19 @@ import { HistoryChart } from "./history_chart.js";
 import { fetchMeters } from "./history_data.js";
 import { fetchFigures, fetchHouseLoad, showExtremes, showFigures } from "./history_figures.js";
 import { HeatMap, hasHeat } from "./history_heat.js";
-import { holesWith, showLegend, showMarks, showNothing, summaryOf } from "./history_legend.js";
+import { showLegend, showNothing, summaryOf } from "./history_legend.js";
 import { PHASES, POWER, fetchData, isBars } from "./history_lines.js";
 import {
   listenToKeys, listenToPickers, showMore, showSubjects, shownOf, subjectsOf,
 } from "./history_pickers.js";
 import {
-  HOUSE, moved, periodOf, ranged, read, spanOf, spanned, unzoomed, write, zoomedIn, zoomedOut,
+  HOUSE, moved, periodOf, ranged, read, spanOf, spanned, stretched, unzoomed, write, zoomedIn, zoomedOut,
 } from "./history_state.js";
 import { csvOf, download, showTable } from "./history_table.js";
 import { periodText } from "./history_time.js";
 import { t } from "./language.js";
 import { connect, notice, now_s } from "./live.js";
+import { holesWith, marksOf, showMarks } from "./marks.js";
 
 const AGAIN_MS = 60_000;
 const box = (id) => document.getElementById(id);
@@ -29,6 +30,7 @@ let requests = 0;
 
 const chart = new HistoryChart(box("chart"), {
   onZoom: (from, to) => go(ranged(state, from, to, now_s())),
+  onStretch: (from, to) => go(stretched(state, from, to, now_s(), data.kind === "bars")),
   onReset: () => go(unzoomed(state)),
   onPick: ({ from, to }) => go(ranged(state, from, to, now_s())),
   onCursor: (row) => { if (data && !data.isEmpty) showLegend(box("legend"), data, row); },
@@ -97,7 +99,7 @@ function showData(chosen, now) {
     goTo: (at) => go(spanned(state, state.span, now, at)),
   });
   showLegend(box("legend"), data, null);
-  showMarks(box("marks"), data);
+  showMarks(box("marks"), [], null, data.late);
   box("before").closest("label").hidden = !data.canCompare;
   box("chart").setAttribute("aria-label", summaryOf(data, chosen, box("when").textContent));
   box("figures").hidden = data.isEmpty;
@@ -113,16 +115,23 @@ async function showRest(request, chosen, show, now) {
   if (request !== requests) return;
   if (answer) {
     showFigures(box("figures"), chosen, answer, now);
-    data.marks = answer.figures.flatMap((each) => each?.marks ?? []).map((mark) => (
-      { ...mark, from: Date.parse(mark.from) / 1000, to: Date.parse(mark.to) / 1000 }));
-    if (data.ticks && data.marks.length) {
-      data.holes = holesWith(data.marks, data.holes);
-      chart.show(data);
-    }
-    showMarks(box("marks"), data);
+    addMarks(chosen, answer.figures.flatMap(marksOf));
   } else if (!data.isEmpty) showExtremes(box("figures"), data);
   await Promise.all([showHeat(chosen, now), showHouseLoad(request, chosen, answer, now)]);
   box("past").dataset.ready = write(state);
+}
+
+/** Add what explains the figures to the chart, to the list below it, and to the table. */
+function addMarks(chosen, found) {
+  const isSame = (one) => (other) =>
+    one.kind === other.kind && one.from === other.from && one.meter_id === other.meter_id;
+  data.marks = found.filter((mark, place) => found.findIndex(isSame(mark)) === place);
+  data.nameOf = (id) => (chosen.length > 1 || chosen[0].id !== id ? meters.get(id)?.name ?? id : "");
+  if (!data.marks.length) return;
+  if (chosen.length === 1) data.holes = holesWith(data.marks.filter(({ meter_id: id }) => id === chosen[0].id), data.holes);
+  if (data.ticks) chart.show(data);
+  showMarks(box("marks"), data.marks, data.nameOf, data.late);
+  if (box("table-panel").open) showTable(box("table"), data);
 }
 
 /** Add the peak and the base load of the house, which take longer than all else. */

@@ -1,6 +1,6 @@
 // Energy and cost of a period as bars: a data set for the chart, the table and the file.
 
-import { axisTexts, format, money, number } from "./catalogue.js";
+import { axisTexts, format, money, moneyParts, number } from "./catalogue.js";
 import { fetchEnergy } from "./history_data.js";
 import { HOUSE, beforeOf, periodOf, unitOf } from "./history_state.js";
 import { DAY_S, HOUR_S, periodText, slotTicks } from "./history_time.js";
@@ -97,11 +97,12 @@ function written(show, currency) {
       least: 0.05,
     };
   }
+  const sign = currency && moneyParts(0, currency).find(({ type }) => type === "currency").value;
   const digits = (step) => Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   return {
     format: (value) => (isKnown(value) ? money(value, currency) : "–"),
     axis: (splits, step) => splits.map((value, place) => number(value, digits(step))
-      + (place === splits.length - 1 ? `\u202f${currency}` : "")),
+      + (place === splits.length - 1 ? `\u202f${sign}` : "")),
     least: 0.05,
   };
 }

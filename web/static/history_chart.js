@@ -2,7 +2,7 @@
 // and the select that zooms.
 
 import { AXIS, colour, place, remove, zeroLine } from "./chart.js";
-import { selectByTouch } from "./chart_zoom.js";
+import { listenToPinch, selectByTouch } from "./chart_zoom.js";
 import { element } from "./catalogue.js";
 import {
   drawBand, drawBars, drawDots, drawGhostLine, drawHoles, drawMarks,
@@ -41,18 +41,23 @@ function stacked(columns) {
 }
 
 export class HistoryChart {
-  /** `onZoom(from, to)`: a person dragged over it; `onPick(slot)`: chose a bar; `onReset`, `onCursor(row)`. */
+  /**
+   * `onZoom(from, to)`: a person dragged over it; `onStretch(from, to)`: two fingers stretched it;
+   * `onPick(slot)`: chose a bar; `onReset`, `onCursor(row)`.
+   */
   constructor(box, listeners) {
     this.box = box;
     this.listeners = listeners;
     this.built = "";
     this.row = null;
+    this.view = null; // the range while fingers stretch it, until its data are there
     this.shade = element("div", { class: "slot-cursor", hidden: "" });
   }
 
   /** Draw a data set. */
   show(data) {
     this.data = data;
+    this.view = null;
     this.range = extent(data);
     const built = `${data.kind} ${data.columns.map(({ key, paint, dash }) => [key, paint, dash])}`;
     const isBars = data.kind === "bars";
@@ -86,14 +91,14 @@ export class HistoryChart {
         bind: { dblclick: () => () => isBars || this.listeners.onReset() },
       },
       scales: {
-        x: { time: true, range: () => [this.data.from, this.data.to] },
+        x: { time: true, range: () => this.shown },
         y: { range: () => this.range },
       },
       axes: [
         { ...AXIS, grid: { show: false }, gap: 6, size: 28,
           splits: (chart) => this.ticks(chart).map(({ at }) => at),
           values: (chart) => this.ticks(chart).map(({ text }) => text) },
-        { ...AXIS, size: 66, gap: 8, space: 36,
+        { ...AXIS, size: 66, gap: 8, space: 44,
           values: (_chart, splits, _axis, _space, step) => this.data.axis(splits, step) },
       ],
       series: [{}, ...series],
@@ -106,8 +111,15 @@ export class HistoryChart {
     };
   }
 
+  /** The range of time that is drawn. */
+  get shown() {
+    return this.view ?? [this.data.from, this.data.to];
+  }
+
   ticks(chart) {
-    return this.data.ticks(chart.over.clientWidth || chart.width - 90);
+    const [from, to] = this.shown;
+    const found = this.data.ticks(chart.over.clientWidth || chart.width - 90, from, to);
+    return this.view ? found.filter(({ at }) => at >= from && at <= to) : found;
   }
 
   drawBelow(chart) {
@@ -124,7 +136,7 @@ export class HistoryChart {
   drawAbove(chart) {
     const { kind, ts, columns, marks } = this.data;
     if (kind === "lines") for (const each of columns) drawDots(chart, ts, each);
-    drawMarks(chart, marks.filter(({ kind: each }) => each !== "void"));
+    drawMarks(chart, marks);
   }
 
   point(chart) {
@@ -150,10 +162,22 @@ export class HistoryChart {
     else this.listeners.onZoom(from, to);
   }
 
+  /** Draw a range of what is there already; null: the whole of it. */
+  stretch(view) {
+    this.view = view;
+    const [min, max] = this.shown;
+    this.chart.setScale("x", { min, max });
+  }
+
   /** A click on a bar opens its period; a finger has to touch a bar again that it has chosen. */
   listen() {
     const { over } = this.chart;
     selectByTouch(this.chart);
+    listenToPinch(over, () => this.shown, {
+      move: (range) => this.stretch(range),
+      end: () => { if (this.view) this.listeners.onStretch(...this.view); },
+      cancel: () => this.stretch(null),
+    });
     over.append(this.shade);
     let touched = null;
     let pressed = 0;

@@ -40,6 +40,7 @@ export async function fetchEnergy(id, unit, { from, to }, costs = false) {
 export async function fetchSummary(id, { from, to }, now) {
   if (from >= now) return null;
   const query = new URLSearchParams({ from: iso(from), to: iso(Math.min(to, now)) });
+  if (id === HOUSE) query.set("meters", "false");
   return getJson(`${pathOf(id)}/summary?${query}`);
 }
 

@@ -141,7 +141,7 @@ function* loadCards(subject, figures, period, now) {
   if (isSource(figures)) return;
   const { peak, base_load: base, isPending } = figures;
   if (peak || isPending) yield [t("Peak"), watts(peak?.power ?? null), peak ? peakText(peak) : ""];
-  if (base !== null || isPending) yield [t("Base load"), watts(base), t("drawn practically always")];
+  if (base !== null || isPending) yield [t("Base load"), watts(base), base === null ? "" : t("drawn practically always")];
 }
 
 /** Show the figures as cards, or in a table where there are several subjects. */
@@ -152,10 +152,13 @@ export function showFigures(box, subjects, { period, figures, earlier }, now) {
 }
 
 function show(box, cards) {
-  const list = element("dl", {}, ...cards.map(([title, value, more]) =>
-    element("div", {}, element("dt", {}, title), element("dd", {}, value),
-      element("dd", { class: "more" }, more))));
-  list.style.setProperty("--columns", cards.length > 7 ? Math.ceil(cards.length / 2) : cards.length);
+  const isTwoRows = cards.length > 7;
+  const isUneven = isTwoRows && cards.length % 2 === 1;
+  const widest = isUneven ? cards.findIndex(([title]) => title === t("Peak")) : -1;
+  const list = element("dl", {}, ...cards.map(([title, value, more], place) =>
+    element("div", { class: place === widest ? "wide" : null }, element("dt", {}, title),
+      element("dd", {}, value), element("dd", { class: "more" }, more))));
+  list.style.setProperty("--columns", isTwoRows ? Math.ceil(cards.length / 2) : cards.length);
   box.replaceChildren(...(cards.length ? [list] : []));
 }
 

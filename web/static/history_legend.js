@@ -1,11 +1,13 @@
 // The words around the history's chart: its legend, which reads the values at the cursor, its
-// summary, the marks, and what is said of an empty period.
+// summary, and what is said of an empty period.
 
 import { MISSING, element, format, label } from "./catalogue.js";
 import { moment } from "./history_time.js";
 import { t } from "./language.js";
 
 const isKnown = (value) => typeof value === "number";
+
+const WORDS = { replaced: t("meter replaced"), reset: t("counter reset") };
 
 /** Rows in which another subject's times can lie between two of a line. */
 const NEAR = 6;
@@ -47,7 +49,15 @@ export function showLegend(box, data, row) {
     keys.push(key(`ghost ${kind}`, { label: t("Before") }, row === null ? "" : ghostText(data, row)));
   }
   const missing = hole ? [element("span", {}, hole.text)] : [];
-  return box.replaceChildren(element("span", { class: "at" }, time), ...keys, ...missing);
+  const happened = row === null ? [] : marksAt(data, row).filter(({ kind }) => kind !== "void");
+  const words = happened.map(({ kind }) => element("span", {}, WORDS[kind]));
+  return box.replaceChildren(element("span", { class: "at" }, time), ...keys, ...missing, ...words);
+}
+
+/** The marks within a bar, or between a point and the next. */
+export function marksAt({ slots, ts, marks, to: end }, row) {
+  const [from, to] = slots ? [slots[row].from, slots[row].to] : [ts[row], ts[row + 1] ?? end];
+  return marks.filter((mark) => mark.from < to && (mark.to > from || mark.from >= from));
 }
 
 function isIn(data, row, from, to) {
@@ -72,23 +82,6 @@ export function summaryOf(data, chosen, period) {
     return `${column.label}: ${t("{low} to {high}", { low: data.format(ends[0]), high: data.format(ends[1]) })}`;
   });
   return `${start}. ${parts.join("; ")}`;
-}
-
-/** List what explains the figures: void readings, replaced meters, bars with the energy of a gap. */
-export function showMarks(list, { marks, late = [] }) {
-  const notes = late.map(({ text }) =>
-    t("{when} includes what was counted before it while there were no readings.", { when: text }));
-  list.replaceChildren(
-    ...notes.map((text) => element("li", {}, text)),
-    ...marks.map(({ kind, from, to, why }) => element("li", { class: "warn" }, kind === "void"
-      ? t("Readings from {from} to {to} are void: {why}", { from: moment(from), to: moment(to), why })
-      : t("The meter was replaced: {when}", { when: moment(from) }))));
-}
-
-/** The times without readings, of which some have readings that are void. */
-export function holesWith(marks, holes) {
-  const voids = marks.filter(({ kind }) => kind === "void").map(({ from, to }) => ({ from, to, text: t("void") }));
-  return [...holes.filter(({ from, to }) => !voids.some((each) => each.from <= to && each.to >= from)), ...voids];
 }
 
 /** Say what an empty period is empty of, and lead to where there is something. */

@@ -112,7 +112,7 @@ async function fetchLines(state, show, subjects, meters, now, width) {
     kind: "lines", isEmpty, show, head, canCompare, ts, columns, holes, marks: [], ...period,
     ghost: earlier && !isEmpty && ghostOf(earlier, ghostName, period.from - before.from),
     fromZero: isAdditive(head), least: 40 / 10 ** decimals(head),
-    ticks: (pixels) => ticksOf(period.from, period.to, pixels),
+    ticks: (pixels, from, to) => ticksOf(from, to, pixels),
     axis: (splits, step) => axisTexts(head, splits, step),
     format: (value) => format(head, value),
     textOf: (row) => (isFine ? fineMoment(ts[row]) : moment(ts[row], true)),

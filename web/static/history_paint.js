@@ -7,6 +7,8 @@ const HATCH_PX = 7;
 const RADIUS_PX = 3;
 /** Of a bar that is no measurement of its own time alone. */
 const LATE_ALPHA = 0.5;
+/** Marks that have a line each; more have their tips alone. */
+const MOST_LINES = 12;
 
 /** Draw inside the plot alone, and leave the canvas as it was. */
 function inside(chart, draw) {
@@ -22,10 +24,11 @@ function inside(chart, draw) {
 const x = (chart, at) => chart.valToPos(at, "x", true);
 const y = (chart, value) => chart.valToPos(value, "y", true);
 
-function bar(chart, ctx, left, width, base, value, ratio) {
+/** Draw a bar from `base` on; the last one of a stack has round corners. */
+function bar(chart, ctx, left, width, base, value, ratio, isLast = true) {
   const [a, b] = [y(chart, base), y(chart, base + value)];
   if (!(Math.abs(a - b) > 0)) return;
-  const radius = Math.min(RADIUS_PX * ratio, width / 2, Math.abs(a - b));
+  const radius = isLast ? Math.min(RADIUS_PX * ratio, width / 4, Math.abs(a - b)) : 0;
   const corners = value > 0 ? [radius, radius, 0, 0] : [0, 0, radius, radius];
   ctx.beginPath();
   ctx.roundRect(left, Math.min(a, b), width, Math.max(Math.abs(a - b), ratio), corners);
@@ -44,12 +47,15 @@ export function drawBars(chart, { slots, columns, ghost, late }) {
     const inset = ghost ? Math.min(room * 0.24, 18 * ratio) : gap * 1.4;
     const width = Math.max((room - 2 * inset) / groups.length, ratio);
     const bases = new Map();
-    for (const { group, values, paint, alpha } of columns) {
+    const stackOf = ({ group, values }) => (values[row] ? `${group}${values[row] < 0}` : "");
+    const stacks = columns.map(stackOf);
+    for (const [place, { group, values, paint, alpha }] of columns.entries()) {
       const value = values[row] ?? 0;
-      const key = `${group}${value < 0}`;
+      const key = stacks[place];
       ctx.fillStyle = faint(colour(paint), late.includes(slot) ? LATE_ALPHA : alpha ?? 1);
       const at = left + inset + groups.indexOf(group) * width;
-      bar(chart, ctx, at, width - (groups.length > 1 ? ratio : 0), bases.get(key) ?? 0, value, ratio);
+      bar(chart, ctx, at, width - (groups.length > 1 ? ratio : 0), bases.get(key) ?? 0, value, ratio,
+        stacks.lastIndexOf(key) === place);
       bases.set(key, (bases.get(key) ?? 0) + value);
     }
   }));
@@ -149,17 +155,19 @@ function hatch(ctx, left, right, box, ratio) {
   ctx.restore();
 }
 
-/** A line for each mark, such as a meter that was replaced. */
+/** A quiet line for each moment at which something happened, such as a meter that was replaced. */
 export function drawMarks(chart, marks) {
   inside(chart, (ctx, box, ratio) => {
-    ctx.strokeStyle = colour("warn");
-    ctx.fillStyle = colour("warn");
-    ctx.lineWidth = 1.5 * ratio;
-    for (const mark of marks) {
-      const at = Math.round(x(chart, mark.from)) + 0.5;
+    ctx.strokeStyle = faint(colour("quiet"), 0.8);
+    ctx.fillStyle = colour("quiet");
+    ctx.lineWidth = ratio;
+    ctx.setLineDash([2 * ratio, 3 * ratio]);
+    for (const { kind, from, to } of marks) {
+      if (kind === "void") continue; // hatched
+      const at = Math.round(x(chart, (from + to) / 2)) + 0.5;
       ctx.beginPath();
       ctx.moveTo(at, box.top);
-      ctx.lineTo(at, box.top + box.height);
+      if (marks.length <= MOST_LINES) ctx.lineTo(at, box.top + box.height);
       ctx.stroke();
       ctx.beginPath();
       ctx.moveTo(at - 5 * ratio, box.top);

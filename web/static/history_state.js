@@ -7,6 +7,7 @@ export const HOUSE = "*";
 /** Subjects that can be told apart in one chart. */
 export const MOST_SUBJECTS = 6;
 const LEAST_S = 60;
+const QUARTER_S = 900;
 const MOST_S = 10 * 365 * DAY_S;
 const SPAN_NAMES = Object.keys(SPANS);
 const ID = /^([\w-]{1,32}|\*)$/;
@@ -123,6 +124,29 @@ export function ranged(state, begin, end, now) {
   if (span) return spanned(state, span, now, from);
   if (!(to - from >= LEAST_S)) return state;
   return { ...state, from, to: Math.min(to, from + MOST_S) };
+}
+
+/** The state of a period that was stretched; not in the future, and with `isWhole` of whole bars. */
+export function stretched(state, from, to, now, isWhole) {
+  const length = Math.min(Math.max(to - from, LEAST_S), MOST_S);
+  const end = Math.min(to, Math.max(now, periodOf(state, now).to));
+  const span = { from: end - length, to: end };
+  if (isWhole) {
+    const unit = unitOf({ ...state, ...span }, now);
+    span.from = nearest(unit, span.from);
+    span.to = Math.max(nearest(unit, end), edge(unit, span.from, 1));
+  }
+  return ranged(state, span.from, span.to, now);
+}
+
+/** The start of the period that holds a time, or one that is `more` after it. */
+const edge = (unit, at, more = 0) => (unit === "quarter_hour"
+  ? (Math.floor(at / QUARTER_S) + more) * QUARTER_S : startOf(unit, at, more));
+
+/** The start of a period that is nearest to a time. */
+function nearest(unit, at) {
+  const [before, after] = [edge(unit, at), edge(unit, at, 1)];
+  return at - before < after - at ? before : after;
 }
 
 /** The state with finer data: the next shorter span around a time, or half of a free range. */

@@ -1,7 +1,9 @@
 // A data set as a table, for people, and as a file, for their spreadsheets.
 
 import { element } from "./catalogue.js";
+import { marksAt } from "./history_legend.js";
 import { t } from "./language.js";
+import { markText } from "./marks.js";
 
 const MOST_ROWS = 1000;
 const FILE_NAMES = { up: "imported", own: "self_consumed", down: "exported" };
@@ -18,6 +20,9 @@ function headsOf(data) {
 /** What was counted: a bar below zero has it with a minus. */
 const counted = (value, sign) => (typeof value === "number" && sign < 0 ? -value : value);
 
+/** What happened in each row: a last column, where anything did. */
+const notesOf = (data, row) => marksAt(data, row).map((mark) => markText(mark, data.nameOf)).join("; ");
+
 function valuesOf(data, row) {
   const before = data.kind === "bars" && data.ghost ? [data.ghost[0].values[row]] : [];
   return [
@@ -31,10 +36,12 @@ function valuesOf(data, row) {
 export function showTable(table, data) {
   const rows = timesOf(data).slice(0, MOST_ROWS).map((time, row) => element("tr", {},
     element("th", { scope: "row" }, time.text ?? data.textOf(row)),
-    ...valuesOf(data, row).map((value) => element("td", {}, data.format(value)))));
+    ...valuesOf(data, row).map((value) => element("td", {}, data.format(value))),
+    ...(data.marks.length ? [element("td", { class: "note" }, notesOf(data, row))] : [])));
+  const heads = [...headsOf(data), ...(data.marks.length ? [t("Note")] : [])];
   table.replaceChildren(
     element("thead", {}, element("tr", {}, element("th", { scope: "col" }, t("Time")),
-      ...headsOf(data).map((text) => element("th", { scope: "col" }, text)))),
+      ...heads.map((text) => element("th", { scope: "col" }, text)))),
     element("tbody", {}, ...rows));
 }
 

@@ -92,7 +92,9 @@ export function periodText(span, from, to) {
   const last = isMidnight(to) && isMidnight(from) ? to - 1 : to;
   const isWhole = last < to;
   if (isWhole && startOf("day", from) === startOf("day", last)) return text(from, DATE);
-  const options = isWhole ? { day: "numeric", month: "short", year: "numeric" } : { ...DATE, ...CLOCK };
+  const isThisYear = [from, to].every((at) => local(at).year === local(Date.now() / 1000).year);
+  const options = isWhole ? { day: "numeric", month: "short", year: "numeric" }
+    : { ...DATE, ...CLOCK, year: isThisYear ? undefined : DATE.year };
   return formatOf(options).formatRange(new Date(from * 1000), new Date(last * 1000));
 }
 

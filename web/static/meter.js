@@ -5,10 +5,13 @@ import {
   showValues,
 } from "./catalogue.js";
 import { lineChart } from "./chart.js";
+import { drawDots, drawHoles, drawMarks } from "./history_paint.js";
 import { t } from "./language.js";
 import { connect, getJson, link, notice, now_s } from "./live.js";
+import { holesWith, marksOf, showMarks } from "./marks.js";
 import { Meter, STATES, about, showDirection, showState } from "./meter_state.js";
 import { PhaseBar, imbalance, showPhases } from "./phases.js";
+import { dayOf, epoch, iso } from "./site_time.js";
 import { QuantityTable, ReadingTable } from "./tables.js";
 
 /** What stands large: the first of these that the meter sends. */
@@ -31,6 +34,7 @@ const quantities = new QuantityTable(find("everything"));
 const bar = new PhaseBar(find("shares"), find("most"));
 const trace = { drawn: "", chart: null };
 let fetched_s = -Infinity;
+let marks = [];
 
 /** Show the quantities below the large one: those that the phase panels do not show. */
 function showFacts(main) {
@@ -44,13 +48,13 @@ function showFacts(main) {
   list.replaceChildren(...descriptions(shown));
 }
 
-/** Fetch and show today's energy and cost, where the last answer is old. */
+/** Fetch and show today's energy, cost and what explains them, where the last answer is old. */
 async function showToday(now) {
   if (now - fetched_s < ENERGY_EVERY_S || meter.last_s === null) return;
   fetched_s = now;
-  const from = new Date(now * 1000).toISOString();
-  const answer = await getJson(`/meters/${id}/energy?${new URLSearchParams({ period: "day", from })}`);
-  const { imported = null, exported = null, cost = null } = answer?.running.now ?? {};
+  const from = iso(epoch(dayOf(now)));
+  const answer = await getJson(`/meters/${id}/summary?${new URLSearchParams({ from })}`);
+  const { imported = null, exported = null, cost = null } = answer ?? {};
   const facts = [
     imported !== null && [t("Imported today"), format(ENERGY, imported)],
     exported !== null && (exported > 0 || meter.has("energy_export"))
@@ -60,6 +64,8 @@ async function showToday(now) {
   find("today").hidden = !facts.length;
   find("today").replaceChildren(...facts.map(([term, text]) =>
     element("div", {}, element("dt", {}, term), element("dd", {}, text))));
+  marks = marksOf(answer);
+  showMarks(find("marks"), marks, () => "");
 }
 
 function showTrace(now) {
@@ -69,7 +75,13 @@ function showTrace(now) {
   if (present.join() !== trace.drawn) {
     trace.drawn = present.join();
     trace.chart?.destroy();
-    trace.chart = lineChart(box, find("live-legend"), "power", present);
+    trace.chart = lineChart(box, find("live-legend"), "power", present, {
+      below: (chart) => drawHoles(chart, holesWith(marks, [])),
+      above(chart) {
+        drawDots(chart, chart.data[0], { values: chart.data[1], paint: "import" });
+        drawMarks(chart, marks);
+      },
+    });
   }
   const minutes = meter.minutes(now);
   const from = now - 60 * minutes;

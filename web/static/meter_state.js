@@ -62,7 +62,7 @@ export class Meter {
       this.values.set(name, { value, ts });
       this.resolutions.set(unit(name), Math.max(this.digits(name), digitsOf(value)));
     }
-    this.trace.push(reading);
+    this.trace.push(reading, this.window_s);
     return true;
   }
 

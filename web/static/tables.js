@@ -40,6 +40,7 @@ export class ReadingTable {
   add(reading) {
     if (this.rows.length && at_s(reading) <= at_s(this.rows[0])) return;
     this.rows.unshift(reading);
+    this.rows.length = Math.min(this.rows.length, ReadingTable.LENGTH); // it may stay folded for days
     this.changed = true;
   }
 
