@@ -18,6 +18,7 @@ from contract.replay import ReplayAnswer, Replayed, ReplayRequest, decode, runs
 from gateway_bridge.publishing.journal import Journal
 from gateway_bridge.publishing.journal_file import Kept
 from gateway_bridge.publishing.numbering import Numbering
+from service.amounts import amount
 from service.mqtt import MqttClient, is_done
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class Replay:
         if not ends and len(self._sent_so_far) < MOST_RECORDERS:
             self._sent_so_far[recorder] = sent
         elif sent:
-            logger.info("recorder %s: %d readings replayed", recorder, sent)
+            logger.info("recorder %s: %s replayed", recorder, amount(sent, "reading"))
 
     async def _look_up(
         self, meter: str, after: int, most: int

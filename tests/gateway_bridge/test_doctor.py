@@ -209,6 +209,26 @@ def test_another_model_than_in_the_settings_is_reported(tmp_path: Path) -> None:
     assert result.code == 1
 
 
+@pytest.mark.parametrize("model", ["sdm120", "sdm230"])
+def test_a_meter_of_three_phases_in_place_of_one_of_one_phase_is_reported(
+    model: str, tcp: Site, doctor: Callable[..., Result]
+) -> None:
+    result = doctor(tcp, "--units", "1", "--model", model)
+
+    assert "V on L2, but an SDM" in result.text
+    assert "has one phase only → set its model in meters.toml" in result.text
+    assert result.code == 1
+
+
+def test_a_meter_of_one_phase_is_sound(doctor: Callable[..., Result]) -> None:
+    one_phase = {1: MODELS["sdm120"], 2: MODELS["sdm230"]}
+    with Site(units=(1, 2), models=one_phase, timing=FAST_LINE, clock=lambda: EVENING_S) as site:
+        for unit, model in one_phase.items():
+            result = doctor(site, "--units", str(unit), "--model", model.name)
+            assert f"unit {unit} responds: {model.title}" in result.text
+            assert result.code == 0
+
+
 @pytest.mark.parametrize(
     ("address", "text"),
     [
