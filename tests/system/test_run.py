@@ -120,6 +120,13 @@ def test_wrong_unit_ids_are_reported_before_anything_starts(
         choice(monkeypatch, tmp_path, METER_IDS="1,x")
 
 
+def test_a_wrong_time_zone_is_reported_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r"^TIMEZONE: should be the name of a time zone"):
+        choice(monkeypatch, tmp_path, TIMEZONE="Atlantis")
+
+
 def test_all_wrong_settings_of_all_parts_are_reported_at_once(
     tmp_path: Path, ports: dict[str, int]
 ) -> None:
