@@ -30,7 +30,12 @@ CALM_S = 1.0
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run all parts until Ctrl-C."""
     argparse.ArgumentParser(
-        prog="meterflow run", description="Start all parts of Meterflow on this machine."
+        prog="meterflow run",
+        description="Start all parts of Meterflow on this machine: the broker, the bridge, the "
+        "recorder and the web service. Without MODBUS_HOST and meters.toml it shows a demo, "
+        f"which is stored in {demo.DIRECTORY}/.",
+        epilog="The settings are in the environment or in .env; .env.example lists those of all "
+        "parts, and docs/settings.md says what they mean.",
     ).parse_args(arguments)
     leave("meterflow", lambda: run(read_choice(), sys.stdout))
 

@@ -57,6 +57,14 @@ def parser_for(name: str, purpose: str, settings_class: type[Settings]) -> argpa
     return parser
 
 
+def add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, purpose: str
+) -> argparse.ArgumentParser:
+    """Return the parser of a command below a program, whose own --help begins with its purpose."""
+    description = f"{purpose[0].upper()}{purpose[1:]}."
+    return commands.add_parser(name, help=purpose, description=description)
+
+
 def settings_help(settings_class: type[Settings]) -> str:
     """Return the table of settings that --help shows."""
     lines = ["settings, from the environment or .env (name, default, meaning):"]
