@@ -27,6 +27,11 @@ _CABLE = (
     " connected at one end)"
 )
 
+_SERIALS = (
+    "compare the numbers on the front of the meters with those of `meterflow scan`: two unit ids"
+    " may be swapped"
+)
+
 
 async def check_meter(gateway: Gateway, line: Line, meter: Meter) -> list[Finding]:
     """Check one meter of a line on which a meter responds."""
@@ -47,6 +52,8 @@ async def check_meter(gateway: Gateway, line: Line, meter: Meter) -> list[Findin
             findings.append(Finding(step, "fault", text, "check the model in the settings"))
         return findings
     # Values that make no sense say nothing about the wiring.
+    if other := meter.other_serial(done.identity.serial):
+        findings.append(Finding(step, "fault", other, _SERIALS))
     about_values = list(_check_values(step, done)) or list(_check_wiring(step, meter, done))
     if not any(finding.level == "fault" for finding in about_values):
         findings.append(Finding(step, "ok", _summary(meter, done)))
