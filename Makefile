@@ -17,15 +17,14 @@ PIP_INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet \
 .PHONY: help run test test-slow chaos chaos-long power-cuts check fix bench docs screenshots \
 	lock fresh clean set-up
 
-# For tools/fresh-machine: the part of `make run` before it runs.
-set-up: $(RUNTIME)
-
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
 		|| sed -nE 's/^([a-z-]+):.*## (.*)/make \1	\2/p' $(MAKEFILE_LIST)
 
 run: $(RUNTIME) ## start all parts; open http://localhost:8000 (Ctrl-C stops)
 	@$(BIN)/python -m meterflow run
+
+set-up: $(RUNTIME) ## install or update what Meterflow needs, into .venv
 
 test: $(DEVELOPMENT) ## run the tests, e.g. make test ARGS='-k recorder'
 	@tools/install-test-packages

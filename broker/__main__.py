@@ -17,7 +17,7 @@ from broker.settings import BrokerSettings
 from broker.users import add_user
 from service.errors import BrokerError
 from service.lifecycle import leave
-from service.program import load, parser_for
+from service.program import add_command, load, parser_for
 from service.settings import is_loopback
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Start the broker, or add a user to it."""
     parser = parser_for("broker", PURPOSE, BrokerSettings)
     commands = parser.add_subparsers(dest="command", metavar="{add-user}", title="commands")
-    adding = commands.add_parser("add-user", help="add a user, or change a user's password")
+    adding = add_command(commands, "add-user", "add a user, or change a user's password")
     adding.add_argument("name", help="name of the user; for a device: its meter id")
     adding.add_argument("--file", type=Path, help="users file (default: BROKER_USERS_FILE)")
     options = parser.parse_args(arguments)

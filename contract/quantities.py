@@ -57,7 +57,8 @@ ANGLE = Kind("°", 1, None, -360, 360, additive=False)
 FREQUENCY = Kind("Hz", 2, "frequency", 0, 1000, additive=False)
 DISTORTION = Kind("%", 1, None, 0, 1000, additive=False)
 ENERGY = Kind("kWh", 2, "energy", 0, 1e9, counter=True)
-REACTIVE_ENERGY = Kind("kvarh", 2, "reactive_energy", 0, 1e9, counter=True)
+REACTIVE_ENERGY = Kind("kvarh", 2, None, 0, 1e9, counter=True)
+"""Without its device class: Home Assistant 2025.4 does not know it, and refuses the entity."""
 APPARENT_ENERGY = Kind("kVAh", 2, None, 0, 1e9, counter=True)
 CHARGE = Kind("Ah", 1, None, 0, 1e9, counter=True)
 

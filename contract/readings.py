@@ -196,7 +196,8 @@ def _reading(
     if not rounded:
         given = {name: round(value, 3) for name, value in given.items() if value is not None}
     if not given:
-        raise PayloadError("no_quantity", [("", "holds no quantity of the catalogue")])
+        problem = "holds no quantity of the catalogue, which GET /quantities/ lists"
+        raise PayloadError("no_quantity", [("", problem)])
     if ts is not None and EARLIEST <= ts <= arrived + MOST_AHEAD:
         return Reading(meter_id, ts, given, seq)
     ahead_s = (ts - arrived).total_seconds() if ts is not None and ts > arrived else 0.0

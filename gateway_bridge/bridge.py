@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 FULL = 0.9
 """Share of its time above which a line has no room for a retry or a neighbour's timeout."""
+LISTED = 12
+"""Meter ids that a line of the log names."""
 
 
 def run(settings: BridgeSettings) -> None:
@@ -74,6 +76,11 @@ def log_load(settings: BridgeSettings, gateways: Sequence[Gateway]) -> None:
         )
 
 
+def _listed(ids: Sequence[str]) -> str:
+    more = f",… ({len(ids)} meters)" if len(ids) > LISTED else ""
+    return ",".join(ids[:LISTED]) + more
+
+
 def log_plan(line: Line) -> None:
     """Log before the first request what the line will carry, and whether it can."""
     gateway, meters = line.gateway, line.meters.values()
@@ -83,7 +90,7 @@ def log_plan(line: Line) -> None:
     logger.info(
         "gateway %s: meters %s; %s and %.2f s per round, %.0f %% of the line at %d baud",
         gateway.address,
-        ",".join(line.meters),
+        _listed(list(line.meters)),
         amount(requests, "request"),
         round_s,
         100 * share,

@@ -5,6 +5,7 @@ Each query is a few seeks of the key (meter, ts), however long the history is. C
 """
 
 import heapq
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,7 +58,7 @@ class Page:
 
 
 def meters(database: peewee.Database, names: Collection[str] | None = None) -> list[MeterEntry]:
-    """Return the meters of these ids, or all, in the order of ids (1, 2, 10 as a person would)."""
+    """Return the meters of these ids, or all, in the order of a person: 2, 10, flat9, flat10."""
     entries = [
         MeterEntry(
             meter.name,
@@ -79,9 +80,11 @@ def names(database: peewee.Database) -> tuple[set[str], set[str]]:
     return {name for name, _ in rows}, {bridge for _, bridge in rows if bridge}
 
 
-def natural_order(meter_id: str) -> tuple[int, int, str]:
-    """Return a sort key that puts numbers first and by their value."""
-    return (0, int(meter_id), "") if meter_id.isdecimal() else (1, 0, meter_id)
+def natural_order(meter_id: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a sort key that puts numbers first and by their value, also within an id."""
+    parts = filter(None, re.split("([0-9]+)", meter_id))
+    key = ((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts)
+    return (*key, (-1, 0, meter_id))  # flat before flat9, and 7 is not 07
 
 
 def is_known(database: peewee.Database, meter_id: str) -> bool:

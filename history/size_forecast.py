@@ -9,13 +9,14 @@ import peewee
 from contract.times import from_epoch_ms
 from history.dialect import dialect_of, fetch, fetch_one
 from history.retention import Keep
-from history.rollups.levels import DAY, HOUR, RAW, ROLLUPS, width_s
+from history.rollups.levels import DAY, FIVE_MINUTES, HOUR, RAW, ROLLUPS, width_s
 
 VALUE_BYTES = 4.7
 ROLLUP_BYTES = 40
 """Measured on SQLite; the real size of the database scales both."""
 YEAR_DAYS = 365
 _WINDOW_S = 7 * 86_400
+_NEW_S = 6 * 3600
 _LEAST_CALIBRATION = 5e6
 
 
@@ -29,6 +30,11 @@ class LevelSize:
     rows: int
     size: float
     daily: float
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the figures are known: values are counted by roll-ups, minutes after them."""
+        return self.first is None or self.rows > 0
 
     @property
     def in_a_year(self) -> float:
@@ -51,7 +57,7 @@ def level_sizes(database: peewee.Database, keep: Keep) -> list[LevelSize]:
     rows = [_values(database, first_ms[0], end), *(_rows(database, level) for level in ROLLUPS)]
     daily = [
         _values(database, begin * 1000, end) / days,
-        *(_rows(database, level, begin) / days for level in ROLLUPS),
+        *(_rows(database, level, begin - begin % width_s(level)) / days for level in ROLLUPS),
     ]
     daily[-1] = daily[-2] / 24  # a day has its row from its first hour on
     each = [VALUE_BYTES, *[ROLLUP_BYTES] * len(ROLLUPS)]
@@ -110,7 +116,8 @@ def _first_rollup(database: peewee.Database, level: int) -> int | None:
 def _values(database: peewee.Database, begin_ms: int | None, end: int) -> int:
     """Return how many values the readings from `begin_ms` to `end` have, by their roll-ups."""
     begin = (begin_ms or end * 1000) // 1000
-    level = HOUR if end - begin < 30 * 86_400 else DAY
+    span_s = end - begin
+    level = FIVE_MINUTES if span_s < _NEW_S else HOUR if span_s < 30 * 86_400 else DAY
     return int(_sum(database, "SUM(n)", level, begin - begin % width_s(level)))
 
 

@@ -30,7 +30,12 @@ CALM_S = 1.0
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run all parts until Ctrl-C."""
     argparse.ArgumentParser(
-        prog="meterflow run", description="Start all parts of Meterflow on this machine."
+        prog="meterflow run",
+        description="Start all parts of Meterflow on this machine: the broker, the bridge, the "
+        "recorder and the web service. Without MODBUS_HOST and meters.toml it shows a demo, "
+        f"which is stored in {demo.DIRECTORY}/.",
+        epilog="The settings are in the environment or in .env; .env.example lists those of all "
+        "parts, and docs/settings.md says what they mean.",
     ).parse_args(arguments)
     leave("meterflow", lambda: run(read_choice(), sys.stdout))
 
@@ -46,10 +51,10 @@ def read_choice() -> Choice:
 
 def run(choice: Choice, output: TextIO) -> None:
     """Run all parts until stopped. Raises MeterflowError if a port is in use, or all parts end."""
-    _check_http(choice.http_host, choice.http_port)
-    supervisor = Supervisor(output)
-    supervisor.handle_signals()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(claimed_http(choice.http_host, choice.http_port))
+        supervisor = Supervisor(output)
+        supervisor.handle_signals()
         port = stack.enter_context(claimed_port(SIMULATOR_PORT)) if choice.demo else None
         _start(choice, supervisor, port)
         stopped = supervisor.wait()
@@ -63,8 +68,9 @@ def _start(choice: Choice, supervisor: Supervisor, demo_port: int | None) -> Non
     past = []
     if demo_port is not None:
         supervisor.print(
-            f"no gateway is configured: this is a demo, stored in {demo.DIRECTORY}/; for your own "
-            "meters, set MODBUS_HOST"
+            f"no gateway is configured: this is a demo, stored in {demo.DIRECTORY}/ (its history: "
+            f"DATABASE_URL={demo.ENVIRONMENT['DATABASE_URL']}); for your own meters, set "
+            "MODBUS_HOST"
         )
         past = demo.past()
         demo.write_meters_file(demo_port)
@@ -107,17 +113,21 @@ def _listens(host: str, port: int) -> bool:
     return False
 
 
-def _check_http(host: str, port: int) -> None:
-    try:
-        socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        ).close()
-    except OSError as error:
-        raise MeterflowError(
-            f"HTTP_PORT {port} on {host}: {os.strerror(error.errno or 0)}; "
-            "if Meterflow is already running, stop it, or choose another HTTP_PORT "
-            "(a second Meterflow also needs its own MQTT_PORT and DATABASE_URL)"
-        ) from error
+@contextlib.contextmanager
+def claimed_http(host: str, port: int) -> Iterator[None]:
+    """Hold the UDP port of the same number, so that of two that start at once only one goes on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as claim:
+        try:
+            claim.bind((host, port))
+            socket.create_server((host, port), family=family).close()
+        except OSError as error:
+            raise MeterflowError(
+                f"HTTP_PORT {port} on {host}: {os.strerror(error.errno or 0)}; "
+                "if Meterflow is already running, stop it, or choose another HTTP_PORT "
+                "(a second Meterflow also needs its own MQTT_PORT and DATABASE_URL)"
+            ) from error
+        yield
 
 
 @contextlib.contextmanager

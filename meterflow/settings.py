@@ -19,6 +19,7 @@ from meterflow.parts import Choice
 from service.errors import SettingsError
 from service.lifecycle import leave
 from service.settings import Host, Port, Settings, is_loopback, page_url
+from service.zones import Zone
 
 _PARTS = {
     "gateway_bridge.settings": "BridgeSettings",
@@ -36,6 +37,7 @@ class RunSettings(BrokerSettings):
     meter_ids: UnitIds = Field((1,), description="Unit ids of the meters.")
     http_host: Host = Field("127.0.0.1", description="Address of the pages.")
     http_port: Port = Field(8000, description="Port of the pages.")
+    timezone: Zone | None = Field(None, description="Time zone of days and prices.")
 
     @property
     def choice(self) -> Choice:

@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 
 from service.errors import SettingsError
 from service.lifecycle import INTERRUPTED, leave
-from service.program import run_service
+from service.program import misspelt_settings, run_service
 from service.settings import Settings
 from service.spelling import did_you_mean
 
@@ -37,6 +37,8 @@ def run_program(
     words = sys.argv[1:] if arguments is None else list(arguments)
     if words and not words[0].startswith("-"):
         program = f"meterflow {words[0]}" if words[0] in commands else name
+        for problem in misspelt_settings(settings_class):
+            sys.stderr.write(f"{program}: {problem}\n")
         leave(program, lambda: run_command(commands, words[0], words[1:]))
     run_service(name, f"{purpose}\n\n{commands_help(commands)}", settings_class, run, words)
 

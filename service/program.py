@@ -3,7 +3,7 @@
 import argparse
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from service import __version__
@@ -32,11 +32,17 @@ def load(settings_class: type[S]) -> S:
     """Return the settings, set up the log, and log the settings in one line."""
     settings = settings_class.load()
     set_up_log(settings.log_level)
-    known = {field.upper() for field in settings_class.model_fields}
-    for given, meant in misspelt([*os.environ, *names_in_env_file()], known).items():
-        logger.warning("setting %s: unknown; did you mean %s?", given, meant)
+    for problem in misspelt_settings(settings_class):
+        logger.warning("%s", problem)
     logger.info("version %s starts; settings: %s", __version__, settings.summary())
     return settings
+
+
+def misspelt_settings(settings_class: type[Settings]) -> Iterator[str]:
+    """Yield a sentence for each setting whose name is nearly one of a program's."""
+    known = {field.upper() for field in settings_class.model_fields}
+    for given, meant in misspelt([*os.environ, *names_in_env_file()], known).items():
+        yield f"setting {given}: unknown; did you mean {meant}?"
 
 
 def parser_for(name: str, purpose: str, settings_class: type[Settings]) -> argparse.ArgumentParser:
@@ -49,6 +55,14 @@ def parser_for(name: str, purpose: str, settings_class: type[Settings]) -> argpa
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
+
+
+def add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, purpose: str
+) -> argparse.ArgumentParser:
+    """Return the parser of a command below a program, whose own --help begins with its purpose."""
+    description = f"{purpose[0].upper()}{purpose[1:]}."
+    return commands.add_parser(name, help=purpose, description=description)
 
 
 def settings_help(settings_class: type[Settings]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as PydanticSettingsError
@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     def load(cls, **overrides: Any) -> Self:
         """Return the settings of this process; raises SettingsError naming each wrong one."""
         try:
+            _check_lines(Path(".env"))
             settings = cls(**{name: v for name, v in overrides.items() if v is not None})
         except ValidationError as error:
             raise SettingsError("\n".join(_problems(error))) from error
@@ -116,8 +117,31 @@ def misspelt(given: Iterable[str], known: Iterable[str]) -> dict[str, str]:
 
 
 def names_in_env_file(path: Path = Path(".env")) -> list[str]:
-    """Return the names that a `.env` file sets; none without such a file."""
-    return list(dotenv_values(path)) if path.is_file() else []
+    """Return the names that a `.env` file sets; none without such a file, or if it is no text."""
+    try:
+        return [line.key for line in _lines(path) if line.key]
+    except (OSError, UnicodeDecodeError):
+        return []  # the settings report it
+
+
+def _lines(path: Path) -> list[Binding]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8-sig") as file:
+        return list(parse_stream(file))
+
+
+def _check_lines(path: Path) -> None:
+    """Raise SettingsError for lines that set nothing; what they hold may be a secret."""
+    wrong = []
+    for line in _lines(path):
+        if line.error:  # the blank lines before it are part of it
+            text = line.original.string
+            blank = text[: len(text) - len(text.lstrip())].count("\n")
+            number = line.original.line + blank
+            wrong.append(f"{path}, line {number}: should be NAME=value, or a # first")
+    if wrong:
+        raise SettingsError("\n".join(wrong))
 
 
 def _problems(error: ValidationError) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from service.errors import SettingsError
+from service.program import add_command
 from service.settings import is_loopback
 from web.settings import WebSettings
 from web.users import ROLES, Account, read_accounts, remove, set_token, set_user
@@ -17,9 +18,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(
         dest="command", metavar="{add-user,add-token,list,remove}", title="commands"
     )
-    user = commands.add_parser("add-user", help="add a user, or change the password or role of one")
+    user = add_command(commands, "add-user", "add a user, or change the password or role of one")
     user.add_argument("name", help="name to log in with")
-    token = commands.add_parser("add-token", help="make a token for a program, or a new one")
+    token = add_command(commands, "add-token", "make a token for a program, or a new one")
     token.add_argument("name", help="name of the program")
     for each in (user, token):
         each.add_argument(
@@ -27,8 +28,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
             choices=ROLES,
             help="a viewer reads, an editor also posts (default: viewer, or the role of before)",
         )
-    commands.add_parser("list", help="list users and tokens")
-    leaving = commands.add_parser("remove", help="remove a user or a token")
+    add_command(commands, "list", "list users and tokens")
+    leaving = add_command(commands, "remove", "remove a user or a token")
     leaving.add_argument("name", help="name of the user or the token")
 
 

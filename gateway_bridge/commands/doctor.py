@@ -65,11 +65,14 @@ class Report:
         self.screen = screen
         self._findings: list[tuple[str | None, Finding]] = []
         self._gateway: str | None = None
+        self._step_width = 10
 
     def begin(self, gateway: Gateway | None) -> None:
         """Begin the findings about a gateway, or (None) about the broker."""
         self._gateway = gateway.address if gateway else None
         if gateway:
+            longest = max(len(f"meter {meter.meter_id}") for meter in gateway.meters)
+            self._step_width = max(10, longest)
             self.screen.say(f"{gateway.name} at {gateway.address}", "bold")
 
     def add(self, findings: Iterable[Finding]) -> None:
@@ -80,7 +83,7 @@ class Report:
 
     def _show(self, finding: Finding) -> None:
         row = PlainTable.grid(padding=(0, 2))
-        for width in (7, 10, None):
+        for width in (7, self._step_width, None):
             row.add_column(width=width, overflow="fold")
         row.add_row(Text(finding.level, _STYLES[finding.level]), finding.step, finding.text)
         if finding.remedy:

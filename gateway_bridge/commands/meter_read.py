@@ -8,7 +8,7 @@ from gateway_bridge.meter.plan import Block
 from gateway_bridge.meter.state import Identity, Layout, PolledMeter
 from gateway_bridge.modbus.errors import MeterFault, MeterTimeout
 from gateway_bridge.modbus.frames import HOLDING, REFUSED
-from gateway_bridge.models import CODE_REGISTERS, METER_CODES
+from gateway_bridge.models import CODE_REGISTERS, METER_CODES, MODELS
 from gateway_bridge.models.inversion import turned
 from gateway_bridge.site.site import Gateway, Meter
 
@@ -80,6 +80,21 @@ async def reported_model(probe: Probe, unit: int) -> tuple[str | None, int | Non
         if name := METER_CODES.get((register, code)):
             return name, code
     return None, code
+
+
+def differs(meter: Meter, reported: str | None) -> str | None:
+    """Return the title of the model that a meter reports, if it is not that of the settings.
+
+    Some models report none, or the code of another one of their maker.
+    """
+    if reported in (None, meter.model.name):
+        return None
+    assert reported
+    known = MODELS.get(reported)
+    same_maker = known is None or known.maker == meter.model.maker
+    if meter.model.code_register is None and same_maker:
+        return None
+    return known.title if known else reported
 
 
 def _next_block(polled: PolledMeter, done: dict[Block, None]) -> Block | None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from contract.quantities import BY_NAME, quantity_set
 from gateway_bridge.commands import arguments
-from gateway_bridge.commands.meter_read import MeterRead, read_meter
+from gateway_bridge.commands.meter_read import MeterRead, differs, read_meter, reported_model
 from gateway_bridge.commands.probe import RUN_DOCTOR, framing_name, open_probe
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.modbus.frames import Framing
@@ -25,7 +25,7 @@ _HEADS = ("all", "L1", "L2", "L3", "N")
 
 
 def main(words: Sequence[str]) -> int:
-    """Read a meter and show its values. Return 1 if a value is not a number."""
+    """Read a meter and show its values. Return 1 if that does not make sense."""
     parser = arguments.line_parser("read", _PURPOSE)
     parser.add_argument(
         "meter",
@@ -48,6 +48,7 @@ async def _read(gateway: Gateway, meter: Meter, screen: Screen) -> int:
     probe = await open_probe(gateway, meter.unit)
     try:
         done = await read_meter(probe, meter, gateway)
+        reported, _ = await reported_model(probe, meter.unit)
     except GatewayError as error:
         raise GatewayError(
             f"meter {meter.meter_id} at {gateway.address}: {error}; {RUN_DOCTOR}"
@@ -55,8 +56,12 @@ async def _read(gateway: Gateway, meter: Meter, screen: Screen) -> int:
     finally:
         probe.close()
     _show(screen, gateway, meter, done, framing_name(gateway, probe.framing))
-    screen.outcome(_to_dict(gateway, meter, done, probe.framing))
-    return 1 if done.missing else 0
+    title = differs(meter, reported)
+    if title:
+        text = f"is an {title}, but was read as an {meter.model.title}"
+        screen.say(f"The meter {text}: set its model in meters.toml, or --model", "bold red")
+    screen.outcome(_to_dict(gateway, meter, done, probe.framing) | {"reported_model": reported})
+    return 1 if done.missing or title else 0
 
 
 def _show(screen: Screen, gateway: Gateway, meter: Meter, done: MeterRead, framing: str) -> None:

@@ -40,7 +40,8 @@ _SILENT = 0
 _PURPOSE = """\
 Find the meters on a line: request each unit id in Modbus TCP and in RTU over TCP.
 Stop the bridge first: many gateways serve one client only. Each unit id without
-a meter takes as long as the gateway itself waits for it."""
+a meter takes as long as the gateway itself waits for it; Ctrl-C shows what has
+been found until then."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -192,8 +193,8 @@ class Scan:
         for unit in units:
             if framing not in self._framings:
                 return
-            self.reached = unit
-            bar.update(task, description=f"{self.gateway.address}: unit {unit}")
+            self.reached, found = unit, len(self.found)
+            bar.update(task, description=f"{self.gateway.address}: unit {unit}, {found} found")
             await self._request(unit, await self._opened(framing))
             bar.advance(task, 1 / len(self._framings))
 

@@ -24,12 +24,16 @@ REPORT_AGAIN_S = 600.0
 DARK = "held back, all values are 0"
 FEWEST_DARK = 3
 """Fewer values than this may well be 0 all at once."""
+FOREIGN = "held back, no meter measures this; check its model in the settings"
+LEAST_MEASURED = 1e-6
+"""A voltage or a frequency is 0 or above this: less is the value of another model's register."""
 LISTED = 4
 """Quantities that an event names; it counts the rest."""
 COUNTER_STEP = 0.1
 """Rise of a counter that is plausible at any time: counters move in steps."""
 FLOAT32_STEP = 2.0**-22
 _BETWEEN_PHASES = frozenset({"voltage_ll", "voltage_l1_l2", "voltage_l2_l3", "voltage_l3_l1"})
+_NEVER_TINY = frozenset(q.name for q in QUANTITIES if q.kind.unit in ("V", "Hz"))
 _NEVER_ZERO_AT_FIRST = frozenset({"energy", "energy_import", "energy_total"})
 """Counters that are 0 only in a new meter, unlike an export counter: held for a minute."""
 
@@ -92,11 +96,15 @@ class Gate:
     def judge(self, values: Mapping[str, float], expected: Iterable[str], now_s: float) -> Verdict:
         """Return what to publish of the finite `values` of the quantities `expected`.
 
-        `now_s` is a monotonic clock. A reading in which all is 0 is held back as a whole.
+        `now_s` is a monotonic clock. A reading in which all is 0, or which is that of another
+        model, is held back as a whole.
         """
         report = _Report()
         if self._is_dark(values, now_s):
             self._note(report, "", DARK, "", now_s)
+            return Verdict({}, len(values), report.sentences())
+        if name := _foreign(values):
+            self._note(report, name, FOREIGN, f"{values[name]:.0e}", now_s)
             return Verdict({}, len(values), report.sentences())
         kept = {}
         for name in expected:
@@ -197,6 +205,17 @@ class Gate:
 
     def _cannot_be_zero(self, name: str) -> bool:
         return BY_NAME[name].kind.unit == "V" or self._accepted.get(name, (0.0, 0.0))[0] > 0
+
+
+def _foreign(values: Mapping[str, float]) -> str | None:
+    """Return the quantity that shows that the registers are those of another model.
+
+    Its integers, or floats with their words exchanged, are next to nothing here: 1e-40 V.
+    """
+    for name in _NEVER_TINY & values.keys():
+        if 0 < abs(values[name]) < LEAST_MEASURED:
+            return name
+    return None
 
 
 @cache

@@ -198,6 +198,8 @@ class PolledMeter:
         state, before = self.state, self.state.serial
         state.identity, state.serial = identity, identity.serial or before
         self.replan()
+        if before is None and (found := self.config.other_serial(state.serial)):
+            return (found,)
         if before in (None, state.serial):
             return ()
         self.gate.forget()

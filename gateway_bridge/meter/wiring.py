@@ -63,7 +63,7 @@ def _voltages(values: Values, *, one_phase: bool) -> Iterator[Suspicion]:
             f"{names} {'has' if len(dead) == 1 else 'have'} no voltage, while another phase has"
             f" {highest:.0f} V",
             f"check the fuse and the wire of {names}; for a meter on one phase, set"
-            " wiring = '1p2w' in meters.toml",
+            " wiring = '1p2w', or the model if it is another one, in meters.toml",
         )
         return
     for name, (one, other) in {"l1_l2": (0, 1), "l2_l3": (1, 2), "l3_l1": (2, 0)}.items():

@@ -64,7 +64,8 @@ class Breaker:
         self.is_well = False
         if self.opened:
             return Step.WAIT
-        return self.open() if self.timeouts >= TIMEOUTS_TO_OPEN else Step.RETRY_SOON
+        never_whole = self.failures >= FAULTS_TO_OFFLINE  # it answers one block, and not the next
+        return self.open() if never_whole or self.timeouts >= TIMEOUTS_TO_OPEN else Step.RETRY_SOON
 
     def faulted(self, *, exception: bool) -> Step:
         """Handle an invalid answer, or an `exception`."""

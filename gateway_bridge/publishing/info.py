@@ -19,7 +19,7 @@ def meter_info(meter: PolledMeter, bridge: str, gateway: str) -> dict[str, Any]:
         "billing": config.billing,
         "manufacturer": config.model.maker,
         "model": config.model.title,
-        "serial": meter.state.serial,
+        "serial": meter.state.serial or config.serial,
         "wiring": meter.wiring,
         "bridge": bridge,
         "gateway": gateway,
@@ -96,7 +96,7 @@ def announced(meter: PolledMeter, scalars: Scalars) -> Announced:
         name=config.name,
         maker=config.model.maker,
         model=config.model.title,
-        serial=meter.state.serial,
+        serial=meter.state.serial or config.serial,
         intervals_s={
             name: config.interval_s if name in live else config.slow_interval_s
             for name in meter.registers

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from contract.meter_settings import LONGEST_NAME, Billing, Role, cycle
+from contract.meter_settings import LONGEST_NAME, Billing, Role, Serial, cycle
 from contract.quantities import BY_NAME
 from contract.validation import Id
 from gateway_bridge.address import BAUDS, MODBUS_PORT, Address, SerialLine, parse_address
@@ -70,6 +70,7 @@ class MeterTable(_Table):
     role: Annotated[str, _one_of(*Role)] | None = None
     parent: Id | None = None
     billing: Annotated[str, _one_of(*Billing)] | None = None
+    serial: Serial | None = None
     model: Annotated[str, _one_of(*MODELS)] = "sdm630"
     wiring: Annotated[str, _one_of(*WIRINGS)] | None = None
     invert: bool = False
@@ -160,9 +161,11 @@ def read_meters_file(path: Path) -> MetersFile:
 
 def _duplicates(meters: MetersFile) -> Iterator[str]:
     """Yield a message for each value that must be unique and is not."""
-    ids = Counter(meter.meter_id for gateway in meters.gateway for meter in gateway.meter)
-    for meter_id in _repeated(ids):
+    tables = [meter for gateway in meters.gateway for meter in gateway.meter]
+    for meter_id in _repeated(Counter(meter.meter_id for meter in tables)):
         yield f"[[gateway.meter]]: id: {meter_id!r} is used twice; give each meter its own"
+    for serial in _repeated(Counter(meter.serial for meter in tables if meter.serial)):
+        yield f"[[gateway.meter]]: serial: {serial!r} is used twice; each meter has its own"
     for name in _repeated(Counter(gateway.name for gateway in meters.gateway if gateway.name)):
         yield f"[[gateway]]: name: {name!r} is used twice; give each gateway its own"
     for address in _repeated(Counter(str(gateway.where) for gateway in meters.gateway)):

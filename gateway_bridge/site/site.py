@@ -23,7 +23,8 @@ SHORT_FORM = ("modbus_host", "modbus_port", "meter_ids")
 class Meter:
     """The configuration of a meter: its ids on MQTT and on the line, and what to read how often.
 
-    `wiring` and `low_word_first` are None if the meter reports them. `max_current_a` is the limit
+    `wiring` and `low_word_first` are None if the meter reports them. `serial` is the number that
+    it should report. `max_current_a` is the limit
     of each phase: a counter that rises faster is rejected, and so is a phase voltage above
     `max_voltage_v`. The supply of an `inverted` meter is connected to its load side: `model` has
     import and export exchanged already; the signs of the values are still to be inverted.
@@ -44,6 +45,16 @@ class Meter:
     role: Role | None = None
     parent: str | None = None
     billing: Billing | None = None
+    serial: str | None = None
+
+    def other_serial(self, reported: str | None) -> str | None:
+        """Return a sentence if a meter reports another serial number than the settings say."""
+        if None in (self.serial, reported) or _plain(self.serial) == _plain(reported):
+            return None
+        return (
+            f"has the serial number {reported}, but the settings say {self.serial}: is it another"
+            " meter, with this unit id?"
+        )
 
     @property
     def live(self) -> frozenset[str]:
@@ -73,6 +84,11 @@ class Gateway:
     def address(self) -> str:
         """Host and port, or the serial device, as text."""
         return str(self.where)
+
+
+def _plain(serial: str | None) -> str:
+    """Return a serial number without what a label may leave out."""
+    return (serial or "").strip().lstrip("0").upper()
 
 
 def site_from(settings: BridgeSettings) -> tuple[Gateway, ...]:
@@ -160,6 +176,7 @@ def _meter(table: MeterTable, gateway: GatewayTable | None, settings: BridgeSett
         role=Role(table.role) if table.role else None,
         parent=table.parent,
         billing=Billing(table.billing) if table.billing else None,
+        serial=table.serial,
     )
 
 

@@ -26,9 +26,9 @@ def main(arguments: Sequence[str]) -> int:
         source = dialect_of(database).file
         if source is None:
             raise StorageError(
-                "backup: copies SQLite files only",
+                "copies SQLite files only",
                 remedy="for PostgreSQL use pg_dump --format=custom --file=meterflow.dump "
-                f"{name_of(database)}",
+                f"{name_of(database)}, and pg_restore to restore it",
             )
         target = options.file or source.with_name(
             f"{source.stem}-{datetime.now(settings.zone):%Y-%m-%d}.db"
@@ -47,7 +47,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "backup",
         "Copy the history to a file, as of one moment.",
         "To restore a copy: stop the recorder, remove energy_meters.db-wal and -shm, replace\n"
-        "energy_meters.db with the copy, start the recorder.",
+        "energy_meters.db with the copy, start the recorder.\n"
+        "For a history in PostgreSQL use pg_dump and pg_restore.",
     )
     parser.add_argument(
         "file",

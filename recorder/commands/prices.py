@@ -21,6 +21,7 @@ from recorder.commands.arguments import add_json, moment, parser_for
 from recorder.settings import RecorderSettings
 from service.amounts import amount, clock
 from service.errors import SettingsError
+from service.program import add_command
 from service.terminal import Screen, table
 from service.zones import zone_of
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = parser_for("prices", "Import, export or list dynamic prices.", _MORE)
     actions = parser.add_subparsers(dest="action", required=True, metavar="import|export|list")
-    importing = actions.add_parser("import", help="store the prices of a file")
+    importing = add_command(actions, "import", "store the prices of a file")
     importing.add_argument("file", type=Path, help="CSV or JSON file to read")
     importing.add_argument("--tariff", required=True, metavar="NAME", help="name of the prices")
     importing.add_argument(
@@ -60,7 +61,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     importing.add_argument(
         "--zone", metavar="ZONE", help="zone of times without one (default: TIMEZONE)"
     )
-    exporting = actions.add_parser("export", help="write prices to a file")
+    exporting = add_command(actions, "export", "write prices to a file")
     exporting.add_argument(
         "file", help="file to write: NAME.csv, NAME.json, or - for CSV to stdout"
     )
@@ -69,7 +70,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         exporting.add_argument(
             option, dest=dest, metavar="TIME", help=f"only prices {text} this day or time"
         )
-    add_json(actions.add_parser("list", help="show which prices there are"))
+    add_json(add_command(actions, "list", "show which prices there are"))
     options = parser.parse_args(arguments)
     if options.action == "export" and not options.file.endswith((".csv", ".json", "-")):
         parser.error(f"{options.file}: should end with .csv or .json, or be -")

@@ -106,7 +106,10 @@ def _statements(
     if since >= until:
         raise SettingsError(f"--from {options.since}: should be before --to {options.until}")
     if until > datetime.now(UTC):
-        raise SettingsError(f"--to {options.until}: should not be in the future")
+        today = f"{datetime.now(settings.zone):%Y-%m-%d}"
+        raise SettingsError(
+            f"--to {options.until}: should not be in the future; until today: --to {today}"
+        )
     tariffs = _tariffs(settings)
     _check_tariff(tariffs, options.tariff, settings)
     span, zone = (since, until), settings.zone

@@ -75,9 +75,13 @@ def _show_levels(screen: Screen, levels: Sequence[LevelSize], zone: ZoneInfo) ->
         kept = amount(level.kept_days, "day") if level.kept_days else "forever"
         rows = f"{level.rows:,}{' values' if level.level == RAW else ''}"
         since = clock(level.first, zone)
-        shown.add_row(_LEVELS[level.level], kept, since, rows, size(level.size), size(level.daily))
+        figures = (rows, size(level.size), size(level.daily)) if level.is_counted else ("-",) * 3
+        shown.add_row(_LEVELS[level.level], kept, since, *figures)
     screen.say()
     screen.show(shown)
+    if not all(level.is_counted for level in levels):
+        screen.say("readings are counted by their 5 minutes: the first figures follow after these")
+        return
     total, whole = in_a_year(levels)
     screen.say()
     screen.say(f"at this rate {size(total)} in a year ({size(whole)} if every reading were kept)")
@@ -87,6 +91,7 @@ def _facts(entries: Sequence[queries.MeterEntry], levels: Sequence[LevelSize]) -
     """Return the tables for --json; what is not known is None."""
     total, whole = in_a_year(levels)
     begin = begins(levels)
+    known = bool(levels) and all(level.is_counted for level in levels)
     return {
         "begins": format_time(begin) if begin else None,
         "meters": [
@@ -102,12 +107,12 @@ def _facts(entries: Sequence[queries.MeterEntry], levels: Sequence[LevelSize]) -
                 "level": _LEVELS[level.level],
                 "kept_days": level.kept_days or None,
                 "since": format_time(level.first) if level.first else None,
-                "rows": level.rows,
-                "bytes": round(level.size),
-                "bytes_per_day": round(level.daily),
+                "rows": level.rows if level.is_counted else None,
+                "bytes": round(level.size) if level.is_counted else None,
+                "bytes_per_day": round(level.daily) if level.is_counted else None,
             }
             for level in levels
         ],
-        "bytes_in_a_year": round(total) if levels else None,
-        "bytes_in_a_year_if_all_kept": round(whole) if levels else None,
+        "bytes_in_a_year": round(total) if known else None,
+        "bytes_in_a_year_if_all_kept": round(whole) if known else None,
     }

@@ -8,7 +8,7 @@ from contract.quantities import BY_NAME, CORE_SET, DEFAULT_SET, QUANTITIES, Quan
 from contract.topics import QUANTITY, RESERVED
 
 LARGEST_INTEGER = 2**63 - 1
-UNIT_OF_DEVICE_CLASS = {  # Home Assistant's sensor documentation
+UNIT_OF_DEVICE_CLASS = {  # those that Home Assistant has had since device-based discovery
     "voltage": "V",
     "current": "A",
     "power": "W",
@@ -17,7 +17,6 @@ UNIT_OF_DEVICE_CLASS = {  # Home Assistant's sensor documentation
     "power_factor": "",
     "frequency": "Hz",
     "energy": "kWh",
-    "reactive_energy": "kvarh",
 }
 
 each_quantity = pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda q: q.name)

@@ -19,8 +19,12 @@ CASES = {
         [SOON, OPEN],
     ),
     "an answer between two timeouts keeps the meter online": (
+        "timeout answered timeout",
+        [SOON, SOON],
+    ),
+    "a meter that answers its first block, and never the next, opens": (
         "timeout answered timeout answered timeout",
-        [SOON, SOON, SOON],
+        [SOON, SOON, OPEN],
     ),
     "a probe that times out leads to another probe": (
         "timeout timeout timeout",

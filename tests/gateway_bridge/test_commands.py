@@ -266,6 +266,13 @@ def test_a_plan_shows_the_requests_and_that_the_interval_can_be_kept(tmp_path: P
     assert result.code == 0
 
 
+def test_a_command_asks_about_a_setting_whose_name_is_nearly_right(tmp_path: Path) -> None:
+    result = command("plan", directory=tmp_path, MODBUS_HOST="192.0.2.1", METER_ID="1,2")
+
+    assert "meterflow plan: setting METER_ID: unknown; did you mean METER_IDS?" in result.errors
+    assert result.code == 0
+
+
 def test_a_plan_that_cannot_be_kept_lists_remedies(tmp_path: Path) -> None:
     result = command("plan", "--at", "h", "--units", "1-8", directory=tmp_path, POLL_INTERVAL="1")
 

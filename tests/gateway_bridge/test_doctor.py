@@ -209,6 +209,41 @@ def test_another_model_than_in_the_settings_is_reported(tmp_path: Path) -> None:
     assert result.code == 1
 
 
+@pytest.mark.parametrize("model", ["sdm120", "sdm230"])
+def test_a_meter_of_three_phases_in_place_of_one_of_one_phase_is_reported(
+    model: str, tcp: Site, doctor: Callable[..., Result]
+) -> None:
+    result = doctor(tcp, "--units", "1", "--model", model)
+
+    assert "V on L2, but an SDM" in result.text
+    assert "has one phase only → set its model in meters.toml" in result.text
+    assert result.code == 1
+
+
+def test_swapped_meters_are_found_by_their_serial_numbers(tcp: Site, tmp_path: Path) -> None:
+    (tmp_path / "meters.toml").write_text(
+        f'[[gateway]]\naddress = "{tcp.address}"\nbaud = 38400\n'
+        '[[gateway.meter]]\nunit = 1\nid = "hall"\nserial = 21001043\n'
+        '[[gateway.meter]]\nunit = 2\nid = "office"\nserial = 21001026\n'
+    )
+
+    result = command("doctor", "--no-broker", "--watch", "0.1", directory=tmp_path)
+
+    assert "fault meter hall has the serial number 21001026, but the settings say" in result.text
+    assert "fault meter office has the serial number 21001043" in result.text
+    assert "two unit ids may be swapped" in result.text
+    assert result.code == 1
+
+
+def test_a_meter_of_one_phase_is_sound(doctor: Callable[..., Result]) -> None:
+    one_phase = {1: MODELS["sdm120"], 2: MODELS["sdm230"]}
+    with Site(units=(1, 2), models=one_phase, timing=FAST_LINE, clock=lambda: EVENING_S) as site:
+        for unit, model in one_phase.items():
+            result = doctor(site, "--units", str(unit), "--model", model.name)
+            assert f"unit {unit} responds: {model.title}" in result.text
+            assert result.code == 0
+
+
 @pytest.mark.parametrize(
     ("address", "text"),
     [

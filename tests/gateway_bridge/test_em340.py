@@ -118,6 +118,19 @@ def test_the_bridge_publishes_what_an_em340_measures(
     assert "held back" not in part.output
 
 
+def test_nothing_is_published_of_an_em340_that_is_configured_as_another_model() -> None:
+    async def run() -> None:
+        simulator = Simulator((1,), models={1: EM340}, timing=INSTANT)
+        async with simulator, polling(gateway_at(simulator)) as (poller, received):
+            await until(lambda: poller.meters["1"].state.held > 200)
+
+            assert received.readings == []
+            assert not poller.meters["1"].state.online
+            assert "check its model in the settings" in " ".join(poller.meters["1"].state.events)
+
+    asyncio.run(run())
+
+
 def test_an_em340_is_asked_nothing_that_it_lacks_and_no_more_than_50_registers() -> None:
     async def story() -> None:
         async with Simulator((1,), models={1: EM340}, timing=INSTANT) as simulator:
@@ -241,6 +254,15 @@ def test_an_em340_is_read_once_for_a_person(site: Site, tmp_path: Path) -> None:
     assert "Meter 1: EM340, serial number 21001026, wiring 3p4w" in result.text
     assert re.search(r"Voltage 2[23]\d\.\d+( 2[23]\d\.\d+){3} V", result.text)
     assert re.search(r"Frequency \d\d\.\d00 Hz", result.text)
+
+
+def test_read_says_where_the_meter_reports_another_model(site: Site, tmp_path: Path) -> None:
+    result = command("read", "1", "--at", site.address, directory=tmp_path)
+    as_json = command("read", "1", "--at", site.address, "--json", directory=tmp_path)
+
+    assert "The meter is an EM340, but was read as an SDM630-Modbus V2: set" in result.text
+    assert json.loads(as_json.output)["reported_model"] == "em340"
+    assert (result.code, as_json.code) == (1, 1)
 
 
 def _any(count: int) -> list[int]:

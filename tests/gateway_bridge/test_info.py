@@ -1,8 +1,10 @@
 """The info of a meter: how it is read, how well it responds, and what its wiring looks like."""
 
+from dataclasses import replace
+
 import pytest
 
-from gateway_bridge.meter.state import PolledMeter
+from gateway_bridge.meter.state import Identity, PolledMeter
 from gateway_bridge.publishing.info import meter_info
 from gateway_bridge.site.site import Meter
 from tests.gateway_bridge.test_wiring import LOAD, reading
@@ -31,6 +33,17 @@ def test_the_info_has_what_happened_on_the_line(meter: PolledMeter) -> None:
 
     assert info["link"] == {"readings": 9, "timeouts": 1, "faults": 0, "held": 2}
     assert info["gateway"] == "line 1"
+
+
+def test_another_meter_than_configured_is_reported_once(meter: PolledMeter) -> None:
+    meter.config = replace(meter.config, serial="21001043")
+    assert meter_info(meter, "house", "line 1")["serial"] == "21001043"
+
+    events = [meter.introduce(Identity(serial="21001026")) for _ in range(2)]
+
+    assert events[1] == ()
+    assert events[0][0].startswith("has the serial number 21001026, but the settings say 21001043")
+    assert meter_info(meter, "house", "line 1")["serial"] == "21001026"
 
 
 def test_a_reversed_transformer_is_in_the_info(meter: PolledMeter) -> None:

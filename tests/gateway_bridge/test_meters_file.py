@@ -50,6 +50,37 @@ def test_the_example_file_describes_three_lines(monkeypatch: pytest.MonkeyPatch)
     assert barn.meters[0].interval_s == 30
 
 
+def test_a_serial_number_may_be_written_as_a_number() -> None:
+    text = '[[gateway]]\naddress = "a"\n[[gateway.meter]]\nunit = 1\nserial = '
+
+    assert site(text + "21001026")[0].meters[0].serial == "21001026"
+    assert site(text + '"KX12"')[0].meters[0].serial == "KX12"
+    assert "serial: " in message(text + "true")
+
+
+@pytest.mark.parametrize(
+    ("written", "reported", "is_other"),
+    [
+        ("21001026", "21001043", True),
+        ("0021001026", "21001026", False),
+        ("kx12", "KX12", False),
+        ("21001026", None, False),
+    ],
+)
+def test_a_meter_with_another_serial_number_is_noticed(
+    written: str, reported: str | None, is_other: bool
+) -> None:
+    table = f'[[gateway]]\naddress = "a"\n[[gateway.meter]]\nunit = 1\nserial = "{written}"\n'
+
+    assert (site(table)[0].meters[0].other_serial(reported) is not None) is is_other
+
+
+def test_two_meters_cannot_have_one_serial_number() -> None:
+    meters = "".join(f"[[gateway.meter]]\nunit = {unit}\nserial = 7\n" for unit in (1, 2))
+
+    assert "serial: '7' is used twice" in message(f'[[gateway]]\naddress = "a"\n{meters}')
+
+
 def test_the_current_limit_of_a_meter_with_transformers_is_that_of_its_model() -> None:
     text = '[[gateway]]\naddress = "a"\n[[gateway.meter]]\nunit = 1\n[[gateway.meter]]\nunit = 2\n'
 

@@ -102,6 +102,17 @@ def test_values_not_a_number_or_out_of_range_are_left_out_and_reported(gate: Gat
     }
 
 
+@pytest.mark.parametrize("volts", [1.6e-33, -2e-41, 3e-7])
+def test_what_the_registers_of_another_model_seem_to_say_is_no_reading(volts: float) -> None:
+    gate = Gate()
+
+    verdict = gate.judge(reading(0, voltage=volts, power=57.25), LIVE, 0)
+
+    assert (verdict.values, verdict.held) == ({}, 3)
+    assert "check its model in the settings: voltage" in verdict.events[0]
+    assert gate.judge(reading(0, voltage=volts, power=57.25), LIVE, 10).events == ()
+
+
 def test_a_standing_fault_is_reported_once(gate: Gate) -> None:
     events = [gate.judge(reading(0), LIVE, second).events for second in range(10, 50)]
 

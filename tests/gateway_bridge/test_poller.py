@@ -124,6 +124,23 @@ def test_a_dead_meter_goes_offline_its_neighbour_keeps_its_rate_and_it_comes_bac
     assert len(lines) < 10
 
 
+@pytest.mark.usefixtures("quick_probes")
+def test_a_meter_that_never_answers_its_second_block_goes_offline() -> None:
+    async def story(simulator: Simulator, poller: GatewayPoller, received: Received) -> None:
+        simulator.fault(1, "limit", 30)
+        await until(lambda: received.of("1") and len(poller.meters["1"].live) > 1)
+        respond = simulator.bus._respond
+        simulator.bus._respond = lambda request: (  # type: ignore[method-assign]
+            None if request.unit == 1 and request.registers[0] else respond(request)
+        )
+        await until(lambda: received.states[-1:] == [("1", False)], what="it to go offline")
+        alive = len(received.of("2"))
+        await until(lambda: len(received.of("2")) > alive + 2, what="its neighbour")
+        assert received.states[-1] == ("1", False)
+
+    play(story)
+
+
 @pytest.mark.parametrize(
     ("fault", "number", "says"),
     [

@@ -43,12 +43,12 @@ def test_meters_are_listed_as_a_person_would_with_first_and_newest_time(
     database: peewee.Database,
 ) -> None:
     writer = Writer(database)
-    writer.write([reading(name, 5) for name in ("esp", "10", "2")])
+    writer.write([reading(name, 5) for name in ("esp", "10", "flat10", "flat", "flat9", "2")])
     writer.write([reading("2", 9), reading("2", 1)])
 
     meters = queries.meters(database)
 
-    assert [meter.meter_id for meter in meters] == ["2", "10", "esp"]
+    assert [meter.meter_id for meter in meters] == ["2", "10", "esp", "flat", "flat9", "flat10"]
     assert (meters[0].first_seen, meters[0].last_seen) == (
         reading(second=1).ts,
         reading(second=9).ts,

@@ -1,5 +1,6 @@
 """`meterflow VERB`: every verb runs its program, help is quick and complete, exit codes hold."""
 
+import configparser
 import os
 import re
 import subprocess
@@ -116,3 +117,16 @@ def test_a_service_started_by_its_verb_ends_with_zero(tmp_path: Path) -> None:
         wait_until(lambda: listens(port), what="the broker")
 
         assert broker.stop() == 0
+
+
+def test_the_service_file_starts_verbs_and_gives_up_where_a_setting_is_wrong() -> None:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(ROOT / "deploy/systemd/meterflow@.service")
+    page = (ROOT / "docs/unattended.md").read_text()
+    started = {word for line in re.findall("enable --now.*", page) for word in line.split()[2:]}
+
+    assert unit["Service"]["ExecStart"].endswith("/.venv/bin/meterflow %i")
+    assert unit["Service"]["RestartPreventExitStatus"] == "2"
+    assert started == {f"meterflow@{part}" for part in ("broker", "recorder", "web", "bridge")}
+    assert started <= {f"meterflow@{verb}" for verb in VERBS}

@@ -159,6 +159,26 @@ def test_status_prints_the_same_as_json(run: Run) -> None:
     assert status["bytes_in_a_year_if_all_kept"] > status["bytes_in_a_year"] > 0
 
 
+def test_status_knows_no_size_of_readings_that_are_not_counted_yet(
+    run: Run, tmp_path: Path
+) -> None:
+    migrate(database := open_database(f"sqlite:///{tmp_path / HISTORY}"))
+    start = datetime(2026, 11, 19, 12, tzinfo=UTC)
+    for minute in range(8):
+        ts = start + timedelta(minutes=minute)
+        Writer(database).write([Reading("1", ts, {"power": 100.0, "energy": 5.0})])
+    before, shown = json.loads(run("status", "--json").out), run("status").out
+    assert Rollups(database).run(float("inf"))
+    database.close()
+    after = json.loads(run("status", "--json").out)
+
+    assert (before["levels"][0]["rows"], before["bytes_in_a_year"]) == (None, None)
+    assert "0 values" not in shown
+    assert "the first figures follow" in shown.splitlines()[-1]
+    assert after["levels"][0]["rows"] == 16
+    assert after["bytes_in_a_year"] > 0
+
+
 def test_status_of_an_empty_history_has_every_key_as_json(run: Run, tmp_path: Path) -> None:
     migrate(database := open_database(f"sqlite:///{tmp_path / HISTORY}"))
     database.close()

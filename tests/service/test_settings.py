@@ -74,6 +74,27 @@ def test_a_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
         Settings.load()
 
 
+def test_lines_that_set_nothing_are_reported_without_what_they_hold(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "# ours\nMQTT_PORT=1884\nMQTT_PASSWORD: secret\n\nnonsense too\n"
+    )
+
+    with pytest.raises(SettingsError) as raised:
+        Settings.load()
+
+    assert str(raised.value).splitlines() == [
+        ".env, line 3: should be NAME=value, or a # first",
+        ".env, line 5: should be NAME=value, or a # first",
+    ]
+
+
+def test_a_file_from_windows_is_read(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfMQTT_PORT=1884\r\nMQTT_USER=me\r\n")
+
+    assert (Settings.load().mqtt_port, Settings.load().mqtt_user) == (1884, "me")
+    assert names_in_env_file() == ["MQTT_PORT", "MQTT_USER"]
+
+
 def test_a_misspelt_name_is_recognised(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("MQTT_PROT=1884\nAPI_TIMEOUT=30\n")
 

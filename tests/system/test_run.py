@@ -15,9 +15,10 @@ from urllib.request import urlopen
 
 import pytest
 
+from contract.errors import MeterflowError
 from meterflow.parts import Choice
 from meterflow.parts import Part as Program
-from meterflow.run import claimed_port
+from meterflow.run import claimed_http, claimed_port
 from meterflow.settings import RunSettings
 from meterflow.supervisor import Supervisor
 from service.errors import SettingsError
@@ -119,6 +120,13 @@ def test_wrong_unit_ids_are_reported_before_anything_starts(
         choice(monkeypatch, tmp_path, METER_IDS="1,x")
 
 
+def test_a_wrong_time_zone_is_reported_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r"^TIMEZONE: should be the name of a time zone"):
+        choice(monkeypatch, tmp_path, TIMEZONE="Atlantis")
+
+
 def test_all_wrong_settings_of_all_parts_are_reported_at_once(
     tmp_path: Path, ports: dict[str, int]
 ) -> None:
@@ -144,6 +152,23 @@ def test_two_that_start_at_the_same_time_use_different_ports_for_their_meters() 
         assert third != preferred
     with claimed_port(preferred) as again:
         assert again == preferred
+
+
+def test_of_two_that_start_at_the_same_time_one_goes_on_and_the_other_says_why(
+    ports: dict[str, int],
+) -> None:
+    port = ports["HTTP_PORT"]
+
+    with claimed_http("127.0.0.1", port):
+        with (
+            pytest.raises(MeterflowError, match="if Meterflow is already running, stop it"),
+            claimed_http("127.0.0.1", port),
+        ):
+            pass
+        with socket.create_server(("127.0.0.1", port)):
+            pass  # the pages can be served
+    with claimed_http("127.0.0.1", port):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,35 @@
 """Checks of one meter: its responses, its model, its values and its wiring."""
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
 from contract.quantities import BY_NAME, VOLTAGE
 from gateway_bridge.commands.checks.findings import Finding, Level
 from gateway_bridge.commands.checks.line import Line
-from gateway_bridge.commands.meter_read import MeterRead, read_meter, reported_model
+from gateway_bridge.commands.meter_read import MeterRead, differs, read_meter, reported_model
 from gateway_bridge.commands.probe import Outcome, Response
 from gateway_bridge.meter.identity import HIGHEST_HERTZ, LOWEST_HERTZ
 from gateway_bridge.meter.wiring import idle_phases, suspicions
 from gateway_bridge.modbus.errors import GatewayError
 from gateway_bridge.modbus.frames import EXCEPTIONS, HOLDING, NO_ANSWER
 from gateway_bridge.models import MODELS
+from gateway_bridge.models.sdm630 import SDM630
 from gateway_bridge.site.site import Gateway, Meter
 
 LEAST_VOLTAGE = 10.0
 """A meter of another model shows values such as 1e-40 here."""
+HIGHEST_VOLTAGE = 1000.0
 TRIES = 4
 BUSY = 6
 _CABLE = (
     "check the terminals and the cable (120 Ω at both ends, away from motor cables, the shield"
     " connected at one end)"
+)
+
+_SERIALS = (
+    "compare the numbers on the front of the meters with those of `meterflow scan`: two unit ids"
+    " may be swapped"
 )
 
 
@@ -43,7 +51,10 @@ async def check_meter(gateway: Gateway, line: Line, meter: Meter) -> list[Findin
             text = f"returns single values, but not all of them: {error}"
             findings.append(Finding(step, "fault", text, "check the model in the settings"))
         return findings
-    about_values = [*_check_values(step, done), *_check_wiring(step, meter, done)]
+    # Values that make no sense say nothing about the wiring.
+    if other := meter.other_serial(done.identity.serial):
+        findings.append(Finding(step, "fault", other, _SERIALS))
+    about_values = list(_check_values(step, done)) or list(_check_wiring(step, meter, done))
     if not any(finding.level == "fault" for finding in about_values):
         findings.append(Finding(step, "ok", _summary(meter, done)))
     return findings + about_values
@@ -132,22 +143,32 @@ def _check_twins(meter: Meter) -> str:
 
 
 async def _check_model(step: str, line: Line, meter: Meter) -> Finding | None:
-    """Return a fault if the meter reports another model than the settings have.
-
-    Some models report none, or the code of another one of their maker.
-    """
+    """Return a fault if the meter is of another model than the settings say."""
     name, _ = await reported_model(line.probe, meter.unit)
-    if name in (None, meter.model.name):
+    if title := differs(meter, name):
+        remedy = f"set model = '{name}' for it in meters.toml" if name in MODELS else ""
+        text = f"is an {title}, but the settings say {meter.model.title}"
+        return Finding(step, "fault", text, remedy)
+    if meter.model.maker == SDM630.maker and "voltage_l2" not in meter.model.registers:
+        return await _check_one_phase(step, line, meter)
+    return None
+
+
+async def _check_one_phase(step: str, line: Line, meter: Meter) -> Finding | None:
+    """Return a fault if a meter of one phase has a voltage where its maker's others have L2."""
+    second = SDM630.registers["voltage_l2"]
+    response = await line.probe.request(
+        meter.unit, second.address, second.count, SDM630.functions[0]
+    )
+    if response.outcome is not Outcome.ANSWER:
         return None
-    assert name
-    reported = MODELS.get(name)
-    same_maker = reported is None or reported.maker == meter.model.maker
-    if meter.model.code_register is None and same_maker:
-        return None
-    title = reported.title if reported else name
-    remedy = f"set model = '{name}' for it in meters.toml" if reported else ""
-    text = f"is an {title}, but the settings say {meter.model.title}"
-    return Finding(step, "fault", text, remedy)
+    swapped = response.data[2:] + response.data[:2]
+    for (volts,) in (struct.unpack(">f", data) for data in (response.data, swapped)):
+        if LEAST_VOLTAGE < volts < HIGHEST_VOLTAGE:
+            text = f"measures {volts:.0f} V on L2, but an {meter.model.title} has one phase only"
+            remedy = "set its model in meters.toml, such as model = 'sdm630'"
+            return Finding(step, "fault", text, remedy)
+    return None
 
 
 def _check_values(step: str, done: MeterRead) -> Iterator[Finding]:
