@@ -1,10 +1,11 @@
 """Chaos: parts die in random order, and no reading is lost, stored twice or changed.
 
     python -m tests.system.chaos --seconds 120 --broker mosquitto --seed 7
-    python -m tests.system.chaos --seconds 450 --broker mosquitto --database postgresql --group
+    python -m tests.system.chaos --long
 
 Three sources show what the history should contain: the bridge's journal, an independent
-subscriber, and the responses of the simulated meters.
+subscriber, and the responses of the simulated meters. A reading is stored twice when a meter has
+more rows with the same values than it has answered with them, whatever their times.
 """
 
 import argparse
@@ -18,20 +19,24 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from contract.times import epoch_ms, parse_time
 from gateway_bridge.models import MODELS
+from tests.support.blows import KINDS, Blow, Fault, Outcome, table
 from tests.support.journals import journaled
 from tests.support.parts import wait_until
 from tests.support.pipeline import JOURNAL_S, RATE, Pipeline
-from tests.support.postgresql import server
+from tests.support.postgresql import running
 
 SETTLE_S = 90.0
 NEAR_S = JOURNAL_S + 3
 BACK_S = 30.0
 """Seconds that the clock is set back."""
+KILL, FREEZE, FILL, SET_BACK = "kill", "freeze", "disk full", "clock set back"
+ROB, RESTORE = "kill, state deleted", "kill, history restored"
+DEADLY = (KILL, ROB, RESTORE)
 BROKERS = ("mosquitto", "embedded")
 DATABASES = ("sqlite", "postgresql")
 
@@ -41,75 +46,96 @@ Values = tuple[int | None, int | None]
 """Power and energy in thousandths."""
 
 
-@dataclass
-class Outcome:
-    """The result, and the faults that were injected."""
+class SetUp(NamedTuple):
+    """What a run is made of."""
 
-    seed: int
-    actions: list[str] = field(default_factory=list)
-    expected: int = 0
-    stored: int = 0
-    lost: list[Key] = field(default_factory=list)
-    changed: list[Key] = field(default_factory=list)
-    invented: list[Key] = field(default_factory=list)
-    never_served: list[Key] = field(default_factory=list)
-    unread: list[Key] = field(default_factory=list)
-    died_with_two: int = 0
-    same_moment: int = 0
-    served: int = 0
-    settled_s: float = 0.0
-
-    @property
-    def good(self) -> bool:
-        return not (self.lost or self.changed or self.invented or self.never_served or self.unread)
+    broker: str
+    database: str = "sqlite"
+    group: bool = False
 
     def __str__(self) -> str:
-        return (
-            f"seed {self.seed}: {len(self.actions)} faults ({_counts(self.actions)}); "
-            f"{self.served} different answers of meters, {self.expected} readings, "
-            f"{self.stored} stored, "
-            f"lost {len(self.lost) + len(self.unread)}, changed {len(self.changed)}, "
-            f"from nowhere {len(self.invented) + len(self.never_served)}; "
-            f"{self.died_with_two} died with bridge and broker at once, "
-            f"{self.same_moment} of a moment that was taken; settled after {self.settled_s:.1f} s"
-        )
+        words = {"mosquitto": "Mosquitto", "sqlite": "SQLite", "postgresql": "PostgreSQL"}
+        names = [words.get(each, each) for each in (self.broker, self.database)]
+        return ", ".join([*names, "two recorders"] if self.group else names)
+
+
+LONG = (
+    SetUp("mosquitto"),
+    SetUp("embedded"),
+    SetUp("mosquitto", group=True),
+    SetUp("mosquitto", "postgresql", group=True),
+    SetUp("embedded", "postgresql"),
+)
+LONG_S = 360.0
+"""Seconds of blows for each of them: half an hour in all."""
 
 
 class Chaos:
     """Injects faults into a pipeline, then compares the readings."""
 
-    def __init__(self, pipeline: Pipeline, seed: int) -> None:
+    def __init__(self, pipeline: Pipeline, title: str, seed: int) -> None:
         self._pipeline = pipeline
-        self._parts = ("gateway_bridge", "broker", *pipeline.recorders)
         self._dice = random.Random(seed)
-        self._outcome = Outcome(seed)
+        self._outcome = Outcome(title, seed)
         self._killed_s: dict[str, list[float]] = defaultdict(list)
         self._disturbances: list[tuple[float, float]] = []
         self._clock_s = 0.0
+        self._set_back_at_s = 0.0
 
     def inject(self, seconds: float) -> None:
-        """Inject one fault after the other, each kind at least once if time allows."""
-        faults = [self._kill] * 3 + [self._freeze, self._rob_broker]
+        """Strike one blow after the other, each kind at least once if time allows."""
+        kinds = [KILL] * 3 + [FREEZE, ROB]
         if self._pipeline.has_file:
-            faults.append(self._restore)
+            kinds.append(RESTORE)
         if self._pipeline.disk:
-            faults.append(self._fill_disk)
+            kinds.append(FILL)
         if self._pipeline.has_clock:
-            faults.append(self._set_clock_back)
+            kinds.append(SET_BACK)
+        self.begin()
+        ends_s = time.monotonic() + seconds
+        left: list[str] = []
+        while time.monotonic() < ends_s:
+            left = left or self._dice.sample(kinds, len(kinds))
+            kind = left.pop()
+            if kind != SET_BACK or not self._clock_s:
+                self.strike(kind, *self._parts_for(kind))
+
+    def begin(self) -> None:
+        """Wait for the first rows, and copy them."""
         wait_until(self._has_begun, what="the first rows")
         if self._pipeline.has_file:
             self._pipeline.back_up()
-        ends_s = time.monotonic() + seconds
-        left: list[object] = []
-        while time.monotonic() < ends_s:
-            left = left or self._dice.sample(faults, len(faults))
-            fault = left.pop()
-            assert callable(fault)
-            fault()
-            time.sleep(self._dice.uniform(0.3, 2))
-            for name in self._parts:
-                self._pipeline.start(name)
-            time.sleep(self._dice.uniform(0.2, 1.5))
+
+    def strike(self, kind: str, *parts: str) -> None:
+        """Strike a blow, and start again what has died."""
+        self._outcome.blows.append(Blow(kind, parts, time.time()))
+        if kind in DEADLY:
+            for name in parts:
+                self._die(name)
+        effects: dict[str, Callable[[], None]] = {
+            ROB: self._pipeline.forget_broker_state,
+            RESTORE: self._pipeline.restore,
+            FILL: lambda: self._pipeline.fill_disk(self._dice.uniform(1, 4)),
+            SET_BACK: self._set_clock_back,
+            FREEZE: lambda: self._freeze(*parts),
+        }
+        if effect := effects.get(kind):
+            effect()
+        time.sleep(self._dice.uniform(0.3, 2))
+        for name in self._pipeline.names:
+            self._pipeline.start(name)
+        time.sleep(self._dice.uniform(0.2, 1.5))
+
+    def _parts_for(self, kind: str) -> tuple[str, ...]:
+        names = self._pipeline.names
+        if kind == KILL:
+            return tuple(self._dice.sample(names, self._dice.choice((1, 1, 1, 2, 3))))
+        if kind == FREEZE:
+            return (self._dice.choice(names),)
+        if kind == ROB:
+            return ("broker",)
+        recorders = self._pipeline.recorders
+        return ("gateway_bridge", *recorders) if kind == SET_BACK else recorders
 
     def compare(self) -> Outcome:
         """Wait until the history contains the whole journal, then compare every row."""
@@ -120,48 +146,79 @@ class Chaos:
         self._outcome.settled_s = time.time() - began_s
         rows = self._rows()
         _patiently(lambda: not rows.keys() - self._journal().keys() - self._unjournalled(rows))
-        journal, received, served = self._journal(), self._received(), self._served()
-        self._judge(rows, expected, journal, received)
-        self._outcome.never_served = [
-            key for key, values in rows.items() if values not in served[key[0]]
-        ]
-        stored = {(meter, values) for (meter, _), values in rows.items()}
-        # With the clock set back, a reading may have a moment that an earlier one has taken.
-        stored |= {(key[0], each) for key in journal.keys() & rows.keys() for each in journal[key]}
-        self._outcome.unread = [
-            (meter, round(at_s * 1000))
-            for meter, answers in served.items()
-            for values, at_s in answers.items()
-            if (meter, values) not in stored and began_s > at_s and not self._disturbed(at_s)
-        ]
-        self._outcome.served = sum(map(len, served.values()))
+        journal, received = self._journal(), self._received()
+        self._outcome.expected = len(expected.keys() | received.keys())
+        self._outcome.stored = len(rows)
+        self._outcome.same_moment = sum(len(values) - 1 for values in journal.values())
+        self._look_for_lost(rows, expected, journal, received)
+        self._look_for_wrong(rows, journal, received)
+        self._ask_meters(rows, journal, began_s)
         return self._outcome
 
-    def _judge(
+    def _look_for_lost(
         self,
         rows: dict[Key, Values],
         expected: dict[Key, set[Values]],
         journal: dict[Key, set[Values]],
         received: dict[Key, set[Values]],
     ) -> None:
-        outcome = self._outcome
-        outcome.expected = len(expected.keys() | received.keys())
-        outcome.stored = len(rows)
-        outcome.same_moment = sum(len(values) - 1 for values in journal.values())
-        outcome.lost = [key for key in expected if key not in rows]
+        for key in expected.keys() - rows.keys():
+            self._found("lost", "the journal", key)
         # Received, but not in the journal: the bridge was killed before it wrote. If the broker
         # also died before the recorder had it, that is one crash more than is guaranteed.
         for key in received.keys() - journal.keys() - rows.keys():
             if self._two_died(key[1] / 1000):
-                outcome.died_with_two += 1
+                self._outcome.died_with_two += 1
             elif key[1] / 1000 < time.time() - NEAR_S - self._clock_s:
-                outcome.lost.append(key)
+                self._found("lost", "the other subscriber", key)
+
+    def _look_for_wrong(
+        self,
+        rows: dict[Key, Values],
+        journal: dict[Key, set[Values]],
+        received: dict[Key, set[Values]],
+    ) -> None:
         known = {
             key: journal.get(key, set()) | received.get(key, set())
             for key in journal.keys() | received.keys()
         }
-        outcome.changed = [k for k, values in rows.items() if k in known and values not in known[k]]
-        outcome.invented = list(rows.keys() - known.keys() - self._unjournalled(rows))
+        for key, values in rows.items():
+            if key in known and values not in known[key]:
+                self._found("changed", "journal and subscriber", key)
+        for key in rows.keys() - known.keys() - self._unjournalled(rows):
+            self._found("from nowhere", "journal and subscriber", key)
+
+    def _ask_meters(
+        self, rows: dict[Key, Values], journal: dict[Key, set[Values]], began_s: float
+    ) -> None:
+        """Compare with the meters: each answer is stored once, and no row is without an answer."""
+        served = self._served()
+        self._outcome.served = sum(map(len, served.values()))
+        times = Counter((meter, values) for (meter, _), values in rows.items())
+        for key, values in rows.items():
+            answers = served[key[0]].get(values)
+            if not answers:
+                self._found("from nowhere", "the meter", key)
+            elif times[key[0], values] > len(answers):
+                self._found("twice", "the meter", key)
+                times[key[0], values] -= 1
+        # With the clock set back, a reading may have a moment that an earlier one has taken.
+        taken = {(key[0], each) for key in journal.keys() & rows.keys() for each in journal[key]}
+        for meter, answers_of in served.items():
+            for values, answers in answers_of.items():
+                at_s = answers[-1]
+                stored = (meter, values) in times or (meter, values) in taken
+                if not stored and began_s > at_s and not self._disturbed(at_s):
+                    self._found("lost", "the meter", (meter, round(at_s * 1000)), at_s)
+
+    def _found(self, kind: str, by: str, key: Key, at_s: float | None = None) -> None:
+        fault = Fault(kind, by, *key, self._true_s(key[1] / 1000) if at_s is None else at_s)
+        self._outcome.faults.append(fault)
+
+    def _true_s(self, at_s: float) -> float:
+        """Return the true time of a reading's time, which the clock that was set back gave it."""
+        true_s = at_s + self._clock_s
+        return true_s if true_s >= self._set_back_at_s else at_s
 
     def _two_died(self, at_s: float) -> bool:
         return all(
@@ -182,49 +239,21 @@ class Chaos:
         """Return whether a bridge that died or was frozen may have missed a response."""
         return any(begin_s - NEAR_S < at_s < end_s + 2 for begin_s, end_s in self._disturbances)
 
-    def _kill(self) -> None:
-        names = self._dice.sample(self._parts, self._dice.choice((1, 1, 1, 2, 3)))
-        self._note("kill " + "+".join(names))
-        for name in names:
-            self._die(name)
-
     def _die(self, name: str) -> None:
         self._killed_s[name].append(time.time())
         if name == "gateway_bridge":
             self._disturbances.append((time.time(), time.time()))
         self._pipeline.kill(name)
 
-    def _freeze(self) -> None:
-        name = self._dice.choice(self._parts)
-        self._note(f"stop {name}")
+    def _freeze(self, name: str) -> None:
         began_s = time.time()
         self._pipeline.freeze(name, self._dice.uniform(0.5, 4))
         if name == "gateway_bridge":
             self._disturbances.append((began_s, time.time()))
 
-    def _rob_broker(self) -> None:
-        self._note("broker state deleted")
-        self._die("broker")
-        self._pipeline.forget_broker_state()
-
-    def _restore(self) -> None:
-        self._note("history restored")
-        for name in self._pipeline.recorders:
-            self._die(name)
-        self._pipeline.restore()
-
-    def _fill_disk(self) -> None:
-        self._note("disk full")
-        self._pipeline.fill_disk(self._dice.uniform(1, 4))
-
     def _set_clock_back(self) -> None:
-        if not self._clock_s:
-            self._note("clock set back")
-            self._clock_s = BACK_S
-            self._pipeline.set_clock(-BACK_S)
-
-    def _note(self, action: str) -> None:
-        self._outcome.actions.append(action)
+        self._clock_s, self._set_back_at_s = BACK_S, time.time()
+        self._pipeline.set_clock(-BACK_S)
 
     def _journal(self) -> dict[Key, set[Values]]:
         found: dict[Key, set[Values]] = defaultdict(set)
@@ -255,10 +284,10 @@ class Chaos:
         rows = self._pipeline.rows(query)
         return {(meter, ts): (power, energy) for meter, ts, power, energy in rows}
 
-    def _served(self) -> dict[str, dict[Values, float]]:
-        """Return what each meter has answered, and when it did so last."""
+    def _served(self) -> dict[str, dict[Values, list[float]]]:
+        """Return what each meter has answered, and at which times."""
         registers = MODELS["sdm630"].registers
-        found: dict[str, dict[Values, float]] = defaultdict(dict)
+        found: dict[str, dict[Values, list[float]]] = defaultdict(lambda: defaultdict(list))
         for served in list(self._pipeline.meters.simulator.statistics.served):
             places = [(registers[n].address - served.address) * 2 for n in ("power", "energy")]
             if all(0 <= place <= len(served.data) - 4 for place in places):
@@ -266,7 +295,7 @@ class Chaos:
                     struct.unpack_from(">f", served.data, place)[0] for place in places
                 )
                 values = (_thousandths(power), _thousandths(energy))
-                found[str(served.unit)][values] = served.at_s
+                found[str(served.unit)][values].append(served.at_s)
         return found
 
 
@@ -284,51 +313,47 @@ def _thousandths(value: float) -> int:
     return round(round(value, 3) * 1000)
 
 
-def _counts(actions: Iterable[str]) -> str:
-    counts = Counter(actions)
-    return ", ".join(f"{counts[action]} x {action}" for action in sorted(counts))
-
-
-def run(
-    broker: str, seconds: float, seed: int, *, database: str = "sqlite", group: bool = False
-) -> Outcome:
+def run(set_up: SetUp, seconds: float, seed: int) -> Outcome:
     """Inject faults into a new pipeline, and return the outcome."""
     with ExitStack() as stack:
         place = tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True)
         directory = Path(stack.enter_context(place))
-        url = stack.enter_context(server()) if database == "postgresql" else None
-        pipeline = stack.enter_context(Pipeline(directory, broker, database_url=url, group=group))
-        chaos = Chaos(pipeline, seed)
+        server = None
+        if set_up.database == "postgresql":
+            server = stack.enter_context(running(synchronous=True))
+        pipeline = stack.enter_context(
+            Pipeline(directory, set_up.broker, postgresql=server, group=set_up.group)
+        )
+        chaos = Chaos(pipeline, str(set_up), seed)
         chaos.inject(seconds)
         return chaos.compare()
 
 
 def main() -> None:
-    """Run it on each broker; exit with 1 if a reading was lost, changed or invented."""
+    """Run it on each broker; exit with 1 if a reading is not stored once and unchanged."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60, help="how long, per broker")
+    parser.add_argument("--seconds", type=float, help="how long, per broker (60)")
     parser.add_argument("--broker", choices=BROKERS, action="append")
     parser.add_argument("--database", choices=DATABASES, default="sqlite")
     parser.add_argument("--group", action="store_true", help="two recorders (Mosquitto only)")
+    parser.add_argument("--long", action="store_true", help=f"{len(LONG)} runs of {LONG_S:.0f} s")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     options = parser.parse_args()
-    good = True
-    for broker in options.broker or BROKERS:
+    set_ups: Iterable[SetUp] = LONG
+    if not options.long:
+        brokers = options.broker or BROKERS
+        set_ups = [SetUp(broker, options.database, options.group) for broker in brokers]
+    seconds = options.seconds or (LONG_S if options.long else 60)
+    outcomes = []
+    for set_up in set_ups:
         sys.stdout.write(
-            f"{broker}: {options.seconds:.0f} s at {RATE * 60:.0f} readings a minute,"
-            f" seed {options.seed}\n"
+            f"{set_up}: {seconds:.0f} s at {RATE * 60:.0f} readings a minute, seed {options.seed}\n"
         )
         sys.stdout.flush()
-        outcome = run(
-            broker,
-            options.seconds,
-            options.seed,
-            database=options.database,
-            group=options.group,
-        )
-        good &= outcome.good
-        sys.stdout.write(f"{broker}: {'good' if outcome.good else 'BAD'}: {outcome}\n")
-    sys.exit(not good)
+        outcomes.append(run(set_up, seconds, options.seed))
+        sys.stdout.write(f"{'good' if outcomes[-1].good else 'BAD'}: {outcomes[-1]}\n")
+    sys.stdout.write(f"\nblows: {' / '.join(KINDS)}\n\n{table(outcomes)}")
+    sys.exit(not all(outcome.good for outcome in outcomes))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ def test_no_reading_is_lost_stored_twice_or_changed_whichever_part_dies() -> Non
     require("mosquitto")
 
     with ThreadPoolExecutor() as both:
-        started = [both.submit(chaos.run, kind, FAULTS_S, SEED) for kind in chaos.BROKERS]
+        started = [
+            both.submit(chaos.run, chaos.SetUp(kind), FAULTS_S, SEED) for kind in chaos.BROKERS
+        ]
         outcomes = [each.result() for each in started]
 
     for outcome in outcomes:
