@@ -1,18 +1,50 @@
-"""The blows of a chaos run, the readings that they cost, and both as a table of Markdown."""
+"""Blows for running parts: they are killed, frozen and damaged, in random order."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
-from contract.times import format_time, from_epoch_ms
-
-KINDS = ("lost", "twice", "changed", "from nowhere")
-SHOWN = 10
-"""Most faulty readings that are described one by one."""
-NEAR_S = 12.0
-"""Blows within this time of a faulty reading are listed with it."""
+BACK_S = 30.0
+"""Seconds that the clock is set back."""
+KILL, FREEZE, FILL, SET_BACK = "kill", "freeze", "disk full", "clock set back"
+ROB, RESTORE = "kill, state deleted", "kill, history restored"
+DEADLY = (KILL, ROB, RESTORE)
 _NAMES = {"gateway_bridge": "bridge", "postgresql": "PostgreSQL"}
+
+
+class Target(Protocol):
+    """What is struck: parts with names, and what they depend on."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts."""
+
+    @property
+    def recorders(self) -> tuple[str, ...]:
+        """Those that write the history."""
+
+    def start(self, name: str) -> None:
+        """Start a part that is not running."""
+
+    def kill(self, name: str) -> None:
+        """Kill a part."""
+
+    def freeze(self, name: str, for_s: float) -> None:
+        """Freeze a part for a while."""
+
+    def forget_broker_state(self) -> None:
+        """Delete the state of the broker."""
+
+    def restore(self) -> None:
+        """Replace the history by a copy."""
+
+    def fill_disk(self, for_s: float) -> None:
+        """Fill the disk of the history for a while."""
+
+    def set_clock(self, by_s: float) -> None:
+        """Set the clock, relative to the true time."""
 
 
 class Blow(NamedTuple):
@@ -35,88 +67,63 @@ class Blow(NamedTuple):
         return f"{self.what}: {' + '.join(self.parts)}"
 
 
-class Fault(NamedTuple):
-    """A reading that is not once and unchanged in the history; `by`: the comparison that shows it.
+class Striker:
+    """Strikes blows, and records when."""
 
-    `at_s` is the true time of the reading, also while the clock of the bridge is set back.
-    """
+    def __init__(self, target: Target, seed: int) -> None:
+        self._target = target
+        self._dice = random.Random(seed)
+        self.blows: list[Blow] = []
+        self.killed_s: dict[str, list[float]] = defaultdict(list)
+        self.frozen_s: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        self.set_back_at_s: float | None = None
 
-    kind: str
-    by: str
-    meter: str
-    ts: int
-    at_s: float
+    def strike_for(self, seconds: float, kinds: list[str]) -> None:
+        """Strike one blow after the other, each kind at least once if time allows."""
+        ends_s = time.monotonic() + seconds
+        left: list[str] = []
+        while time.monotonic() < ends_s:
+            left = left or self._dice.sample(kinds, len(kinds))
+            kind = left.pop()
+            if kind != SET_BACK or self.set_back_at_s is None:
+                self.strike(kind, *self._parts_for(kind))
 
-    def describe(self, blows: Iterable[Blow]) -> str:
-        """Return what is wrong with the reading, and the blows around it."""
-        near = [
-            f"{blow.at_s - self.at_s:+.1f} s {blow}"
-            for blow in blows
-            if abs(blow.at_s - self.at_s) < NEAR_S
-        ]
-        return (
-            f"{self.kind}: meter {self.meter} at {format_time(from_epoch_ms(self.ts))} ({self.ts}),"
-            f" as {self.by} shows; blows: {', '.join(near) or 'none near'}"
-        )
+    def strike(self, kind: str, *parts: str) -> None:
+        """Strike a blow, and start again what has died."""
+        self.blows.append(Blow(kind, parts, time.time()))
+        if kind in DEADLY:
+            for name in parts:
+                self.killed_s[name].append(time.time())
+                self._target.kill(name)
+        effects: dict[str, Callable[[], None]] = {
+            ROB: self._target.forget_broker_state,
+            RESTORE: self._target.restore,
+            FILL: lambda: self._target.fill_disk(self._dice.uniform(1, 4)),
+            SET_BACK: self._set_clock_back,
+            FREEZE: lambda: self._freeze(*parts),
+        }
+        if effect := effects.get(kind):
+            effect()
+        time.sleep(self._dice.uniform(0.3, 2))
+        for name in self._target.names:
+            self._target.start(name)
+        time.sleep(self._dice.uniform(0.2, 1.5))
 
+    def _freeze(self, name: str) -> None:
+        began_s = time.time()
+        self._target.freeze(name, self._dice.uniform(0.5, 4))
+        self.frozen_s[name].append((began_s, time.time()))
 
-@dataclass
-class Outcome:
-    """The result of a run, and the blows."""
+    def _set_clock_back(self) -> None:
+        self.set_back_at_s = time.time()
+        self._target.set_clock(-BACK_S)
 
-    title: str
-    seed: int
-    blows: list[Blow] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
-    expected: int = 0
-    stored: int = 0
-    died_with_two: int = 0
-    same_moment: int = 0
-    served: int = 0
-    settled_s: float = 0.0
-
-    @property
-    def good(self) -> bool:
-        return not self.faults
-
-    def cell(self, kind: tuple[str, str] | None = None) -> str:
-        """Return how many blows of one kind (None: of all) there were, and what they cost."""
-        blows = [blow for blow in self.blows if kind in (None, blow.kind)]
-        found = Counter(each.kind for each in self.faults if kind in (None, self._cause(each)))
-        costs = " / ".join(str(found[each]) for each in KINDS)
-        return f"{len(blows)}: {costs}" if blows else ""
-
-    def _cause(self, fault: Fault) -> tuple[str, str] | None:
-        """Return the kind of the blow that is nearest to a reading."""
-        nearest = min(self.blows, key=lambda blow: abs(blow.at_s - fault.at_s), default=None)
-        return nearest.kind if nearest else None
-
-    def __str__(self) -> str:
-        counts = Counter(" ".join(blow.kind) for blow in self.blows)
-        found = Counter(each.kind for each in self.faults)
-        lines = [
-            f"{self.title}, seed {self.seed}: {len(self.blows)} blows"
-            f" ({', '.join(f'{count} x {kind}' for kind, count in sorted(counts.items()))});"
-            f" {self.served} different answers of meters, {self.expected} readings,"
-            f" {self.stored} stored; {', '.join(f'{kind} {found[kind]}' for kind in KINDS)};"
-            f" {self.died_with_two} died with bridge and broker at once,"
-            f" {self.same_moment} of a moment that was taken; settled after {self.settled_s:.1f} s"
-        ]
-        lines += [fault.describe(self.blows) for fault in self.faults[:SHOWN]]
-        if len(self.faults) > SHOWN:
-            lines.append(f"and {len(self.faults) - SHOWN} more")
-        return "\n".join(lines)
-
-
-def table(outcomes: Sequence[Outcome]) -> str:
-    """Return a table of Markdown: a row for each kind of blow, a column for each run."""
-    kinds = sorted({blow.kind for outcome in outcomes for blow in outcome.blows})
-    rows = [
-        ["blow", "parts", *(outcome.title for outcome in outcomes)],
-        ["---"] * (2 + len(outcomes)),
-        *([*kind, *(outcome.cell(kind) for outcome in outcomes)] for kind in kinds),
-        ["all", "", *(outcome.cell() for outcome in outcomes)],
-        ["readings", "", *(f"{outcome.expected:,}" for outcome in outcomes)],
-        ["died with two", "", *(f"{outcome.died_with_two:,}" for outcome in outcomes)],
-    ]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    def _parts_for(self, kind: str) -> tuple[str, ...]:
+        names, recorders = self._target.names, self._target.recorders
+        if kind == KILL:
+            return tuple(self._dice.sample(names, self._dice.choice((1, 1, 1, 2, 3))))
+        if kind == FREEZE:
+            return (self._dice.choice(names),)
+        if kind == ROB:
+            return ("broker",)
+        return ("gateway_bridge", *recorders) if kind == SET_BACK else recorders

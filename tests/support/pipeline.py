@@ -18,7 +18,8 @@ import psycopg
 
 from simulator.bus import LineTiming
 from simulator.simulator import Simulator
-from tests.support.disks import fill, mount
+from tests.support.clocks import can_fake, read_clock, set_clock
+from tests.support.disks import filled, mount
 from tests.support.parts import Part, free_port, listens, require, wait_until
 from tests.support.postgresql import Server
 
@@ -26,7 +27,6 @@ METERS = tuple(range(1, 21))
 INTERVAL_S = 0.4
 RATE = len(METERS) / INTERVAL_S
 DISK_BYTES = 24_000_000
-_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 class Meters(threading.Thread):
@@ -81,6 +81,7 @@ class Pipeline:
         self.mqtt = port or free_port()
         self.kind = broker
         self.parts: dict[str, Part] = {}
+        self.replaced: set[tuple[str, int]] = set()
         self.clock = directory / "clock"
         self.set_clock(0)
         self.history.parent.mkdir(parents=True, exist_ok=True)
@@ -137,15 +138,7 @@ class Pipeline:
             settings["DATABASE_URL"] = url
             if len(self.recorders) > 1:
                 settings |= {"RECORDER_GROUP": "house", "RECORDER_NAME": name.replace("_", "-")}
-        if _FAKETIME:
-            settings |= {
-                "LD_PRELOAD": _FAKETIME,
-                "FAKETIME_TIMESTAMP_FILE": self.clock,
-                "FAKETIME_DONT_FAKE_MONOTONIC": 1,
-                "FAKETIME_CACHE_DURATION": 1,
-                "NO_FAKE_STAT": 1,
-            }
-        return settings
+        return settings | read_clock(self.clock)
 
     def kill(self, name: str) -> None:
         """Kill a part."""
@@ -182,27 +175,26 @@ class Pipeline:
             here.backup(there)
 
     def restore(self) -> None:
-        """Replace the history by the copy."""
+        """Replace the history by the copy, and remember what the replaced one had."""
+        query = "SELECT name, ts FROM readings_raw JOIN meters ON id = meter"
+        with closing(sqlite3.connect(self.history, timeout=10)) as database:
+            self.replaced |= set(database.execute(query))
         for file in self.history.parent.glob("energy_meters.db*"):
             file.unlink()
         shutil.copy(self.directory / "backup.db", self.history)
 
     def fill_disk(self, for_s: float) -> None:
         """Fill the disk of the history for a while."""
-        ballast = self.history.with_name("ballast")
-        fill(ballast)
-        time.sleep(for_s)
-        ballast.unlink()
+        with filled(self.history.parent):
+            time.sleep(for_s)
 
     def set_clock(self, by_s: float) -> None:
         """Set the clock of bridge and recorder, relative to the true time."""
-        new = self.clock.with_suffix(".new")
-        new.write_text(f"{by_s:+.0f}\n")
-        new.replace(self.clock)  # half a line would be another time
+        set_clock(self.clock, by_s)
 
     @property
     def has_clock(self) -> bool:
-        return _FAKETIME is not None
+        return can_fake()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return what another program sees in the history; nothing while it has no tables."""

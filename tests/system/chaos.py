@@ -10,6 +10,7 @@ more rows with the same values than it has answered with them, whatever their ti
 
 import argparse
 import json
+import os
 import random
 import sqlite3
 import struct
@@ -17,26 +18,36 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from contract.times import epoch_ms, parse_time
 from gateway_bridge.models import MODELS
-from tests.support.blows import KINDS, Blow, Fault, Outcome, table
+from tests.support.blows import (
+    BACK_S,
+    FILL,
+    FREEZE,
+    KILL,
+    RESTORE,
+    ROB,
+    SET_BACK,
+    Striker,
+)
 from tests.support.journals import journaled
+from tests.support.outcome import KINDS, Fault, Outcome, table
 from tests.support.parts import wait_until
 from tests.support.pipeline import JOURNAL_S, RATE, Pipeline
 from tests.support.postgresql import running
 
 SETTLE_S = 90.0
+"""What is not stored when nothing more has been stored for so long, is lost."""
 NEAR_S = JOURNAL_S + 3
-BACK_S = 30.0
-"""Seconds that the clock is set back."""
-KILL, FREEZE, FILL, SET_BACK = "kill", "freeze", "disk full", "clock set back"
-ROB, RESTORE = "kill, state deleted", "kill, history restored"
-DEADLY = (KILL, ROB, RESTORE)
+COMMIT_S = float(os.environ.get("COMMIT_INTERVAL", "30"))
+"""Seconds that the recorder may have readings in memory."""
+SLACK_S = 2.0
+"""Seconds until a clock that is set is the one that all read."""
 BROKERS = ("mosquitto", "embedded")
 DATABASES = ("sqlite", "postgresql")
 
@@ -75,15 +86,11 @@ class Chaos:
 
     def __init__(self, pipeline: Pipeline, title: str, seed: int) -> None:
         self._pipeline = pipeline
-        self._dice = random.Random(seed)
-        self._outcome = Outcome(title, seed)
-        self._killed_s: dict[str, list[float]] = defaultdict(list)
-        self._disturbances: list[tuple[float, float]] = []
-        self._clock_s = 0.0
-        self._set_back_at_s = 0.0
+        self.striker = Striker(pipeline, seed)
+        self._outcome = Outcome(title, seed, self.striker.blows)
 
     def inject(self, seconds: float) -> None:
-        """Strike one blow after the other, each kind at least once if time allows."""
+        """Strike blows of each kind that this machine allows."""
         kinds = [KILL] * 3 + [FREEZE, ROB]
         if self._pipeline.has_file:
             kinds.append(RESTORE)
@@ -92,13 +99,7 @@ class Chaos:
         if self._pipeline.has_clock:
             kinds.append(SET_BACK)
         self.begin()
-        ends_s = time.monotonic() + seconds
-        left: list[str] = []
-        while time.monotonic() < ends_s:
-            left = left or self._dice.sample(kinds, len(kinds))
-            kind = left.pop()
-            if kind != SET_BACK or not self._clock_s:
-                self.strike(kind, *self._parts_for(kind))
+        self.striker.strike_for(seconds, kinds)
 
     def begin(self) -> None:
         """Wait for the first rows, and copy them."""
@@ -106,71 +107,40 @@ class Chaos:
         if self._pipeline.has_file:
             self._pipeline.back_up()
 
-    def strike(self, kind: str, *parts: str) -> None:
-        """Strike a blow, and start again what has died."""
-        self._outcome.blows.append(Blow(kind, parts, time.time()))
-        if kind in DEADLY:
-            for name in parts:
-                self._die(name)
-        effects: dict[str, Callable[[], None]] = {
-            ROB: self._pipeline.forget_broker_state,
-            RESTORE: self._pipeline.restore,
-            FILL: lambda: self._pipeline.fill_disk(self._dice.uniform(1, 4)),
-            SET_BACK: self._set_clock_back,
-            FREEZE: lambda: self._freeze(*parts),
-        }
-        if effect := effects.get(kind):
-            effect()
-        time.sleep(self._dice.uniform(0.3, 2))
-        for name in self._pipeline.names:
-            self._pipeline.start(name)
-        time.sleep(self._dice.uniform(0.2, 1.5))
-
-    def _parts_for(self, kind: str) -> tuple[str, ...]:
-        names = self._pipeline.names
-        if kind == KILL:
-            return tuple(self._dice.sample(names, self._dice.choice((1, 1, 1, 2, 3))))
-        if kind == FREEZE:
-            return (self._dice.choice(names),)
-        if kind == ROB:
-            return ("broker",)
-        recorders = self._pipeline.recorders
-        return ("gateway_bridge", *recorders) if kind == SET_BACK else recorders
-
-    def compare(self) -> Outcome:
-        """Wait until the history contains the whole journal, then compare every row."""
+    def compare(self, settle_s: float = SETTLE_S) -> Outcome:
+        """Wait until the history has all that is due, then compare every row."""
         began_s, written = time.time(), self._journal_size()
         wait_until(lambda: self._journal_size() > written, what="the journal to be written")
-        expected = self._journal()
-        _patiently(lambda: expected.keys() <= self._rows().keys())
+        journaled, received = self._journal(), self._received()
+        doomed = {key for key in received.keys() - journaled.keys() if self._is_doomed(key)}
+        due = journaled.keys() | received.keys() - doomed
+        self._settle(due, settle_s)
         self._outcome.settled_s = time.time() - began_s
         rows = self._rows()
-        _patiently(lambda: not rows.keys() - self._journal().keys() - self._unjournalled(rows))
+        _patiently(
+            lambda: not rows.keys() - self._journal().keys() - self._unjournalled(rows), settle_s
+        )
+        for key in due - rows.keys():
+            by = "the journal" if key in journaled else "the other subscriber"
+            self._found("lost", by, key)
+        gone = doomed - rows.keys()
+        self._outcome.replaced = len(gone & self._pipeline.replaced)
+        self._outcome.died_with_two = len(gone) - self._outcome.replaced
         journal, received = self._journal(), self._received()
-        self._outcome.expected = len(expected.keys() | received.keys())
+        self._outcome.expected = len(due | doomed)
         self._outcome.stored = len(rows)
         self._outcome.same_moment = sum(len(values) - 1 for values in journal.values())
-        self._look_for_lost(rows, expected, journal, received)
         self._look_for_wrong(rows, journal, received)
         self._ask_meters(rows, journal, began_s)
         return self._outcome
 
-    def _look_for_lost(
-        self,
-        rows: dict[Key, Values],
-        expected: dict[Key, set[Values]],
-        journal: dict[Key, set[Values]],
-        received: dict[Key, set[Values]],
-    ) -> None:
-        for key in expected.keys() - rows.keys():
-            self._found("lost", "the journal", key)
-        # Received, but not in the journal: the bridge was killed before it wrote. If the broker
-        # also died before the recorder had it, that is one crash more than is guaranteed.
-        for key in received.keys() - journal.keys() - rows.keys():
-            if self._two_died(key[1] / 1000):
-                self._outcome.died_with_two += 1
-            elif key[1] / 1000 < time.time() - NEAR_S - self._clock_s:
-                self._found("lost", "the other subscriber", key)
+    def _settle(self, due: Set[Key], settle_s: float) -> None:
+        """Wait until all is stored, or until nothing more has come for a while."""
+        missing, since_s = len(due), time.monotonic()
+        while missing and time.monotonic() - since_s < settle_s:
+            time.sleep(0.5)
+            if (now_missing := len(due - self._rows().keys())) < missing:
+                missing, since_s = now_missing, time.monotonic()
 
     def _look_for_wrong(
         self,
@@ -212,48 +182,55 @@ class Chaos:
                     self._found("lost", "the meter", (meter, round(at_s * 1000)), at_s)
 
     def _found(self, kind: str, by: str, key: Key, at_s: float | None = None) -> None:
-        fault = Fault(kind, by, *key, self._true_s(key[1] / 1000) if at_s is None else at_s)
-        self._outcome.faults.append(fault)
+        moment_s = self._moments(key)[-1] if at_s is None else at_s
+        self._outcome.faults.append(Fault(kind, by, *key, moment_s))
 
-    def _true_s(self, at_s: float) -> float:
-        """Return the true time of a reading's time, which the clock that was set back gave it."""
-        true_s = at_s + self._clock_s
-        return true_s if true_s >= self._set_back_at_s else at_s
+    def _moments(self, key: Key) -> tuple[float, ...]:
+        """Return the true times that a reading's may be: two, where a clock repeated itself."""
+        at_s, set_back_at_s = key[1] / 1000, self.striker.set_back_at_s
+        if set_back_at_s is None or at_s < set_back_at_s - BACK_S - SLACK_S:
+            return (at_s,)
+        if at_s > set_back_at_s + SLACK_S:
+            return (at_s + BACK_S,)
+        return at_s, at_s + BACK_S
 
-    def _two_died(self, at_s: float) -> bool:
-        return all(
-            any(-1 < killed_s - at_s < NEAR_S + self._clock_s for killed_s in self._killed_s[name])
-            for name in ("gateway_bridge", "broker")
+    def _is_doomed(self, key: Key) -> bool:
+        """Return whether two blows may have destroyed both copies of a reading.
+
+        The bridge died before it wrote the reading, and the history was replaced by a copy that
+        lacks it; or the broker died before the recorder had committed it, which takes longer where
+        the recorder dies as well.
+        """
+        killed_s = self.striker.killed_s
+        recorders = [s for name in self._pipeline.recorders for s in killed_s[name]]
+        moments = [at_s for at_s in self._moments(key) if self._unwritten(at_s)]
+        if moments and key in self._pipeline.replaced:
+            return True
+        return any(
+            -1 < died_s - at_s < NEAR_S
+            or (
+                -1 < died_s - at_s < NEAR_S + COMMIT_S
+                and any(abs(died_s - each_s) < NEAR_S for each_s in recorders)
+            )
+            for at_s in moments
+            for died_s in killed_s["broker"]
+        )
+
+    def _unwritten(self, at_s: float) -> bool:
+        """Return whether a bridge may have died before it wrote a reading into its journal."""
+        return any(
+            -1 < died_s - at_s < NEAR_S for died_s in self.striker.killed_s["gateway_bridge"]
         )
 
     def _unjournalled(self, rows: Iterable[Key]) -> set[Key]:
         """Return what a bridge may have read shortly before it died, without writing it."""
-        return {
-            key
-            for key in rows
-            for killed_s in self._killed_s["gateway_bridge"]
-            if -1 < killed_s - key[1] / 1000 < NEAR_S + self._clock_s
-        }
+        return {key for key in rows if any(map(self._unwritten, self._moments(key)))}
 
     def _disturbed(self, at_s: float) -> bool:
         """Return whether a bridge that died or was frozen may have missed a response."""
-        return any(begin_s - NEAR_S < at_s < end_s + 2 for begin_s, end_s in self._disturbances)
-
-    def _die(self, name: str) -> None:
-        self._killed_s[name].append(time.time())
-        if name == "gateway_bridge":
-            self._disturbances.append((time.time(), time.time()))
-        self._pipeline.kill(name)
-
-    def _freeze(self, name: str) -> None:
-        began_s = time.time()
-        self._pipeline.freeze(name, self._dice.uniform(0.5, 4))
-        if name == "gateway_bridge":
-            self._disturbances.append((began_s, time.time()))
-
-    def _set_clock_back(self) -> None:
-        self._clock_s, self._set_back_at_s = BACK_S, time.time()
-        self._pipeline.set_clock(-BACK_S)
+        frozen = self.striker.frozen_s["gateway_bridge"]
+        killed = [(died_s - NEAR_S, died_s) for died_s in self.striker.killed_s["gateway_bridge"]]
+        return any(begin_s - 1 < at_s < end_s + 2 for begin_s, end_s in frozen + killed)
 
     def _journal(self) -> dict[Key, set[Values]]:
         found: dict[Key, set[Values]] = defaultdict(set)
@@ -299,10 +276,10 @@ class Chaos:
         return found
 
 
-def _patiently(condition: Callable[[], bool]) -> None:
+def _patiently(condition: Callable[[], bool], settle_s: float) -> None:
     """Wait for a condition, with a limit: the comparison counts what is missing."""
     with suppress(AssertionError):
-        wait_until(condition, SETTLE_S, each_s=0.5)
+        wait_until(condition, settle_s, each_s=0.5)
 
 
 def _values(payload: dict[str, float]) -> Values:

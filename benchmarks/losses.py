@@ -1,0 +1,137 @@
+"""What the same blows cost Meterflow, a plain subscriber, and Home Assistant's recorder.
+
+    python benchmarks/losses.py [--times 5] [--home-assistant /path/to/hass]
+
+Fifty readings a second of 20 meters, and a blow about every two and a half seconds. Meterflow is
+the whole: simulated meters, bridge, Mosquitto, recorder, SQLite. The others get the readings from
+a device that publishes with QoS 1, keeps what the broker has not acknowledged, and never dies.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.blows.peers import Device, HomeAssistant, MeterflowRecorder, Peer, PlainSubscriber
+from benchmarks.figures import Verdict, line, title
+from tests.support.blows import FILL, FREEZE, KILL, ROB, SET_BACK, Striker
+from tests.support.clocks import can_fake
+from tests.support.parts import wait_until
+from tests.support.pipeline import Pipeline
+from tests.system.chaos import Chaos
+
+BLOWS = (
+    (KILL, ("recorder",)),
+    (KILL, ("broker",)),
+    (KILL, ("broker", "recorder")),
+    (ROB, ("broker",)),
+    (FREEZE, ("recorder",)),
+    (FREEZE, ("broker",)),
+    (FILL, ("recorder",)),
+    (SET_BACK, ("recorder",)),
+)
+SEED = 1
+STARTS_S, SETTLES_S = 60, 20
+
+
+class Cost(NamedTuple):
+    """What blows of one kind have cost."""
+
+    readings: int
+    lost: int
+    twice: int
+    wrong: int
+
+    def __str__(self) -> str:
+        return f"{self.lost} / {self.twice} / {self.wrong}"
+
+
+def of_meterflow(kind: str, parts: tuple[str, ...], times: int) -> Cost:
+    """Strike the whole pipeline, and compare as `make chaos` does."""
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory,
+        Pipeline(Path(directory), "mosquitto") as pipeline,
+    ):
+        chaos = Chaos(pipeline, "Meterflow", SEED)
+        chaos.begin()
+        for _ in range(times):
+            chaos.striker.strike(kind, *parts)
+        outcome = chaos.compare()
+    found = [fault.kind for fault in outcome.faults]
+    lost, twice = found.count("lost") + outcome.died_with_two, found.count("twice")
+    return Cost(outcome.expected, lost, twice, len(found) - found.count("lost") - twice)
+
+
+def of_peer(peer: Peer, kind: str, parts: tuple[str, ...], times: int) -> Cost:
+    """Strike another program; each blow begins when readings are stored again."""
+    with peer:
+        device = Device(peer.port)
+        device.start()
+        striker = Striker(peer, SEED)
+        for _ in range(times):
+            goes_on(peer, device)
+            striker.strike(kind, *parts)
+        goes_on(peer, device)
+        device.end()
+        settle(peer)
+        stored = peer.stored()
+    wanted = range(1, device.published + 1)
+    lost = sum(number not in stored for number in wanted)
+    twice = sum(count - 1 for count in stored.values())
+    return Cost(device.published, lost, twice, sum(number not in wanted for number in stored))
+
+
+def goes_on(peer: Peer, device: Device) -> None:
+    """Wait until a reading that is published from now on is stored."""
+    now = device.published
+
+    def newer() -> bool:
+        peer.start("recorder")
+        return max(peer.stored(), default=0) > now
+
+    wait_until(newer, STARTS_S, "a new reading in the history", each_s=0.5)
+
+
+def settle(peer: Peer) -> None:
+    """Wait until nothing has been stored for a while."""
+    seen, since_s = -1, time.monotonic()
+    while time.monotonic() - since_s < SETTLES_S:
+        if (stored := peer.stored().total()) != seen:
+            seen, since_s = stored, time.monotonic()
+        time.sleep(0.5)
+
+
+def main() -> None:
+    """Strike everybody with every blow."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=5, help="blows of each kind (the clock: 1)")
+    parser.add_argument("--home-assistant", type=Path, help="its program, hass")
+    options = parser.parse_args()
+    peers: dict[str, Callable[[Path], Peer]] = {
+        "Meterflow without a journal": MeterflowRecorder,
+        "plain subscriber": PlainSubscriber,
+    }
+    if hass := options.home_assistant:
+        peers["Home Assistant"] = lambda place: HomeAssistant(place, hass)
+    verdict = Verdict()
+    for kind, parts in BLOWS:
+        if kind == SET_BACK and not can_fake():
+            continue
+        times = 1 if kind == SET_BACK else options.times
+        title(f"{times} x {kind}: {', '.join(parts)} (lost / twice / wrong)")
+        cost = of_meterflow(kind, parts, times)
+        good = cost[1:] == (0, 0, 0)
+        verdict.figure("Meterflow", str(cost), f"of {cost.readings} readings", "0 / 0 / 0", ok=good)
+        for name, peer in peers.items():
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+                cost = of_peer(peer(Path(directory)), kind, parts, times)
+            line(name, str(cost), f"of {cost.readings} readings")
+    sys.stdout.write("\n")
+    verdict.end()
+
+
+if __name__ == "__main__":
+    main()
