@@ -111,11 +111,12 @@ class Peer:
 
     def stored(self) -> Counter[int]:
         """Return how often each number is stored."""
-        with closing(sqlite3.connect(f"file:{self.file}?mode=ro", uri=True, timeout=10)) as it:
-            try:
-                rows = it.execute(self.query).fetchall()
-            except sqlite3.OperationalError:  # no tables yet
-                return Counter()
+        uri = f"file:{self.file}?mode=ro"
+        try:
+            with closing(sqlite3.connect(uri, uri=True, timeout=10)) as database:
+                rows = database.execute(self.query).fetchall()
+        except sqlite3.OperationalError:  # neither file nor tables yet
+            return Counter()
         return Counter(round(float(value)) for (value,) in rows)
 
     def start(self, name: str) -> None:
