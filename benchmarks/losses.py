@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,9 +74,12 @@ def of_meterflow(kind: str, parts: tuple[str, ...], times: int) -> Cost:
     return Cost(outcome.expected, lost, twice, len(found) - found.count("lost") - twice)
 
 
-def of_peer(peer: Peer, kind: str, parts: tuple[str, ...], times: int) -> Cost:
+def of_peer(start: Callable[[Path], Peer], kind: str, parts: tuple[str, ...], times: int) -> Cost:
     """Strike another program; each blow begins when readings are stored again."""
-    with peer:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory,
+        start(Path(directory)) as peer,
+    ):
         device = Device(peer.port)
         device.start()
         go_on(peer, device)
@@ -141,13 +145,16 @@ def main() -> None:
             continue
         times = 1 if kind == SET_BACK else options.times
         title(f"{times} x {kind}: {', '.join(parts)} (lost / twice / wrong)")
-        cost = of_meterflow(kind, parts, times)
+        with ThreadPoolExecutor() as all_at_once:
+            costs = {
+                name: all_at_once.submit(of_peer, peer, kind, parts, times)
+                for name, peer in peers.items()
+            }
+            cost = all_at_once.submit(of_meterflow, kind, parts, times).result()
         good = not (cost.lost or cost.twice or cost.wrong)
         verdict.figure("Meterflow", str(cost), cost.beside, "0 / 0 / 0", ok=good)
-        for name, peer in peers.items():
-            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-                cost = of_peer(peer(Path(directory)), kind, parts, times)
-            line(name, str(cost), cost.beside)
+        for name, theirs in costs.items():
+            line(name, str(theirs.result()), theirs.result().beside)
     sys.stdout.write("\n")
     verdict.end()
 

@@ -92,11 +92,12 @@ class Outcome:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return a table of Markdown: a row for each kind of blow, a column for each run."""
-    kinds = sorted({blow.kind for outcome in outcomes for blow in outcome.blows})
+    kinds = {blow.kind for outcome in outcomes for blow in outcome.blows}
+    ordered = sorted(kinds, key=lambda kind: (kind[0], kind[1].count(","), kind[1]))
     rows = [
         ["blow", "parts", *(outcome.title for outcome in outcomes)],
         ["---"] * (2 + len(outcomes)),
-        *([*kind, *(outcome.cell(kind) for outcome in outcomes)] for kind in kinds),
+        *([*kind, *(outcome.cell(kind) for outcome in outcomes)] for kind in ordered),
         ["all", "", *(outcome.cell() for outcome in outcomes)],
         ["readings", "", *(f"{it.expected:,}" for it in outcomes)],
         ["died with bridge and broker", "", *(f"{it.died_with_two:,}" for it in outcomes)],
