@@ -18,6 +18,8 @@ from tests.support.polling import Received, gateway_at, pin, polling, until
 LINE = LineTiming(baud=38400)
 TIMEOUT_S = 1.0
 INTERVAL_S = 0.5
+UNDER_WAY_S = 0.5
+"""Longer than an answer takes, and is held back over RTU, before it is a reading."""
 FAULTY_S = 20
 READINGS = FAULTY_S / INTERVAL_S
 MOST_LINES = 5
@@ -72,8 +74,9 @@ def meet(
             )
             async with polling(gateway) as (poller, received):
                 await until(lambda: len(received.of("1")) > 2 and len(received.of("2")) > 2)
-                before = len(received.readings)
                 simulator.fault(1, fault, number)
+                await asyncio.sleep(UNDER_WAY_S)
+                before = len(received.readings)
                 await asyncio.sleep(seconds)
                 states = [
                     (meter_id, poller.meters[meter_id].state.online) for meter_id in ("1", "2")
@@ -95,7 +98,7 @@ def test_a_faulty_meter_publishes_nothing_wrong_and_its_neighbour_goes_on(
         meanwhile, in_all = meet(framing, fault, number, FAULTY_S)
 
     assert not in_all.wrong()
-    assert len(meanwhile.of("2")) > 0.7 * READINGS, "at most three timeouts until it is offline"
+    assert len(meanwhile.of("2")) >= 0.7 * READINGS, "at most three timeouts until it is offline"
     states = dict(meanwhile.states)
     assert states["2"]
     if outcome != "at times":

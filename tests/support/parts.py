@@ -96,7 +96,7 @@ class Part:
             directory / f"{'-'.join(command[:2]).replace('/', '_')}-{time.time_ns()}.log"
         )
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        environment |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
         environment |= {name: str(value) for name, value in settings.items()}
         with self.output_file.open("wb") as output:
             self.process = subprocess.Popen(
@@ -127,16 +127,16 @@ class Part:
             raise AssertionError(f"ended with {self.process.returncode}:\n{self.output}")
         return False
 
-    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 10) -> int:
-        """Stop the process and return its exit code."""
+    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 30) -> int:
+        """Stop the process and return its exit code; fail with where it hangs, if it does."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.process.send_signal(signal.SIGABRT)  # Python prints the stack of each thread
             self.process.wait()
-            raise
+            raise AssertionError(f"does not end:\n{self.output}") from None
 
     def __enter__(self) -> Self:
         return self
