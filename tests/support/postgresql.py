@@ -56,7 +56,7 @@ class Server:
         options = {"port": port, "listen_addresses": "127.0.0.1"}
         options |= {"unix_socket_directories": directory, "log_destination": "stderr"}
         options |= {"shared_buffers": "32MB", "jit": "off", "fsync": "off"}
-        options |= {"full_page_writes": "off", "synchronous_commit": _SWITCH[synchronous]}
+        options |= dict.fromkeys(("full_page_writes", "synchronous_commit"), _SWITCH[synchronous])
         self._settings = [f"--{name}={value}" for name, value in options.items()]
         self.url = f"postgresql://tests@127.0.0.1:{port}/postgres"
         self.start()

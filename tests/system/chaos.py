@@ -21,7 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Set
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from contract.times import epoch_ms, parse_time
 from gateway_bridge.models import MODELS
@@ -132,6 +132,7 @@ class Chaos:
         self._outcome.same_moment = sum(len(values) - 1 for values in journal.values())
         self._look_for_wrong(rows, journal, received)
         self._ask_meters(rows, journal, began_s)
+        self._look_for_repeated_numbers()
         return self._outcome
 
     def _settle(self, due: Set[Key], settle_s: float) -> None:
@@ -180,6 +181,17 @@ class Chaos:
                 stored = (meter, values) in times or (meter, values) in taken
                 if not stored and began_s > at_s and not self._disturbed(at_s):
                     self._found("lost", "the meter", (meter, round(at_s * 1000)), at_s)
+
+    def _look_for_repeated_numbers(self) -> None:
+        """Find readings with one number: the recorder would not miss the second of them."""
+        numbered: dict[tuple[str, int], set[int]] = defaultdict(set)
+        for kept in journaled(self._pipeline.journal):
+            numbered[kept.meter, kept.seq].add(kept.ts)
+        for payload in self._payloads():
+            numbered[payload["meter_id"], payload["seq"]].add(_ts(payload))
+        for (meter, _), times in numbered.items():
+            for ts in sorted(times)[1:]:
+                self._found("numbered twice", "the sequence number", (meter, ts))
 
     def _found(self, kind: str, by: str, key: Key, at_s: float | None = None) -> None:
         moment_s = self._moments(key)[-1] if at_s is None else at_s
@@ -248,13 +260,14 @@ class Chaos:
 
     def _received(self) -> dict[Key, set[Values]]:
         found: dict[Key, set[Values]] = defaultdict(set)
-        for line in self._pipeline.log.output.splitlines():
-            if line.startswith("{") and line.endswith("}"):
-                payload = json.loads(line)
-                ts = parse_time(payload["ts"])
-                assert ts
-                found[payload["meter_id"], epoch_ms(ts)].add(_values(payload))
+        for payload in self._payloads():
+            found[payload["meter_id"], _ts(payload)].add(_values(payload))
         return found
+
+    def _payloads(self) -> list[dict[str, Any]]:
+        """Return what the other subscriber has received."""
+        lines = self._pipeline.log.output.splitlines()
+        return [json.loads(each) for each in lines if each.startswith("{") and each.endswith("}")]
 
     def _rows(self) -> dict[Key, Values]:
         query = "SELECT name, ts, power, energy FROM readings_raw JOIN meters ON id = meter"
@@ -282,7 +295,13 @@ def _patiently(condition: Callable[[], bool], settle_s: float) -> None:
         wait_until(condition, settle_s, each_s=0.5)
 
 
-def _values(payload: dict[str, float]) -> Values:
+def _ts(payload: dict[str, Any]) -> int:
+    ts = parse_time(payload["ts"])
+    assert ts
+    return epoch_ms(ts)
+
+
+def _values(payload: dict[str, Any]) -> Values:
     return tuple(round(payload[n] * 1000) if n in payload else None for n in ("power", "energy"))  # type: ignore[return-value]
 
 
