@@ -49,9 +49,7 @@ chaos: $(DEVELOPMENT) ## kill parts in random order, then compare readings; ARGS
 
 chaos-long: $(DEVELOPMENT) ## the same for half an hour: both brokers, PostgreSQL, a group of recorders
 	@tools/install-test-packages
-	@$(BIN)/python -m tests.system.chaos --seconds 450 $(ARGS)
-	@$(BIN)/python -m tests.system.chaos --seconds 450 --broker mosquitto --group $(ARGS)
-	@$(BIN)/python -m tests.system.chaos --seconds 450 --broker mosquitto --group --database postgresql $(ARGS)
+	@$(BIN)/python -m tests.system.chaos --long $(ARGS)
 
 power-cuts: $(DEVELOPMENT) ## cut the power hundreds of times, then look for what was acknowledged; ARGS='--seed 7'
 	@tools/install-test-packages

@@ -66,9 +66,9 @@ class Journal:
     def start(self, numbering: Numbering, meters: Iterable[str]) -> None:
         """Open the file, continue its numbers, and start to write."""
         try:
-            clean = self._open()
+            crashes = self._open()
             for meter in meters:
-                numbering.resume(meter, self._file.newest(meter), clean=clean)
+                numbering.resume(meter, self._file.newest(meter), crashes)
         except (sqlite3.Error, OSError) as error:
             self._failed(error)
         self._thread.start()
@@ -154,13 +154,13 @@ class Journal:
                 self._file.close()
         self._file.abandon()
 
-    def _open(self) -> bool:
-        """Open the file, and return whether it was closed cleanly and is sound."""
+    def _open(self) -> int:
+        """Open the file, and return how often in a row it was not closed cleanly."""
         try:
             return self._file.open()
         except sqlite3.DatabaseError as error:
             self._recover(error)
-            return False
+            return 1
 
     def _read(self, meter: str, seq: int, most: int) -> tuple[list[Kept], int | None]:
         """Return the readings after a number, and the lowest number that is there."""

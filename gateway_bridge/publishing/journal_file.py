@@ -34,6 +34,8 @@ _PRAGMAS = (
     "PRAGMA journal_size_limit = 4194304",
 )
 _IN_USE, _CLEAN = 1, 2
+"""Marks of a file; a higher one less `_IN_USE` is how often the file was opened without a close."""
+MOST_CRASHES = 1000
 BLOCK = 256
 """Most readings of a block. To replay those of one meter, all of a block are decompressed."""
 _LATE_MS = 600_000
@@ -110,8 +112,8 @@ class JournalFile:
         """Whether the file is open and still at its path."""
         return self._database is not None and self._identity == file_identity(self.path)
 
-    def open(self) -> bool:
-        """Open or create the file; return whether it was closed cleanly last time."""
+    def open(self) -> int:
+        """Open or create the file; return how often in a row it was not closed cleanly."""
         self.abandon()
         make_directory(self.path.parent)
         create_file(self.path)
@@ -123,13 +125,14 @@ class JournalFile:
             self._run(statement)
         # user_version marks a clean end: SQLite does not use it, and it is in the file's header.
         [(mark,)] = self._run("PRAGMA user_version")
-        self._run(f"PRAGMA user_version = {_IN_USE}")
+        crashes = min(mark - _IN_USE, MOST_CRASHES) if mark > _CLEAN else int(mark == _IN_USE)
+        self._run(f"PRAGMA user_version = {_CLEAN + crashes if crashes else _IN_USE}")
         reserve_log(self.path, _LOG_PAGES, PAGE)
         self._identity = file_identity(self.path)
         self._places = {}
         self._read_numbers()
         self._convert()
-        return bool(mark == _CLEAN)
+        return 0 if mark == _CLEAN else max(1, crashes)
 
     def close(self) -> None:
         """Mark the file as cleanly closed, and close it."""

@@ -21,12 +21,15 @@ class Numbering(dict[str, int]):
         self[meter] = int(time.time() * 1000)
         return self[meter]
 
-    def resume(self, meter: str, last: int | None, *, clean: bool) -> None:
-        """Continue after the journal's last number; after an unclean end, leave room."""
+    def resume(self, meter: str, last: int | None, crashes: int) -> None:
+        """Continue after the journal's last number; leave room for those of each crash since then.
+
+        A bridge that crashes again before it writes must not use its numbers a second time.
+        """
         if last is None:
             return
         clock = int(time.time() * 1000)
-        self[meter] = last if clean else max(last + JUMP, clock)
+        self[meter] = max(last + JUMP * crashes, clock) if crashes else last
 
     def not_below(self, meter: str, known: int) -> None:
         """Continue above a number that a recorder has; journal and clock may be behind it."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,24 @@ def test_numbers_jump_after_a_crash_even_where_the_clock_has_been_set_back(
     assert numbers(other) == [crashed_at]
     other.stop()
     journal.stop()
+
+
+def test_numbers_of_a_bridge_that_crashes_before_it_writes_are_not_used_again(path: Path) -> None:
+    journal, numbering = begun(path)
+    keep(journal, numbering["1"])
+    journal.stop()
+    first_numbers = [numbering["1"]]
+
+    for run in range(4):
+        before, path = path, path.parent.with_name(f"crashed-{run}") / path.name
+        journal, numbering = begun(before)
+        shutil.copytree(before.parent, path.parent)
+        journal.stop()
+        first_numbers.append(numbering["1"])
+
+    assert first_numbers[1] == first_numbers[0], "the first end was clean"
+    distances = [after - before for before, after in pairwise(first_numbers[1:])]
+    assert min(distances) >= JUMP
 
 
 def test_a_second_bridge_with_the_same_journal_reports_it(

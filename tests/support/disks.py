@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -22,3 +24,14 @@ def fill(ballast: Path) -> None:
                 pass
         except OSError:
             pass
+
+
+@contextmanager
+def filled(directory: Path) -> Iterator[None]:
+    """Let the disk of a directory be full for a while."""
+    ballast = directory / "ballast"
+    fill(ballast)
+    try:
+        yield
+    finally:
+        ballast.unlink()

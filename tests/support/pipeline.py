@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
@@ -17,14 +18,15 @@ import psycopg
 
 from simulator.bus import LineTiming
 from simulator.simulator import Simulator
-from tests.support.disks import fill, mount
+from tests.support.clocks import can_fake, read_clock, set_clock
+from tests.support.disks import filled, mount
 from tests.support.parts import Part, free_port, listens, require, wait_until
+from tests.support.postgresql import Server
 
 METERS = tuple(range(1, 21))
 INTERVAL_S = 0.4
 RATE = len(METERS) / INTERVAL_S
 DISK_BYTES = 24_000_000
-_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
 class Meters(threading.Thread):
@@ -68,26 +70,33 @@ class Pipeline:
         small_disk: bool = True,
         journal_s: float = JOURNAL_S,
         port: int | None = None,
-        database_url: str | None = None,
+        postgresql: Server | None = None,
         group: bool = False,
     ) -> None:
         self.directory = directory
         self._journal_s = journal_s
-        self._url = database_url
+        self._postgresql = postgresql
         self.recorders = ("recorder", "recorder_2") if group else ("recorder",)
         self.meters = Meters()
         self.mqtt = port or free_port()
         self.kind = broker
         self.parts: dict[str, Part] = {}
+        self.replaced: set[tuple[str, int]] = set()
         self.clock = directory / "clock"
         self.set_clock(0)
         self.history.parent.mkdir(parents=True, exist_ok=True)
-        self.disk = small_disk and not database_url and mount(self.history.parent, DISK_BYTES)
+        self.disk = small_disk and not postgresql and mount(self.history.parent, DISK_BYTES)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its parts, all of which can be killed and frozen."""
+        database = ("postgresql",) if self._postgresql else ()
+        return ("gateway_bridge", "broker", *self.recorders, *database)
 
     @property
     def has_file(self) -> bool:
         """Whether the history is a file, which can be replaced and whose disk can be full."""
-        return self._url is None
+        return self._postgresql is None
 
     @property
     def history(self) -> Path:
@@ -99,11 +108,21 @@ class Pipeline:
 
     def start(self, name: str) -> None:
         """Start a part that is not running."""
-        if name in self.parts:
-            return
+        if name == "postgresql":
+            assert self._postgresql
+            if self._postgresql.process.poll() is not None:
+                self._postgresql.start()
+        elif name not in self.parts:
+            place = self.directory / name.replace("gateway_", "")
+            settings = self._settings(name)
+            self.parts[name] = Part.module(name.removesuffix("_2"), directory=place, **settings)
+            if name == "broker":
+                wait_until(lambda: listens(self.mqtt), what="the broker")
+
+    def _settings(self, name: str) -> dict[str, Any]:
         settings: dict[str, Any] = {"MQTT_PORT": self.mqtt}
         if name == "broker":
-            settings["BROKER"] = self.kind
+            return settings | {"BROKER": self.kind}
         if name == "gateway_bridge":
             settings |= {
                 "MODBUS_HOST": "127.0.0.1",
@@ -114,35 +133,34 @@ class Pipeline:
                 "QUANTITIES": "power,energy",
                 "JOURNAL_INTERVAL": self._journal_s,
             }
-        if name in self.recorders:
-            settings["DATABASE_URL"] = self._url or f"sqlite:///{self.history}"
-        if name in self.recorders and len(self.recorders) > 1:
-            settings |= {"RECORDER_GROUP": "house", "RECORDER_NAME": name.replace("_", "-")}
-        if name != "broker" and _FAKETIME:
-            settings |= {
-                "LD_PRELOAD": _FAKETIME,
-                "FAKETIME_TIMESTAMP_FILE": self.clock,
-                "FAKETIME_DONT_FAKE_MONOTONIC": 1,
-                "FAKETIME_CACHE_DURATION": 1,
-                "NO_FAKE_STAT": 1,
-            }
-        place = self.directory / name.replace("gateway_", "")
-        self.parts[name] = Part.module(name.removesuffix("_2"), directory=place, **settings)
-        if name == "broker":
-            wait_until(lambda: listens(self.mqtt), what="the broker")
+        else:
+            url = self._postgresql.url if self._postgresql else f"sqlite:///{self.history}"
+            settings["DATABASE_URL"] = url
+            if len(self.recorders) > 1:
+                settings |= {"RECORDER_GROUP": "house", "RECORDER_NAME": name.replace("_", "-")}
+        return settings | read_clock(self.clock)
 
     def kill(self, name: str) -> None:
         """Kill a part."""
+        if name == "postgresql":
+            assert self._postgresql
+            self._postgresql.kill()
         if part := self.parts.pop(name, None):
             part.process.kill()
             part.process.wait()
 
     def freeze(self, name: str, for_s: float) -> None:
         """Freeze a part for a while."""
-        process = self.parts[name].process
-        process.send_signal(signal.SIGSTOP)
+        send = self._signal(name)
+        send(signal.SIGSTOP)
         time.sleep(for_s)
-        process.send_signal(signal.SIGCONT)
+        send(signal.SIGCONT)
+
+    def _signal(self, name: str) -> Callable[[int], None]:
+        if name == "postgresql":
+            assert self._postgresql
+            return self._postgresql.signal
+        return self.parts[name].process.send_signal
 
     def forget_broker_state(self) -> None:
         """Delete the state of the broker."""
@@ -157,34 +175,33 @@ class Pipeline:
             here.backup(there)
 
     def restore(self) -> None:
-        """Replace the history by the copy."""
+        """Replace the history by the copy, and remember what the replaced one had."""
+        query = "SELECT name, ts FROM readings_raw JOIN meters ON id = meter"
+        with closing(sqlite3.connect(self.history, timeout=10)) as database:
+            self.replaced |= set(database.execute(query))
         for file in self.history.parent.glob("energy_meters.db*"):
             file.unlink()
         shutil.copy(self.directory / "backup.db", self.history)
 
     def fill_disk(self, for_s: float) -> None:
         """Fill the disk of the history for a while."""
-        ballast = self.history.with_name("ballast")
-        fill(ballast)
-        time.sleep(for_s)
-        ballast.unlink()
+        with filled(self.history.parent):
+            time.sleep(for_s)
 
     def set_clock(self, by_s: float) -> None:
         """Set the clock of bridge and recorder, relative to the true time."""
-        new = self.clock.with_suffix(".new")
-        new.write_text(f"{by_s:+.0f}\n")
-        new.replace(self.clock)  # half a line would be another time
+        set_clock(self.clock, by_s)
 
     @property
     def has_clock(self) -> bool:
-        return _FAKETIME is not None
+        return can_fake()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return what another program sees in the history; nothing while it has no tables."""
-        if self._url:
+        if self._postgresql:
             with (
                 contextlib.suppress(psycopg.errors.UndefinedTable),
-                psycopg.connect(self._url) as it,
+                psycopg.connect(self._postgresql.url) as it,
             ):
                 return it.execute(query).fetchall()
             return []
