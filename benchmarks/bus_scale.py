@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +62,18 @@ async def simulate(gateways: int) -> None:
     sys.stdout.write(" ".join(map(str, ports)) + "\n")
     sys.stdout.flush()
     await asyncio.Event().wait()
+
+
+@contextlib.contextmanager
+def simulated(gateways: int) -> Iterator[list[int]]:
+    """Simulate gateways in a process of their own; yield their ports."""
+    command = [sys.executable, __file__, "--simulate", "--gateways", str(gateways)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            yield [int(port) for port in process.stdout.readline().split()]
+        finally:
+            process.terminate()
 
 
 def gateway(number: int, port: int) -> Gateway:
@@ -233,9 +245,17 @@ class Window:
 
 @contextlib.contextmanager
 def running(
-    ports: Sequence[int], scalars: str, *, recorded: bool
+    ports: Sequence[int],
+    scalars: str,
+    *,
+    recorded: bool,
+    meters: int = METERS,
+    subscribe: Callable[[int], object] = lambda _port: None,
 ) -> Iterator[tuple[dict[str, Part], int, Path]]:
-    """Run Mosquitto and a bridge; yield the parts, the port of the broker, and the history."""
+    """Run Mosquitto and a bridge; yield the parts, the port of the broker, and the history.
+
+    `subscribe` is called before the bridge starts.
+    """
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory, port = Path(name), free_port()
         parts = {}
@@ -255,17 +275,20 @@ def running(
                 )
             )
             parts["recorder"].wait_for(": connected")
-        (directory / "meters.toml").write_text("".join(map(_gateway_text, ports)))
+        subscribe(port)
+        (directory / "meters.toml").write_text(
+            "".join(_gateway_text(each, meters) for each in ports)
+        )
         parts["bridge"] = stack.enter_context(
             Part.module("gateway_bridge", directory=directory, MQTT_PORT=port, SCALARS=scalars)
         )
         yield parts, port, history
 
 
-def _gateway_text(port: int) -> str:
+def _gateway_text(port: int, meters: int) -> str:
     text = f'[[gateway]]\nname = "g{port}"\naddress = "127.0.0.1:{port}"\nframing = "tcp"\n'
     text += "baud = 115200\ninterval = 1.0\n"
-    for unit in range(1, METERS + 1):
+    for unit in range(1, meters + 1):
         text += f'[[gateway.meter]]\nid = "{port}_{unit}"\nunit = {unit}\n'
     return text
 
@@ -353,18 +376,12 @@ def main() -> None:
     if options.simulate:
         asyncio.run(simulate(options.gateways))
         return
-    command = [sys.executable, __file__, "--simulate", "--gateways", str(options.gateways)]
     verdict = Verdict()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulated:
-        try:
-            assert simulated.stdout
-            ports = [int(port) for port in simulated.stdout.readline().split()]
-            if not options.skip_polling:
-                asyncio.run(polling(ports, options.seconds, verdict))
-            for scalars in options.scalars:
-                bridged(ports, options.seconds, verdict, scalars, recorded=options.recorder)
-        finally:
-            simulated.terminate()
+    with simulated(options.gateways) as ports:
+        if not options.skip_polling:
+            asyncio.run(polling(ports, options.seconds, verdict))
+        for scalars in options.scalars:
+            bridged(ports, options.seconds, verdict, scalars, recorded=options.recorder)
     verdict.end()
 
 

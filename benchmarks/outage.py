@@ -2,32 +2,39 @@
 
     python benchmarks/outage.py [--away 30]
 
-Real parts: simulated meters, bridge, Mosquitto, recorders on one SQLite file. Whole means that all
-that is in the bridge's journal is in the history.
+Real parts: simulated meters, bridge, Mosquitto, recorders on one SQLite file, a web service and a
+page in Chromium. Whole means that all that is in the bridge's journal is in the history; live, that
+a reading measured after the outage has arrived.
 """
 
 import argparse
 import json
+import re
 import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from statistics import median, quantiles
+
+import websocket
+from playwright.sync_api import sync_playwright
 
 from benchmarks.figures import Verdict, ms, title
 from contract.times import parse_time
 from tests.support.bridged import Site
-from tests.support.parts import Part, wait_until
+from tests.support.parts import CHROMIUM_OPTIONS, Part, free_port, listens, require, wait_until
 from tests.support.plain_client import PlainClient
 
 METERS, INTERVAL_S = 20, 0.2
 UNITS = ",".join(map(str, range(1, METERS + 1)))
 GROUP = ({"RECORDER_GROUP": "g", "RECORDER_NAME": "one"}, {"RECORDER_GROUP": "g"})
-KILLED_S = 60
+KILLED_S, AWAY_S, LIVE_S = 60, 10, 5
+_TS = re.compile(r'ts\\?":\\?"([^"\\]+)')
 MOST_WHOLE, MOST_MISSING, LEAST_REPLAYED, MOST_LIVE = 0.6, 0.4, 3, 4
 """Limits, as multiples: time to be whole again and age of a missing reading beside the outage,
 replayed readings a second beside live ones, latency of live ones beside that before."""
@@ -90,6 +97,78 @@ def member_dies() -> float:
         return oldest_ms / 1000
 
 
+class Clients:
+    """A page in a browser and a client of `/ws`: when each has a reading of after a moment."""
+
+    def __init__(self, stack: ExitStack, http: int) -> None:
+        url = f"127.0.0.1:{http}"
+        browser = stack.enter_context(sync_playwright()).chromium.launch(
+            executable_path=require("chromium"), args=CHROMIUM_OPTIONS
+        )
+        stack.callback(browser.close)
+        self._newest: dict[str, datetime] = {}
+        self._page = browser.new_page()
+        self._page.on("websocket", lambda socket: socket.on("framereceived", self._on_frame))
+        self._page.goto(f"http://{url}/meter/1")
+        self._socket = websocket.create_connection(f"ws://{url}/ws/1", timeout=30)
+        self._socket.settimeout(0.001)
+        stack.callback(self._socket.shutdown)
+
+    def live_after(self, names: Sequence[str], since: datetime) -> dict[str, float]:
+        """Return after how many seconds each of the named clients has a reading of later."""
+        began_s, took_s = time.monotonic(), dict[str, float]()
+        while len(took_s) < len(names) and time.monotonic() < began_s + 60:
+            self.receive(0.01)
+            for name in names:
+                if self._newest.get(name, since) > since:
+                    took_s.setdefault(name, time.monotonic() - began_s)
+        return {name: took_s.get(name, inf) for name in names}
+
+    def receive(self, seconds: float) -> None:
+        """Receive what comes in some seconds."""
+        ends_s = time.monotonic() + seconds
+        while time.monotonic() < ends_s:
+            self._page.wait_for_timeout(10)
+            with suppress(websocket.WebSocketException, OSError):
+                self._note("/ws", self._socket.recv())
+
+    def _on_frame(self, frame: str | bytes) -> None:
+        self._note("page", frame if isinstance(frame, str) else frame.decode())
+
+    def _note(self, name: str, frame: str) -> None:
+        if found := _TS.findall(frame):
+            self._newest[name] = max(filter(None, map(parse_time, found)))
+
+
+def live_again(away_s: float) -> Iterator[tuple[str, float]]:
+    """Yield outages, and after how many seconds a client is live again."""
+    with running() as (site, stack):
+        broker = stack.enter_context(site.broker())
+        recorders(site, stack, {})
+        http = free_port()
+        url = f"sqlite:///{site.history}"
+        settings = {"HTTP_PORT": http, "MQTT_PORT": site.mqtt, "DATABASE_URL": url}
+
+        def served() -> Part:
+            part = Part.module("web", directory=site.directory / "web", **settings)
+            wait_until(lambda: listens(http), what="the web service")
+            return stack.enter_context(part)
+
+        web = served()
+        clients = Clients(stack, http)
+        assert inf not in clients.live_after(("page", "/ws"), datetime.now(UTC)).values()
+        broker.stop(signal.SIGKILL)
+        clients.receive(away_s)
+        stack.enter_context(site.broker())
+        for name, took_s in clients.live_after(("page", "/ws"), datetime.now(UTC)).items():
+            yield f"broker away for {away_s:.0f} s: {name}", took_s
+        web.stop(signal.SIGKILL)
+        clients.receive(AWAY_S)
+        served()
+        for name, took_s in clients.live_after(("page",), datetime.now(UTC)).items():
+            yield f"web service away for {AWAY_S} s: {name}", took_s
+
+
 def everything_again(reads_for_s: float) -> tuple[int, float, list[float], list[float]]:
     """Return how many readings an empty history was sent, how long it took, and live latencies.
 
@@ -140,6 +219,10 @@ def main() -> None:
     verdict.figure("age of a missing reading, beside the outage", f"{ratio:.2f} x",
                    f"at most {oldest_s:.1f} s", f"<= {MOST_MISSING:g} x",
                    ok=ratio <= MOST_MISSING)  # fmt: skip
+
+    title("A page and a client of /ws, from the return of what was killed to a reading of after it")
+    for what, took_s in live_again(options.away):
+        verdict.figure(what, f"{took_s:.1f} s", "", f"<= {LIVE_S} s", ok=took_s <= LIVE_S)
 
     title("An empty history, all of the journal sent again")
     number, took_s, before, during = everything_again(60)

@@ -106,16 +106,21 @@ class Replay:
             self._requests[request.recorder] = request
 
     async def _answer(self, request: ReplayRequest) -> None:
-        """Send the requested readings, up to a slice, and publish which they were."""
+        """Send the requested readings, up to a slice, and publish which they were.
+
+        What is read from now on is live: to send it again would take ever longer.
+        """
         answers: dict[str, Replayed] = {}
         batch: list[tuple[str, str]] = []
         left = SLICE
         for meter in self._meters:
+            self._numbering.not_below(meter, request.after.get(meter, 0))
+        used = {meter: self._numbering[meter] for meter in self._meters}
+        for meter in self._meters:
             if left <= 0:
                 break
             after = request.after.get(meter, 0)
-            self._numbering.not_below(meter, after)
-            answer, readings = await self._look_up(meter, after, left)
+            answer, readings = await self._look_up(meter, after, used[meter], left)
             left -= len(readings)
             if answer:
                 answers[meter] = answer
@@ -142,22 +147,20 @@ class Replay:
             logger.info("recorder %s: %s replayed", recorder, amount(sent, "reading"))
 
     async def _look_up(
-        self, meter: str, after: int, most: int
+        self, meter: str, after: int, used: int, most: int
     ) -> tuple[Replayed | None, Sequence[Kept]]:
-        used = self._numbering[meter]  # read before the journal, which may get later ones
-        if self._journal is None:
+        """Return the readings of a meter from after a number up to another, and what they are."""
+        if self._journal is None or after == used:
             return Replayed(after=after, upto=max(after, used), sent=[]), ()
         found = await asyncio.to_thread(self._journal.after, meter, after, most)
-        numbers = [kept.seq for kept in found.readings]
+        readings = [kept for kept in found.readings if kept.seq <= used]
+        numbers = [kept.seq for kept in readings]
         last = numbers[-1] if numbers else 0
         upto = last if len(numbers) == most else max(last, used)
         if found.since > upto:
             return None, ()
         sent = runs(numbers)
-        return (
-            Replayed(after=found.since, upto=upto, sent=sent, oldest=found.oldest),
-            found.readings,
-        )
+        return Replayed(after=found.since, upto=upto, sent=sent, oldest=found.oldest), readings
 
     async def _send(self, readings: Sequence[tuple[str, str]]) -> bool:
         """Publish readings, a few at a time; return False where the broker does not take them."""

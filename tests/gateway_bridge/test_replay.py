@@ -169,6 +169,39 @@ def test_what_a_recorder_has_is_not_sent_again(replay: Replay) -> None:
     assert answer["meters"]["1"]["sent"] == [[3, 9]]
 
 
+def test_what_is_read_while_a_bridge_answers_is_not_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the answer for the last of a thousand meters would have all of that time."""
+    monkeypatch.setattr(replay_module, "IN_FLIGHT", 1)
+    monkeypatch.setattr(replay_module, "PAUSE_S", 0.0)
+    names = ["1", "2"]
+    journal, numbering = Journal(tmp_path / "journal.db", 3600, 10**8, 30), Numbering()
+    journal.start(numbering, names)
+    numbering.update(dict.fromkeys(names, 0))
+
+    def read() -> None:
+        for name in names:
+            numbering[name] += 1
+            reading = Reading(name, datetime.now(UTC), {"power": 1.0}, numbering[name])
+            journal.add(reading, reading.encode())
+
+    class Reads(Broker):
+        def publish(self, topic: str, payload: str, **_: object) -> MQTTMessageInfo:
+            read()
+            return super().publish(topic, payload)
+
+    read()
+    read()
+    replay = Replay("gateway", names, Reads(), numbering, journal)  # type: ignore[arg-type]
+    *sent, (_, answer) = published(replay, ReplayRequest(recorder="me", request="7"))
+    journal.stop()
+
+    numbers = [(reading["meter_id"], reading["seq"]) for _, reading in sent]
+    assert numbers == [("1", 1), ("1", 2), ("2", 1), ("2", 2)]
+    assert answer["meters"]["2"]["upto"] == 2
+
+
 def test_a_flood_of_requests_is_answered_at_a_bounded_pace(
     replay: Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
