@@ -80,7 +80,7 @@ def _show_levels(screen: Screen, levels: Sequence[LevelSize], zone: ZoneInfo) ->
     screen.say()
     screen.show(shown)
     if not all(level.is_counted for level in levels):
-        screen.say("readings are counted by their 5 minutes: the first figures follow after these")
+        screen.say("readings are counted once they are rolled up: the figures follow in minutes")
         return
     total, whole = in_a_year(levels)
     screen.say()

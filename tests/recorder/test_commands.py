@@ -174,7 +174,7 @@ def test_status_knows_no_size_of_readings_that_are_not_counted_yet(
 
     assert (before["levels"][0]["rows"], before["bytes_in_a_year"]) == (None, None)
     assert "0 values" not in shown
-    assert "the first figures follow" in shown.splitlines()[-1]
+    assert "the figures follow" in shown.splitlines()[-1]
     assert after["levels"][0]["rows"] == 16
     assert after["bytes_in_a_year"] > 0
 
