@@ -8,8 +8,9 @@ from typing import NamedTuple, Protocol
 
 BACK_S = 30.0
 """Seconds that the clock is set back."""
-KILL, FREEZE, FILL, SET_BACK = "kill", "freeze", "disk full", "clock set back"
-ROB, RESTORE = "kill, state deleted", "kill, history restored"
+KILL, ROB, RESTORE = "killed", "killed, its state deleted", "killed, an old history put back"
+FREEZE, FILL, SET_BACK = "frozen", "disk full", "clock set back"
+ORDER = (KILL, ROB, RESTORE, FREEZE, FILL, SET_BACK)
 DEADLY = (KILL, ROB, RESTORE)
 _NAMES = {"gateway_bridge": "bridge", "postgresql": "PostgreSQL"}
 
@@ -57,11 +58,13 @@ class Blow(NamedTuple):
     @property
     def kind(self) -> tuple[str, str]:
         """What was done, and to which parts: the same for either of two recorders."""
-        names = [_NAMES.get(part, part) for part in self.parts]
-        recorders = sum(name.startswith("recorder") for name in names)
-        others = sorted(name for name in names if not name.startswith("recorder"))
-        both = [("", "recorder", "both recorders")[recorders]] if recorders else []
-        return self.what, ", ".join(others + both)
+        others = [part for part in self.parts if not part.startswith("recorder")]
+        names = sorted(_NAMES.get(part, part) for part in others)
+        if self.what in (RESTORE, FILL, SET_BACK):
+            names.append("recorders")  # whether there are one or two
+        elif recorders := len(self.parts) - len(others):
+            names.append("recorder" if recorders == 1 else "both recorders")
+        return self.what, ", ".join(names)
 
     def __str__(self) -> str:
         return f"{self.what}: {' + '.join(self.parts)}"

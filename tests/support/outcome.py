@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from contract.times import format_time, from_epoch_ms
-from tests.support.blows import Blow
+from tests.support.blows import ORDER, Blow
 
 KINDS = ("lost", "twice", "changed", "from nowhere")
 SHOWN = 10
@@ -64,7 +64,7 @@ class Outcome:
         """Return how many blows of one kind (None: of all) there were, and what they cost."""
         blows = [blow for blow in self.blows if kind in (None, blow.kind)]
         found = Counter(each.kind for each in self.faults if kind in (None, self._cause(each)))
-        costs = " / ".join(str(found[each]) for each in KINDS)
+        costs = "/".join(str(found[each]) for each in KINDS)
         return f"{len(blows)}: {costs}" if blows else ""
 
     def _cause(self, fault: Fault) -> tuple[str, str] | None:
@@ -93,14 +93,18 @@ class Outcome:
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return a table of Markdown: a row for each kind of blow, a column for each run."""
     kinds = {blow.kind for outcome in outcomes for blow in outcome.blows}
-    ordered = sorted(kinds, key=lambda kind: (kind[0], kind[1].count(","), kind[1]))
+    ordered = sorted(kinds, key=lambda it: (ORDER.index(it[0]), _parts_of(it[1]), it[1].lower()))
     rows = [
         ["blow", "parts", *(outcome.title for outcome in outcomes)],
         ["---"] * (2 + len(outcomes)),
         *([*kind, *(outcome.cell(kind) for outcome in outcomes)] for kind in ordered),
-        ["all", "", *(outcome.cell() for outcome in outcomes)],
+        ["all blows", "", *(outcome.cell() for outcome in outcomes)],
         ["readings", "", *(f"{it.expected:,}" for it in outcomes)],
-        ["died with bridge and broker", "", *(f"{it.died_with_two:,}" for it in outcomes)],
-        ["died with bridge and history", "", *(f"{it.replaced:,}" for it in outcomes)],
+        ["lost with bridge and broker", "", *(f"{it.died_with_two:,}" for it in outcomes)],
+        ["lost with bridge and history", "", *(f"{it.replaced:,}" for it in outcomes)],
     ]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _parts_of(text: str) -> int:
+    return text.count(",") + text.count("both")

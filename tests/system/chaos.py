@@ -348,7 +348,7 @@ def main() -> None:
         sys.stdout.flush()
         outcomes.append(run(set_up, seconds, options.seed))
         sys.stdout.write(f"{'good' if outcomes[-1].good else 'BAD'}: {outcomes[-1]}\n")
-    sys.stdout.write(f"\nblows: {' / '.join(KINDS)}\n\n{table(outcomes)}")
+    sys.stdout.write(f"\nblows: {'/'.join(KINDS)}\n\n{table(outcomes)}")
     sys.exit(not all(outcome.good for outcome in outcomes))
 
 

@@ -74,7 +74,7 @@ def test_a_run_that_fails_names_the_reading_the_comparison_and_the_blows_around_
 
     assert str(outcome).splitlines()[1] == (
         "lost: meter 4 at 1970-01-01T00:16:41.500Z (1001500), as the journal shows;"
-        " blows: -1.5 s kill: broker + gateway_bridge"
+        " blows: -1.5 s killed: broker + gateway_bridge"
     )
-    assert "| kill | bridge, broker | 1: 1 / 0 / 0 / 0 |" in table([outcome])
-    assert "| kill | recorder | 1: 0 / 0 / 0 / 0 |" in table([outcome])
+    assert "| killed | bridge, broker | 1: 1/0/0/0 |" in table([outcome])
+    assert "| killed | recorder | 1: 0/0/0/0 |" in table([outcome])
