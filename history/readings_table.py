@@ -25,7 +25,7 @@ MOST_REJECTED = 5000
 LONGEST_BURST_MS = 60_000
 """Milliseconds that readings stamped on arrival may run ahead of their arrival."""
 _COUNTERS = frozenset(COUNTERS)
-_MOST_SHAPES = 1000
+_MOST_STATEMENTS = 200
 ROWS = 20
 """Rows of a statement: SQLite stores them quicker than by a statement each."""
 
@@ -351,7 +351,7 @@ class RawTable:
         key = (shape, value, rows)
         if key not in self._inserts:
             add_columns(self._database, shape)
-            if len(self._inserts) >= _MOST_SHAPES:
+            if len(self._inserts) >= _MOST_STATEMENTS:
                 self._inserts.clear()
             row = f"(?, ?{f', {value}' * len(shape)})"  # quicker than in Python
             self._inserts[key] = (

@@ -3,13 +3,12 @@
 import itertools
 import signal
 import socket
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.support.held_files import rows_in
 from tests.support.parts import ROOT, Part, free_port, listens, require, wait_until
 from tests.support.plain_client import PlainClient
 
@@ -324,10 +323,7 @@ def test_retained_messages_survive_a_restart(kind: str, number: int, tmp_path: P
 
 def _is_saved(directory: Path, topic: str) -> bool:
     [path] = directory.glob("state/*.db")
-    with closing(sqlite3.connect(path)) as database, suppress(sqlite3.OperationalError):
-        query = "SELECT COUNT(*) FROM retained WHERE topic = ?"
-        return bool(database.execute(query, [topic]).fetchone()[0])
-    return False
+    return (topic,) in rows_in(path, "SELECT topic FROM retained")
 
 
 def test_the_projects_configuration_works_as_it_stands(tmp_path: Path) -> None:

@@ -1,25 +1,12 @@
-"""A journal of a running bridge, which has the file to itself: read from a copy."""
+"""A journal of a running bridge, which has the file to itself."""
 
-import shutil
-import sqlite3
-import tempfile
-from contextlib import closing
 from pathlib import Path
 
 from gateway_bridge.publishing.journal_file import Kept, unpack
+from tests.support.held_files import rows_in
 
 
 def journaled(path: Path) -> list[Kept]:
     """Return the readings that are in the file; none without a file."""
-    with tempfile.TemporaryDirectory() as directory:
-        copy = Path(directory, path.name)
-        try:
-            for suffix in ("-wal", ""):  # in this order nothing is between them in a checkpoint
-                source = path.with_name(path.name + suffix)
-                if source.exists():
-                    shutil.copy(source, copy.with_name(copy.name + suffix))
-            with closing(sqlite3.connect(copy)) as database:
-                blocks = database.execute("SELECT readings FROM blocks ORDER BY id").fetchall()
-        except (FileNotFoundError, sqlite3.Error):
-            return []
+    blocks = rows_in(path, "SELECT readings FROM blocks ORDER BY id")
     return [kept for (block,) in blocks for kept in unpack(block)]
