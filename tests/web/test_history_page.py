@@ -447,7 +447,7 @@ def test_what_happened_to_a_counter_is_marked_with_words(open_page: OpenPage) ->
         f"{replaced:%H:%M}"
     )
 
-    page = open_page(f"?at={yesterday.astimezone(BERLIN):%Y-%m-%d}")
+    page = open_page(f"?of=washer,pump&at={yesterday.astimezone(BERLIN):%Y-%m-%d}")
     expect(page.locator("#marks li").first).to_contain_text(f"washer: {again}")
 
 
