@@ -69,6 +69,8 @@ def of_meterflow(kind: str, parts: tuple[str, ...], times: int) -> Cost:
         for _ in range(times):
             chaos.striker.strike(kind, *parts)
         outcome = chaos.compare()
+    if not outcome.good:
+        sys.stdout.write(f"{outcome}\n")
     found = [fault.kind for fault in outcome.faults]
     lost, twice = found.count("lost") + outcome.died_with_two, found.count("twice")
     return Cost(outcome.expected, lost, twice, len(found) - found.count("lost") - twice)

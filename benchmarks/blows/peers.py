@@ -46,12 +46,13 @@ class Device(threading.Thread):
     def __init__(self, port: int) -> None:
         super().__init__(name="device", daemon=True)
         self.published = 0
-        self._sent: list[paho.MQTTMessageInfo] = []
+        self._sent: set[int] = set()
+        self._acknowledged: set[int] = set()
         self._ends = threading.Event()
         self._paho = paho.Client(CallbackAPIVersion.VERSION2, "device", clean_session=False)
         self._paho.max_queued_messages_set(0)
         self._paho.reconnect_delay_set(1, 2)
-        self._paho.on_connect = self._announce
+        self._paho.on_connect, self._paho.on_publish = self._announce, self._acknowledge
         self._paho.connect_async("127.0.0.1", port)
         self._paho.loop_start()
 
@@ -61,14 +62,17 @@ class Device(threading.Thread):
             self.published += 1
             reading = json.dumps({"power": self.published})
             topic = f"meters/{self.published % METERS}/reading"
-            self._sent.append(self._paho.publish(topic, reading, qos=1))
+            self._sent.add(self._paho.publish(topic, reading, qos=1).mid)
 
     def end(self) -> None:
         """Stop, as soon as the broker has acknowledged everything."""
         self._ends.set()
         self.join()
-        wait_until(lambda: all(it.is_published() for it in self._sent), 60, "the broker")
+        wait_until(lambda: self._sent <= self._acknowledged, 60, "the broker")
         self._paho.loop_stop()
+
+    def _acknowledge(self, _client: paho.Client, _data: object, number: int, *_: object) -> None:
+        self._acknowledged.add(number)
 
     def _announce(self, client: paho.Client, *_: object) -> None:
         """Announce the meters to Home Assistant, as devices do when they connect."""
