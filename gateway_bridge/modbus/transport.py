@@ -394,7 +394,7 @@ class Transport:
         if pending is None or client.ctx.response_future.done():
             return
         now_s, pending.second_is_due = time.monotonic(), False
-        count = second.choose()
+        count = None if pending.misfit else second.choose()
         if count and client.connected and not client.ctx.recv_buffer:
             request = replace(pending.request, count=count)
             sent_id = client.ctx.getNextTID()
