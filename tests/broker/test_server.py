@@ -164,7 +164,7 @@ def test_a_fault_is_logged_once_a_minute_and_many_do_not_flood_the_log(
 
         log_filter.report("client a", "is wrong", 100.0 + LOG_PERIOD_S)
     assert caplog.messages[-2:] == [
-        f"{2000 - MOST_LOGGED} more messages about clients suppressed",
+        f"{2000 - MOST_LOGGED:,} more messages about clients suppressed",
         "client a: is wrong",
     ]
 

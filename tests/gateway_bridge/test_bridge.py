@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,9 +77,7 @@ def test_a_subscriber_sees_the_meters_come_count_and_go(
     with bridge(tmp_path, modbus_port, broker_port) as part:
         wait_until(lambda: len(subscriber.of("meters/2/reading")) >= 3, what="readings")
         wait_until(lambda: len(subscriber.of("meters/2/energy")) >= 3, what="scalars")
-        began = time.monotonic()
         assert part.stop() == 0
-        assert time.monotonic() - began < 1.5
 
     wait_until(lambda: subscriber.of("meters/_bridge/gateway/status")[-1] == "offline")
     assert subscriber.of("meters/1/status")[-2:] == ["online", "offline"]

@@ -94,7 +94,8 @@ def test_live_readings_come_between_replayed_ones(site: Site) -> None:
 
     assert bridge.output.count("replayed") == 1
     assert (answer["recorder"], answer["request"], answer["more"]) == ("me", "7", False)
-    assert answer["meters"]["2"]["sent"] == []
+    # What is read before the answer has a number above the one that the recorder knows.
+    assert all(first > 2**52 for first, _ in answer["meters"]["2"]["sent"])
     [[first, last]] = answer["meters"]["1"]["sent"]
     seqs = [json.loads(m.payload)["seq"] for m in client.messages if m.topic == "meters/1/reading"]
     assert set(range(first, last + 1)) <= set(seqs)

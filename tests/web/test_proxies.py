@@ -342,6 +342,7 @@ def test_a_person_logs_in_and_sees_live_values_through_the_proxy(
         answer = page.locator(".live-responses-table tbody .response-col_status")
         expect(answer.first).to_contain_text("200")
         page.get_by_role("link", name="All meters").click()
+        page.wait_for_url(home)
         page.get_by_role("button", name="Log out").click()
         page.wait_for_url(f"{home}login")
 
