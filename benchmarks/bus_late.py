@@ -55,10 +55,10 @@ class Lateness:
 RANDOM, ROW = "at random moments", "one after another"
 LATENESS = (
     Lateness(f"{RANDOM}, alone", "late", True, {1: 0.65, 3: 0.90}),
-    Lateness(f"{ROW}, alone", "late", False, {1: 0.65, 3: 0.90}, {1: 0.65, 3: 0.80}),
+    Lateness(f"{ROW}, alone", "late", False, {1: 0.65, 3: 0.90}, {1: 0.65, 3: 0.75}),
     Lateness(f"{RANDOM}, the network stalls", "stall", True, {1: 0.65, 3: 0.75}),
     Lateness(f"{ROW}, the network stalls", "stall", False, {1: 0.65, 3: 0.75}),
-    Lateness(f"{RANDOM}, the line waits", "slow", True, {1: 0.60, 3: 0.55}),
+    Lateness(f"{RANDOM}, the line waits", "slow", True, {1: 0.60, 3: 0.55}, {1: 0.50, 3: 0.55}),
     Lateness(f"{ROW}, the line waits", "slow", False, {1: 0.55, 3: 0.50}),
 )
 POSSIBLE = 1 - LATE * (TIMEOUT_S + LATEST_S / 2) / SPAN_S

@@ -15,8 +15,6 @@ TIMEOUTS_TO_OPEN = 2
 FAULTS_TO_OFFLINE = 3
 LATE_TO_COUNT = 4
 """Late answers in a row of which the last counts as a timeout: the meter delays its neighbours."""
-LATE_TO_WAIT = 2
-"""Late answers in a row after which no other meter waits for the next one."""
 OFFLINE_AFTER_S = 2.0
 """Seconds that a gateway may be unreachable before its meters are marked offline."""
 RETRY_S = 1.0

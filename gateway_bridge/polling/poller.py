@@ -27,7 +27,6 @@ from gateway_bridge.modbus.transport import Late, Second, WhenLate
 from gateway_bridge.polling.attribution import Attribution, Claim, Verdict
 from gateway_bridge.polling.breaker import (
     LATE_TO_COUNT,
-    LATE_TO_WAIT,
     OFFLINE_AFTER_S,
     RETRY_S,
     Breaker,
@@ -298,15 +297,16 @@ class GatewayPoller:
         """Return what to do if the response is late.
 
         One that is late blocks the line, or only itself; nobody knows. Without an id it could not
-        be recognized among others, so it is waited for, and where no other meter is to be read.
-        Else another meter is read meanwhile: once, the next request waits for the whole timeout.
+        be told from others, so it has no more than the timeout. With one it is waited for where no
+        other meter is to be read. Else another meter is read meanwhile: once, the next request
+        waits for the whole timeout.
         """
-        meter_id, is_whole_reading = meter.config.meter_id, meter.live == (block,)
+        if not self._transport.echoes_ids:
+            return WhenLate.FAIL
         if self._is_alone():
             return WhenLate.WAIT_ON
+        meter_id, is_whole_reading = meter.config.meter_id, meter.live == (block,)
         lates = self._breakers[meter_id].lates
-        if not self._transport.echoes_ids:
-            return WhenLate.WAIT_ON if lates < LATE_TO_WAIT else WhenLate.FAIL
         if lates >= LATE_TO_COUNT:
             return WhenLate.FAIL
         if meter_id in self._overdue or not is_whole_reading:

@@ -66,8 +66,10 @@ def test_a_late_response_costs_no_reading_and_is_not_another_clients(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-@pytest.mark.parametrize("fault", ["late", "stall", "slow"])
-@pytest.mark.parametrize("framing", ["tcp", "rtu"])
+@pytest.mark.parametrize(
+    ("framing", "fault"),
+    [("tcp", "late"), ("tcp", "stall"), ("tcp", "slow"), ("rtu", "late"), ("rtu", "stall")],
+)
 @pytest.mark.parametrize("units", [(1,), (1, 2, 3)])
 def test_late_responses_in_a_row_count_where_they_can_and_in_the_order_of_their_requests(
     units: tuple[int, ...], framing: Framing, fault: str
