@@ -51,7 +51,6 @@ FAULTS = {
     "ct-ratio": FaultKind("every current and power is N times the real one", 0.2),
     # the answer
     "late": FaultKind("the response arrives N seconds late, while the line goes on", 1.5),
-    "stall": FaultKind("the response and all that follow it arrive N seconds late, together", 1.5),
     "late-after-next": FaultKind("the response arrives after the next request"),
     "stale": FaultKind("the response is that to the previous request"),
     "wrong-function": FaultKind("the response has another function code"),

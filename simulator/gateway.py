@@ -137,16 +137,13 @@ class Gateway:
     def _send(self, client: "Client", unit: int, sent: bytes) -> None:
         loop = asyncio.get_running_loop()
         late_s = self.faults.strikes(unit, "late")
-        stall_s = self.faults.strikes(unit, "stall")
         split_s = self.faults.strikes(unit, "split")
         if self.faults.strikes(unit, "late-after-next") is not None:
             client.held.append(sent)
         elif late_s is not None:
             loop.call_later(late_s, client.hand, sent)
-        elif stall_s is not None:
-            client.hand_in_parts(sent, 0, stall_s)
         elif split_s is not None:
-            client.hand_in_parts(sent, len(sent) // 2, split_s)
+            client.hand_in_halves(sent, split_s)
         else:
             to_all = self.faults.number("to-all") is not None
             for receiver in list(self.clients) if to_all else [client]:
@@ -233,13 +230,14 @@ class Client:
         else:
             self._rest += sent
 
-    def hand_in_parts(self, sent: bytes, first: int, apart_s: float) -> None:
-        """Send so many bytes of an answer now, and the rest later, before all that follows."""
-        self.hand(sent[:first])
+    def hand_in_halves(self, sent: bytes, apart_s: float) -> None:
+        """Send half an answer now and the other half later."""
+        half = len(sent) // 2
+        self.hand(sent[:half])
         if self._rest is None:
             self._rest = b""
             asyncio.get_running_loop().call_later(apart_s, self._hand_rest)
-        self._rest += sent[first:]
+        self._rest += sent[half:]
 
     def _hand_rest(self) -> None:
         rest, self._rest = self._rest or b"", None

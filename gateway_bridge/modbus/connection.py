@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterable
 
 from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.modbus.frames import INPUT, SMALLEST_READ, Framing, other
-from gateway_bridge.modbus.transport import Second, Transport, WhenLate
+from gateway_bridge.modbus.transport import Second, Transport
 from gateway_bridge.site.site import Gateway
 
 logger = logging.getLogger(__name__)
@@ -113,17 +113,10 @@ class Connection:
         *,
         patience_s: float | None = None,
         second: Second | None = None,
-        when_late: WhenLate = WhenLate.FAIL,
     ) -> Awaitable[bytes]:
         """Return registers of a unit; waits and raises as Transport.read does."""
         reading = self.transport.read(
-            unit,
-            address,
-            count,
-            function,
-            patience_s=patience_s,
-            second=second,
-            when_late=when_late,
+            unit, address, count, function, patience_s=patience_s, second=second
         )
         return reading if self._is_well else self._watched(reading)
 

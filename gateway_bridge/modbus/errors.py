@@ -11,10 +11,6 @@ class MeterTimeout(GatewayError):
     """Raised when a meter does not respond in time."""
 
 
-class MeterOverdue(MeterTimeout):
-    """Raised when another meter is read before the timeout; the response may still arrive."""
-
-
 class MeterFault(GatewayError):
     """Raised when a meter returns a Modbus exception `code` or (None) with invalid data."""
 

@@ -16,13 +16,13 @@ checksum. What this module replaces in it, and why (test_pymodbus.py fails when 
 Where answers bear no transaction id (RTU over TCP, or a gateway that answers with id 0), a late
 answer could be taken for the next request's. After anything that can leave an answer on its way,
 the transport waits until the line is quiet and connects again. Where they bear one, nothing is
-waited out: a request whose answer is late can be sent a second time, and the first answer counts,
-also when it arrives after the timeout, while other meters are read.
+waited out: a request whose answer is late can be sent a second time, and the first answer counts.
+An answer after the timeout is discarded, because nobody knows when the meter measured; but it
+shows that the meter responds.
 """
 
 import asyncio
 import logging
-import math
 import random
 import struct
 import time
@@ -30,7 +30,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import Enum, auto
 from typing import Any, NamedTuple, cast
 
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
@@ -39,7 +38,7 @@ from pymodbus.framer import FramerType
 from pymodbus.logging import Log
 
 from gateway_bridge.address import Address, SerialLine, TcpAddress
-from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterOverdue, MeterTimeout
+from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterTimeout
 from gateway_bridge.modbus.frames import (
     EXCEPTIONS,
     INPUT,
@@ -64,14 +63,9 @@ EVENTS_KEPT = 1000
 """Events that wait for the reader; another client can cause any number of them."""
 IDS_KEPT = 100
 """Ids of unanswered requests by which a late answer is known."""
-AHEAD = 2
-"""Requests without an answer after which the line is taken to wait for one of them."""
-LATEST = 2.75
-"""Times the timeout after which an answer does not count any more."""
 LARGEST_BUFFER = 4096
 _FRAMERS = {"tcp": FramerType.SOCKET, "rtu": FramerType.RTU}
 _NEVER = 1_000_000
-LATE = "the response is late"
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL + 1)
 Log.MAX_FRAMES = 0
@@ -100,17 +94,10 @@ class Stray(NamedTuple):
 
 
 class Late(NamedTuple):
-    """An answer to an earlier request of ours arrived, by its id: the unit responds, but late.
-
-    It counts as an answer to a request for registers from `address` on, which was sent at
-    `sent_at`; None where it does not count. It came `took_s` after it.
-    """
+    """An answer to an earlier request of ours arrived, by its id: the unit responds, but late."""
 
     frame: Frame
     ids: bool | None
-    address: int
-    sent_at: datetime | None
-    took_s: float
 
 
 class Unanswered(NamedTuple):
@@ -136,19 +123,6 @@ class Second(NamedTuple):
     choose: Callable[[], int | None]
 
 
-class WhenLate(Enum):
-    """What a read does if the answer is late."""
-
-    FAIL = auto()
-    """It ends with the timeout."""
-    WAIT_ON = auto()
-    """It waits for as long as a late answer counts."""
-    GO_ON = auto()
-    """It ends after its patience, so that others are read; its answer is reported as an event."""
-    GO_ON_AFTER_ANOTHER = auto()
-    """It ends with the timeout, or as GO_ON after a late answer to an earlier request."""
-
-
 @dataclass(slots=True)
 class _Response:
     """An answer under the names that pymodbus uses; it compares no transaction id with 0."""
@@ -161,7 +135,7 @@ class _Response:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A request on its way: its id, and when it was sent."""
+    """A second request on its way: its id, and when it was sent."""
 
     request: Request
     transaction: int
@@ -176,21 +150,14 @@ class _Pending:
     request: Request
     address: int
     sent_s: float
-    sent_at: datetime
     until_s: float
     patience_s: float
-    longer_s: float = 0.0
-    """Seconds for which the gateway may still wait for the answer to an earlier request."""
     second_is_due: bool = False
     """Whether the timer is that of the second request."""
     second: _Sent | None = None
     misfit: str | None = None
     answered: int = 0
     """The id of its answer."""
-    is_done: bool = False
-    """Whether it has an answer that counts."""
-    goes_on_after_s: float | None = None
-    """Seconds after which a late answer to an earlier request ends the wait."""
     delayed: bool = False
     """Whether an earlier request was answered first, which the gateway may have waited for."""
     timer: asyncio.TimerHandle | None = None
@@ -219,26 +186,17 @@ class Transport:
         self.requests = 0
         self.answers = 0
         """Requests answered with registers or an exception."""
-        self.was_late = False
-        """Whether the latest answer to a read came after the timeout."""
         self.pace_s = 0.0
         """Seconds that the slowest of the latest answers took."""
         self._where = where
         self._timeout_s = timeout_s
-        self._latest_s = LATEST * timeout_s
-        """Seconds after its request for which an answer counts."""
         self._client: Client | None = None
         self._pending: _Pending | None = None
-        self._late: dict[int, tuple[_Sent, _Pending]] = {}
-        """Requests that have not been answered in time, by their ids, and the reads they are of."""
+        self._late: dict[int, int] = {}
+        """Unit ids by the transaction ids of requests that have not been answered in time."""
         self._reconnects = False
         self._quiet_until_s = 0.0
         self._gateway_waits_until_s = 0.0
-        """Time until which the gateway may wait for a meter that we no longer wait for."""
-        self._line_waits_until_s = 0.0
-        """Time until which late answers may block the line."""
-        self._unanswered = 0
-        """Requests that ended without an answer since the last one."""
         self._rest: asyncio.Future[None] | None = None
         self._events: deque[LineEvent] = deque(maxlen=EVENTS_KEPT)
 
@@ -293,7 +251,6 @@ class Transport:
         *,
         patience_s: float | None = None,
         second: Second | None = None,
-        when_late: WhenLate = WhenLate.FAIL,
     ) -> bytes:
         """Return the bytes of `count` registers of a unit.
 
@@ -302,26 +259,30 @@ class Transport:
         because the gateway may still wait for the meter. A `second` request is sent if the first
         is not answered soon, and the first response to either counts; `sent_at` shows to which.
 
-        Raises MeterTimeout where no answer came (or the gateway reports that), MeterOverdue where
-        it may still come, MeterFault where the answer is an exception or does not fit the request,
-        GatewayError where the connection is lost.
+        Raises MeterTimeout where no answer came (or the gateway reports that), MeterFault where
+        the answer is an exception or does not fit the request, GatewayError where the connection
+        is lost.
         """
         await self._settle()
         client = self._client
         if client is None or not client.connected:
             raise GatewayError("is not connected")
         read = client.read_input_registers if function == INPUT else client.read_holding_registers
-        request = Request(unit, function, count)
-        pending = self._prepare(request, address, patience_s, second, when_late)
-        self._begin(client, pending, second)
+        began_s = time.monotonic()
+        longer_s = max(self._gateway_waits_until_s - began_s, 0.0)
+        self._gateway_waits_until_s = began_s + self._timeout_s
+        waits_s = min((self.echoes_ids and patience_s) or self._timeout_s, self._timeout_s)
+        until_s = began_s + longer_s + waits_s
+        pending = _Pending(Request(unit, function, count), address, began_s, until_s, waits_s)
+        self._begin(client, pending, second, longer_s)
         timed_out = False
         try:
             response = await read(address, count=count, device_id=unit)
         except ConnectionException as error:
             raise GatewayError("closed the connection") from error
-        except (ModbusException, MeterOverdue) as error:
+        except ModbusException as error:
             timed_out = True
-            raise self._timed_out(client, pending, error) from error
+            raise self._timed_out(client, pending) from error
         except MeterFault:
             self._reconnect_when_quiet()
             raise
@@ -330,55 +291,22 @@ class Transport:
             raise
         else:
             took_s = time.monotonic() - pending.sent_s
-            self.was_late = took_s > self._timeout_s + pending.longer_s
-            is_usual = not (self.was_late or pending.longer_s or pending.delayed)
-            return self._answered(cast(_Response, response).frame, took_s if is_usual else 0.0)
+            took_s = 0.0 if longer_s or pending.delayed else took_s
+            return self._answered(cast(_Response, response).frame, took_s)
         finally:
             self._end(client, pending, timed_out=timed_out)
 
-    def _prepare(
-        self,
-        request: Request,
-        address: int,
-        patience_s: float | None,
-        second: Second | None,
-        when_late: WhenLate,
-    ) -> _Pending:
-        """Decide for how long to wait for the answer to a request."""
-        now_s, goes_on = time.monotonic(), when_late is WhenLate.GO_ON
-        patience_s = min((self.echoes_ids and patience_s) or math.inf, self._timeout_s)
-        is_brief = patience_s < self._timeout_s
-        longer_s = max(self._gateway_waits_until_s - now_s, 0.0)
-        if not goes_on or self._unanswered >= AHEAD:
-            longer_s = max(self._line_waits_until_s - now_s, longer_s)
-        if not is_brief or goes_on:
-            self._line_waits_until_s = now_s + (self._latest_s if self.echoes_ids else 0.0)
-        self._gateway_waits_until_s = now_s + self._timeout_s
-        if when_late is WhenLate.WAIT_ON:
-            until_s = now_s + self._latest_s
-        else:
-            until_s = now_s + longer_s + patience_s
-        pending = _Pending(
-            request, address, now_s, datetime.now(UTC), until_s, patience_s, longer_s=longer_s
-        )
-        if when_late is WhenLate.GO_ON_AFTER_ANOTHER and second:
-            pending.goes_on_after_s = second.after_s
-        elif goes_on:
-            pending.goes_on_after_s = patience_s
-        return pending
-
-    def _begin(self, client: Client, pending: _Pending, second: Second | None) -> None:
+    def _begin(
+        self, client: Client, pending: _Pending, second: Second | None, longer_s: float
+    ) -> None:
         self._pending = pending
         self.requests += 1
-        self.sent_at = pending.sent_at
+        self.sent_at = datetime.now(UTC)
         self._events.append(Sent(pending.request, self.echoes_ids))
         waits_s = pending.until_s - pending.sent_s
-        second_s = second.after_s + pending.longer_s if second else waits_s
-        pending.second_is_due = second_s < waits_s
+        pending.second_is_due = second is not None and second.after_s + longer_s < waits_s
         if second and pending.second_is_due:
-            self._call_later(second_s, self._send_second, client, second)
-        elif pending.goes_on_after_s == pending.patience_s:
-            self._call_later(waits_s, self._fail, client, MeterOverdue(LATE))
+            self._call_later(second.after_s + longer_s, self._send_second, client, second)
         else:
             self._call_later(waits_s, self._fail, client, TimeoutError())
 
@@ -394,6 +322,7 @@ class Transport:
         if pending is None or client.ctx.response_future.done():
             return
         now_s, pending.second_is_due = time.monotonic(), False
+        # Without an id, a cut response to the second could fit the first.
         count = None if pending.misfit else second.choose()
         if count and client.connected and not client.ctx.recv_buffer:
             request = replace(pending.request, count=count)
@@ -414,19 +343,16 @@ class Transport:
             misfit = pending.misfit is not None
             self._events.append(Unanswered(pending.request, timed_out, misfit, self.echoes_ids))
         if self.echoes_ids and (timed_out or pending.second):
-            pending.is_done = not timed_out
-            first_id = client.ctx.request_transaction_id
-            first = _Sent(pending.request, first_id, pending.sent_s, pending.sent_at)
-            sent = (first, pending.second) if pending.second else (first,)
-            missing = [each for each in sent if each.transaction != pending.answered]
-            self._late |= {each.transaction: (each, pending) for each in missing}
+            second_id = pending.second.transaction if pending.second else 0
+            missing = {client.ctx.request_transaction_id, second_id} - {pending.answered, 0}
+            self._late |= dict.fromkeys(missing, pending.request.unit)
             while len(self._late) > IDS_KEPT:
                 del self._late[next(iter(self._late))]
 
     def _answered(self, frame: Frame, took_s: float) -> bytes:
         """Return the registers of an answer; raises MeterTimeout or MeterFault for an exception."""
         self._pending = None
-        self._none_is_awaited()
+        self._gateway_waits_until_s = 0.0
         self.answers += 1
         self.pace_s = max(took_s, self.pace_s * PACE_KEPT)
         if frame.exception is None:
@@ -436,25 +362,17 @@ class Transport:
             raise MeterTimeout(text)
         raise MeterFault(text, frame.exception)
 
-    def _none_is_awaited(self) -> None:
-        self._unanswered, self._gateway_waits_until_s, self._line_waits_until_s = 0, 0.0, 0.0
-
-    def _timed_out(self, client: Client, pending: _Pending, error: Exception) -> GatewayError:
-        self._unanswered += 1
+    def _timed_out(self, client: Client, pending: _Pending) -> GatewayError:
         # The rest of a partial answer would complete the next one, even where there are ids.
-        waited_s = max(time.monotonic() - pending.sent_s, self._timeout_s)
-        is_partial = bool(client.ctx.recv_buffer)
-        if is_partial or not self.echoes_ids:
-            self._reconnect_when_quiet(SETTLE_S if waited_s < self._latest_s else 0.0)
+        if client.ctx.recv_buffer or not self.echoes_ids:
+            self._reconnect_when_quiet()
         if pending.misfit:
             return MeterFault(pending.misfit)
-        if isinstance(error, MeterOverdue) and not is_partial:
-            return error
-        return MeterTimeout(f"no response within {waited_s:.3g} s")
+        return MeterTimeout(f"no response within {self._timeout_s:.3g} s")
 
-    def _reconnect_when_quiet(self, settle_s: float = SETTLE_S) -> None:
+    def _reconnect_when_quiet(self) -> None:
         self._reconnects = True
-        self._quiet_until_s = time.monotonic() + settle_s
+        self._quiet_until_s = time.monotonic() + SETTLE_S
 
     async def _settle(self) -> None:
         silence_s = self._quiet_until_s - time.monotonic()
@@ -505,26 +423,16 @@ class Transport:
         else:
             pending.misfit = misfit
             self._stray(frame)
-            self._end_by(client, pending, pending.sent_s + pending.longer_s + self._timeout_s)
 
     def _unmatched(self, client: Client, frame: Frame) -> None:
         """Handle an answer to no pending request: a late one of ours is known by its id."""
-        sent, read = self._late.get(frame.transaction, (None, None))
-        if sent is None or read is None or sent.request.unit != frame.unit:
+        if self._late.get(frame.transaction) != frame.unit:
             self._stray(frame)
             return
         del self._late[frame.transaction]
         if frame.exception not in NO_ANSWER:
-            took_s = time.monotonic() - sent.sent_s
-            fits = frame.exception is None and sent.request.misfit(frame) is None
-            counts = took_s < self._latest_s and fits and not read.is_done
-            read.is_done = read.is_done or counts
-            sent_at = sent.sent_at if counts else None
-            if counts and took_s < self._timeout_s and not read.delayed:
-                self.pace_s = max(took_s, self.pace_s)
-            self._events.append(Late(frame, self.echoes_ids, read.address, sent_at, took_s))
+            self._events.append(Late(frame, self.echoes_ids))
             self._end_rest()
-            self._none_is_awaited()
             if self._pending:
                 self._delayed(client, self._pending)
 
@@ -534,27 +442,11 @@ class Transport:
         The gateway may have begun with it only after the late answer to an earlier one.
         """
         pending.delayed = True
-        now_s, goes_on_after_s = time.monotonic(), pending.goes_on_after_s
-        if goes_on_after_s is None:
-            latest_s = pending.sent_s + self._latest_s
-            pending.until_s = max(pending.until_s, min(now_s + pending.patience_s, latest_s))
-            if pending.timer and not pending.second_is_due:
-                pending.timer.cancel()
-                self._call_later(pending.until_s - now_s, self._fail, client, TimeoutError())
-            return
-        if pending.timer:
+        now_s, latest_s = time.monotonic(), pending.sent_s + self._timeout_s
+        pending.until_s = max(pending.until_s, min(now_s + pending.patience_s, latest_s))
+        if pending.timer and not pending.second_is_due:
             pending.timer.cancel()
-        rest_s = goes_on_after_s if now_s - pending.sent_s < goes_on_after_s else 0.0
-        self._call_later(rest_s, self._fail, client, MeterOverdue(LATE))
-
-    def _end_by(self, client: Client, pending: _Pending, until_s: float) -> None:
-        """Wait no longer than until then, where an answer has come that was damaged."""
-        if until_s < pending.until_s:
-            pending.until_s = until_s
-            if pending.timer and not pending.second_is_due:
-                pending.timer.cancel()
-                rest_s = until_s - time.monotonic()
-                self._call_later(rest_s, self._fail, client, TimeoutError())
+            self._call_later(pending.until_s - now_s, self._fail, client, TimeoutError())
 
     def _stray(self, frame: Frame) -> None:
         self._events.append(Stray(frame, time.monotonic(), self.echoes_ids))

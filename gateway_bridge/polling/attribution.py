@@ -197,12 +197,11 @@ class Attribution:
         self._strays += 1
         self.shared = self.shared or self._strays >= STRAYS_TO_REPORT
 
-    def _likeness(self, unit: int, request: Block) -> tuple[bool, bool, bool, bool, int]:
+    def _likeness(self, unit: int, request: Block) -> tuple[bool, bool, bool, int]:
         return (
             request.count == self._sent_count,
             request.count == self._answered_count,
             self._is_owed(unit, request),
-            any(self._is_owed(other, request) for other, _ in self._owed_s),
             request.count,
         )
 

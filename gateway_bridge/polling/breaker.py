@@ -13,8 +13,6 @@ from enum import Enum, auto
 
 TIMEOUTS_TO_OPEN = 2
 FAULTS_TO_OFFLINE = 3
-LATE_TO_COUNT = 4
-"""Late answers in a row of which the last counts as a timeout: the meter delays its neighbours."""
 OFFLINE_AFTER_S = 2.0
 """Seconds that a gateway may be unreachable before its meters are marked offline."""
 RETRY_S = 1.0
@@ -50,8 +48,6 @@ class Breaker:
     is_well: bool = True
     opened: bool = False
     timeouts: int = 0
-    lates: int = 0
-    """Readings in a row that were late."""
     failures: int = 0
     """Readings in a row that failed."""
     probes: int = 0
@@ -94,18 +90,12 @@ class Breaker:
 
     def answered(self) -> None:
         """Close again: the meter has answered a request."""
-        self.opened, self.timeouts, self.lates = False, 0, 0
-
-    def late(self) -> None:
-        """Take back the timeout that a late answer follows, unless it is one of many."""
-        self.lates += 1
-        if self.lates < LATE_TO_COUNT:
-            self.timeouts = 0
+        self.opened, self.timeouts = False, 0
 
     def read(self) -> None:
         """Start over: a whole reading has succeeded, so the next probe is soon again."""
         self.failures = self.probes = 0
-        self.is_well = not (self.opened or self.timeouts or self.lates)
+        self.is_well = not self.opened and not self.timeouts
 
     def probe_delay_s(self) -> float:
         """Return the seconds to wait before the next probe; more with each call."""

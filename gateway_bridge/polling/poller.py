@@ -15,23 +15,11 @@ from gateway_bridge.meter.identity import identify
 from gateway_bridge.meter.plan import Block
 from gateway_bridge.meter.state import PolledMeter
 from gateway_bridge.modbus.connection import Connection
-from gateway_bridge.modbus.errors import (
-    GatewayError,
-    MeterFault,
-    MeterOverdue,
-    MeterRefusal,
-    MeterTimeout,
-)
+from gateway_bridge.modbus.errors import GatewayError, MeterFault, MeterRefusal, MeterTimeout
 from gateway_bridge.modbus.frames import REFUSED
-from gateway_bridge.modbus.transport import Late, Second, WhenLate
+from gateway_bridge.modbus.transport import Late, Second
 from gateway_bridge.polling.attribution import Attribution, Claim, Verdict
-from gateway_bridge.polling.breaker import (
-    LATE_TO_COUNT,
-    OFFLINE_AFTER_S,
-    RETRY_S,
-    Breaker,
-    Step,
-)
+from gateway_bridge.polling.breaker import OFFLINE_AFTER_S, RETRY_S, Breaker, Step
 from gateway_bridge.polling.events import Events, Listener
 from gateway_bridge.polling.schedule import Job, MeterSchedule, Overload
 from gateway_bridge.site.site import Gateway
@@ -109,12 +97,6 @@ class GatewayPoller:
         """Meters to identify again after their next reading."""
         self._late_s: dict[str, float] = {}
         """When meters last responded after the timeout."""
-        self._read_at: dict[str, datetime] = {}
-        """Time stamps of the latest readings."""
-        self._began_s = 0.0
-        """Time at which the latest job began."""
-        self._overdue: set[str] = set()
-        """Meters that have been asked once without waiting for the whole timeout."""
         self._probed_s = -math.inf
         """Time at which the last job ended, if that was a probe."""
 
@@ -144,7 +126,6 @@ class GatewayPoller:
             self._observe()
             return
         meter = self.meters[job.meter_id]
-        self._began_s = now_s
         trouble: GatewayError | None = None
         try:
             await self._run(job, meter)
@@ -154,19 +135,10 @@ class GatewayPoller:
         self._pay_for_probes(job, meter, now_s, done_s)
         skipped = self._schedule.jobs.done(job, done_s)
         self.line.skipped += skipped
-        if isinstance(trouble, MeterOverdue):
-            self._go_on(job, meter, done_s)
-        elif trouble:
+        if trouble:
             self._failed(job, meter, trouble)
         if self._overload.begins(job, skipped, clean=trouble is None):
             self._events.overloaded(done_s - now_s)
-
-    def _go_on(self, job: Job, meter: PolledMeter, now_s: float) -> None:
-        """Read a meter again whose response is late, unless that has come meanwhile."""
-        readings = meter.state.readings
-        self._observe()
-        if meter.state.readings == readings:
-            self._schedule.jobs.again(job, now_s)
 
     async def _run(self, job: Job, meter: PolledMeter) -> None:
         if job.kind == "probe":
@@ -206,11 +178,8 @@ class GatewayPoller:
         if request is None:
             raise MeterFault(f"{AMBIGUOUS}: it requests the same number of registers")
         breaker = self._breakers[meter.config.meter_id]
-        second = None if breaker.timeouts else self._second(meter, block)
         patience_s = self._patience_s(meter, request.count) if breaker.timeouts else None
-        when_late = self._when_late(meter, block) if second else WhenLate.FAIL
-        if second and when_late is WhenLate.GO_ON:
-            patience_s, second = second.after_s, None
+        second = None if breaker.timeouts else self._second(meter, block)
         try:
             answer = await self.connection.read(
                 unit,
@@ -219,7 +188,6 @@ class GatewayPoller:
                 function,
                 patience_s=patience_s,
                 second=second,
-                when_late=when_late,
             )
         except MeterFault as error:
             if error.code not in REFUSED or not meter.limits.learns_of(request):
@@ -227,18 +195,13 @@ class GatewayPoller:
             self._refused(meter, block, request, str(error))
             raise MeterRefusal(str(error), error.code) from error
         meter.answered(request)
-        self._answered(breaker)
-        return answer[: 2 * block.count]
-
-    def _answered(self, breaker: Breaker) -> None:
-        if self._transport.was_late:
-            breaker.late()
-        elif not breaker.is_well:
+        if not breaker.is_well:
             breaker.answered()
         if self._is_silent:
             self._end_silence()
         if self._held:
             self._settle(time.monotonic())
+        return answer[: 2 * block.count]
 
     def _refused(self, meter: PolledMeter, block: Block, request: Block, why: str) -> None:
         """Request less from now on."""
@@ -293,31 +256,6 @@ class GatewayPoller:
         choose = partial(self._alternative, meter, block)
         return Second(max(LATE_AFTER * usual_s, LATE_AFTER_S), choose)
 
-    def _when_late(self, meter: PolledMeter, block: Block) -> WhenLate:
-        """Return what to do if the response is late.
-
-        One that is late blocks the line, or only itself; nobody knows. Without an id it could not
-        be told from others, so it has no more than the timeout. With one it is waited for where no
-        other meter is to be read. Else another meter is read meanwhile: once, the next request
-        waits for the whole timeout.
-        """
-        if not self._transport.echoes_ids:
-            return WhenLate.FAIL
-        if self._is_alone():
-            return WhenLate.WAIT_ON
-        meter_id, is_whole_reading = meter.config.meter_id, meter.live == (block,)
-        lates = self._breakers[meter_id].lates
-        if lates >= LATE_TO_COUNT:
-            return WhenLate.FAIL
-        if meter_id in self._overdue or not is_whole_reading:
-            return WhenLate.GO_ON_AFTER_ANOTHER
-        self._overdue.add(meter_id)
-        return WhenLate.GO_ON
-
-    def _is_alone(self) -> bool:
-        """Return whether at most one meter is read, and probes are all that it could delay."""
-        return sum(not each.opened for each in self._breakers.values()) <= 1
-
     def _alternative(self, meter: PolledMeter, block: Block) -> int | None:
         unit, requests = meter.config.unit, meter.requests_for(block)
         second = self._attribution.alternative(unit, requests, time.monotonic())
@@ -362,32 +300,24 @@ class GatewayPoller:
         for event in self._transport.take_events():
             self._attribution.note(event)
             if isinstance(event, Late):
-                self._responds_late(event)
+                self._responds_late(event.frame.unit)
         if self._attribution.shared and not self.line.shared:
             self.line.shared = True
             self._events.shared()
 
-    def _responds_late(self, late: Late) -> None:
+    def _responds_late(self, unit: int) -> None:
         """Read or probe a meter at once that has answered a request after the timeout."""
         now_s = time.monotonic()
         for meter_id, meter in self.meters.items():
-            breaker = self._breakers[meter_id]
-            is_awaited = breaker.timeouts or meter_id in self._overdue
-            if meter.config.unit != late.frame.unit or not is_awaited:
+            if meter.config.unit != unit or not self._breakers[meter_id].timeouts:
                 continue
-            readings = meter.state.readings
-            if late.sent_at and not breaker.opened:
-                self._take_late(meter, late, late.sent_at)
-            is_enough = meter.state.readings > readings and late.took_s < meter.config.interval_s
             is_first = now_s - self._late_s.get(meter_id, -math.inf) > meter.state.since_s()
             self._late_s[meter_id] = now_s
             if self._is_silent:
                 self._schedule.probe_first(meter, now_s)
-            elif breaker.opened and is_first:
+            elif self._breakers[meter_id].opened and is_first:
                 self._schedule.probe(meter, now_s)
-            elif is_enough:
-                self._schedule.jobs.done(Job("live", meter_id), now_s)
-            elif not breaker.opened:
+            elif not self._breakers[meter_id].opened:
                 self._schedule.jobs.again(Job("live", meter_id), now_s)
 
     def _claim(self, meter: PolledMeter) -> Claim | None:
@@ -432,30 +362,14 @@ class GatewayPoller:
         values, events = meter.take_live(answers, now_s)
         if events:
             self._events.of_meter(meter, events)
-        self._overdue.discard(meter.config.meter_id)
         breaker = self._breakers[meter.config.meter_id]
         if not breaker.is_well:
             breaker.read()
         if values:
-            self._read_at[meter.config.meter_id] = ts
             meter.state.readings += 1
             self._listener.reading(meter, ts, values)
             if not meter.state.online:
                 self._events.online(meter)
-
-    def _take_late(self, meter: PolledMeter, late: Late, sent_at: datetime) -> None:
-        """Take a late answer that holds a whole reading, newer than the last one."""
-        frame, (block, *others) = late.frame, meter.live
-        is_whole = not others and late.address == block.address and frame.count >= block.count
-        is_live = frame.function == meter.config.model.functions[0]
-        last_at = self._read_at.get(meter.config.meter_id, sent_at)
-        if not (is_whole and is_live and meter.state.identity) or sent_at < last_at:
-            return
-        meter.answered(Block(late.address, frame.count))
-        breaker = self._breakers[meter.config.meter_id]
-        (breaker.answered if late.took_s < self.connection.timeout_s else breaker.late)()
-        answers = [(block, frame.content[: 2 * block.count])]
-        self._take_live(meter, sent_at, answers, time.monotonic())
 
     def _take_slow(self, meter: PolledMeter, block: Block, answer: bytes, now_s: float) -> None:
         self._events.of_meter(meter, meter.take_slow(block, answer, now_s))
@@ -521,11 +435,10 @@ class GatewayPoller:
         match step:
             case Step.RETRY:
                 self._schedule.jobs.again(job, time.monotonic())
-            case Step.RETRY_SOON if self._transport.echoes_ids and not self._is_alone():
+            case Step.RETRY_SOON if self._transport.echoes_ids:
                 self._schedule.jobs.move(job, time.monotonic() + RETRY_S)
             case Step.RETRY_SOON:
-                since_s = self._began_s + self.connection.timeout_s
-                self._schedule.jobs.again(job, max(since_s + RETRY_S, time.monotonic()))
+                self._schedule.jobs.again(job, time.monotonic() + RETRY_S)
             case Step.OFFLINE:
                 self._events.offline(meter, why)
             case Step.OPEN:

@@ -78,7 +78,7 @@ def stray(data: str, count: int = 76, unit: int = 1) -> Happening:
 
 
 def late(data: str, count: int = 76, unit: int = 1) -> Happening:
-    return lambda line: line.note(Late(frame(unit, count, data), line.ids, 0, None, 2.0))
+    return lambda line: line.note(Late(frame(unit, count, data), line.ids))
 
 
 def timed_out(count: int = 76, unit: int = 1, *, misfit: bool = False) -> Happening:

@@ -9,7 +9,6 @@ import logging
 
 import pytest
 
-from gateway_bridge.polling.breaker import LATE_TO_COUNT
 from simulator.bus import LineTiming
 from simulator.faults import FAULTS
 from simulator.simulator import Simulator
@@ -30,16 +29,14 @@ READ = {
     ("garbage", 300.0),
 }  # fmt: skip
 OFFLINE = {
-    ("dead", None),
+    ("dead", None), ("slow", 1.5), ("late", 1.5), ("split", 1.5),
     ("limit", 50.0), ("exception", 1.0), ("exception", 2.0), ("exception", 3.0), ("exception", 4.0),
     ("exception", 5.0), ("exception", 6.0), ("exception", 10.0), ("exception", 11.0),
     ("wrong-function", None), ("wrong-unit", None), ("fewer", 2.0),
     ("more", 2.0), ("byte-count", 4.0), ("close", None), ("reset", None),
 }  # fmt: skip
-LATE = {("slow", 1.5), ("late", 1.5), ("split", 1.5)}
-"""Some responses count, until the meter is offline."""
-AT_TIMES = {("late-after-next", None), ("stale", None), ("stall", 1.5)}
-"""The second of two requests can bring the response to the first one, or arrive with it."""
+AT_TIMES = {("late-after-next", None), ("stale", None)}
+"""The second of two requests can bring the response to the first one."""
 SILENT = {("nan", None), ("inf", None), ("zero", None)}
 OF_ONE_FRAMING = {
     "wrong-transaction": "tcp", "transaction-0": "tcp", "protocol": "tcp", "bad-crc": "rtu",
@@ -55,7 +52,6 @@ def cases() -> list[Case]:
     """Yield framing, fault, its number, and the outcome."""
     both = {**dict.fromkeys(READ, "read"), **dict.fromkeys(OFFLINE, "offline")}
     both |= dict.fromkeys(SILENT, "silent") | dict.fromkeys(AT_TIMES, "at times")
-    both |= dict.fromkeys(LATE, "late")
     every = [(f, *fault, outcome) for fault, outcome in both.items() for f in ("tcp", "rtu")]
     every += [(framing, name, None, "offline") for name, framing in OF_ONE_FRAMING.items()]
     return sorted(every, key=str)
@@ -102,15 +98,14 @@ def test_a_faulty_meter_publishes_nothing_wrong_and_its_neighbour_goes_on(
         meanwhile, in_all = meet(framing, fault, number, FAULTY_S)
 
     assert not in_all.wrong()
-    assert len(meanwhile.of("2")) > 0.6 * READINGS, "until it is offline, it is waited for"
+    # At most three timeouts until it is offline; more where it is back in between.
+    assert len(meanwhile.of("2")) >= (0.6 if outcome == "at times" else 0.7) * READINGS
     states = dict(meanwhile.states)
     assert states["2"]
     if outcome != "at times":
-        assert states["1"] == (outcome not in ("offline", "late"))
+        assert states["1"] == (outcome != "offline")
     if outcome == "read":
         assert len(meanwhile.of("1")) > 0.6 * READINGS
-    elif outcome == "late":
-        assert len(meanwhile.of("1")) <= LATE_TO_COUNT + 1
     elif outcome != "at times":
         assert len(meanwhile.of("1")) == 0
     assert len(caplog.records) <= MOST_LINES
@@ -132,7 +127,7 @@ def test_a_counter_that_cannot_be_is_held_back_and_the_rest_is_published(
 def test_every_fault_of_a_meter_is_met() -> None:
     of_meters = {name for name, kind in FAULTS.items() if kind.scope == "meter"}
     met = (
-        {name for name, _ in READ | OFFLINE | SILENT | LATE | AT_TIMES}
+        {name for name, _ in READ | OFFLINE | SILENT | AT_TIMES}
         | OF_COUNTERS
         | OF_ONE_FRAMING.keys()
     )

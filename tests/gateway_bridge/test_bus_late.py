@@ -1,4 +1,4 @@
-"""Late responses: they count by the ids of their requests, and nothing is wrong."""
+"""Late responses that bear the ids of their requests: nothing is waited out, nothing is wrong."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,6 @@ import pytest
 
 from gateway_bridge.address import TcpAddress
 from gateway_bridge.modbus.errors import MeterFault
-from gateway_bridge.modbus.frames import Framing
 from gateway_bridge.modbus.transport import Second, Transport
 from gateway_bridge.models.line_cost import LineCost
 from gateway_bridge.polling.poller import GatewayPoller
@@ -22,26 +21,21 @@ from tests.support.leaping import run_leaping
 from tests.support.polling import Received, gateway_at, pin, polling, until
 
 LINE = LineTiming(baud=38400)
-PATIENT_LINE = LineTiming(baud=38400, reply_timeout_s=5.0)
 INTERVAL_S = 0.5
 SECOND = Second(0.3, lambda: 6)
 
 
 @contextlib.asynccontextmanager
 async def line(
-    *units: int, framing: Framing = "tcp", timing: LineTiming = LINE
+    *units: int, **site: object
 ) -> AsyncIterator[tuple[Simulator, GatewayPoller, Received]]:
-    """Meters behind a gateway, read by a poller."""
-    simulator = Simulator(units, timing=timing, framing=framing)
+    """Meters behind a gateway that speaks Modbus TCP, read by a poller."""
+    simulator = Simulator(units, timing=LINE)
     pin(simulator)
-    cost = LineCost(baud=LINE.baud)
-    async with simulator:
-        gateway = gateway_at(
-            simulator, framing=framing, interval_s=INTERVAL_S, timeout_s=1.0, cost=cost
-        )
-        async with polling(gateway) as (poller, received):
-            await until(lambda: all(len(received.of(str(unit))) > 2 for unit in units))
-            yield simulator, poller, received
+    site = {"interval_s": INTERVAL_S, "timeout_s": 1.0, "cost": LineCost(baud=LINE.baud)} | site
+    async with simulator, polling(gateway_at(simulator, **site)) as (poller, received):  # type: ignore[arg-type]
+        await until(lambda: all(len(received.of(str(unit))) > 2 for unit in units))
+        yield simulator, poller, received
 
 
 @pytest.mark.parametrize("units", [(1,), (1, 2, 3)])
@@ -64,48 +58,6 @@ def test_a_late_response_costs_no_reading_and_is_not_another_clients(
     run_leaping(story())
 
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-
-
-@pytest.mark.parametrize(
-    ("framing", "fault"),
-    [("tcp", "late"), ("tcp", "stall"), ("tcp", "slow"), ("rtu", "late"), ("rtu", "stall")],
-)
-@pytest.mark.parametrize("units", [(1,), (1, 2, 3)])
-def test_late_responses_in_a_row_count_where_they_can_and_in_the_order_of_their_requests(
-    units: tuple[int, ...], framing: Framing, fault: str
-) -> None:
-    seconds = 60
-
-    async def story() -> None:
-        async with line(*units, framing=framing, timing=PATIENT_LINE) as (
-            simulator,
-            poller,
-            received,
-        ):
-            before = len(received.readings)
-            for _ in range(4):
-                simulator.fault(None, fault, 1.5, times=2)
-                await asyncio.sleep(seconds / 4)
-            assert len(received.readings) - before >= 0.8 * len(units) * seconds / INTERVAL_S
-            assert all(meter.state.online for meter in poller.meters.values())
-            for unit in units:
-                times = [ts for meter_id, ts, _ in received.readings if meter_id == str(unit)]
-                assert times == sorted(set(times))
-            assert not received.wrong()
-
-    run_leaping(story())
-
-
-def test_a_response_that_is_too_late_does_not_count() -> None:
-    async def story() -> None:
-        async with line(1, 2) as (simulator, poller, received):
-            simulator.fault(1, "late", 3.0)
-            await until(lambda: poller.meters["1"].state.online is False, timeout_s=60)
-            before = len(received.of("1"))
-            await asyncio.sleep(60)
-            assert len(received.of("1")) == before
-
-    run_leaping(story())
 
 
 def test_a_silent_meter_is_probed_as_soon_as_a_late_response_of_it_arrives() -> None:
@@ -219,7 +171,7 @@ def test_a_meter_that_is_late_with_every_response_is_offline_and_delays_no_neigh
     async def story() -> None:
         async with line(1, 2) as (simulator, poller, received):
             simulator.fault(1, "late", 1.5)
-            await until(lambda: poller.meters["1"].state.online is False, timeout_s=60)
+            await asyncio.sleep(10)
             before = len(received.of("1")), len(received.of("2"))
             await asyncio.sleep(60)
             assert len(received.of("1")) == before[0]

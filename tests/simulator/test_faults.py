@@ -196,21 +196,6 @@ def test_late_comes_after_the_answer_to_the_next_request() -> None:
     play(story)
 
 
-def test_stall_delays_what_follows_too() -> None:
-    async def story(simulator: Simulator, master: Master) -> None:
-        simulator.fault(1, "stall", 0.1, times=1)
-        begin = time.monotonic()
-        answers = await master.ask(tcp(1, 0, 4), timeout_s=0.01)
-        answers += await master.ask(tcp(1, 4, 2, transaction=2))
-        while len(answers) < 17 + 13:
-            answers += await master.receive()
-        assert answers[:17] == bytes.fromhex(GOOD)
-        assert answers[17:19] == b"\x00\x02"
-        assert time.monotonic() - begin > 0.05
-
-    play(story)
-
-
 def test_late_after_next_comes_when_the_next_request_is_sent() -> None:
     async def story(simulator: Simulator, master: Master) -> None:
         simulator.fault(1, "late-after-next", times=1)
