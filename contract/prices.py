@@ -20,34 +20,28 @@ from pydantic import (
 )
 
 from contract.errors import PayloadError
-from contract.times import epoch_ms, format_time, parse_time
-from contract.validation import payload_error
+from contract.times import epoch_ms, format_time
+from contract.validation import TIME_SCHEMA, payload_error, read_time
 
 QUARTER_S = 900
 MAX_PAYLOAD_BYTES = 65536
 _PER_KWH = {"kWh": 1.0, "MWh": 0.001}
 
 
+def _is_start(ts: datetime) -> bool:
+    return epoch_ms(ts) % (QUARTER_S * 1000) == 0
+
+
 def _start(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return value
-    try:
-        ts = parse_time(value)
-    except PayloadError as error:
-        raise ValueError(error.problems[0][1]) from error
-    if epoch_ms(ts) % (QUARTER_S * 1000):
-        raise ValueError("should be the start of a quarter-hour, as in 2026-11-22T19:15:00Z")
-    return ts
+    expected = "should be the start of a quarter-hour, as in 2026-11-22T19:15:00Z"
+    return read_time(value, _is_start, expected)
 
 
 Start = Annotated[
     datetime,
     BeforeValidator(_start),
     PlainSerializer(format_time),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]},
-        mode="validation",
-    ),
+    WithJsonSchema(TIME_SCHEMA, mode="validation"),
 ]
 Amount = Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)]
 

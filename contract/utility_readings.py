@@ -16,8 +16,8 @@ from pydantic import (
 from contract.errors import PayloadError
 from contract.quantities import ENERGY
 from contract.readings import MAX_PAYLOAD_BYTES
-from contract.times import format_time, parse_time
-from contract.validation import payload_error
+from contract.times import format_time
+from contract.validation import TIME_SCHEMA, payload_error, read_time
 
 EARLIEST_YEAR = 1970
 Register = Literal["import", "export"]
@@ -25,22 +25,12 @@ Kwh = Annotated[float, Field(strict=True, ge=ENERGY.lowest, le=ENERGY.highest, a
 
 
 def _time(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return value
-    try:
-        ts = parse_time(value)
-    except PayloadError as error:
-        raise ValueError(error.problems[0][1]) from error
-    if ts.year < EARLIEST_YEAR:
-        raise ValueError(f"should be a time from {EARLIEST_YEAR} on")
-    return ts
+    expected = f"should be a time from {EARLIEST_YEAR} on"
+    return read_time(value, lambda ts: ts.year >= EARLIEST_YEAR, expected)
 
 
 Time = Annotated[
-    datetime,
-    BeforeValidator(_time),
-    PlainSerializer(format_time),
-    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}),
+    datetime, BeforeValidator(_time), PlainSerializer(format_time), WithJsonSchema(TIME_SCHEMA)
 ]
 
 

@@ -1,11 +1,14 @@
 """Validation by pydantic: the type of ids, and error messages that a person can act on."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import BeforeValidator, ValidationError
 from pydantic_core import ErrorDetails
 
 from contract.errors import PayloadError
+from contract.times import parse_time
 from contract.topics import METER_ID
 
 _PLAIN = {
@@ -37,6 +40,25 @@ Id = Annotated[str, BeforeValidator(_id)]
 
 A whole number is taken as its text.
 """
+
+TIME_SCHEMA = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}
+"""The JSON schema of a time in a body."""
+
+
+def read_time(value: object, is_good: Callable[[datetime], bool], expected: str) -> object:
+    """Return a time of a payload; leave what is neither a text nor a number to pydantic.
+
+    Raises ValueError with what was `expected`, unless the time is good.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
+    try:
+        ts = parse_time(value)
+    except PayloadError as error:
+        raise ValueError(error.problems[0][1]) from error
+    if not is_good(ts):
+        raise ValueError(expected)
+    return ts
 
 
 def plain(problem: ErrorDetails) -> str:
