@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from contract.errors import PayloadError
 from contract.quantities import BY_NAME, QUANTITIES, Quantity
-from contract.readings import Reading, decode_reading, decode_scalar
+from contract.readings import HIGHEST_SEQ, Reading, decode_reading, decode_scalar
 from contract.times import epoch_ms, format_time
 from contract.topics import METER_ID
 
@@ -35,7 +35,7 @@ readings = st.builds(
     st.from_regex(METER_ID, fullmatch=True),
     times,
     plausible_values,
-    st.none() | st.integers(0, 2**63 - 1),
+    st.none() | st.integers(0, HIGHEST_SEQ),
 )
 
 
