@@ -97,7 +97,7 @@ class Latest:
         self._full = False
 
     def keep(self, meters: Collection[str], bridges: Collection[str]) -> None:
-        """Keep the meters and bridges of the history, whatever else is published."""
+        """Keep the meters and bridges of the history, also in a flood of others."""
         self._in_history = {*meters, *(f"_{topics.BRIDGE}/{bridge}" for bridge in bridges)}
 
     @property

@@ -125,8 +125,8 @@ class Import:
     def _let_others_write(self) -> None:
         """Pause now and then, outside a transaction.
 
-        SQLite's lock goes to whoever looks first: a recorder that waits for it while transactions
-        follow each other would not get it for minutes.
+        SQLite's lock goes to the first that looks for it: a recorder that waits for it while
+        transactions follow each other would not get it for minutes.
         """
         if time.monotonic() >= self._pause_due_s:
             time.sleep(PAUSE_S)
